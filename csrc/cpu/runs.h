@@ -1,0 +1,51 @@
+// Walking the positions of a view: a position is a mixed-radix number over dims[], the last dim
+// fastest, and a run is the stretch of positions along the last dim.
+#pragma once
+
+#include "job.h"
+
+namespace fmstats {
+namespace {
+
+class Runs {
+ public:
+  Runs(const View& view, i64 position) : view_(view), last_(view.dim_count - 1), offset_(0) {
+    for (int d = last_; d >= 0; --d) {
+      index_[d] = position % view.size[d];
+      position /= view.size[d];
+      offset_ += index_[d] * view.stride[d];
+    }
+  }
+
+  // Elements between the channel's first element and the present position.
+  i64 offset() const { return offset_; }
+
+  // Positions left in the present run, at least 1.
+  i64 left() const { return view_.size[last_] - index_[last_]; }
+
+  // Move on by n positions, n <= left().
+  void advance(i64 n) {
+    index_[last_] += n;
+    offset_ += n * view_.stride[last_];
+    for (int d = last_; d > 0 && index_[d] == view_.size[d]; --d) {
+      offset_ += view_.stride[d - 1] - view_.size[d] * view_.stride[d];
+      index_[d] = 0;
+      ++index_[d - 1];
+    }
+  }
+
+ private:
+  const View& view_;
+  const int last_;
+  i64 offset_;
+  i64 index_[kMaxDims];
+};
+
+inline i64 position_count(const View& view) {
+  i64 count = 1;
+  for (int d = 0; d < view.dim_count; ++d) count *= view.size[d];
+  return count;
+}
+
+}  // namespace
+}  // namespace fmstats

@@ -1,0 +1,67 @@
+"""Build fmstats._native: C++17 under pybind11, an object per instruction set, no libtorch.
+
+FMSTATS_NATIVE=0 asks for a package without it; any other failed build is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+from pybind11.setup_helpers import Pybind11Extension
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+CPU = Path("csrc/cpu")
+# -ffp-contract=off: whether a * b + c is fused must be the source's choice, or the bits change with
+# the compiler. Never -ffast-math: NaN tests must stay tests.
+FLAGS = ["-std=c++17", "-O3", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"]
+if os.environ.get("FMSTATS_WERROR") == "1":
+    FLAGS.append("-Werror")
+X86_FLAGS = {
+    CPU / "isa_avx2.cpp": ["-mavx2", "-mfma", "-mf16c"],
+    CPU / "isa_avx512.cpp": [
+        *["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"],
+        # GCC 12 calls its own AVX-512 intrinsics uninitialised.
+        *["-mprefer-vector-width=512", "-Wno-maybe-uninitialized"],
+    ],
+}
+COMMON = [
+    Path("csrc/module.cpp"),
+    CPU / "driver.cpp",
+    CPU / "isa.cpp",
+    CPU / "isa_baseline.cpp",
+]
+
+
+class BuildNative(build_ext):
+    """Compile each source with its own flags, then link them into one module."""
+
+    def build_extension(self, ext: Pybind11Extension) -> None:
+        """Build the module from objects compiled apart."""
+        openmp = [] if sys.platform == "darwin" else ["-fopenmp"]
+        x86 = X86_FLAGS if platform.machine() in ("x86_64", "AMD64") else {}
+        for source, isa_flags in [(s, []) for s in COMMON] + list(x86.items()):
+            ext.extra_objects += self.compiler.compile(
+                [str(source)],
+                output_dir=self.build_temp,
+                include_dirs=ext.include_dirs,
+                extra_postargs=[*FLAGS, *openmp, *isa_flags],
+            )
+        ext.sources = []
+        ext.extra_link_args += openmp
+        super().build_extension(ext)
+
+
+def native_module() -> list[Pybind11Extension]:
+    """The extension to build: none where FMSTATS_NATIVE=0 asked for none."""
+    if os.environ.get("FMSTATS_NATIVE") == "0":
+        return []
+    headers = [str(p) for p in sorted(Path("csrc").rglob("*.h"))]
+    sources = [str(p) for p in [*COMMON, *X86_FLAGS]]
+    return [Pybind11Extension("fmstats._native", sources, depends=headers, cxx_std=17)]
+
+
+setup(ext_modules=native_module(), cmdclass={"build_ext": BuildNative})
