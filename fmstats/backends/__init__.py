@@ -1,0 +1,77 @@
+"""The backends, and the one place that chooses between them.
+
+A backend folds a tensor into a state on the tensor's device. Which one serves a device by default
+is the order of `BACKENDS`; a backend asked for by name is used or is an error, never replaced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from fmstats.backends.base import DTYPES, Backend
+from fmstats.backends.cpu import CpuBackend
+from fmstats.backends.pytorch import TorchBackend
+from fmstats.backends.reference import ReferenceBackend
+from fmstats.errors import FmstatsError
+
+__all__ = ["BACKENDS", "DTYPES", "Backend", "BackendInfo", "choose_backend", "list_backends"]
+
+# Best first: "auto" takes the first that is usable and serves the device.
+BACKENDS: tuple[Backend, ...] = (CpuBackend(), TorchBackend(), ReferenceBackend())
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """A line of `fmstats backends`.
+
+    Attributes:
+        devices: the device types it serves.
+        detail: what it will run with, or why it cannot be used here.
+    """
+
+    name: str
+    usable: bool
+    devices: str
+    detail: str
+
+
+def list_backends() -> list[BackendInfo]:
+    """Every backend, whether it can be used here, and with what or why not."""
+    rows = []
+    for backend in BACKENDS:
+        why_not = backend.why_not()
+        rows.append(
+            BackendInfo(
+                backend.name,
+                why_not is None,
+                ", ".join(backend.devices) or "any",
+                why_not or backend.describe(),
+            )
+        )
+    return rows
+
+
+def choose_backend(name: str, device: torch.device) -> Backend:
+    """The backend called `name`, or for "auto" the best usable one for `device`.
+
+    Raises:
+        FmstatsError: unknown, not usable here, or not for this device.
+    """
+    usable = [b for b in BACKENDS if b.why_not() is None and b.serves(device)]
+    choices = ", ".join(b.name for b in usable)
+    if name == "auto":
+        return usable[0]
+    for backend in BACKENDS:
+        if backend.name != name:
+            continue
+        why_not = backend.why_not()
+        if why_not is None and not backend.serves(device):
+            why_not = f"it serves {', '.join(backend.devices)} tensors, this one is on {device}"
+        if why_not is not None:
+            raise FmstatsError(
+                f"backend {name!r} cannot be used: {why_not}; usable here: {choices}"
+            )
+        return backend
+    raise FmstatsError(f"no backend is called {name!r}; usable here: auto, {choices}")

@@ -1,0 +1,75 @@
+"""What every backend promises."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fmstats.errors import FmstatsError
+from fmstats.layout import View
+from fmstats.statistic import State, Thresholds
+
+# The dtypes whose elements have the statistic; all others are skipped with a reason.
+DTYPES = (
+    torch.float32,
+    torch.float64,
+    torch.float16,
+    torch.bfloat16,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
+)
+
+
+class Backend:
+    """Folds tensors into states.
+
+    Attributes:
+        name: what users type.
+        devices: device types it serves; empty for every type.
+    """
+
+    name: ClassVar[str]
+    devices: ClassVar[tuple[str, ...]] = ()
+
+    def why_not(self) -> str | None:
+        """Why this backend cannot be used here, or None if it can."""
+        return None
+
+    def describe(self) -> str:
+        """What it runs with, for people."""
+        raise NotImplementedError
+
+    def serves(self, device: torch.device) -> bool:
+        """Whether tensors of this device are for this backend."""
+        return not self.devices or device.type in self.devices
+
+    def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
+        """Fold `x`, read as `view`, into `state` in place, on the tensor's device.
+
+        Empty tensors change nothing. The caller has checked dtype, device and channels with
+        `check_input`.
+        """
+        raise NotImplementedError
+
+
+def check_input(state: State, x: Tensor, view: View) -> None:
+    """Refuse what no backend may be handed.
+
+    Raises:
+        FmstatsError: a dtype or layout without the statistic, other channels, another device.
+    """
+    if x.layout != torch.strided:
+        raise FmstatsError(
+            f"cannot measure a {x.layout} tensor: only strided tensors have channels"
+        )
+    if x.dtype not in DTYPES:
+        names = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
+        raise FmstatsError(f"cannot measure {x.dtype}: the statistic is of {names}")
+    if view.channels != state.channels:
+        raise FmstatsError(
+            f"a tensor of {view.channels} channels cannot join statistics of {state.channels}"
+        )
+    if x.device != state.words.device:
+        raise FmstatsError(f"a tensor on {x.device} cannot join statistics on {state.words.device}")

@@ -1,0 +1,80 @@
+"""The cpu backend: C++ kernels that read each element once (csrc/cpu).
+
+One source compiled for several instruction sets; the best one that this processor has is picked
+when the backend is made. Threads are torch's own.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fmstats.backends.base import Backend
+from fmstats.errors import FmstatsError
+from fmstats.layout import View
+from fmstats.statistic import State, Thresholds
+
+
+def load_native() -> ModuleType | None:
+    """The compiled module, or None where the package was built without it."""
+    # torch is loaded before it, above: they share one OpenMP runtime, hence one pool of threads.
+    try:
+        return importlib.import_module("fmstats._native")
+    except ModuleNotFoundError:
+        return None
+
+
+class CpuBackend(Backend):
+    """See the module.
+
+    Args:
+        isa: an instruction set by name instead of the best one, for tests.
+    """
+
+    name = "cpu"
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+
+    def __init__(self, isa: str | None = None) -> None:
+        self._native = load_native()
+        if self._native is None:
+            return
+        isas = self._native.cpu_isas()
+        usable = [name for name, _, is_usable in isas if is_usable]
+        if isa is not None and isa not in usable:
+            raise FmstatsError(
+                f"instruction set {isa!r} is not usable on this processor; "
+                f"usable here: {', '.join(usable)}"
+            )
+        names = [name for name, _, _ in isas]
+        self.isa = isa or usable[0]
+        self._isa = names.index(self.isa)
+        self._bits = isas[self._isa][1]
+        self._dtypes = {getattr(torch, d): i for i, d in enumerate(self._native.CPU_DTYPES)}
+
+    def why_not(self) -> str | None:
+        if self._native is None:
+            return "fmstats was built without its native module (FMSTATS_NATIVE=0)"
+        return None
+
+    def describe(self) -> str:
+        return f"{self.isa} ({self._bits}-bit vectors), {torch.get_num_threads()} threads"
+
+    def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
+        assert self._native is not None
+        compute = torch.float64 if x.dtype == torch.float64 else torch.float32
+        self._native.cpu_accumulate(
+            self._isa,
+            self._dtypes[x.dtype],
+            x.data_ptr(),
+            view.channels,
+            view.channel_stride,
+            view.dims,
+            state.words.data_ptr(),
+            state.words.stride(0),
+            *thresholds.compared_as(compute),
+            torch.get_num_threads(),
+        )

@@ -1,0 +1,76 @@
+"""The torch backend: the statistic in plain PyTorch operations, on any device.
+
+It reads the tensor several times, never waits for the device, and bounds its float64 temporaries by
+taking large tensors in pieces.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from fmstats.backends.base import Backend
+from fmstats.layout import View
+from fmstats.statistic import State, Thresholds
+
+PIECE = 1 << 22  # elements: 32 MB for each float64 temporary
+
+
+class TorchBackend(Backend):
+    """See the module."""
+
+    name = "torch"
+
+    def describe(self) -> str:
+        return f"plain operations of PyTorch {torch.__version__}"
+
+    def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
+        sizes = (view.channels, *(size for size, _ in view.dims))
+        strides = (view.channel_stride, *(stride for _, stride in view.dims))
+        pieces = [x.detach().as_strided(sizes, strides)] if x.numel() else []
+        while pieces:
+            piece = pieces.pop()
+            longest = max(range(1, piece.dim()), key=lambda d: piece.shape[d])
+            if piece.numel() > PIECE and piece.shape[longest] > 1:
+                pieces += reversed(piece.tensor_split(2, longest))
+            else:
+                state.merge_(measure(piece, thresholds))
+
+
+def measure(x: Tensor, thresholds: Thresholds) -> State:
+    """The state of `x`, (channels, *positions), no element of it empty."""
+    x = x.to(torch.float64)
+    over = tuple(range(1, x.dim()))
+
+    def count(where: Tensor) -> Tensor:
+        return where.sum(over, dtype=torch.int64)
+
+    none = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
+    finite = torch.isfinite(x)
+    n = count(finite)
+    per_channel = (-1,) + (1,) * len(over)
+    # About the middle of the range first: the plain sum of a large mean loses digits.
+    low = torch.where(finite, x, math.inf).amin(over)
+    high = torch.where(finite, x, -math.inf).amax(over)
+    pivot = torch.where(n > 0, 0.5 * low + 0.5 * high, 0.0)
+    d = torch.where(finite, x - pivot.view(per_channel), 0.0)
+    shift = d.sum(over) / n.clamp(min=1)
+    d = torch.where(finite, d - shift.view(per_channel), 0.0)
+    constant = low == high
+    return State.of(
+        {
+            "count": torch.full_like(none, x[0].numel()),
+            "nan": count(torch.isnan(x)),
+            "pos_inf": count(x == math.inf),
+            "neg_inf": count(x == -math.inf),
+            "zeros": count(x.abs() <= thresholds.zero_tol),
+            "sat_low": none if thresholds.low is None else count(x <= thresholds.low),
+            "sat_high": none if thresholds.high is None else count(x >= thresholds.high),
+            "mean": torch.where(constant, low, pivot + shift),
+            "m2": torch.where(constant, 0.0, d.square().sum(over)),
+            "min": low + 0.0,
+            "max": high + 0.0,
+        }
+    )

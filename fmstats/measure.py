@@ -1,0 +1,33 @@
+"""`channel_stats`: the statistics of one tensor."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fmstats.backends import choose_backend
+from fmstats.backends.base import check_input
+from fmstats.derived import ChannelStats
+from fmstats.layout import view_of
+from fmstats.statistic import State, Thresholds
+
+
+def channel_stats(
+    x: Tensor, channel_dim: int = 1, *, zero_tol: float = 0.0, backend: str = "auto"
+) -> ChannelStats:
+    """Statistics of each channel of a tensor over all its other dims.
+
+    Args:
+        x: any strided float tensor, on any device. It is read once and not changed.
+        channel_dim: the dim of the channels.
+        zero_tol: |x| <= zero_tol counts as zero.
+        backend: one of `fmstats backends`, or "auto".
+
+    Raises:
+        FmstatsError: no such dim or backend, a dtype without the statistic, a bad tolerance.
+    """
+    thresholds = Thresholds(zero_tol)
+    view = view_of(x, channel_dim)
+    state = State.identity(view.channels, x.device)
+    check_input(state, x, view)
+    choose_backend(backend, x.device).accumulate(state, x, view, thresholds)
+    return ChannelStats(state, thresholds)

@@ -1,0 +1,167 @@
+"""What the statistic is: its fields, its identity, and how two states become one.
+
+The C++ twin is csrc/statistic.h; a test compares field names and order. A state is a commutative
+monoid: any split of the data, measured apart and merged, gives the same exact fields, and the same
+moments up to float64 rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fmstats.errors import FmstatsError
+
+COUNTS = ("count", "nan", "pos_inf", "neg_inf", "zeros", "sat_low", "sat_high")
+MOMENTS = ("mean", "m2", "min", "max")
+FIELDS = COUNTS + MOMENTS
+IDENTITY: Mapping[str, float] = {**dict.fromkeys(FIELDS, 0), "min": math.inf, "max": -math.inf}
+
+
+class State:
+    """What has been seen of some channels: one row a field, one column a channel.
+
+    Attributes:
+        words: int64 tensor (len(FIELDS), channels) on any device. Rows of `COUNTS` hold int64;
+            rows of `MOMENTS` hold float64 in the same 8-byte words, so that a kernel needs one
+            pointer and a rank one message. Rows are contiguous, apart by `words.stride(0)`.
+    """
+
+    __slots__ = ("words",)
+
+    def __init__(self, words: Tensor) -> None:
+        if words.dtype != torch.int64 or words.dim() != 2 or words.shape[0] != len(FIELDS):
+            raise FmstatsError(
+                f"a state is an int64 tensor of {len(FIELDS)} rows, one a field; "
+                f"got {words.dtype} of shape {tuple(words.shape)}"
+            )
+        self.words = words
+
+    @classmethod
+    def identity(cls, channels: int, device: torch.device | str = "cpu") -> State:
+        """The state of no data: merging it changes nothing."""
+        # A tensor made in inference mode could never be changed outside it.
+        with torch.inference_mode(False), torch.no_grad():
+            state = cls(torch.zeros(len(FIELDS), channels, dtype=torch.int64, device=device))
+            state["min"].fill_(math.inf)
+            state["max"].fill_(-math.inf)
+        return state
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Tensor]) -> State:
+        """Pack one tensor of length `channels` for each of `FIELDS`."""
+        rows = [fields[f].to(torch.int64) for f in COUNTS]
+        rows += [fields[f].to(torch.float64).contiguous().view(torch.int64) for f in MOMENTS]
+        return cls(torch.stack(rows))
+
+    def __getitem__(self, field: str) -> Tensor:
+        """The row of a field, a view: int64 for counts, float64 for moments."""
+        row = self.words[FIELDS.index(field)]
+        return row if field in COUNTS else row.view(torch.float64)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self.words.shape[1])
+
+    @property
+    def finite(self) -> Tensor:
+        """Elements that are neither NaN nor infinite, int64 (channels,)."""
+        return self["count"] - self["nan"] - self["pos_inf"] - self["neg_inf"]
+
+    def to(self, device: torch.device | str) -> State:
+        """This state on another device (itself if it is there already)."""
+        return State(self.words.to(device))
+
+    def clone(self) -> State:
+        """A copy that shares no memory."""
+        return State(self.words.clone(memory_format=torch.contiguous_format))
+
+    def reset_(self) -> None:
+        """Forget all data, in place."""
+        self.words.copy_(State.identity(self.channels, self.words.device).words)
+
+    def merge_(self, other: State) -> None:
+        """Fold `other` into this state, in place."""
+        self.words.copy_(merge(self, other).words)
+
+
+def merge(a: State, b: State) -> State:
+    """Combine two states as if their data had been seen together (Chan, Golub, LeVeque 1979).
+
+    Both have the same channels, on one device. Nothing is read back to the host.
+
+    Raises:
+        FmstatsError: the numbers of channels differ.
+    """
+    if a.channels != b.channels:
+        raise FmstatsError(f"cannot merge a state of {a.channels} channels with {b.channels}")
+    na, nb = a.finite.to(torch.float64), b.finite.to(torch.float64)
+    share = nb / (na + nb).clamp(min=1)
+    delta = b["mean"] - a["mean"]
+    mean = a["mean"] + delta * share
+    m2 = a["m2"] + b["m2"] + delta * delta * (na * share)
+    fields = {f: a[f] + b[f] for f in COUNTS}
+    # With nothing finite on one side the formulas hold, unless delta overflows: then 0 * inf.
+    for field, both in (("mean", mean), ("m2", m2)):
+        fields[field] = torch.where(nb == 0, a[field], torch.where(na == 0, b[field], both))
+    fields["min"] = torch.minimum(a["min"], b["min"])
+    fields["max"] = torch.maximum(a["max"], b["max"])
+    return State.of(fields)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What counts as zero and as saturated: |x| <= zero_tol, x <= low, x >= high.
+
+    Comparisons are of exact values: x as it is stored against these float64 numbers.
+
+    Attributes:
+        zero_tol: finite, not negative; 0 counts exact zeros, -0.0 included, subnormals not.
+        low, high: saturation bounds; None where there is none.
+    """
+
+    zero_tol: float = 0.0
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.zero_tol) and self.zero_tol >= 0):
+            raise FmstatsError(f"zero_tol must be finite and not negative, got {self.zero_tol}")
+        for name, bound in (("low", self.low), ("high", self.high)):
+            if bound is not None and not math.isfinite(bound):
+                raise FmstatsError(f"saturation bound {name}={bound}: give a finite number or None")
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a saturation bound at all."""
+        return self.low is not None or self.high is not None
+
+    def compared_as(self, dtype: torch.dtype) -> tuple[float, float, float]:
+        """(zero_tol, low, high) for kernels that compare in `dtype`: float32 or float64.
+
+        Rounded so that comparing in `dtype` gives what comparing exact values gives: tolerances
+        and low bounds down, high bounds up. NaN, which compares false, stands for no bound.
+        """
+        low = math.nan if self.low is None else self.low
+        high = math.nan if self.high is None else self.high
+        if dtype == torch.float64:
+            return self.zero_tol, low, high
+        return (
+            _to_float32(self.zero_tol, -np.inf),
+            _to_float32(low, -np.inf),
+            _to_float32(high, np.inf),
+        )
+
+
+def _to_float32(x: float, toward: float) -> float:
+    with np.errstate(over="ignore"):
+        rounded = np.float32(x)
+    if math.isnan(x) or float(rounded) == x or (float(rounded) > x) == (toward > 0):
+        return float(rounded)
+    return float(np.nextafter(rounded, np.float32(toward)))
