@@ -1,0 +1,137 @@
+"""Which dim of a layer's output holds its channels, under channel_dim="auto".
+
+The rule, by module type:
+
+- convolutions, their transposes, pooling, upsampling: the dim before the spatial ones (dim 1 of a
+  batch, dim 0 of an unbatched sample); batch, group and instance norm: dim 1;
+- Linear, LayerNorm, RMSNorm, Embedding, attention, transformer blocks, recurrent layers: the last;
+- anything else (activations, dropout, reshaping, blocks, unknown types) follows another layer: a
+  block its last layer with a rule, a leaf the nearest one registered before it. If that layer's
+  number of channels is found in only one of the two places, that place is taken; where it is in
+  neither, outputs of four or more dims take dim 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch.nn as nn
+from torch import Tensor
+
+_SPATIAL: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (1, ("Conv1d", "ConvTranspose1d", "MaxPool1d", "AvgPool1d", "AdaptiveAvgPool1d")),
+    (2, ("Conv2d", "ConvTranspose2d", "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d")),
+    (3, ("Conv3d", "ConvTranspose3d", "MaxPool3d", "AvgPool3d", "AdaptiveAvgPool3d")),
+    (1, ("AdaptiveMaxPool1d", "LPPool1d")),
+    (2, ("AdaptiveMaxPool2d", "LPPool2d", "FractionalMaxPool2d", "PixelShuffle")),
+    (3, ("AdaptiveMaxPool3d", "LPPool3d", "FractionalMaxPool3d")),
+)
+_SPATIAL_DIMS = {getattr(nn, name): dims for dims, names in _SPATIAL for name in names}
+_DIM_ONE = (
+    nn.modules.batchnorm._NormBase,  # batch and instance norms
+    nn.GroupNorm,
+    nn.LocalResponseNorm,
+    nn.Upsample,
+)
+_LAST = (
+    nn.Linear,
+    nn.Bilinear,
+    nn.LayerNorm,
+    nn.RMSNorm,
+    nn.Embedding,
+    nn.EmbeddingBag,
+    nn.MultiheadAttention,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoderLayer,
+    nn.RNNBase,
+)
+# Where a module keeps its number of output channels.
+_SIZES = (
+    "out_channels",
+    "out_features",
+    "num_features",
+    "num_channels",
+    "embedding_dim",
+    "embed_dim",
+)
+
+
+@dataclass(frozen=True)
+class ChannelRule:
+    """Where to look for the channels of an output.
+
+    Attributes:
+        dim: the dim, negative where it is counted from the end.
+        size: the number of channels expected there, if known.
+        own: whether the module's own type says so; else the rule is followed from another module.
+    """
+
+    dim: int
+    size: int | None = None
+    own: bool = True
+
+    def resolve(self, shape: Sequence[int]) -> int:
+        """The channel dim of an output of this shape, which has at least one dim."""
+        n = len(shape)
+        if n == 1:
+            return 0
+        usual = self.dim % n if -n <= self.dim < n else n - 1
+        if self.size is None and not self.own:
+            return 1 if n >= 4 else usual
+        if self.size is None or shape[usual] == self.size:
+            return usual
+        if self.size in (shape[1], shape[-1]):
+            return 1 if shape[1] == self.size else n - 1
+        return 1 if n >= 4 and not self.own else usual
+
+
+def channel_rules(model: nn.Module) -> dict[str, ChannelRule]:
+    """The rule of every module of a model, by name."""
+    rules: dict[str, ChannelRule] = {}
+    nearest = ChannelRule(1, own=False)
+    for name, module in model.named_modules():
+        own = _own_rule(module)
+        if own is not None:
+            nearest = replace(own, own=False)
+        elif next(module.children(), None) is not None:
+            own = _last_rule_inside(module)
+        else:
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, Tensor) and weight.dim() == 1:  # a norm of its own kind
+                own = replace(nearest, size=len(weight))
+        rules[name] = own or nearest
+    return rules
+
+
+def _own_rule(module: nn.Module) -> ChannelRule | None:
+    size = _size_of(module)
+    for kind, dims in _SPATIAL_DIMS.items():
+        if isinstance(module, kind):
+            return ChannelRule(-1 - dims, size)
+    if isinstance(module, _DIM_ONE):
+        return ChannelRule(1, size)
+    if isinstance(module, _LAST):
+        return ChannelRule(-1, size)
+    features = getattr(module, "nf", None)
+    if type(module).__name__ == "Conv1D" and isinstance(features, int):  # GPT-2's Linear
+        return ChannelRule(-1, features)
+    return None
+
+
+def _last_rule_inside(block: nn.Module) -> ChannelRule | None:
+    rules = [rule for child in block.modules() if (rule := _own_rule(child)) is not None]
+    return replace(rules[-1], own=False) if rules else None
+
+
+def _size_of(module: nn.Module) -> int | None:
+    if isinstance(module, nn.RNNBase):
+        return (module.proj_size or module.hidden_size) * (2 if module.bidirectional else 1)
+    shape = getattr(module, "normalized_shape", None)
+    if shape is not None:
+        return int(tuple(shape)[-1])
+    for attribute in _SIZES:
+        size = getattr(module, attribute, None)
+        if isinstance(size, int) and size > 0:  # lazy modules say 0 until they have run
+            return size
+    return None

@@ -1,0 +1,236 @@
+"""What is kept of one tracked layer while a model runs.
+
+An output is reduced at once and not kept: an in-place operation that follows cannot change what was
+seen, and no activation is held alive.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from fmstats.backends import DTYPES, choose_backend
+from fmstats.backends.base import Backend, check_input
+from fmstats.channels import ChannelRule
+from fmstats.derived import ChannelStats
+from fmstats.errors import FmstatsError
+from fmstats.layout import resolve_dim, view_of
+from fmstats.profiles import LayerProfile
+from fmstats.statistic import State, Thresholds
+
+MOST_CALLS = 4096  # of one layer in one forward pass, under per_call
+
+
+@dataclass
+class Gate:
+    """Whether hooks measure now; shared by all layers of a tracker.
+
+    Attributes:
+        paused: the user's wish.
+        sampled: this forward pass is one of those that `every` takes.
+        started: layers that have fired so far, to number them in the order of execution.
+    """
+
+    paused: bool = False
+    sampled: bool = True
+    started: int = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether hooks measure now."""
+        return self.sampled and not self.paused
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """What is to be measured at one layer.
+
+    Attributes:
+        type: the module's class name.
+        channels: the dim of the channels, or the rule that finds it.
+        backend: a backend's name, or "auto".
+        on_error: "raise" or "warn".
+    """
+
+    name: str
+    type: str
+    channels: ChannelRule | int
+    thresholds: Thresholds
+    backend: str
+    on_error: str
+
+
+class Layer:
+    """One row of a profile while it is being filled.
+
+    Attributes:
+        calls: tensors folded in.
+        order: the layer's place in the order of first calls, None before it has fired.
+        reason: why its last output was not measured, None if it was.
+    """
+
+    def __init__(self, spec: LayerSpec, gate: Gate) -> None:
+        self.spec, self._gate = spec, gate
+        self._states: dict[torch.device, tuple[State, Backend]] = {}
+        self._channel_dim = 0
+        self._shape: tuple[int, ...] = ()
+        self._dtype: torch.dtype | None = None
+        self._disabled = False
+        self.calls = 0
+        self.order: int | None = None
+        self.reason: str | None = None
+
+    def fold(self, output: object) -> None:
+        """Fold the first float tensor of an output into the statistics.
+
+        Raises:
+            FmstatsError: the tensor does not fit what was seen before, and `on_error="raise"`.
+        """
+        if self._disabled:
+            return
+        if self.order is None:
+            self.order = self._gate.started
+            self._gate.started += 1
+        try:
+            self._fold(output)
+        except Exception as error:
+            message = f"layer {self.spec.name!r} ({self.spec.type}): {error}"
+            if self.spec.on_error == "raise":
+                raise FmstatsError(message) from error
+            self._disabled, self.reason = True, f"disabled after an error: {error}"
+            warnings.warn(f"fmstats no longer measures {message}", RuntimeWarning, stacklevel=2)
+
+    def _fold(self, output: object) -> None:
+        x = first_tensor(output)
+        self.reason = why_skipped(x, output)
+        if x is None or self.reason is not None:
+            return
+        if x.numel() == 0:
+            self.calls += 1
+            return
+        dim = self._dim_of(x)
+        view = view_of(x, dim)
+        if x.device not in self._states:
+            if self._states and view.channels != self._state_channels:
+                raise FmstatsError(self._other_channels(x, dim))
+            backend = choose_backend(self.spec.backend, x.device)
+            self._states[x.device] = State.identity(view.channels, x.device), backend
+            self._channel_dim = dim
+        state, backend = self._states[x.device]
+        if view.channels != state.channels:
+            raise FmstatsError(self._other_channels(x, dim))
+        check_input(state, x, view)
+        backend.accumulate(state, x, view, self.spec.thresholds)
+        self.calls += 1
+        self._shape, self._dtype = tuple(x.shape), x.dtype
+
+    def _dim_of(self, x: Tensor) -> int:
+        rule = self.spec.channels
+        if isinstance(rule, int):
+            return resolve_dim(rule, x.shape)
+        if len(self._shape) == x.dim():
+            return self._channel_dim
+        return rule.resolve(x.shape)
+
+    @property
+    def _state_channels(self) -> int:
+        return next(iter(self._states.values()))[0].channels
+
+    def _other_channels(self, x: Tensor, dim: int) -> str:
+        return (
+            f"output of shape {tuple(x.shape)} has {x.shape[dim]} channels in dim {dim}, "
+            f"{self._state_channels} before; choose another dim with channel_dim=, or leave the "
+            "layer out with exclude="
+        )
+
+    def reset(self) -> None:
+        """Forget all data."""
+        for state, _ in self._states.values():
+            state.reset_()
+        self.calls = 0
+
+    def profile(self) -> LayerProfile | None:
+        """What has been seen, or None if nothing has."""
+        if not self._states or self.calls == 0:
+            return None
+        states = [state.to("cpu").clone() for state, _ in self._states.values()]
+        for other in states[1:]:
+            states[0].merge_(other)
+        return LayerProfile(
+            type=self.spec.type,
+            channel_dim=self._channel_dim,
+            shape=self._shape,
+            dtype=str(self._dtype).removeprefix("torch."),
+            calls=self.calls,
+            backend=", ".join(dict.fromkeys(backend.name for _, backend in self._states.values())),
+            stats=ChannelStats(states[0], self.spec.thresholds),
+        )
+
+
+def first_tensor(output: object) -> Tensor | None:
+    """The first floating-point tensor in nested tuples, lists, dicts and dataclasses, if any.
+
+    With tensors but none of them floating-point, the first one.
+    """
+    found = list(_tensors(output))
+    return next((x for x in found if x.is_floating_point()), found[0] if found else None)
+
+
+def _tensors(output: object) -> list[Tensor]:
+    if isinstance(output, Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        parts = list(output.values())
+    elif isinstance(output, (tuple, list)):
+        parts = list(output)
+    elif is_dataclass(output) and not isinstance(output, type):
+        parts = [getattr(output, f.name) for f in fields(output)]
+    else:
+        return []
+    return [x for part in parts for x in _tensors(part)]
+
+
+def why_skipped(x: Tensor | None, output: object) -> str | None:
+    """Why an output has no statistics, or None if it has."""
+    if x is None:
+        return f"no tensor in its output ({type(output).__name__})"
+    if type(x) not in (Tensor, nn.Parameter):
+        return f"its output is a {type(x).__name__}, not a plain tensor"
+    if x.dtype not in DTYPES:
+        return f"its output is {str(x.dtype).removeprefix('torch.')}"
+    if x.layout != torch.strided:
+        return f"its output is {str(x.layout).removeprefix('torch.')}, not strided"
+    if x.dim() == 0:
+        return "its output is a single number"
+    return None
+
+
+class PerCall:
+    """A layer that keeps a row of its own for each of its calls in a forward pass."""
+
+    def __init__(self, spec: LayerSpec, gate: Gate) -> None:
+        self._spec, self._gate = spec, gate
+        self._next = 0
+        self.layers: list[Layer] = []
+
+    def begin_pass(self) -> None:
+        """The next call is the first one of a forward pass."""
+        self._next = 0
+
+    def fold(self, output: object) -> None:
+        """As `Layer.fold`, for the row of this call."""
+        if self._next == MOST_CALLS:
+            raise FmstatsError(
+                f"layer {self._spec.name!r} was called {MOST_CALLS} times without a forward pass "
+                "of the tracked model, which is what numbers calls under per_call=True"
+            )
+        if self._next == len(self.layers):
+            spec = replace(self._spec, name=f"{self._spec.name}#{self._next}")
+            self.layers.append(Layer(spec, self._gate))
+        self._next += 1
+        self.layers[self._next - 1].fold(output)

@@ -1,0 +1,218 @@
+"""What a data set did to a model: per-channel statistics of each layer, on the host, mergeable.
+
+Reading, merging and printing a profile needs no kernel and no device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from fmstats.derived import Array, ChannelStats
+from fmstats.errors import FmstatsError
+from fmstats.statistic import FIELDS
+from fmstats.tables import format_number, format_share, format_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fmstats.diagnose import Diagnosis
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """One layer of a profile.
+
+    Attributes:
+        type: the module's class name.
+        channel_dim: the dim of its output that was read as channels.
+        shape, dtype: of the last tensor seen.
+        calls: tensors folded in.
+        backend: what measured them.
+    """
+
+    type: str
+    channel_dim: int
+    shape: tuple[int, ...]
+    dtype: str
+    calls: int
+    backend: str
+    stats: ChannelStats
+
+
+class Profile(Mapping[str, ChannelStats]):
+    """Statistics by layer name, in the order of execution.
+
+    Attributes:
+        info: what is known of each layer beside its statistics.
+        metadata: what was run, and how.
+    """
+
+    def __init__(self, info: Mapping[str, LayerProfile], metadata: Mapping[str, Any]) -> None:
+        self.info = dict(info)
+        self.metadata = dict(metadata)
+
+    def __getitem__(self, layer: str) -> ChannelStats:
+        return self.info[layer].stats
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.info)
+
+    def __len__(self) -> int:
+        return len(self.info)
+
+    def merge(self, *others: Profile) -> Profile:
+        """The profile of all data sets together.
+
+        Counts in the metadata are added; of the rest, what all profiles agree on is kept.
+
+        Raises:
+            FmstatsError: other layers, channels or thresholds.
+        """
+        info, metadata = self.info, self.metadata
+        for other in others:
+            only = sorted(set(info) ^ set(other.info))
+            if only:
+                raise FmstatsError(
+                    f"cannot merge profiles of different layers: {len(only)} of them are in one "
+                    f"profile only, such as {', '.join(map(repr, only[:3]))}"
+                )
+            info = {
+                name: _merge_layers(name, layer, other.info[name]) for name, layer in info.items()
+            }
+            metadata = _merge_metadata(metadata, other.metadata)
+        return Profile(info, metadata)
+
+    def __or__(self, other: Profile) -> Profile:
+        return self.merge(other)
+
+    def layers(self) -> list[dict[str, Any]]:
+        """A row per layer, all channels taken together.
+
+        `mean`, `std`, `min`, `max` are of all finite elements, `mean_spread` is the standard
+        deviation of the channels' means, `sparsity` and `saturated` are shares of all elements
+        (`saturated` is None for a layer without bounds), `dead` and `never_active` are numbers of
+        channels, `nan` and `inf` numbers of elements.
+        """
+        rows = []
+        for name, layer in self.info.items():
+            stats, whole = layer.stats, layer.stats.pooled()
+            seen = stats.mean[stats.finite_count > 0]
+            rows.append(
+                {
+                    "layer": name,
+                    "type": layer.type,
+                    "channels": stats.channels,
+                    "count": int(stats.count.sum()),
+                    "mean": _only(whole.mean),
+                    "mean_spread": float(seen.std()) if seen.size else float("nan"),
+                    "std": _only(whole.std),
+                    "sparsity": _only(whole.sparsity),
+                    "dead": int(stats.dead.sum()),
+                    "never_active": int(stats.never_active.sum()),
+                    "saturated": None if whole.saturated is None else _only(whole.saturated),
+                    "nan": int(stats.nan.sum()),
+                    "inf": int((stats.pos_inf + stats.neg_inf).sum()),
+                    "min": _only(whole.min),
+                    "max": _only(whole.max),
+                }
+            )
+        return rows
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per channel: layer, type, channel, then every field and derived number.
+
+        Raises:
+            FmstatsError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError as error:
+            raise FmstatsError("to_pandas() needs pandas: pip install 'fmstats[pandas]'") from error
+        columns: dict[str, list[Any]] = {"layer": [], "type": [], "channel": []}
+        columns |= {f: [] for f in (*FIELDS, *ChannelStats.DERIVED)}
+        for name, layer in self.info.items():
+            values = layer.stats.to_dict()
+            columns["layer"] += [name] * layer.stats.channels
+            columns["type"] += [layer.type] * layer.stats.channels
+            columns["channel"] += range(layer.stats.channels)
+            for field in (*FIELDS, *ChannelStats.DERIVED):
+                nothing = [None] * layer.stats.channels
+                columns[field] += nothing if values[field] is None else values[field]
+        return pd.DataFrame(columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings: `{"metadata": ..., "layers": {name: ...}}`."""
+        layers = {}
+        for name, layer in self.info.items():
+            known = {f: v for f, v in vars(layer).items() if f != "stats"}
+            layers[name] = {**known, "shape": list(layer.shape), **layer.stats.to_dict()}
+        return {"metadata": dict(self.metadata), "layers": layers}
+
+    def diagnose(self) -> Diagnosis:
+        """What is wrong: dead, saturated and non-finite channels. See `fmstats.diagnose`."""
+        from fmstats.diagnose import diagnose
+
+        return diagnose(self)
+
+    def __str__(self) -> str:
+        header = (
+            "layer",
+            "type",
+            "channels",
+            "mean",
+            "spread",
+            "std",
+            "zeros",
+            "dead",
+            "saturated",
+        )
+        rows = [
+            (
+                str(row["layer"]),
+                str(row["type"]),
+                str(row["channels"]),
+                format_number(row["mean"]),
+                format_number(row["mean_spread"]),
+                format_number(row["std"]),
+                format_share(row["sparsity"]),
+                str(row["dead"]),
+                format_share(row["saturated"]),
+                format_number(row["min"]),
+                format_number(row["max"]),
+                str(row["nan"] + row["inf"]),
+            )
+            for row in self.layers()
+        ]
+        return format_table((*header, "min", "max", "nan+inf"), rows, left=2)
+
+    def __repr__(self) -> str:
+        return f"Profile({len(self)} layers)\n{self}"
+
+
+def _only(values: Array) -> float:
+    return float(values[0]) if len(values) else float("nan")
+
+
+def _merge_layers(name: str, a: LayerProfile, b: LayerProfile) -> LayerProfile:
+    if a.channel_dim != b.channel_dim or a.stats.channels != b.stats.channels:
+        raise FmstatsError(
+            f"cannot merge layer {name!r}: {a.stats.channels} channels in dim {a.channel_dim} "
+            f"with {b.stats.channels} in dim {b.channel_dim}"
+        )
+    try:
+        stats = a.stats.merge(b.stats)
+    except FmstatsError as error:
+        raise FmstatsError(f"layer {name!r}: {error}") from error
+    return replace(b, calls=a.calls + b.calls, stats=stats)
+
+
+_ADDED = ("passes", "passes_measured", "samples", "batches", "seconds")
+
+
+def _merge_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {key: value for key, value in a.items() if key not in b or b[key] == value}
+    merged |= {key: value for key, value in b.items() if key not in a}
+    merged |= {key: a[key] + b[key] for key in _ADDED if key in a and key in b}
+    return merged

@@ -1,0 +1,219 @@
+"""`track`: statistics of every layer's feature maps, by forward hooks, while a model runs."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from types import TracebackType
+
+import torch
+import torch.nn as nn
+from torch.utils.hooks import RemovableHandle
+
+from fmstats._version import __version__
+from fmstats.backends import choose_backend
+from fmstats.channels import ChannelRule, channel_rules
+from fmstats.coverage import Coverage, CoverageRow
+from fmstats.errors import FmstatsError
+from fmstats.hooks import InputHook, OutputHook, PassHook
+from fmstats.layers import Gate, Layer, LayerSpec, PerCall
+from fmstats.profiles import Profile
+from fmstats.saturation import Bounds, thresholds_of
+from fmstats.selection import ROOT, Selection, Selector, matches, select
+
+
+def track(
+    model: nn.Module,
+    include: Selection = None,
+    exclude: Selection = None,
+    *,
+    of: str = "output",
+    every: int = 1,
+    channel_dim: str | int | Mapping[Selector, int] = "auto",
+    zero_tol: float = 0.0,
+    backend: str = "auto",
+    per_call: bool = False,
+    on_error: str = "raise",
+    saturation: Mapping[Selector, Bounds] | None = None,
+) -> Tracker:
+    """Measure a model's feature maps from now on.
+
+    Use it as a context manager, or keep the tracker and `close()` it. A tracker that nothing refers
+    to any more removes its hooks by itself.
+
+    Args:
+        model: any module. It is not changed apart from its hooks.
+        include: a name, a glob, a compiled regex, a module type, a function of (name, module), or a
+            list of these (see `fmstats.selection`). Default: every leaf module.
+        exclude: what to leave out of these, in the same words.
+        of: "output" of each layer or its "input".
+        every: measure the first of every `every` forward passes of `model`.
+        channel_dim: "auto" (see `fmstats.channels`), a dim for all layers, or dims by selector.
+        zero_tol: |x| <= zero_tol counts as zero.
+        backend: one of `fmstats backends`, or "auto": the best for each tensor's device.
+        per_call: keep a row `name#i` for the i-th call of a layer in a forward pass.
+        on_error: "raise", or "warn" once and stop measuring that layer.
+        saturation: bounds (low, high) by selector, instead of those of `fmstats.saturation`.
+
+    Raises:
+        FmstatsError: nothing to track, a selector that matches nothing, an unknown option.
+    """
+    if not isinstance(model, nn.Module):
+        raise FmstatsError(f"track() takes a torch.nn.Module, got {type(model).__name__}")
+    if of not in ("output", "input"):
+        raise FmstatsError(f"of={of!r}: choose 'output' or 'input'")
+    if on_error not in ("raise", "warn"):
+        raise FmstatsError(f"on_error={on_error!r}: choose 'raise' or 'warn'")
+    if not isinstance(every, int) or every < 1:
+        raise FmstatsError(f"every={every!r}: give a whole number of forward passes, 1 or more")
+    if backend != "auto":
+        choose_backend(backend, _device_of(model))
+    modules = select(model, include, exclude)
+    dims = _channel_dims(model, modules, channel_dim)
+    specs = {
+        name: LayerSpec(
+            name=name,
+            type=type(module).__name__,
+            channels=dims[name],
+            thresholds=thresholds_of(name, module, of, zero_tol, saturation),
+            backend=backend,
+            on_error=on_error,
+        )
+        for name, module in modules.items()
+    }
+    return Tracker(model, modules, specs, of=of, every=every, per_call=per_call)
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return torch.device("cpu")
+
+
+def _channel_dims(
+    model: nn.Module,
+    modules: Mapping[str, nn.Module],
+    asked: str | int | Mapping[Selector, int],
+) -> dict[str, ChannelRule | int]:
+    if isinstance(asked, int):
+        return dict.fromkeys(modules, asked)
+    rules = channel_rules(model)
+    dims: dict[str, ChannelRule | int] = {n: rules["" if n == ROOT else n] for n in modules}
+    if isinstance(asked, Mapping):
+        for selector, dim in asked.items():
+            chosen = [n for n, m in modules.items() if matches(selector, n, m)]
+            if not chosen:
+                raise FmstatsError(f"channel_dim: {selector!r} matches none of the tracked layers")
+            dims |= dict.fromkeys(chosen, dim)
+    elif asked != "auto":
+        raise FmstatsError(
+            f"channel_dim={asked!r}: choose 'auto', a dim, or a mapping of selectors to dims"
+        )
+    return dims
+
+
+class Tracker:
+    """The hooks on a model and what they have seen. Made by `track`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        modules: Mapping[str, nn.Module],
+        specs: Mapping[str, LayerSpec],
+        *,
+        of: str,
+        every: int,
+        per_call: bool,
+    ) -> None:
+        self._specs = dict(specs)
+        self._metadata = {
+            "model": type(model).__name__,
+            **{"of": of, "every": every, "per_call": per_call},
+            **{"fmstats": __version__, "torch": torch.__version__},
+        }
+        self._gate = Gate()
+        self._layers: dict[str, Layer] = {}
+        self._per_call: dict[str, PerCall] = {}
+        if per_call:
+            self._per_call = {name: PerCall(spec, self._gate) for name, spec in specs.items()}
+        else:
+            self._layers = {name: Layer(spec, self._gate) for name, spec in specs.items()}
+        self._passes = PassHook(self._gate, every, list(self._per_call.values()))
+        handles = [model.register_forward_pre_hook(self._passes, prepend=True)]
+        # Called by close() or when nothing refers to the tracker any more, whichever is first.
+        self._remove_hooks = weakref.finalize(self, _remove, handles)
+        for name, module in modules.items():
+            layer = self._per_call[name] if per_call else self._layers[name]
+            if of == "output":
+                handles.append(module.register_forward_hook(OutputHook(layer, self._gate)))
+            else:
+                hook = InputHook(layer, self._gate)
+                handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+
+    def stats(self) -> Profile:
+        """What has been seen so far, on the host; the only call that waits for a device."""
+        fired = sorted(
+            (layer for name in self._specs for layer in self._rows_of(name)),
+            key=lambda layer: -1 if layer.order is None else layer.order,
+        )
+        seen = {layer.spec.name: layer.profile() for layer in fired}
+        counted = {"passes": self._passes.passes, "passes_measured": self._passes.measured}
+        info = {name: profile for name, profile in seen.items() if profile is not None}
+        return Profile(info, {**self._metadata, **counted})
+
+    def coverage(self) -> Coverage:
+        """Which of the selected layers were measured, and why the others were not."""
+        rows = []
+        for name, spec in self._specs.items():
+            layers = self._rows_of(name)
+            calls = sum(layer.calls for layer in layers)
+            reason = next((layer.reason for layer in layers if layer.reason), None)
+            status = "skipped" if reason else "tracked" if calls else "never fired"
+            rows.append(CoverageRow(name, spec.type, status, reason, calls))
+        return Coverage(rows)
+
+    def _rows_of(self, name: str) -> list[Layer]:
+        return self._per_call[name].layers if self._per_call else [self._layers[name]]
+
+    def pause(self) -> None:
+        """Measure nothing until `resume()`; the hooks stay."""
+        self._gate.paused = True
+
+    def resume(self) -> None:
+        """Measure again after `pause()`."""
+        self._gate.paused = False
+
+    def reset(self) -> None:
+        """Forget all that was seen; the hooks stay."""
+        self._passes.reset()
+        for name in self._specs:
+            for layer in self._rows_of(name):
+                layer.reset()
+
+    def close(self) -> None:
+        """Remove every hook; `stats()` and `coverage()` still answer. May be called twice."""
+        self._remove_hooks()
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = (
+            "closed" if not self._remove_hooks.alive else "paused" if self._gate.paused else "on"
+        )
+        model, passes = self._metadata["model"], self._passes.passes
+        return f"Tracker({model}, {len(self._specs)} layers, {passes} passes, {state})"
+
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
+    handles.clear()
