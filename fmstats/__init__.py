@@ -1,0 +1,32 @@
+"""Exact per-channel statistics of every feature map of an unmodified PyTorch model.
+
+with fmstats.track(model) as tracker:
+    for batch in data:
+        model(batch)
+print(tracker.stats())
+"""
+
+from fmstats._version import __version__
+from fmstats.coverage import Coverage
+from fmstats.derived import ChannelStats
+from fmstats.diagnose import Diagnosis, Finding
+from fmstats.errors import FmstatsError
+from fmstats.measure import channel_stats
+from fmstats.profiles import LayerProfile, Profile
+from fmstats.runs import profile
+from fmstats.tracker import Tracker, track
+
+__all__ = [
+    "ChannelStats",
+    "Coverage",
+    "Diagnosis",
+    "Finding",
+    "FmstatsError",
+    "LayerProfile",
+    "Profile",
+    "Tracker",
+    "__version__",
+    "channel_stats",
+    "profile",
+    "track",
+]

@@ -1,0 +1,113 @@
+"""Read tensors saved in `.npy`, `.npz` and `.safetensors` files as batches.
+
+The first dimension runs along the samples. `.npy` is mapped and `.safetensors` is sliced, so only
+one batch at a time is in memory; a `.npz` member is compressed and is read whole. Values keep their
+dtype: fmstats.profile casts floats to the model's dtype and leaves integers alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fmstats.errors import FmstatsError
+from fmstats.sources.batches import to_tensor
+from fmstats.sources.entrypoints import describe_error, list_closest
+
+ARRAY_SUFFIXES = (".npy", ".npz", ".safetensors")
+
+# The colon of a key is told from that of a drive letter by the suffix before it.
+_ARRAY_SPEC = re.compile(r"(?P<path>.+?\.(npy|npz|safetensors))(:(?P<key>.+))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array on disk: `read(start, stop)` gives these samples as a tensor of its own."""
+
+    shape: tuple[int, ...]
+    read: Callable[[int, int], torch.Tensor]
+
+    def split(self, batch_size: int, samples: int) -> Iterator[torch.Tensor]:
+        """Yield the first `samples` samples, `batch_size` at a time."""
+        for start in range(0, samples, batch_size):
+            yield self.read(start, min(start + batch_size, samples))
+
+
+def is_array_spec(spec: str) -> bool:
+    """Whether `spec` is a path ending in one of `ARRAY_SUFFIXES`, or such a path and `:KEY`."""
+    return _ARRAY_SPEC.fullmatch(spec) is not None
+
+
+def open_array(spec: str) -> StoredArray:
+    """Open `file.npy`, `file.npz`, `file.npz:KEY`, `file.safetensors` or `file.safetensors:KEY`.
+
+    Raises:
+        FmstatsError: no such file or key, several arrays and no key, an array without samples, or a
+            file that cannot be read.
+    """
+    match = _ARRAY_SPEC.fullmatch(spec)
+    if match is None:
+        raise FmstatsError(f"{spec!r} ends in none of {', '.join(ARRAY_SUFFIXES)}")
+    path, key = Path(match["path"]).expanduser(), match["key"]
+    if not path.is_file():
+        raise FmstatsError(f"there is no file {str(path)!r}")
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".npy":
+            if key is not None:
+                raise FmstatsError(f"{spec!r}: a .npy file holds one array and no keys")
+            stored = _store_numpy(np.load(path, mmap_mode="r", allow_pickle=False))
+        elif suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                stored = _store_numpy(archive[_choose_key(path, key, archive.files)])
+        else:
+            stored = _open_safetensors(path, key)
+    except FmstatsError:
+        raise
+    except Exception as error:
+        raise FmstatsError(f"{str(path)!r} cannot be read: {describe_error(error)}") from error
+    if not stored.shape or not stored.shape[0]:
+        raise FmstatsError(
+            f"{spec!r} has the shape {stored.shape}: its first dimension must run along at least "
+            "one sample"
+        )
+    return stored
+
+
+def _store_numpy(array: np.ndarray) -> StoredArray:
+    to_tensor(array[:0] if array.ndim else array)  # Refuse a dtype now rather than in batch 1.
+    return StoredArray(array.shape, lambda start, stop: to_tensor(np.array(array[start:stop])))
+
+
+def _open_safetensors(path: Path, key: str | None) -> StoredArray:
+    try:
+        from safetensors import safe_open
+    except ImportError as error:
+        raise FmstatsError(
+            f"{str(path)!r} needs safetensors, which cannot be imported ({error}): "
+            "pip install 'fmstats[data]'"
+        ) from error
+    file: Any = safe_open(path, framework="pt")
+    tensor = file.get_slice(_choose_key(path, key, list(file.keys())))
+    return StoredArray(tuple(tensor.get_shape()), lambda start, stop: tensor[start:stop])
+
+
+def _choose_key(path: Path, key: str | None, keys: list[str]) -> str:
+    if key is None and len(keys) == 1:
+        return keys[0]
+    if key is None:
+        shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
+        raise FmstatsError(
+            f"{str(path)!r} holds {len(keys)} arrays ({shown}): choose one with '{path}:KEY'"
+        )
+    if key not in keys:
+        raise FmstatsError(
+            f"{str(path)!r} has no array {key!r}; closest: {list_closest(key, keys)}"
+        )
+    return key

@@ -1,0 +1,187 @@
+"""Open the data that a short text names, as batches that can be run through more than once.
+
+Opening checks all that can be checked without reading samples: paths, keys, shapes, attributes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import torch
+
+from fmstats.errors import FmstatsError
+from fmstats.sources.arrays import is_array_spec, open_array
+from fmstats.sources.batches import read_batches, to_tensor
+from fmstats.sources.entrypoints import call_entrypoint, is_entrypoint, resolve_entrypoint
+from fmstats.sources.images import (
+    IMAGE_SUFFIXES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ImageTransform,
+    find_images,
+    read_images,
+    require_pillow,
+)
+
+DATA_FORMS = (
+    "a folder of images, an image, a .npy, .npz or .safetensors file (with ':KEY' where it holds "
+    "several arrays), 'file.py:callable' or 'package.module:callable'"
+)
+
+
+@dataclass
+class DataSource:
+    """Batches from a named place; each `iter()` starts again from the first.
+
+    Attributes:
+        description: what it is, for people, e.g. `50000 images in 'val'`.
+        samples: how many samples one pass gives at most, or None where only a pass can tell.
+        skipped: the unreadable files of the latest pass, where they are not errors.
+    """
+
+    description: str
+    samples: int | None
+    batches: Callable[[], Iterable[object]] = field(repr=False)
+    skipped: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[object]:
+        """Start a pass."""
+        self.skipped.clear()
+        return iter(self.batches())
+
+
+def open_data(
+    spec: str | Path,
+    *,
+    batch_size: int = 32,
+    image_size: int = 224,
+    resize: int | None = None,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+    limit: int | None = None,
+    on_bad_sample: Literal["raise", "skip"] = "raise",
+) -> DataSource:
+    """Return the batches that `spec` names.
+
+    Forms:
+        A folder: its images (jpg, jpeg, png, bmp, webp, tif, tiff), recursive and sorted, or one
+            image file. See `fmstats.sources.images` for the transform.
+        `file.npy`, `file.npz`, `file.safetensors`: the first dimension runs along the samples. A
+            file of several arrays needs a key: `file.npz:KEY`.
+        `file.py:name`, `package.module:name`: an iterable of batches, such as a DataLoader, or a
+            callable that gives one, called anew for every pass. A tensor or array counts as stored
+            samples. See `fmstats.sources.batches` for the forms of a batch.
+
+    Args:
+        spec: one of the forms above.
+        batch_size: samples per batch; an iterable of batches keeps its own.
+        image_size: side of the square crop, pixels; images only, like the next three.
+        resize: the shorter side before the crop, pixels; None: 8/7 of image_size (256 for 224).
+        mean: per channel, subtracted from pixels in 0..1; ImageNet's.
+        std: per channel, divides; ImageNet's.
+        limit: stop after this many samples; None: all.
+        on_bad_sample: an unreadable image is an error ("raise") or is left out and noted in
+            `DataSource.skipped` ("skip").
+
+    Raises:
+        FmstatsError: no such form, path, key or attribute; no sample; a missing package.
+    """
+    spec = str(spec)
+    if batch_size < 1 or (limit is not None and limit < 1):
+        raise FmstatsError(f"batch_size {batch_size} and limit {limit} must be at least 1")
+    if on_bad_sample not in ("raise", "skip"):
+        raise FmstatsError(f"on_bad_sample {on_bad_sample!r} is neither 'raise' nor 'skip'")
+    path = Path(spec).expanduser()
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
+        size = image_size * 256 // 224 if resize is None else resize
+        transform = ImageTransform(image_size, size, tuple(mean), tuple(std))
+        return _open_images(path, spec, transform, batch_size, limit, on_bad_sample)
+    if is_array_spec(spec):
+        stored = open_array(spec)
+        samples = stored.shape[0] if limit is None else min(limit, stored.shape[0])
+        return DataSource(
+            f"{samples} samples of shape {stored.shape[1:]} in {spec!r}",
+            samples,
+            lambda: stored.split(batch_size, samples),
+        )
+    if is_entrypoint(spec):
+        return _open_entrypoint(spec, batch_size, limit)
+    if not path.exists():
+        raise FmstatsError(f"data {spec!r} does not exist; forms: {DATA_FORMS}")
+    raise FmstatsError(f"data {spec!r} is not understood; forms: {DATA_FORMS}")
+
+
+def require_batches(data: object, name: str) -> Iterable[object]:
+    """Return `data` if iterating over it gives batches.
+
+    Raises:
+        FmstatsError: it is not iterable, or is a map-style Dataset, which gives samples one by one.
+    """
+    if isinstance(data, torch.utils.data.Dataset) and not isinstance(
+        data, torch.utils.data.IterableDataset
+    ):
+        raise FmstatsError(
+            f"{name} is a Dataset, which gives single samples: wrap it in "
+            "torch.utils.data.DataLoader(dataset, batch_size=32)"
+        )
+    if isinstance(data, dict):
+        raise FmstatsError(f"{name} is one dict, not an iterable of batches: write [batch]")
+    # Not by iter(data): a DataLoader would start its workers.
+    if not hasattr(type(data), "__iter__") and not hasattr(type(data), "__getitem__"):
+        raise FmstatsError(f"{name} is of type {type(data).__name__}, not an iterable of batches")
+    return cast("Iterable[object]", data)
+
+
+def _open_images(
+    path: Path,
+    spec: str,
+    transform: ImageTransform,
+    batch_size: int,
+    limit: int | None,
+    on_bad_sample: Literal["raise", "skip"],
+) -> DataSource:
+    require_pillow(spec)
+    paths = find_images(path) if path.is_dir() else [path]
+    samples = len(paths) if limit is None else min(limit, len(paths))
+    skipped: list[str] = []
+    return DataSource(
+        f"{samples} images in {spec!r}" if path.is_dir() else f"image {spec!r}",
+        samples,
+        lambda: read_images(
+            paths,
+            transform.read,
+            batch_size=batch_size,
+            limit=limit,
+            on_bad_sample=on_bad_sample,
+            skipped=skipped,
+        ),
+        skipped,
+    )
+
+
+def _open_entrypoint(spec: str, batch_size: int, limit: int | None) -> DataSource:
+    target = resolve_entrypoint(spec)
+    is_iterable = hasattr(type(target), "__iter__") and not inspect.isclass(target)
+    if is_iterable or not callable(target):
+        require_batches(target, f"{spec!r}")
+
+    def start() -> Iterable[object]:
+        is_iterable = hasattr(type(target), "__iter__") and not inspect.isclass(target)
+        made = (
+            target if is_iterable else call_entrypoint(cast("Callable[[], object]", target), spec)
+        )
+        if isinstance(made, torch.Tensor | np.ndarray):
+            stored = to_tensor(made)
+            if not stored.dim():
+                raise FmstatsError(f"{spec!r} gave a single number, which has no samples")
+            batches: Iterable[object] = torch.split(stored, batch_size)
+        else:
+            batches = require_batches(made, f"{spec!r}")
+        return batches if limit is None else read_batches(batches, limit)
+
+    return DataSource(f"batches of {spec!r}", limit, start)

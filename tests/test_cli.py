@@ -1,0 +1,259 @@
+"""The command line: what it prints and writes, and one line with exit code 2 for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import fmstats
+from fmstats.cli import main
+
+pytest.importorskip("typer", reason="needs typer")
+
+NET = """
+import torch
+from torch import nn
+class Net(nn.Sequential):
+    def __init__(self):
+        torch.manual_seed(0)
+        super().__init__(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Sequential(nn.Conv2d(4, 2, 1)))
+def broken(): raise RuntimeError("no such layer")
+def batches():
+    for _ in range(3):
+        yield torch.ones(4, 3, 8, 8), torch.zeros(4)
+def wrong_batches(): return [torch.ones(4, 3, 8, 8), torch.ones(4, 5, 8, 8)]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("COLUMNS", "100")
+    (tmp_path / "some_cli_net.py").write_text(NET)
+    np.save("x.npy", np.random.default_rng(0).normal(size=(10, 3, 8, 8)).astype(np.float32))
+    np.savez("two.npz", a=np.zeros((2, 3)), b=np.zeros((2, 3)))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "bad.png").write_bytes(b"broken")
+    yield tmp_path
+    for name in [name for name in sys.modules if "some_cli_net" in name]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line; return exit code, stdout, stderr."""
+
+    def run_command(*arguments: object):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as exit_:
+            code = exit_.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run_command
+
+
+def test_version(run):
+    assert run("--version") == (0, f"fmstats {fmstats.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", [(), ("demo",), ("profile",), ("backends",)])
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_teaches_by_example(run, command, option):
+    code, out, err = run(*command, option)
+    assert (code, err) == (0, "")
+    assert f"Usage: fmstats {' '.join(command)}".rstrip() in out
+    if command:
+        assert f"Examples:\n    fmstats {command[0]}" in out
+    else:
+        assert all(name in out for name in ("demo", "profile", "backends"))
+
+
+def test_backends(run):
+    code, out, err = run("backends")
+    assert (code, err) == (0, "")
+    header, *rows = out.splitlines()
+    assert header.split() == ["name", "usable", "devices", "detail"]
+    listed = fmstats.backends.list_backends()
+    assert [row.split()[:2] for row in rows] == [
+        [info.name, "yes" if info.usable else "no"] for info in listed
+    ]
+    assert all(row.endswith(info.detail) for row, info in zip(rows, listed, strict=True))
+
+
+def test_demo_passes_its_options(run, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "fmstats.commands.run_demo", lambda show, **options: (calls.append(options), show("seen"))
+    )
+    assert run("demo", "--crops", 0, "--backend", "torch") == (0, "seen\n", "")
+    assert calls == [{"crops": 0, "batch_size": 16, "backend": "torch"}]
+
+
+def test_profile_prints_and_writes(run, folder):
+    code, out, err = run(
+        "profile", "some_cli_net.py:Net", "--data", "x.npy", "--out", "p.json", "--batch-size", 4
+    )
+    assert (code, err) == (0, "")
+    assert out.startswith("some_cli_net.py:Net on 10 samples of shape (3, 8, 8) in 'x.npy'\n")
+    assert "samples: 10, batches: 3, seconds: " in out
+    assert "Conv2d" in out
+    assert "\nFindings\n" in out
+    assert out.endswith("\nWritten to p.json\n")
+    content = json.loads((folder / "p.json").read_text())
+    assert list(content["layers"]) == ["0", "1", "2.0"]
+    assert content["metadata"]["data"] == "10 samples of shape (3, 8, 8) in 'x.npy'"
+
+
+def test_profile_writes_csv(run, folder):
+    pytest.importorskip("pandas", reason="needs pandas")
+    code, _, _ = run("profile", "some_cli_net:Net", "--data", "x.npy", "--out", "p.csv")
+    assert code == 0
+    lines = (folder / "p.csv").read_text().splitlines()
+    assert lines[0].startswith("layer,type,channel,")
+    assert len(lines) == 1 + 4 + 4 + 2
+
+
+def test_profile_options_reach_the_run(run, folder):
+    weights = {
+        "0.weight": torch.zeros(4, 3, 3, 3),
+        "0.bias": torch.full((4,), 2.0),
+        "2.0.weight": torch.zeros(2, 4, 1, 1),
+        "2.0.bias": torch.zeros(2),
+    }
+    torch.save(weights, "w.pth")
+    code, _, err = run(
+        *("profile", "some_cli_net.py:Net", "--data", "some_cli_net.py:batches"),
+        *("--weights", "w.pth", "--include", "0", "--include", "1", "--include", "2.*"),
+        *("--exclude", "2.0", "--limit", 7, "--every", 2, "--device", "cpu"),
+        *("--dtype", "bfloat16", "--channels-last", "--backend", "reference", "--zero-tol", 3),
+        *("--channel-dim", 1, "--no-progress", "--out", "p.json"),
+    )
+    assert (code, err) == (0, "")
+    content = json.loads((folder / "p.json").read_text())
+    assert list(content["layers"]) == ["0", "1"]
+    layer = content["layers"]["0"]
+    assert (layer["dtype"], layer["backend"], layer["channel_dim"]) == ("bfloat16", "reference", 1)
+    assert layer["count"] == [4 * 36] * 4  # The first of two passes, 4 samples of 36 positions.
+    assert layer["mean"] == [2.0] * 4
+    assert layer["sparsity"] == [1.0] * 4
+    assert content["metadata"]["samples"] == 7
+
+
+def test_profile_of_images(run, folder):
+    pillow = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    pillow.new("RGB", (50, 40)).save("photos/good.png")
+    code, out, err = run(
+        *("profile", "some_cli_net.py:Net", "--data", "photos", "--image-size", 16),
+        *("--resize", 20, "--skip-unreadable", "--out", "p.json"),
+    )
+    assert (code, err) == (0, "")
+    assert "Unreadable, left out\n  photos/bad.png\n" in out
+    assert json.loads((folder / "p.json").read_text())["layers"]["0"]["shape"] == [1, 4, 14, 14]
+
+
+NET_SPEC = "some_cli_net.py:Net"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["absent.py:Net", "--data", "x.npy"],
+            "error: 'absent.py:Net': there is no file 'absent.py'",
+        ),
+        (["some_cli_net.py:Ne", "--data", "x.npy"], "has no attribute 'Ne'; closest: Net"),
+        (
+            ["some_cli_net.py:broken", "--data", "x.npy"],
+            "RuntimeError: no such layer (some_cli_net.py",
+        ),
+        (["some_cli_net.py:batches", "--data", "x.npy"], "gave a generator, not an nn.Module"),
+        (["resnet50", "--data", "x.npy"], "error: model 'resnet50' is not understood; forms: "),
+        ([NET_SPEC, "--data", "absent"], "error: data 'absent' does not exist; forms: "),
+        ([NET_SPEC, "--data", "empty"], "error: no image in folder 'empty': it is empty"),
+        ([NET_SPEC, "--data", "photos"], "error: image 'photos/bad.png' cannot be read: "),
+        ([NET_SPEC, "--data", "two.npz"], "error: 'two.npz' holds 2 arrays (a, b)"),
+        (
+            [NET_SPEC, "--data", "two.npz:a"],
+            "error: the model refused batch 1, (2, 3) float64: Runt",
+        ),
+        ([NET_SPEC, "--data", "some_cli_net.py:wrong_batches"], "(1 batch was folded before)"),
+        (
+            [NET_SPEC, "--data", "x.npy", "--weights", "w.pth"],
+            "error: there is no weights file 'w.pth'",
+        ),
+        (
+            [NET_SPEC, "--data", "x.npy", "--include", "head"],
+            "error: include='head' matches none of",
+        ),
+        (
+            [NET_SPEC, "--data", "x.npy", "--backend", "abacus"],
+            "error: no backend is called 'abacus'",
+        ),
+        ([NET_SPEC, "--data", "x.npy", "--device", "gpu"], "device: gpu, dtype: as it is"),
+        (
+            [NET_SPEC, "--data", "x.npy", "--channel-dim", "C"],
+            "error: --channel-dim 'C' is neither",
+        ),
+        (
+            ["absent.py:Net", "--data", "x.npy", "--out", "p.xml"],  # Refused before any work.
+            "error: cannot write 'p.xml': a result ends",
+        ),
+        ([NET_SPEC, "--data", "x.npy", "--out", "no/p.csv"], "there is no folder 'no'"),
+        ([NET_SPEC, "--data", "x.npy", "--dtype", "int8"], "int8"),
+        ([NET_SPEC, "--data", "x.npy", "--limit", "0"], "limit"),
+        ([NET_SPEC], "--data"),
+        ([NET_SPEC, "--data", "x.npy", "--wrong"], "--wrong"),
+    ],
+)
+def test_mistakes_are_one_line_and_code_2(run, folder, arguments, message):
+    code, out, err = run("profile", *arguments)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in out + err
+    assert not list(folder.glob("p.*"))
+
+
+def test_missing_typer(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "fmstats.commands", raising=False)
+    monkeypatch.setitem(sys.modules, "typer", None)
+    assert main(["backends"]) == 2
+    assert capsys.readouterr().err == (
+        "error: the command line needs typer: pip install 'fmstats[cli]'\n"
+    )
+
+
+def test_process_reports_without_a_traceback(folder):
+    command = [
+        sys.executable,
+        "-m",
+        "fmstats",
+        "profile",
+        NET_SPEC,
+        "--data",
+        "some_cli_net.py:wrong",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(fmstats.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(
+        "error: 'some_cli_net.py:wrong': some_cli_net.py has no attribute"
+    )
+
+
+def test_import_needs_neither_typer_nor_rich():
+    code = "import sys, fmstats; print([n for n in ('typer', 'rich', 'PIL') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,349 @@
+"""`profile` runs all the data, tells what it did, and leaves the model as it found it."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fmstats.errors import FmstatsError
+from fmstats.runs import profile
+from fmstats.sources import DataSource, open_data
+
+
+class Net(nn.Module):
+    """Dropout and batch norm tell training from evaluation; `unused` never fires."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        self.act = nn.ReLU()
+        self.drop = nn.Dropout(0.5)
+        self.unused = nn.Linear(2, 2)
+
+    def forward(self, x, scale=1.0):
+        return self.drop(self.act(self.norm(self.conv(x)))) * scale
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return Net()
+
+
+@pytest.fixture
+def images():
+    return torch.randn(10, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def hooks_of(model):
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def assert_same(left, right):
+    assert list(left) == list(right)
+    for name in left:
+        for field in ("count", "nan", "zeros"):
+            assert np.array_equal(getattr(left[name], field), getattr(right[name], field))
+        # Convolutions of other batch sizes round differently.
+        for field in ("mean", "var", "min", "max"):
+            np.testing.assert_allclose(
+                getattr(left[name], field), getattr(right[name], field), rtol=1e-5, atol=1e-6
+            )
+
+
+def test_statistics_are_those_of_evaluation(model, images):
+    result = profile(model, images.split(4))
+    model.eval()
+    with torch.no_grad():
+        expected = model.act(model.norm(model.conv(images)))
+    stats = result["drop"]
+    np.testing.assert_allclose(stats.mean, expected.mean((0, 2, 3)).double().numpy(), rtol=1e-5)
+    assert np.array_equal(stats.zeros, (expected == 0).sum((0, 2, 3)).numpy())
+    assert np.array_equal(stats.count, [10 * 36] * 4)
+
+
+def test_metadata(model, images):
+    metadata = profile(model, images.split(4)).metadata
+    assert (metadata["samples"], metadata["batches"]) == (10, 3)
+    assert 0 < metadata["seconds"] < 60
+    assert metadata["coverage"] == [
+        {"name": "unused", "type": "Linear", "status": "never fired", "reason": None}
+    ]
+    assert "data" not in metadata
+
+
+def test_every_form_of_data_gives_the_same(model, images, tmp_path):
+    np.save(tmp_path / "x.npy", images.numpy())
+    expected = profile(model, images)
+    assert expected.metadata["batches"] == 1
+    labels = torch.zeros(10)
+    dataset = torch.utils.data.TensorDataset(images, labels)
+    for data in (
+        images.numpy(),
+        images.double(),
+        [images[:6].double(), images[6:]],
+        (batch for batch in images.split(3)),
+        [{"x": batch} for batch in images.split(3)],
+        [({"x": images, "scale": 2.0}, labels)],
+        torch.utils.data.DataLoader(dataset, batch_size=4),
+        open_data(tmp_path / "x.npy", batch_size=7),
+        tmp_path / "x.npy",
+        str(tmp_path / "x.npy"),
+    ):
+        result = profile(model, data)
+        assert_same(result, expected)
+        assert result.metadata["samples"] == 10
+
+
+def test_a_source_is_described(model, images, tmp_path):
+    np.save(tmp_path / "x.npy", images.numpy())
+    source = open_data(tmp_path / "x.npy")
+    metadata = profile(model, source).metadata
+    assert metadata["data"] == source.description
+    assert metadata["skipped"] == []
+
+
+def test_skipped_files_are_recorded(model, tmp_path):
+    pillow = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    pillow.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"broken")
+    source = open_data(tmp_path, image_size=8, on_bad_sample="skip")
+    metadata = profile(model, source).metadata
+    assert metadata["samples"] == 1
+    assert metadata["skipped"] == [str(tmp_path / "b.png")]
+
+
+@pytest.mark.parametrize(("limit", "batches"), [(1, 1), (4, 1), (5, 2), (99, 3)])
+def test_limit_counts_samples(model, images, limit, batches):
+    result = profile(model, images.split(4), limit=limit)
+    samples = min(limit, 10)
+    assert (result.metadata["samples"], result.metadata["batches"]) == (samples, batches)
+    assert result["act"].count[0] == samples * 36
+    assert_same(result, profile(model, images[:limit]))
+
+
+def test_selection_and_options_reach_the_tracker(model, images):
+    result = profile(
+        model,
+        images.split(2),
+        include=["conv", nn.ReLU],
+        exclude="act",
+        every=2,
+        channel_dim=2,
+        zero_tol=1e9,
+        backend="reference",
+    )
+    assert list(result) == ["conv"]
+    assert result["conv"].count.tolist() == [3 * 2 * 4 * 6] * 6
+    assert result["conv"].sparsity.tolist() == [1.0] * 6
+    assert result.info["conv"].backend == "reference"
+    assert result.metadata["batches"] == 5
+
+
+def test_training_flags_come_back(model, images):
+    model.train()
+    model.norm.eval()
+    during = []
+    model.conv.register_forward_hook(
+        lambda *_: during.append([m.training for m in model.modules()])
+    )
+    before = [module.training for module in model.modules()]
+    running = model.norm.running_mean.clone()
+    profile(model, images)
+    assert during == [[False] * 6]
+    assert [module.training for module in model.modules()] == before
+    assert before == [True, True, False, True, True, True]
+    assert torch.equal(model.norm.running_mean, running)
+
+
+def test_what_eval_does_train_undoes(images):
+    class Merging(nn.Conv2d):
+        merged = False
+
+        def train(self, mode=True):
+            self.merged = not mode
+            return super().train(mode)
+
+    model = nn.Sequential(Merging(3, 4, 3), nn.ReLU())
+    profile(model, images)
+    assert model[0].merged is False
+    assert model.training
+
+
+def test_exported_module_that_cannot_change_mode(images):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+    exported = torch.export.export(net, (images,)).module()
+    model = nn.Sequential(exported, nn.ReLU())
+    result = profile(model, images, include="1")
+    assert result["1"].count[0] == 360
+    assert model.training
+
+
+def test_the_model_stays_where_it_is(model, images):
+    weight = model.conv.weight
+    result = profile(
+        model, images, device="cpu", dtype=torch.bfloat16, channels_last=True, exclude="unused"
+    )
+    assert model.conv.weight is weight
+    assert weight.dtype == torch.float32
+    assert not weight.is_contiguous(memory_format=torch.channels_last)
+    assert {layer.dtype for layer in result.info.values()} == {"bfloat16"}
+    np.testing.assert_allclose(result["conv"].mean, profile(model, images)["conv"].mean, atol=0.02)
+
+
+def test_lazy_modules_can_be_trained_afterwards(images):
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.ReLU())
+    assert profile(model, images.split(5))["2"].count[0] == 360
+    model(images).sum().backward()
+    assert model[0].weight.grad is not None
+
+
+def test_inputs_follow_the_model(images):
+    seen = []
+
+    class Probe(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1, dtype=torch.float16))
+            self.act = nn.ReLU()
+
+        def forward(self, x, ids):
+            seen.append((x.dtype, ids.dtype, torch.is_inference_mode_enabled()))
+            return self.act(x * self.weight)
+
+    profile(Probe(), [((images, torch.arange(10)), None)])
+    assert seen == [(torch.float16, torch.int64, True)]
+
+
+def test_refused_batch_is_named_and_nothing_stays_hooked(model, images):
+    model.train()
+    data = [images, images[:, :2], images]
+    with pytest.raises(FmstatsError) as caught:
+        profile(model, data)
+    text = str(caught.value)
+    assert text.startswith("the model refused batch 2, (10, 2, 8, 8) float32: RuntimeError: Given ")
+    assert text.endswith("(1 batch was folded before)")
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert hooks_of(model) == 0
+    assert model.training
+
+
+def test_failing_data_is_told_from_a_failing_model(model, images):
+    def give():
+        yield images
+        yield images
+        raise OSError("disk is gone")
+
+    with pytest.raises(
+        FmstatsError,
+        match=r"reading batch 3 raised OSError: disk is gone \(test_runs.py, line \d+\) "
+        r"\(2 batches were folded before\)$",
+    ):
+        profile(model, give())
+    assert hooks_of(model) == 0
+
+
+def test_bad_sample_in_a_source_names_the_file(model, tmp_path):
+    pillow = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    pillow.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"broken")
+    with pytest.raises(
+        FmstatsError, match=r"b.png' cannot be read: .* \(1 batch was folded before"
+    ):
+        profile(model, open_data(tmp_path, image_size=8, batch_size=1))
+
+
+def test_error_in_a_hook_names_batch_and_layer(images):
+    model = nn.Sequential(nn.Flatten(0), nn.ReLU())
+    with pytest.raises(FmstatsError, match=r"batch 2: layer '0' \(Flatten\): .*1 batch was folded"):
+        profile(model, [images, images[:3]])
+    assert hooks_of(model) == 0
+
+
+def test_interruption_leaves_nothing_behind(model, images):
+    def give():
+        yield images
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        profile(model, give())
+    assert hooks_of(model) == 0
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "the data gave no batch"),
+        (iter([]), "the data gave no batch"),
+        (3, "data is of type int, not an iterable of batches"),
+        ({"x": 1}, r"data is one dict, not an iterable of batches: write \[batch\]"),
+        (["text"], r"batch 1 is of type str: .* \(0 batches were folded before\)"),
+        ("nowhere", "data 'nowhere' does not exist"),
+        (torch.utils.data.TensorDataset(torch.zeros(3)), "data is a Dataset"),
+    ],
+)
+def test_wrong_data(model, data, message):
+    with pytest.raises(FmstatsError, match=message):
+        profile(model, data)
+    assert hooks_of(model) == 0
+
+
+def test_wrong_arguments(model, images):
+    with pytest.raises(FmstatsError, match="model is of type str, not an nn"):
+        profile("net", images)
+    with pytest.raises(FmstatsError, match="limit 0 must be at least 1"):
+        profile(model, images, limit=0)
+    with pytest.raises(FmstatsError, match="nothing_like_it"):
+        profile(model, images, include="nothing_like_it")
+    with pytest.raises(FmstatsError, match=r"device: gpu, .*devices usable here: cpu"):
+        profile(model, images, device="gpu")
+    assert hooks_of(model) == 0
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("sized", "unit"), [("source", "10/10 samples"), ("list", "3/3 batches"), ("stream", "10/?")]
+)
+def test_progress_on_a_terminal(model, images, monkeypatch, sized, unit):
+    pytest.importorskip("rich", reason="needs rich")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    batches = list(images.split(4))
+    data = {
+        "source": DataSource("x", 10, lambda: batches),
+        "list": batches,
+        "stream": iter(batches),
+    }
+    profile(model, data[sized])
+    assert unit in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", sys.stderr.getvalue())
+
+
+@pytest.mark.parametrize("case", ["not wanted", "no terminal", "no stderr", "no rich"])
+def test_no_progress_otherwise(model, images, monkeypatch, case):
+    stream = {"no terminal": io.StringIO(), "no stderr": None}.get(case, Terminal())
+    monkeypatch.setattr(sys, "stderr", stream)
+    if case == "no rich":
+        real = builtins.__import__
+
+        def refuse(name, *rest):
+            if name.split(".")[0] == "rich":
+                raise ImportError(name)
+            return real(name, *rest)
+
+        monkeypatch.setattr(builtins, "__import__", refuse)
+    profile(model, images, progress=case != "not wanted")
+    assert stream is None or stream.getvalue() == ""

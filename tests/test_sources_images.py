@@ -1,0 +1,145 @@
+"""A folder of images is read sorted, normalised as torchvision does, and fails on the bad file."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from fmstats.errors import FmstatsError
+from fmstats.sources import open_data
+
+Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+
+PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+
+
+def save(path, color, size=(40, 30), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, color).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "images"
+    save(root / "b" / "2.png", (20, 0, 0))
+    save(root / "b" / "10.JPG", (10, 0, 0))
+    save(root / "a" / "deep" / "x.bmp", (0, 0, 0))
+    save(root / "c.webp", (30, 0, 0))
+    save(root / "d.tif", (40, 0, 0), size=(30, 70))
+    (root / "notes.txt").write_text("no image")
+    (root / ".hidden.png").write_bytes(b"no image")
+    return root
+
+
+def test_recursive_sorted_batches(folder):
+    source = open_data(folder, batch_size=2, image_size=16, resize=20, **PLAIN)
+    assert source.samples == 5
+    assert source.description == f"5 images in '{folder}'"
+    batches = list(source)
+    assert [tuple(batch.shape) for batch in batches] == [(2, 3, 16, 16)] * 2 + [(1, 3, 16, 16)]
+    assert all(batch.dtype == torch.float32 for batch in batches)
+    red = torch.cat(batches)[:, 0].mean(dim=(1, 2)) * 255
+    # a/deep/x.bmp, b/10.JPG, b/2.png, c.webp, d.tif; JPG and WebP are lossy.
+    np.testing.assert_allclose(red.numpy(), [0, 10, 20, 30, 40], atol=2.5)
+    assert torch.equal(torch.cat(list(source)), torch.cat(batches))
+
+
+def test_default_size_and_normalisation(tmp_path):
+    save(tmp_path / "gray.png", 255, size=(300, 280), mode="L")
+    (batch,) = open_data(tmp_path)
+    assert batch.shape == (1, 3, 224, 224)
+    expected = [(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]
+    np.testing.assert_allclose(batch[0, :, 100, 100].numpy(), expected, rtol=1e-6)
+
+
+def test_resize_and_crop_are_those_of_torchvision(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 61, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    (batch,) = open_data(tmp_path, image_size=20, resize=24, **PLAIN)
+    resized = Image.fromarray(pixels).resize((24 * 61 // 37, 24), Image.Resampling.BILINEAR)
+    left, top = round((resized.width - 20) / 2.0), round((24 - 20) / 2.0)
+    expected = np.array(resized)[top : top + 20, left : left + 20]
+    assert np.array_equal((batch[0] * 255).round().byte().permute(1, 2, 0).numpy(), expected)
+
+
+def test_one_image(folder):
+    source = open_data(folder / "c.webp")
+    assert source.samples == 1
+    assert next(iter(source)).shape == (1, 3, 224, 224)
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(1, [1]), (3, [2, 1]), (4, [2, 2]), (9, [2, 2, 1])])
+def test_limit(folder, limit, sizes):
+    source = open_data(folder, batch_size=2, image_size=8, limit=limit)
+    assert source.samples == sum(sizes)
+    assert [len(batch) for batch in source] == sizes
+
+
+def test_unreadable_image_is_named(folder):
+    (folder / "b" / "11.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    with pytest.raises(FmstatsError, match=r"image '.*b/11.png' cannot be read: "):
+        list(open_data(folder, image_size=8))
+
+
+def test_unreadable_images_can_be_skipped(folder):
+    (folder / "b" / "11.png").write_bytes(b"broken")
+    Image.fromarray(np.full((9, 9), 40000, np.uint16)).save(folder / "bb.png")
+    source = open_data(folder, batch_size=2, image_size=8, limit=5, on_bad_sample="skip")
+    for _ in range(2):
+        assert [len(batch) for batch in source] == [2, 2, 1]
+        assert source.skipped == [str(folder / "b" / "11.png"), str(folder / "bb.png")]
+
+
+def test_sixteen_bits_are_refused_rather_than_clipped(tmp_path):
+    Image.fromarray(np.full((9, 9), 40000, np.uint16)).save(tmp_path / "bb.png")
+    with pytest.raises(FmstatsError, match=r"bb.png' has more than 8 bits per channel \(mode I;16"):
+        list(open_data(tmp_path))
+
+
+def test_folders_without_images(tmp_path):
+    with pytest.raises(FmstatsError, match=r"no image in folder '.*': it is empty; fmstats reads "):
+        open_data(tmp_path)
+    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "b.gif").write_text("")
+    with pytest.raises(
+        FmstatsError, match=r"no image in folder '.*': 2 files, none ends in .jpg, "
+    ):
+        open_data(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"image_size": 300, "resize": 256},
+            "image_size 300 must be at least 1 and at most resize",
+        ),
+        ({"image_size": 0}, "image_size 0 must be at least 1"),
+        ({"std": (1.0, 0.0, 1.0)}, "must be three numbers each, std above 0"),
+        ({"mean": (1.0,)}, "must be three numbers each"),
+        ({"batch_size": 0}, "batch_size 0 and limit None must be at least 1"),
+        ({"limit": 0}, "batch_size 32 and limit 0 must be at least 1"),
+        ({"on_bad_sample": "ignore"}, "on_bad_sample 'ignore' is neither 'raise' nor 'skip'"),
+    ],
+)
+def test_wrong_settings(folder, settings, message):
+    with pytest.raises(FmstatsError, match=message):
+        open_data(folder, **settings)
+
+
+def test_missing_pillow(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(FmstatsError, match=r"need Pillow.*pip install 'fmstats\[data\]'"):
+        open_data(folder)
+
+
+def test_a_pass_left_early_ends(folder):
+    batches = iter(open_data(folder, batch_size=1, image_size=8))
+    next(batches)
+    batches.close()
+    with pytest.raises(StopIteration):
+        next(batches)
