@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fmstats.derived import DEAD_SPARSITY, ChannelStats
+from fmstats.derived import DEAD_SPARSITY
 from fmstats.profiles import LayerProfile, Profile
 
 SATURATED_CHANNEL = (
@@ -31,7 +31,7 @@ class Finding:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.severity:<8}{self.layer}  {self.rule}: {self.message}"
+        return f"{self.severity:<8} {self.layer}  {self.rule}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _never_active(layer: LayerProfile) -> str | None:
     silent = layer.stats.never_active
     if not silent.any():
         return None
-    return f"{_name(silent)}: exactly 0 in all of {_elements(layer.stats, silent)} elements each"
+    return f"{_name(silent)}: exactly 0 in each of {layer.stats.count[silent].min():,} elements"
 
 
 def _dead(layer: LayerProfile) -> str | None:
@@ -97,10 +97,6 @@ def _name(where: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> str:
     named = ", ".join(map(str, channels[:SHOWN])) + (", ..." if len(channels) > SHOWN else "")
     plural = "s" if len(channels) > 1 else ""
     return f"{len(channels)} of {len(where)} channels (number{plural} {named})"
-
-
-def _elements(stats: ChannelStats, where: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int:
-    return int(stats.count[where].min())
 
 
 RULES: dict[str, tuple[str, Callable[[LayerProfile], str | None]]] = {

@@ -105,7 +105,9 @@ ChannelState sample_channel(const View& view, i64 channel, i64 positions) {
   const i64 samples = std::min(kSamples, positions);
   with_element(view.dtype, [&](auto element) {
     for (i64 i = 0; i < samples; ++i) {
-      const i64 p = positions / samples * i;
+      // Golden-ratio steps: even ones would meet the same column of every image.
+      const double at = 0.5 + static_cast<double>(i) * 0.6180339887498949;
+      const i64 p = static_cast<i64>((at - std::floor(at)) * static_cast<double>(positions));
       scan_moments_exactly<decltype(element)>(view, channel, p, p + 1, 0.0, sample);
     }
   });

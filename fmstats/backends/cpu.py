@@ -33,6 +33,9 @@ class CpuBackend(Backend):
 
     Args:
         isa: an instruction set by name instead of the best one, for tests.
+
+    Attributes:
+        isas: the instruction sets usable here, best first.
     """
 
     name = "cpu"
@@ -40,17 +43,18 @@ class CpuBackend(Backend):
 
     def __init__(self, isa: str | None = None) -> None:
         self._native = load_native()
+        self.isas: list[str] = []
         if self._native is None:
             return
         isas = self._native.cpu_isas()
-        usable = [name for name, _, is_usable in isas if is_usable]
-        if isa is not None and isa not in usable:
+        self.isas = [name for name, _, usable in isas if usable]
+        if isa is not None and isa not in self.isas:
             raise FmstatsError(
                 f"instruction set {isa!r} is not usable on this processor; "
-                f"usable here: {', '.join(usable)}"
+                f"usable here: {', '.join(self.isas)}"
             )
         names = [name for name, _, _ in isas]
-        self.isa = isa or usable[0]
+        self.isa = isa or self.isas[0]
         self._isa = names.index(self.isa)
         self._bits = isas[self._isa][1]
         self._dtypes = {getattr(torch, d): i for i, d in enumerate(self._native.CPU_DTYPES)}

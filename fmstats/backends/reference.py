@@ -39,6 +39,8 @@ def measure(x: Tensor, thresholds: Thresholds) -> dict[str, float]:
     """The fields of one channel, `x` in float64."""
     finite = x[torch.isfinite(x)]
     mean = float(finite.mean()) if finite.numel() else 0.0
+    if finite.numel():
+        mean += float((finite - mean).mean())  # the rounding of the first sum
     low = math.nan if thresholds.low is None else thresholds.low
     high = math.nan if thresholds.high is None else thresholds.high
     return {

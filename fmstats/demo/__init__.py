@@ -1,0 +1,10 @@
+"""The demo: an ImageNet-trained MobileNetV2 watched while it looks at real photographs.
+
+Everything it reads comes from installed packages; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+from fmstats.demo.run import run_demo
+
+__all__ = ["run_demo"]

@@ -1,0 +1,83 @@
+"""The tree keeps its shape: imports run one way, and importing the package stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "fmstats"
+# Each layer imports from its own line or from those above it.
+ORDER = (
+    ("errors", "_version", "tables"),
+    ("statistic",),
+    ("layout", "selection", "channels"),
+    ("saturation", "derived", "backends"),
+    ("profiles", "measure", "coverage"),
+    ("layers",),
+    ("hooks",),
+    ("tracker", "diagnose"),
+    ("sources",),
+    ("runs",),
+    ("outputs", "demo"),
+    ("commands",),
+    ("cli", "__main__"),
+)
+RANK = {module: rank for rank, modules in enumerate(ORDER) for module in modules}
+
+
+def part_of(path: Path) -> str:
+    inside = path.relative_to(PACKAGE)
+    return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+
+
+def imports_of(path: Path) -> set[str]:
+    """The parts of the package that a file imports when it is itself imported."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fmstats"):
+            names = [node.module or ""]
+            if node.module == "fmstats":
+                names = [f"fmstats.{alias.name}" for alias in node.names]
+            found |= {name.split(".")[1] for name in names if "." in name}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("fmstats.")}
+    return found
+
+
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+def test_every_module_has_its_place() -> None:
+    assert {part_of(p) for p in FILES} == set(RANK)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    mine = part_of(path)
+    for imported in imports_of(path) - {mine, "__version__"}:
+        assert RANK[imported] <= RANK[mine], f"{mine} imports {imported}, which stands above it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_stay_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
+
+
+def test_backend_names_stay_in_the_backends() -> None:
+    for path in FILES:
+        if part_of(path) in ("layers", "hooks", "tracker", "measure", "runs"):
+            text = path.read_text()
+            assert not any(name in text for name in ("CpuBackend", "_native", "triton"))
+
+
+def test_importing_the_package_is_light() -> None:
+    heavy = ("triton", "matplotlib", "rich", "pandas", "typer", "PIL", "torch._dynamo", "sklearn")
+    code = "import torch, sys; before = set(sys.modules); import fmstats; " + (
+        f"print([m for m in {heavy!r} if m in set(sys.modules) - before])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

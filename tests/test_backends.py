@@ -1,0 +1,56 @@
+"""Choosing a backend, and what is refused before one is called."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import fmstats
+from fmstats.backends import BACKENDS, choose_backend, list_backends
+from fmstats.backends.cpu import CpuBackend
+from fmstats.errors import FmstatsError
+
+CPU, META = torch.device("cpu"), torch.device("meta")
+
+
+def test_auto_takes_the_best_usable() -> None:
+    best = "cpu" if CpuBackend().why_not() is None else "torch"
+    assert choose_backend("auto", CPU).name == best
+    assert choose_backend("auto", torch.device("cuda")).name == "torch"
+
+
+def test_every_backend_is_listed() -> None:
+    rows = list_backends()
+    assert [row.name for row in rows] == [b.name for b in BACKENDS]
+    assert all(row.detail for row in rows)
+
+
+def test_unknown_backend() -> None:
+    with pytest.raises(FmstatsError, match="no backend is called 'gpu'; usable here: auto, "):
+        choose_backend("gpu", CPU)
+
+
+def test_a_named_backend_is_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = next(b for b in BACKENDS if b.name == "cpu")
+    monkeypatch.setattr(cpu, "_native", None)
+    with pytest.raises(FmstatsError, match=r"'cpu' cannot be used: .*FMSTATS_NATIVE=0.*torch"):
+        choose_backend("cpu", CPU)
+    assert choose_backend("auto", CPU).name == "torch"
+
+
+def test_a_backend_for_another_device() -> None:
+    if CpuBackend().why_not() is not None:
+        pytest.skip("the native module is not built")
+    with pytest.raises(FmstatsError, match="it serves cpu tensors, this one is on meta"):
+        choose_backend("cpu", META)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_dtypes_without_the_statistic(dtype: torch.dtype) -> None:
+    with pytest.raises(FmstatsError, match=f"cannot measure {dtype}: the statistic is of float32"):
+        fmstats.channel_stats(torch.zeros(2, 3, dtype=dtype))
+
+
+def test_sparse_tensors() -> None:
+    with pytest.raises(FmstatsError, match="only strided tensors"):
+        fmstats.channel_stats(torch.eye(3).to_sparse())

@@ -1,0 +1,133 @@
+"""The state and its merge, in themselves."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fmstats.backends.cpu import load_native
+from fmstats.errors import FmstatsError
+from fmstats.statistic import COUNTS, FIELDS, MOMENTS, State, Thresholds, merge
+
+
+def test_python_and_cpp_agree_on_the_fields() -> None:
+    native = load_native()
+    if native is None:
+        pytest.skip("the native module is not built")
+    assert native.FIELDS == FIELDS
+
+
+def test_a_state_is_eight_byte_words() -> None:
+    state = State.identity(5)
+    assert state.words.dtype == torch.int64
+    assert state.words.shape == (len(COUNTS) + len(MOMENTS), 5)
+    state["mean"][2] = 0.5
+    assert state.words.view(torch.float64)[FIELDS.index("mean"), 2] == 0.5
+    assert state["min"].tolist() == [math.inf] * 5
+    assert state["max"].tolist() == [-math.inf] * 5
+
+
+@pytest.mark.parametrize("words", [torch.zeros(11, 3), torch.zeros(10, 3, dtype=torch.int64)])
+def test_other_tensors_are_refused(words: torch.Tensor) -> None:
+    with pytest.raises(FmstatsError, match="a state is an int64 tensor of 11 rows"):
+        State(words)
+
+
+def test_states_of_other_channels_do_not_merge() -> None:
+    with pytest.raises(FmstatsError, match="cannot merge a state of 2 channels with 3"):
+        merge(State.identity(2), State.identity(3))
+
+
+def state_of(values: list[float]) -> State:
+    """A state of one channel by exact rational arithmetic."""
+    fields = dict.fromkeys(COUNTS, torch.tensor([0]))
+    fields["count"] = torch.tensor([len(values)])
+    numbers = {"mean": 0.0, "m2": 0.0, "min": math.inf, "max": -math.inf}
+    if values:
+        numbers = {
+            "mean": statistics.mean(values),
+            "m2": statistics.pvariance(values) * len(values),
+            "min": min(values),
+            "max": max(values),
+        }
+    return State.of(
+        fields | {k: torch.tensor([v], dtype=torch.float64) for k, v in numbers.items()}
+    )
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6, width=32), max_size=30),
+    st.lists(st.floats(-1e6, 1e6, width=32), max_size=30),
+)
+def test_merge_is_the_state_of_both(a: list[float], b: list[float]) -> None:
+    got, want = merge(state_of(a), state_of(b)), state_of(a + b)
+    for field in (*COUNTS, "min", "max"):
+        assert torch.equal(got[field], want[field])
+    scale = max(map(abs, [*a, *b, 1e-30]))
+    assert got["mean"].item() == pytest.approx(want["mean"].item(), rel=1e-12, abs=1e-14 * scale)
+    assert got["m2"].item() == pytest.approx(want["m2"].item(), rel=1e-9, abs=1e-12 * scale**2)
+
+
+def test_counts_pass_two_to_the_53() -> None:
+    huge = State.identity(1)
+    huge["count"].fill_(2**60 + 1)
+    huge["zeros"].fill_(2**60 + 1)
+    both = merge(huge, huge)
+    assert both["count"].item() == 2**61 + 2
+    assert both["zeros"].item() == 2**61 + 2
+
+
+def test_overflowing_differences_do_not_spoil_the_identity() -> None:
+    far = state_of([1.0, 2.0])
+    far["mean"].fill_(1e200)  # its square overflows
+    assert torch.equal(merge(far, State.identity(1)).words, far.words)
+    assert torch.equal(merge(State.identity(1), far).words, far.words)
+
+
+def test_reset_and_clone() -> None:
+    state = state_of([1.0, 2.0])
+    copy = state.clone()
+    state.reset_()
+    assert torch.equal(state.words, State.identity(1).words)
+    assert copy["count"].item() == 2
+
+
+def test_a_state_made_in_inference_mode_can_be_changed_outside() -> None:
+    with torch.inference_mode():
+        state = State.identity(2)
+    state.merge_(State.identity(2))
+
+
+@pytest.mark.parametrize("tol", [-1.0, math.nan, math.inf])
+def test_bad_tolerances(tol: float) -> None:
+    with pytest.raises(FmstatsError, match="zero_tol must be finite and not negative"):
+        Thresholds(zero_tol=tol)
+
+
+@pytest.mark.parametrize("bound", [math.nan, math.inf])
+def test_bad_bounds(bound: float) -> None:
+    with pytest.raises(FmstatsError, match="give a finite number or None"):
+        Thresholds(high=bound)
+
+
+@given(st.floats(-1e30, 1e30), st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_rounded_thresholds_compare_as_exact_ones(bound: float, near: float) -> None:
+    tol, low, high = Thresholds(abs(bound), bound, bound).compared_as(torch.float32)
+    assert all(np.float32(t) == t for t in (tol, low, high))
+    for x in (near, np.nextafter(np.float32(bound), np.float32([-np.inf, np.inf])).tolist()):
+        for value in x if isinstance(x, list) else [x]:
+            assert (abs(value) <= tol) == (abs(value) <= abs(bound))
+            assert (value <= low) == (value <= bound)
+            assert (value >= high) == (value >= bound)
+
+
+def test_thresholds_for_float64_are_themselves() -> None:
+    tol, low, high = Thresholds(0.1, None, 0.3).compared_as(torch.float64)
+    assert (tol, high) == (0.1, 0.3)
+    assert math.isnan(low)
