@@ -6,9 +6,12 @@ The rule, by module type:
   batch, dim 0 of an unbatched sample); batch, group and instance norm: dim 1;
 - Linear, LayerNorm, RMSNorm, Embedding, attention, transformer blocks, recurrent layers: the last;
 - anything else (activations, dropout, reshaping, blocks, unknown types) follows another layer: a
-  block its last layer with a rule, a leaf the nearest one registered before it. If that layer's
-  number of channels is found in only one of the two places, that place is taken; where it is in
-  neither, outputs of four or more dims take dim 1.
+  block its last layer with a rule, a leaf the nearest one registered before. After a convolution,
+  tensors of four or more dims have their channels in dim 1; after a Linear they come last if they
+  are as many as the Linear has, else in dim 1 (attention weights). Of three dims, the one of the
+  right size is taken.
+
+For `of="input"` a block follows its first layer.
 """
 
 from __future__ import annotations
@@ -59,10 +62,10 @@ _SIZES = (
 
 @dataclass(frozen=True)
 class ChannelRule:
-    """Where to look for the channels of an output.
+    """Where to look for the channels of a tensor.
 
     Attributes:
-        dim: the dim, negative where it is counted from the end.
+        dim: the dim, negative where it is counted from the end; -1 means channels come last.
         size: the number of channels expected there, if known.
         own: whether the module's own type says so; else the rule is followed from another module.
     """
@@ -72,35 +75,45 @@ class ChannelRule:
     own: bool = True
 
     def resolve(self, shape: Sequence[int]) -> int:
-        """The channel dim of an output of this shape, which has at least one dim."""
+        """The channel dim of a tensor of this shape, which has at least one dim."""
         n = len(shape)
-        if n == 1:
-            return 0
-        usual = self.dim % n if -n <= self.dim < n else n - 1
-        if self.size is None and not self.own:
-            return 1 if n >= 4 else usual
-        if self.size is None or shape[usual] == self.size:
+        last = n - 1
+        usual = self.dim % n if -n <= self.dim < n else last
+        if n == 1 or (n == 2 and not self.own):
+            return last
+        if self.dim == -1:
+            if self.size in (None, shape[last]):
+                moved = self.size is None and not self.own and n >= 4
+                return 1 if moved else last
+            # A norm or block that puts its channels first, or attention weights after a Linear.
+            return 1 if shape[1] == self.size or (n >= 4 and not self.own) else last
+        if self.own:
             return usual
-        if self.size in (shape[1], shape[-1]):
-            return 1 if shape[1] == self.size else n - 1
-        return 1 if n >= 4 and not self.own else usual
+        if n >= 4:
+            return 1
+        if self.size in (shape[1], shape[last]):  # tokens made from an image, say
+            return 1 if shape[1] == self.size else last
+        return 1 if self.dim in (1, -2) else usual
 
 
-def channel_rules(model: nn.Module) -> dict[str, ChannelRule]:
-    """The rule of every module of a model, by name."""
+def channel_rules(model: nn.Module, of: str = "output") -> dict[str, ChannelRule]:
+    """The rule of every module of a model, by name, for its "output" or its "input"."""
     rules: dict[str, ChannelRule] = {}
     nearest = ChannelRule(1, own=False)
     for name, module in model.named_modules():
         own = _own_rule(module)
+        following = nearest
         if own is not None:
             nearest = replace(own, own=False)
         elif next(module.children(), None) is not None:
-            own = _last_rule_inside(module)
+            own = _rule_inside(module, 0 if of == "input" else -1)
         else:
             weight = getattr(module, "weight", None)
             if isinstance(weight, Tensor) and weight.dim() == 1:  # a norm of its own kind
                 own = replace(nearest, size=len(weight))
-        rules[name] = own or nearest
+        if own is not None and of == "input":
+            own = replace(own, size=None)  # sizes are of outputs
+        rules[name] = own or following
     return rules
 
 
@@ -112,16 +125,18 @@ def _own_rule(module: nn.Module) -> ChannelRule | None:
     if isinstance(module, _DIM_ONE):
         return ChannelRule(1, size)
     if isinstance(module, _LAST):
-        return ChannelRule(-1, size)
+        # Norms of transformers' ConvNeXt say so where they put channels first.
+        first = getattr(module, "data_format", None) == "channels_first"
+        return ChannelRule(1 if first else -1, size)
     features = getattr(module, "nf", None)
     if type(module).__name__ == "Conv1D" and isinstance(features, int):  # GPT-2's Linear
         return ChannelRule(-1, features)
     return None
 
 
-def _last_rule_inside(block: nn.Module) -> ChannelRule | None:
+def _rule_inside(block: nn.Module, which: int) -> ChannelRule | None:
     rules = [rule for child in block.modules() if (rule := _own_rule(child)) is not None]
-    return replace(rules[-1], own=False) if rules else None
+    return replace(rules[which], own=False) if rules else None
 
 
 def _size_of(module: nn.Module) -> int | None:

@@ -20,6 +20,7 @@ from fmstats.outputs import check_output, describe_run, write_profile
 from fmstats.runs import profile as run_profile
 from fmstats.sources import load_model, load_weights, open_data
 from fmstats.sources.placement import move_model
+from fmstats.tables import format_table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -99,15 +100,11 @@ def demo(
 @app.command(epilog=_show("Examples:", "fmstats backends"))
 def backends() -> None:
     """List what can compute the statistics, and what cannot and why."""
-    header = ("name", "usable", "devices", "detail")
     rows = [
         (row.name, "yes" if row.usable else "no", row.devices, row.detail)
         for row in list_backends()
     ]
-    widths = [max(len(line[i]) for line in (header, *rows)) for i in range(len(header))]
-    for line in (header, *rows):
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+    typer.echo(format_table(("name", "usable", "devices", "detail"), rows, left=4))
 
 
 @app.command(epilog=_PROFILE_EXAMPLES)

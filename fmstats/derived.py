@@ -97,7 +97,7 @@ class ChannelStats:
         NaN where there are not more than `correction` elements.
         """
         free = self.finite_count - correction
-        return np.where(free > 0, self._row("m2") / np.maximum(free, 1e-300), np.nan)
+        return np.where(free > 0, self._row("m2") / np.where(free > 0, free, 1), np.nan)
 
     @property
     def var(self) -> Array:

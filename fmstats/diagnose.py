@@ -69,7 +69,8 @@ def _never_active(layer: LayerProfile) -> str | None:
     silent = layer.stats.never_active
     if not silent.any():
         return None
-    return f"{_name(silent)}: exactly 0 in each of {layer.stats.count[silent].min():,} elements"
+    least = layer.stats.finite_count[silent].min()
+    return f"{_name(silent)}: exactly 0 in each of {least:,} finite elements"
 
 
 def _dead(layer: LayerProfile) -> str | None:

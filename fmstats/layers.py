@@ -53,6 +53,7 @@ class LayerSpec:
     Attributes:
         type: the module's class name.
         channels: the dim of the channels, or the rule that finds it.
+        of: what is measured, "output" or "input".
         backend: a backend's name, or "auto".
         on_error: "raise" or "warn".
     """
@@ -61,6 +62,7 @@ class LayerSpec:
     type: str
     channels: ChannelRule | int
     thresholds: Thresholds
+    of: str
     backend: str
     on_error: str
 
@@ -107,9 +109,11 @@ class Layer:
 
     def _fold(self, output: object) -> None:
         x = first_tensor(output)
-        self.reason = why_skipped(x, output)
-        if x is None or self.reason is not None:
+        why = why_skipped(x, output)
+        self.reason = None if why is None else f"its {self.spec.of} {why}"
+        if x is None or why is not None:
             return
+        x = x.resolve_neg()
         if x.numel() == 0:
             self.calls += 1
             return
@@ -143,16 +147,18 @@ class Layer:
 
     def _other_channels(self, x: Tensor, dim: int) -> str:
         return (
-            f"output of shape {tuple(x.shape)} has {x.shape[dim]} channels in dim {dim}, "
-            f"{self._state_channels} before; choose another dim with channel_dim=, or leave the "
-            "layer out with exclude="
+            f"{self.spec.of} of shape {tuple(x.shape)} has {x.shape[dim]} channels in dim {dim}, "
+            f"{self._state_channels} before; a layer called with several widths needs "
+            "per_call=True, another dim channel_dim=, or leave it out with exclude="
         )
 
     def reset(self) -> None:
-        """Forget all data."""
-        for state, _ in self._states.values():
-            state.reset_()
+        """Forget all that was seen; an error that disabled the layer stays."""
+        self._states.clear()
+        self._shape = ()
         self.calls = 0
+        if not self._disabled:
+            self.reason = None
 
     def profile(self) -> LayerProfile | None:
         """What has been seen, or None if nothing has."""
@@ -196,17 +202,19 @@ def _tensors(output: object) -> list[Tensor]:
 
 
 def why_skipped(x: Tensor | None, output: object) -> str | None:
-    """Why an output has no statistics, or None if it has."""
+    """Why the tensor found in an output has no statistics, or None if it has."""
     if x is None:
-        return f"no tensor in its output ({type(output).__name__})"
+        return f"holds no tensor ({type(output).__name__})"
     if type(x) not in (Tensor, nn.Parameter):
-        return f"its output is a {type(x).__name__}, not a plain tensor"
+        return f"is a {type(x).__name__}, not a plain tensor"
+    if x.is_nested:
+        return "is a nested tensor"
     if x.dtype not in DTYPES:
-        return f"its output is {str(x.dtype).removeprefix('torch.')}"
+        return f"is {str(x.dtype).removeprefix('torch.')}"
     if x.layout != torch.strided:
-        return f"its output is {str(x.layout).removeprefix('torch.')}, not strided"
+        return f"is {str(x.layout).removeprefix('torch.')}, not strided"
     if x.dim() == 0:
-        return "its output is a single number"
+        return "is a single number"
     return None
 
 

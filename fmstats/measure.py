@@ -7,6 +7,7 @@ from torch import Tensor
 from fmstats.backends import choose_backend
 from fmstats.backends.base import check_input
 from fmstats.derived import ChannelStats
+from fmstats.errors import FmstatsError
 from fmstats.layout import view_of
 from fmstats.statistic import State, Thresholds
 
@@ -25,7 +26,10 @@ def channel_stats(
     Raises:
         FmstatsError: no such dim or backend, a dtype without the statistic, a bad tolerance.
     """
+    if not isinstance(x, Tensor):
+        raise FmstatsError(f"channel_stats() takes a torch.Tensor, got {type(x).__name__}")
     thresholds = Thresholds(zero_tol)
+    x = x.resolve_neg()
     view = view_of(x, channel_dim)
     state = State.identity(view.channels, x.device)
     check_input(state, x, view)

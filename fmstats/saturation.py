@@ -20,7 +20,6 @@ import torch.nn as nn
 
 from fmstats.errors import FmstatsError
 from fmstats.selection import Selector, matches
-from fmstats.statistic import Thresholds
 
 Bounds = tuple[float | None, float | None]
 
@@ -40,25 +39,35 @@ def bounds_of(module: nn.Module) -> Bounds:
     return None, None
 
 
-def thresholds_of(
-    name: str,
-    module: nn.Module,
-    of: str,
-    zero_tol: float,
-    given: Mapping[Selector, Bounds] | None,
-) -> Thresholds:
-    """What counts as zero and saturated in a layer: the user's bounds if a selector fits it.
+def chosen_bounds(
+    modules: Mapping[str, nn.Module], of: str, given: Mapping[Selector, Bounds] | None
+) -> dict[str, Bounds]:
+    """The bounds of each module, by name: the user's where a selector fits, else by its type.
 
-    Bounds by module type are of outputs; an `of="input"` has those that the user gives.
+    Bounds by type are of outputs; an `of="input"` has those that the user gives.
 
     Raises:
-        FmstatsError: bounds that are not a pair of numbers or None, or not finite.
+        FmstatsError: a selector that fits no module, or bounds that are not a pair of numbers or
+            None, the lower one first.
     """
-    bounds: object = bounds_of(module) if of == "output" else (None, None)
-    for selector, chosen in (given or {}).items():
-        if matches(selector, name, module):
-            bounds = chosen
-    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
-        raise FmstatsError(f"saturation of layer {name!r}: give a pair (low, high), not {bounds!r}")
-    low, high = (None if b is None else float(b) for b in bounds)
-    return Thresholds(zero_tol, low, high)
+    if given is not None and not isinstance(given, Mapping):
+        raise FmstatsError(f"saturation={given!r}: give a mapping of selectors to (low, high)")
+    bounds = {n: bounds_of(m) if of == "output" else (None, None) for n, m in modules.items()}
+    for selector, pair in (given or {}).items():
+        chosen = [name for name, module in modules.items() if matches(selector, name, module)]
+        if not chosen:
+            raise FmstatsError(f"saturation: {selector!r} matches none of the tracked layers")
+        bounds |= dict.fromkeys(chosen, _checked(chosen[0], pair))
+    return bounds
+
+
+def _checked(name: str, pair: object) -> Bounds:
+    numbers = isinstance(pair, (tuple, list)) and all(
+        bound is None or isinstance(bound, (int, float)) for bound in pair
+    )
+    if not (isinstance(pair, (tuple, list)) and numbers and len(pair) == 2):
+        raise FmstatsError(f"saturation of layer {name!r}: give a pair (low, high), not {pair!r}")
+    low, high = (None if bound is None else float(bound) for bound in pair)
+    if low is not None and high is not None and low > high:
+        raise FmstatsError(f"saturation of layer {name!r}: low {low:g} is above high {high:g}")
+    return low, high

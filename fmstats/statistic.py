@@ -131,8 +131,9 @@ class Thresholds:
     high: float | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.zero_tol) and self.zero_tol >= 0):
-            raise FmstatsError(f"zero_tol must be finite and not negative, got {self.zero_tol}")
+        tol = self.zero_tol
+        if not (isinstance(tol, (int, float)) and math.isfinite(tol) and tol >= 0):
+            raise FmstatsError(f"zero_tol must be finite and not negative, got {tol!r}")
         for name, bound in (("low", self.low), ("high", self.high)):
             if bound is not None and not math.isfinite(bound):
                 raise FmstatsError(f"saturation bound {name}={bound}: give a finite number or None")

@@ -18,8 +18,9 @@ from fmstats.errors import FmstatsError
 from fmstats.hooks import InputHook, OutputHook, PassHook
 from fmstats.layers import Gate, Layer, LayerSpec, PerCall
 from fmstats.profiles import Profile
-from fmstats.saturation import Bounds, thresholds_of
+from fmstats.saturation import Bounds, chosen_bounds
 from fmstats.selection import ROOT, Selection, Selector, matches, select
+from fmstats.statistic import Thresholds
 
 
 def track(
@@ -69,13 +70,15 @@ def track(
     if backend != "auto":
         choose_backend(backend, _device_of(model))
     modules = select(model, include, exclude)
-    dims = _channel_dims(model, modules, channel_dim)
+    dims = _channel_dims(model, modules, of, channel_dim)
+    bounds = chosen_bounds(modules, of, saturation)
     specs = {
         name: LayerSpec(
             name=name,
             type=type(module).__name__,
             channels=dims[name],
-            thresholds=thresholds_of(name, module, of, zero_tol, saturation),
+            thresholds=Thresholds(zero_tol, *bounds[name]),
+            of=of,
             backend=backend,
             on_error=on_error,
         )
@@ -93,17 +96,20 @@ def _device_of(model: nn.Module) -> torch.device:
 def _channel_dims(
     model: nn.Module,
     modules: Mapping[str, nn.Module],
+    of: str,
     asked: str | int | Mapping[Selector, int],
 ) -> dict[str, ChannelRule | int]:
     if isinstance(asked, int):
         return dict.fromkeys(modules, asked)
-    rules = channel_rules(model)
+    rules = channel_rules(model, of)
     dims: dict[str, ChannelRule | int] = {n: rules["" if n == ROOT else n] for n in modules}
     if isinstance(asked, Mapping):
         for selector, dim in asked.items():
             chosen = [n for n, m in modules.items() if matches(selector, n, m)]
             if not chosen:
                 raise FmstatsError(f"channel_dim: {selector!r} matches none of the tracked layers")
+            if not isinstance(dim, int):
+                raise FmstatsError(f"channel_dim of {selector!r} is {dim!r}: give a dim")
             dims |= dict.fromkeys(chosen, dim)
     elif asked != "auto":
         raise FmstatsError(

@@ -1,0 +1,182 @@
+"""Hooks: a copy of a tracked model is not tracked, and none outlives its tracker."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import io
+import pickle
+import weakref
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import fmstats
+from fmstats.errors import FmstatsError
+from fmstats.hooks import InputHook, OutputHook, PassHook
+from fmstats.layers import Gate
+
+
+def hooks_on(model: nn.Module) -> int:
+    return sum(
+        len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks)
+        for m in model.modules()
+    )
+
+
+def net() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+
+
+def saved_and_loaded(model: nn.Module) -> nn.Module:
+    buffer = io.BytesIO()
+    torch.save(model, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=False)
+
+
+@pytest.mark.parametrize("of", ["output", "input"])
+@pytest.mark.parametrize("per_call", [False, True])
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), saved_and_loaded],
+    ids=["deepcopy", "pickle", "torch.save"],
+)
+def test_a_copy_is_not_tracked(
+    duplicate: Callable[[nn.Module], nn.Module], of: str, per_call: bool
+) -> None:
+    model, x = net(), torch.randn(2, 3, 8, 8)
+    with fmstats.track(model, of=of, per_call=per_call) as tracker:
+        model(x)
+        before = tracker.stats()
+        twin = duplicate(model)
+        twin(x + 100)
+        after = tracker.stats()
+        assert after.to_dict() == before.to_dict()
+        with fmstats.track(twin) as other:
+            twin(x)
+        assert other.stats()["0"].count.tolist() == [72] * 4
+        model(x)
+        assert tracker.stats().metadata["passes"] == 2
+    assert torch.equal(twin.eval()(x), twin(x))
+
+
+def test_weights_of_a_tracked_model_are_the_plain_ones() -> None:
+    model = net()
+    plain = list(model.state_dict())
+    with fmstats.track(model):
+        assert list(model.state_dict()) == plain
+        net().load_state_dict(model.state_dict())
+
+
+def test_a_dropped_tracker_removes_its_hooks() -> None:
+    model, x = net(), torch.randn(2, 3, 8, 8)
+    gc.collect()
+    gc.disable()  # dropping it is enough: it is in no cycle
+    try:
+        tracker = fmstats.track(model)
+        model(x)
+        tracker.stats()
+        assert hooks_on(model) == 4
+        gone = weakref.ref(tracker)
+        del tracker
+        assert gone() is None
+        assert hooks_on(model) == 0
+    finally:
+        gc.enable()
+
+
+def test_a_notebook_cell_run_again_does_not_stack_hooks() -> None:
+    model = net()
+    for _ in range(5):
+        tracker = fmstats.track(model)
+        assert hooks_on(model) == 4
+        model(torch.randn(2, 3, 8, 8))
+        assert tracker.stats().metadata["passes"] == 1
+
+
+def test_a_dropped_model_is_freed() -> None:
+    model = net()
+    tracker = fmstats.track(model)
+    model(torch.randn(2, 3, 8, 8))
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+    assert tracker.stats()["0"].count.tolist() == [72] * 4
+    tracker.close()
+
+
+def test_an_unbound_context_keeps_its_hooks_until_its_end() -> None:
+    model = net()
+    with fmstats.track(model):
+        gc.collect()
+        assert hooks_on(model) == 4
+    assert hooks_on(model) == 0
+
+
+class Broken(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise KeyError("broken")
+
+
+def test_an_exception_in_the_model_leaves_no_hook() -> None:
+    model = nn.Sequential(nn.ReLU(), Broken())
+    with pytest.raises(KeyError, match="broken"), fmstats.track(model) as tracker:
+        model(torch.ones(2, 3))
+    assert hooks_on(model) == 0
+    assert tracker.stats()["0"].count.tolist() == [2, 2, 2]
+
+
+def test_a_refused_request_leaves_no_hook() -> None:
+    model = net()
+    for options in ({"channel_dim": "x"}, {"zero_tol": -1}, {"include": "no"}, {"of": "x"}):
+        with pytest.raises(FmstatsError):
+            fmstats.track(model, **options)  # type: ignore[arg-type]
+    assert hooks_on(model) == 0
+
+
+def test_hooks_of_others_stay() -> None:
+    model, seen = net(), []
+    model[0].register_forward_hook(lambda *_: seen.append("user"))
+    with fmstats.track(model):
+        model(torch.randn(2, 3, 8, 8))
+    model(torch.randn(2, 3, 8, 8))
+    assert seen == ["user", "user"]
+    assert hooks_on(model) == 1
+
+
+class Sink:
+    """In place of a layer."""
+
+    def __init__(self) -> None:
+        self.folded: list[object] = []
+
+    def fold(self, output: object) -> None:
+        self.folded.append(output)
+
+
+def test_closed_gates_fold_nothing() -> None:
+    sink, gate = Sink(), Gate()
+    output, inputs = OutputHook(sink, gate), InputHook(sink, gate)  # type: ignore[arg-type]
+    model = nn.ReLU()
+    for paused in (False, True):
+        gate.paused = paused
+        assert output(model, (1,), 2) is None  # type: ignore[func-returns-value]
+        assert inputs(model, (3,), {"k": 4}) is None  # type: ignore[func-returns-value]
+    assert sink.folded == [2, ((3,), {"k": 4})]
+
+
+def test_passes_are_sampled() -> None:
+    gate = Gate()
+    hook, model = PassHook(gate, 3, []), nn.ReLU()
+    taken = []
+    for _ in range(7):
+        hook(model, ())
+        taken.append(gate.open)
+    assert taken == [True, False, False, True, False, False, True]
+    assert (hook.passes, hook.measured) == (7, 3)
+    hook.reset()
+    assert (hook.passes, hook.measured, gate.sampled) == (0, 0, True)

@@ -1,0 +1,231 @@
+"""One layer's row while it is filled: what it takes of an output, and what it refuses."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict, namedtuple
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fmstats.channels import ChannelRule
+from fmstats.errors import FmstatsError
+from fmstats.layers import MOST_CALLS, Gate, Layer, LayerSpec, PerCall, first_tensor, why_skipped
+from fmstats.statistic import Thresholds
+
+SPEC = LayerSpec("conv", "Conv2d", ChannelRule(1), Thresholds(), "output", "auto", "raise")
+X, COUNTS = torch.randn(4, 3), torch.ones(4, dtype=torch.int64)
+
+
+def layer_of(**changes: object) -> Layer:
+    return Layer(LayerSpec(**{**vars(SPEC), **changes}), Gate())  # type: ignore[arg-type]
+
+
+@dataclass
+class Output:
+    labels: Tensor
+    scores: Tensor | None
+
+
+Pair = namedtuple("Pair", "loss features")
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        X,
+        (X, COUNTS),
+        [None, 3, X],
+        {"labels": COUNTS, "scores": X},
+        OrderedDict(first=X, second=torch.zeros(2)),
+        ((COUNTS, (X,)), torch.zeros(2)),
+        Output(COUNTS, X),
+        Pair(None, X),
+        {"nested": [Output(COUNTS, None), {"x": X}]},
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_the_first_float_tensor(output: object) -> None:
+    assert first_tensor(output) is X
+    layer = layer_of()
+    layer.fold(output)
+    profile = layer.profile()
+    assert profile is not None
+    assert profile.stats.max.tolist() == X.amax(0).tolist()
+
+
+def test_without_floats_the_first_tensor() -> None:
+    assert first_tensor((3, COUNTS, X > 0)) is COUNTS
+
+
+@pytest.mark.parametrize("output", [None, 3, "text", (), {}, Output, [1, (2, None)]])
+def test_no_tensor(output: object) -> None:
+    assert first_tensor(output) is None
+    assert why_skipped(None, output) == f"holds no tensor ({type(output).__name__})"
+
+
+def test_parameters_are_tensors() -> None:
+    assert why_skipped(torch.nn.Parameter(X), X) is None
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+        *(torch.float8_e4m3fn, torch.float8_e5m2),
+    ],
+)
+def test_every_float_is_measured(dtype: torch.dtype) -> None:
+    layer = layer_of()
+    layer.fold(X.to(dtype))
+    profile = layer.profile()
+    assert profile is not None
+    assert (profile.dtype, profile.shape, profile.calls) == (str(dtype)[6:], (4, 3), 1)
+    assert profile.stats.min.tolist() == X.to(dtype).double().amin(0).tolist()
+
+
+def test_nothing_is_kept_of_an_output() -> None:
+    layer, x = layer_of(), X.clone()
+    layer.fold(x)
+    before = layer.profile()
+    x.fill_(100)
+    after = layer.profile()
+    assert before is not None
+    assert after is not None
+    assert torch.equal(before.stats.state.words, after.stats.state.words)
+    assert after.stats.max.tolist() == X.amax(0).tolist()
+
+
+def test_a_profile_does_not_change_afterwards() -> None:
+    layer = layer_of()
+    layer.fold(X)
+    profile = layer.profile()
+    layer.fold(X)
+    assert profile is not None
+    assert profile.stats.count.tolist() == [4, 4, 4]
+    assert profile.calls == 1
+
+
+def test_other_channels_name_the_layer() -> None:
+    layer = layer_of()
+    layer.fold(X)
+    with pytest.raises(
+        FmstatsError,
+        match=r"^layer 'conv' \(Conv2d\): output of shape \(4, 5\) has 5 channels in dim 1, "
+        r"3 before; .*channel_dim=.* exclude=",
+    ):
+        layer.fold(torch.randn(4, 5))
+    profile = layer.profile()
+    assert profile is not None
+    assert profile.stats.count.tolist() == [4, 4, 4]
+    assert profile.calls == 1
+
+
+def test_other_sizes_of_other_dims_are_fine() -> None:
+    layer = layer_of()
+    layer.fold(torch.randn(2, 3, 8, 8))
+    layer.fold(torch.randn(1, 3, 5, 9))
+    layer.fold(torch.randn(7, 3))
+    profile = layer.profile()
+    assert profile is not None
+    assert profile.stats.count.tolist() == [2 * 64 + 45 + 7] * 3
+
+
+def test_warn_once_then_nothing() -> None:
+    layer = layer_of(on_error="warn")
+    layer.fold(X)
+    with pytest.warns(
+        RuntimeWarning, match=r"^fmstats no longer measures layer 'conv' \(Conv2d\): output of sh"
+    ) as caught:
+        layer.fold(torch.randn(4, 5))
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer.fold(torch.randn(4, 5))
+        layer.fold(X)
+    profile = layer.profile()
+    assert profile is not None
+    assert profile.calls == 1
+    assert layer.reason is not None
+    assert layer.reason.startswith("disabled after an error: output of shape (4, 5) has 5 channels")
+
+
+def test_empty_outputs_are_a_no_op() -> None:
+    layer = layer_of()
+    layer.fold(torch.randn(0, 7))
+    assert layer.profile() is None
+    layer.fold(X)
+    layer.fold(torch.randn(0, 3))
+    profile = layer.profile()
+    assert profile is not None
+    assert profile.stats.count.tolist() == [4, 4, 4]
+
+
+def test_a_batch_of_nan_loses_nothing() -> None:
+    layer = layer_of()
+    layer.fold(X)
+    clean = layer.profile()
+    layer.fold(torch.full((6, 3), float("nan")))
+    profile = layer.profile()
+    assert clean is not None
+    assert profile is not None
+    for field in ("mean", "var", "min", "max", "zeros", "finite_count"):
+        assert np.array_equal(getattr(profile.stats, field), getattr(clean.stats, field)), field
+    assert profile.stats.nan.tolist() == [6, 6, 6]
+    assert profile.stats.count.tolist() == [10, 10, 10]
+
+
+def test_reset() -> None:
+    layer = layer_of()
+    layer.fold(X + 1e3)
+    layer.reset()
+    assert layer.profile() is None
+    layer.fold(X)
+    profile = layer.profile()
+    assert profile is not None
+    assert profile.stats.max.tolist() == X.amax(0).tolist()
+
+
+def test_a_reset_layer_takes_other_channels() -> None:
+    layer = layer_of()
+    layer.fold(X)
+    layer.reset()
+    layer.fold(torch.randn(4, 5))
+    profile = layer.profile()
+    assert profile is not None
+    assert profile.stats.channels == 5
+
+
+def test_a_row_per_call() -> None:
+    calls = PerCall(SPEC, Gate())
+    for _ in range(2):
+        calls.begin_pass()
+        calls.fold(X)
+        calls.fold(2 * X)
+        calls.fold(torch.randn(4, 7))
+    assert [layer.spec.name for layer in calls.layers] == ["conv#0", "conv#1", "conv#2"]
+    profiles = [layer.profile() for layer in calls.layers]
+    assert [p.calls for p in profiles if p] == [2, 2, 2]
+    assert [p.stats.channels for p in profiles if p] == [3, 3, 7]
+    assert profiles[1] is not None
+    assert profiles[1].stats.max.tolist() == (2 * X).amax(0).tolist()
+    assert [layer.order for layer in calls.layers] == [0, 1, 2]
+
+
+def test_calls_that_never_begin_again() -> None:
+    calls, nothing = PerCall(SPEC, Gate()), torch.empty(0, 3)
+    for _ in range(MOST_CALLS):
+        calls.fold(nothing)
+    with pytest.raises(
+        FmstatsError, match=rf"layer 'conv' was called {MOST_CALLS} times without a forward pass"
+    ):
+        calls.fold(nothing)
+
+
+def test_the_gate() -> None:
+    assert Gate().open
+    assert not Gate(paused=True).open
+    assert not Gate(sampled=False).open
