@@ -9,10 +9,13 @@
 // Counts are int64, moments are float64 in the same words.
 #pragma once
 
+// FMSTATS_MEMBER: a member cannot be static in this sense, so it is always inlined.
 #if defined(__CUDACC__)
 #define FMSTATS_FN static __host__ __device__ __forceinline__
+#define FMSTATS_MEMBER __host__ __device__ __forceinline__
 #else
 #define FMSTATS_FN static inline
+#define FMSTATS_MEMBER __attribute__((always_inline)) inline
 #endif
 
 namespace fmstats {
@@ -39,26 +42,47 @@ struct Thresholds {
   double low, high;  // NaN where the layer has no such bound: NaN compares false with everything
 };
 
-// One channel's part of one tensor: exact counts, and sums shifted by a pivot that all parts of the
-// same channel share, so that parts add up field by field.
-struct Partial {
-  i64 nan, pos_inf, neg_inf, zeros, sat_low, sat_high;
-  double sum, sum_sq;  // of (x - pivot) over the finite elements
-  double min, max;
+// The formulas below take one channel (Int = i64, Real = double) or a vector of channels; a choice
+// is written `mask ? a : b`, which both have.
+template <class Int>
+struct Numbers {
+  typedef double Real;
+  static FMSTATS_MEMBER Real real(Int n) { return static_cast<double>(n); }
+  static FMSTATS_MEMBER Int load(const i64* p) { return *p; }
+  static FMSTATS_MEMBER Real load(const double* p) { return *p; }
+  static FMSTATS_MEMBER void store(i64* p, Int n) { *p = n; }
+  static FMSTATS_MEMBER void store(double* p, Real x) { *p = x; }
 };
 
-struct ChannelState {
-  i64 count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high;
-  double mean, m2, min, max;
+// A channel's part of one tensor: exact counts, and sums shifted by a pivot that all parts of the
+// same channel share, so that parts add up field by field.
+template <class Int, class Real>
+struct PartialOf {
+  Int nan, pos_inf, neg_inf, zeros, sat_low, sat_high;
+  Real sum, sum_sq;  // of (x - pivot) over the finite elements
+  Real min, max;
 };
+
+template <class Int, class Real>
+struct ChannelStateOf {
+  Int count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high;
+  Real mean, m2, min, max;
+};
+
+typedef PartialOf<i64, double> Partial;
+typedef ChannelStateOf<i64, double> ChannelState;
 
 FMSTATS_FN double infinity() {
   return __builtin_inf();
 }
-FMSTATS_FN double smaller(double a, double b) {
+
+template <class Real>
+FMSTATS_FN Real smaller(Real a, Real b) {
   return b < a ? b : a;
 }
-FMSTATS_FN double larger(double a, double b) {
+
+template <class Real>
+FMSTATS_FN Real larger(Real a, Real b) {
   return b > a ? b : a;
 }
 
@@ -66,7 +90,8 @@ FMSTATS_FN Partial empty_partial() {
   return {0, 0, 0, 0, 0, 0, 0.0, 0.0, infinity(), -infinity()};
 }
 
-FMSTATS_FN void add(Partial& into, const Partial& part) {
+template <class Int, class Real>
+FMSTATS_FN void add(PartialOf<Int, Real>& into, const PartialOf<Int, Real>& part) {
   into.nan += part.nan;
   into.pos_inf += part.pos_inf;
   into.neg_inf += part.neg_inf;
@@ -79,100 +104,106 @@ FMSTATS_FN void add(Partial& into, const Partial& part) {
   into.max = larger(into.max, part.max);
 }
 
-FMSTATS_FN i64 finite_count(const ChannelState& s) {
+template <class Int, class Real>
+FMSTATS_FN Int finite_count(const ChannelStateOf<Int, Real>& s) {
   return s.count - s.nan - s.pos_inf - s.neg_inf;
 }
 
+template <class Int>
+FMSTATS_FN typename Numbers<Int>::Real at_least_one(Int n) {
+  return Numbers<Int>::real(n == 0 ? Int{} + 1 : n);
+}
+
 // The state of `count` elements whose sums about `pivot` are `part`.
-FMSTATS_FN ChannelState to_state(const Partial& part, i64 count, double pivot) {
-  ChannelState s = {count,         part.nan, part.pos_inf, part.neg_inf, part.zeros, part.sat_low,
-                    part.sat_high, 0.0,      0.0,          part.min,     part.max};
-  const i64 n = finite_count(s);
-  if (n == 0) return s;
+template <class Int, class Real>
+FMSTATS_FN ChannelStateOf<Int, Real> to_state(const PartialOf<Int, Real>& part, Int count,
+                                              Real pivot) {
+  ChannelStateOf<Int, Real> s = {count,      part.nan,     part.pos_inf,  part.neg_inf,
+                                 part.zeros, part.sat_low, part.sat_high, Real{},
+                                 Real{},     part.min,     part.max};
   // -0.0 + 0.0 is +0.0: which zero came first must not show in the bits.
   s.min += 0.0;
   s.max += 0.0;
-  if (s.min == s.max) {  // a constant is exact, however its pivot was rounded
-    s.mean = s.min;
-    return s;
-  }
-  const double shift = part.sum / static_cast<double>(n);
-  s.mean = pivot + shift;
-  s.m2 = larger(part.sum_sq - part.sum * shift, 0.0);
+  const Int n = finite_count(s);
+  const Real shift = part.sum / at_least_one(n);
+  const Real m2 = larger(part.sum_sq - part.sum * shift, Real{});
+  // A constant is exact, however its pivot was rounded.
+  s.mean = n == 0 ? Real{} : s.min == s.max ? s.min : pivot + shift;
+  s.m2 = n == 0 ? Real{} : s.min == s.max ? Real{} : m2;
   return s;
 }
 
+// What merging b into a adds to m2: b's own, and that of the distance of the means.
+template <class Int, class Real>
+FMSTATS_FN Real gained_m2(const ChannelStateOf<Int, Real>& a, const ChannelStateOf<Int, Real>& b) {
+  const Int na = finite_count(a), nb = finite_count(b);
+  const Real delta = b.mean - a.mean;
+  const Real share = Numbers<Int>::real(nb) / at_least_one(na + nb);
+  const Real apart = delta * delta * (Numbers<Int>::real(na) * share);
+  // Where a side is empty its mean means nothing, and delta may overflow.
+  return na == 0 ? b.m2 : nb == 0 ? Real{} : b.m2 + apart;
+}
+
 // Combine two states as if their data had been seen together (Chan, Golub, LeVeque 1979).
-FMSTATS_FN ChannelState merge(const ChannelState& a, const ChannelState& b) {
-  const i64 na = finite_count(a), nb = finite_count(b);
-  ChannelState s = {a.count + b.count,
-                    a.nan + b.nan,
-                    a.pos_inf + b.pos_inf,
-                    a.neg_inf + b.neg_inf,
-                    a.zeros + b.zeros,
-                    a.sat_low + b.sat_low,
-                    a.sat_high + b.sat_high,
-                    a.mean,
-                    a.m2,
-                    smaller(a.min, b.min),
-                    larger(a.max, b.max)};
-  if (nb == 0) return s;
-  if (na == 0) {
-    s.mean = b.mean;
-    s.m2 = b.m2;
-    return s;
-  }
-  const double share = static_cast<double>(nb) / static_cast<double>(na + nb);
-  const double delta = b.mean - a.mean;
-  s.mean = a.mean + delta * share;
-  s.m2 = a.m2 + b.m2 + delta * delta * (static_cast<double>(na) * share);
-  return s;
+template <class Int, class Real>
+FMSTATS_FN ChannelStateOf<Int, Real> merge(const ChannelStateOf<Int, Real>& a,
+                                           const ChannelStateOf<Int, Real>& b) {
+  const Int na = finite_count(a), nb = finite_count(b);
+  const Real share = Numbers<Int>::real(nb) / at_least_one(na + nb);
+  const Real mean = a.mean + (b.mean - a.mean) * share;
+  return {a.count + b.count,       a.nan + b.nan,
+          a.pos_inf + b.pos_inf,   a.neg_inf + b.neg_inf,
+          a.zeros + b.zeros,       a.sat_low + b.sat_low,
+          a.sat_high + b.sat_high, nb == 0 ? a.mean : na == 0 ? b.mean : mean,
+          a.m2 + gained_m2(a, b),  smaller(a.min, b.min),
+          larger(a.max, b.max)};
 }
 
 // True where sums of float32 products are too coarse and the part must be read again in float64.
 //
-// Cancellation: the increase of m2 must keep at least two thirds of sum_sq, else the pivot was far
-// from the data. A running mean as pivot keeps it whenever the state holds twice as many elements
-// as the part, so this is met in the first tensor of a channel or after a jump in scale. Underflow:
-// a square below 2^-126 loses bits, by at most 2^-150 each.
-FMSTATS_FN bool too_coarse(const Partial& part, i64 n, const ChannelState& before,
-                           const ChannelState& after, bool float32_products) {
-  if (n == 0 || part.min == part.max) return false;
-  const double gained = after.m2 - before.m2;
-  if (part.sum_sq > 1.5 * gained) return true;
-  return float32_products && gained < static_cast<double>(n) * 0x1p-126;
+// Cancellation: the gain of m2 must keep at least two thirds of sum_sq, else the pivot was far from
+// the data. A running mean as pivot keeps it whenever the state holds twice as many elements as the
+// part, so this is met in the first tensor of a channel or after a jump in scale. Underflow: a
+// square below 2^-126 loses bits, by at most 2^-150 each; `smallest` is 2^-126 for float32
+// products, else 0.
+template <class Int, class Real>
+FMSTATS_FN auto too_coarse(const PartialOf<Int, Real>& part,
+                           const ChannelStateOf<Int, Real>& before,
+                           const ChannelStateOf<Int, Real>& batch, double smallest) {
+  const Real gained = gained_m2(before, batch);
+  const Real floor = Numbers<Int>::real(finite_count(batch)) * smallest;
+  // Nothing finite leaves min = inf > max, a constant min = max: both are exact as they are.
+  return (part.min < part.max) & ((part.sum_sq > 1.5 * gained) | (gained < floor));
 }
 
-FMSTATS_FN ChannelState load_state(const i64* words, i64 row, i64 channel) {
+template <class Int>
+FMSTATS_FN ChannelStateOf<Int, typename Numbers<Int>::Real> load_state(const i64* words, i64 row,
+                                                                       i64 channel) {
+  typedef Numbers<Int> N;
   const double* reals = reinterpret_cast<const double*>(words);
-  ChannelState s;
-  s.count = words[kCount * row + channel];
-  s.nan = words[kNan * row + channel];
-  s.pos_inf = words[kPosInf * row + channel];
-  s.neg_inf = words[kNegInf * row + channel];
-  s.zeros = words[kZeros * row + channel];
-  s.sat_low = words[kSatLow * row + channel];
-  s.sat_high = words[kSatHigh * row + channel];
-  s.mean = reals[kMean * row + channel];
-  s.m2 = reals[kM2 * row + channel];
-  s.min = reals[kMin * row + channel];
-  s.max = reals[kMax * row + channel];
-  return s;
+  return {N::load(words + kCount * row + channel),   N::load(words + kNan * row + channel),
+          N::load(words + kPosInf * row + channel),  N::load(words + kNegInf * row + channel),
+          N::load(words + kZeros * row + channel),   N::load(words + kSatLow * row + channel),
+          N::load(words + kSatHigh * row + channel), N::load(reals + kMean * row + channel),
+          N::load(reals + kM2 * row + channel),      N::load(reals + kMin * row + channel),
+          N::load(reals + kMax * row + channel)};
 }
 
-FMSTATS_FN void store_state(i64* words, i64 row, i64 channel, const ChannelState& s) {
+template <class Int, class Real>
+FMSTATS_FN void store_state(i64* words, i64 row, i64 channel, const ChannelStateOf<Int, Real>& s) {
+  typedef Numbers<Int> N;
   double* reals = reinterpret_cast<double*>(words);
-  words[kCount * row + channel] = s.count;
-  words[kNan * row + channel] = s.nan;
-  words[kPosInf * row + channel] = s.pos_inf;
-  words[kNegInf * row + channel] = s.neg_inf;
-  words[kZeros * row + channel] = s.zeros;
-  words[kSatLow * row + channel] = s.sat_low;
-  words[kSatHigh * row + channel] = s.sat_high;
-  reals[kMean * row + channel] = s.mean;
-  reals[kM2 * row + channel] = s.m2;
-  reals[kMin * row + channel] = s.min;
-  reals[kMax * row + channel] = s.max;
+  N::store(words + kCount * row + channel, s.count);
+  N::store(words + kNan * row + channel, s.nan);
+  N::store(words + kPosInf * row + channel, s.pos_inf);
+  N::store(words + kNegInf * row + channel, s.neg_inf);
+  N::store(words + kZeros * row + channel, s.zeros);
+  N::store(words + kSatLow * row + channel, s.sat_low);
+  N::store(words + kSatHigh * row + channel, s.sat_high);
+  N::store(reals + kMean * row + channel, s.mean);
+  N::store(reals + kM2 * row + channel, s.m2);
+  N::store(reals + kMin * row + channel, s.min);
+  N::store(reals + kMax * row + channel, s.max);
 }
 
 }  // namespace fmstats

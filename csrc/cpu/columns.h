@@ -1,9 +1,9 @@
 // A vector of channels at a time, walking down the positions: channels_last, (N, T, C), (N, C).
 //
-// The arithmetic is that of rows.h with lanes standing for channels. A block is at most kBlockSteps
-// positions; two vectors of channels stay in registers while the block's positions pass, then their
-// sums are added to float64 accumulators in memory. Lanes whose sum of squares is not finite are
-// dropped from the block and read again exactly.
+// A block is at most kBlockSteps positions; two vectors of channels stay in registers while the
+// block's positions pass, then their sums are added to float64 accumulators in memory. Lanes whose
+// sum of squares is not finite are dropped from the block and read again exactly. Walking down two
+// vectors of a row defeats the processor's own prefetching, so each block fetches the next one.
 //
 // The last vector of a tile overlaps the one before it; lanes that it repeats are never read out.
 #pragma once
@@ -16,7 +16,7 @@ namespace {
 
 constexpr i64 kColumnTile = 512;  // channels whose accumulators a task keeps: about 20 KB
 
-template <class E, bool kBounded>
+template <class E, Mode kMode>
 class ColumnTile {
   typedef typename E::Real Real;
   typedef typename E::Storage Storage;
@@ -26,38 +26,38 @@ class ColumnTile {
   static constexpr int kWidth = kLanes<Real>;
 
  public:
-  // Channels [c0, c1) of at least kWidth channels in all.
-  ColumnTile(const Job& job, i64 c0, i64 c1)
-      : job_(job), c0_(c0), c1_(c1), slots_((c1 - c0 + kWidth - 1) / kWidth) {
+  // Channels [c0, c1) of a tensor of at least kWidth channels.
+  ColumnTile(const Job& job, const double* pivot, i64 c0, i64 c1, i64* parts)
+      : job_(job),
+        exact_pivot_(pivot),
+        parts_(parts),
+        limits_(job.thresholds),
+        c0_(c0),
+        c1_(c1),
+        slots_((c1 - c0 + kWidth - 1) / kWidth) {
+    for (i64 c = c0; c < c1; ++c) store_part(parts, job.view.channels, c, empty_partial());
     const Real inf = static_cast<Real>(infinity());
     for (i64 i = 0; i < slots_ * kWidth; ++i) {
       sum_[i] = sum_sq_[i] = 0.0;
       min_[i] = inf;
       max_[i] = -inf;
       zeros_[i] = low_[i] = high_[i] = 0;
-      pivot_[i] = static_cast<Real>(job.pivot[channel_of(i)]);
+      pivot_[i] = static_cast<Real>(pivot[channel_of(i)]);
     }
   }
 
   // Fold positions [p0, p0 + n), n <= kBlockSteps, that lie at offsets[] from each channel's first.
-  void fold_block(const i64* offsets, int n, i64 p0, Partial* parts) {
+  // ahead[]: where the positions after them lie, to be fetched meanwhile.
+  void fold_block(const i64* offsets, const i64* ahead, int n, i64 p0) {
     i64 slot = 0;
-    for (; slot + 2 <= slots_; slot += 2) fold_slots<2>(slot, offsets, n, p0, parts);
-    if (slot < slots_) fold_slots<1>(slot, offsets, n, p0, parts);
+    for (; slot + 2 <= slots_; slot += 2) fold_slots<2>(slot, offsets, ahead, n, p0);
+    if (slot < slots_) fold_slots<1>(slot, offsets, ahead, n, p0);
   }
 
-  void finish(Partial* parts) const {
-    for (i64 c = c0_; c < c1_; ++c) {
-      const i64 i = lane_of(c);
-      Partial& part = parts[c - c0_];
-      part.sum += sum_[i];
-      part.sum_sq += sum_sq_[i];
-      part.min = smaller(part.min, static_cast<double>(min_[i]));
-      part.max = larger(part.max, static_cast<double>(max_[i]));
-      part.zeros += zeros_[i];
-      part.sat_low += low_[i];
-      part.sat_high += high_[i];
-    }
+  void finish() const {
+    const i64 whole = (slots_ - 1) * kWidth;  // the last slot may repeat channels of the one before
+    write(c0_, 0, whole);
+    write(c0_ + whole, lane_of(c0_ + whole), c1_ - c0_ - whole);
   }
 
  private:
@@ -71,70 +71,71 @@ class ColumnTile {
     return slot * kWidth + (c - first_channel(slot));
   }
 
+  // Add lanes [lane, lane + n) to the parts of channels [c, c + n).
+  void write(i64 c, i64 lane, i64 n) const {
+    const i64 channels = job_.view.channels;
+    i64* words = parts_ + c;
+    double* reals = reinterpret_cast<double*>(words);
+    for (i64 i = 0; i < n; ++i) words[kPartZeros * channels + i] += zeros_[lane + i];
+    if constexpr (kMode == kAll) {
+      for (i64 i = 0; i < n; ++i) words[kPartSatLow * channels + i] += low_[lane + i];
+    }
+    if constexpr (kMode != kPlain) {
+      for (i64 i = 0; i < n; ++i) words[kPartSatHigh * channels + i] += high_[lane + i];
+    }
+    for (i64 i = 0; i < n; ++i) reals[kPartSum * channels + i] += sum_[lane + i];
+    for (i64 i = 0; i < n; ++i) reals[kPartSumSq * channels + i] += sum_sq_[lane + i];
+    double* min = reals + kPartMin * channels;
+    double* max = reals + kPartMax * channels;
+    for (i64 i = 0; i < n; ++i) min[i] = smaller(min[i], static_cast<double>(min_[lane + i]));
+    for (i64 i = 0; i < n; ++i) max[i] = larger(max[i], static_cast<double>(max_[lane + i]));
+  }
+
   template <int kSlots>
-  void fold_slots(i64 slot, const i64* offsets, int n, i64 p0, Partial* parts) {
+  void fold_slots(i64 slot, const i64* offsets, const i64* ahead, int n, i64 p0) {
     const auto* data = static_cast<const Storage*>(job_.view.data);
-    const V tol = splat<V>(static_cast<Real>(job_.thresholds.zero_tol));
-    const V low = splat<V>(static_cast<Real>(job_.thresholds.low));
-    const V high = splat<V>(static_cast<Real>(job_.thresholds.high));
     const Storage* from[kSlots];
-    V pivot[kSlots], sum[kSlots], sum_sq[kSlots], min[kSlots], max[kSlots];
-    M zeros[kSlots], lows[kSlots], highs[kSlots];
+    V pivot[kSlots];
+    Lanes<Real> lanes[kSlots];
     for (int s = 0; s < kSlots; ++s) {
       const i64 i = (slot + s) * kWidth;
       from[s] = data + first_channel(slot + s);
       pivot[s] = load_unaligned<V>(pivot_ + i);
-      min[s] = load_unaligned<V>(min_ + i);
-      max[s] = load_unaligned<V>(max_ + i);
-      sum[s] = sum_sq[s] = V{};
-      zeros[s] = lows[s] = highs[s] = M{};
+      lanes[s].min = load_unaligned<V>(min_ + i);
+      lanes[s].max = load_unaligned<V>(max_ + i);
     }
     for (int r = 0; r < n; ++r) {
+      __builtin_prefetch(from[0] + ahead[r]);
       for (int s = 0; s < kSlots; ++s) {
-        const V x = E::vector(from[s] + offsets[r]);
-        const V d = x - pivot[s];
-        sum[s] += d;
-        sum_sq[s] = fma(d, d, sum_sq[s]);
-        min[s] = keep_min(x, min[s]);
-        max[s] = keep_max(x, max[s]);
-        zeros[s] -= absolute(x) <= tol;
-        if constexpr (kBounded) {
-          lows[s] -= x <= low;
-          highs[s] -= x >= high;
-        }
+        take<kMode>(lanes[s], limits_, pivot[s], E::vector(from[s] + offsets[r]));
       }
     }
     for (int s = 0; s < kSlots; ++s) {
       const i64 i = (slot + s) * kWidth;
-      add_to(zeros_ + i, zeros[s]);
-      if constexpr (kBounded) {
-        add_to(low_ + i, lows[s]);
-        add_to(high_ + i, highs[s]);
-      }
-      if (any_non_finite(sum_sq[s])) {
-        reread(slot + s, sum[s], sum_sq[s], min[s], max[s], n, p0, parts);
-      }
-      for (int l = 0; l < kWidth; ++l) {
-        sum_[i + l] += static_cast<double>(sum[s][l]);
-        sum_sq_[i + l] += static_cast<double>(sum_sq[s][l]);
-      }
-      __builtin_memcpy(min_ + i, &min[s], sizeof(V));
-      __builtin_memcpy(max_ + i, &max[s], sizeof(V));
+      add_to(zeros_ + i, lanes[s].zeros);
+      if constexpr (kMode == kAll) add_to(low_ + i, lanes[s].low);
+      if constexpr (kMode != kPlain) add_to(high_ + i, lanes[s].high);
+      if (any_non_finite(lanes[s].sum_sq)) reread(slot + s, lanes[s], n, p0);
+      add_lanes(lanes[s].sum, sum_ + i);
+      add_lanes(lanes[s].sum_sq, sum_sq_ + i);
+      __builtin_memcpy(min_ + i, &lanes[s].min, sizeof(V));
+      __builtin_memcpy(max_ + i, &lanes[s].max, sizeof(V));
     }
   }
 
   // Drop the block from the lanes that are not finite and read their channels exactly.
-  void reread(i64 slot, V& sum, V& sum_sq, V& min, V& max, int n, i64 p0, Partial* parts) const {
+  void reread(i64 slot, Lanes<Real>& lanes, int n, i64 p0) const {
     const Real inf = static_cast<Real>(infinity());
     for (int l = 0; l < kWidth; ++l) {
-      if (sum_sq[l] < inf) continue;  // false for NaN too
+      if (lanes.sum_sq[l] < inf) continue;  // false for NaN too
       const i64 lane = slot * kWidth + l, c = channel_of(lane);
-      sum[l] = sum_sq[l] = 0;
-      min[l] = min_[lane];
-      max[l] = max_[lane];
-      if (lane_of(c) == lane && c >= c0_) {
-        scan_moments_exactly<E>(job_.view, c, p0, p0 + n, job_.pivot[c], parts[c - c0_]);
-      }
+      lanes.sum[l] = lanes.sum_sq[l] = 0;
+      lanes.min[l] = min_[lane];
+      lanes.max[l] = max_[lane];
+      if (c < c0_ || lane_of(c) != lane) continue;  // a repeated channel
+      Partial part = load_part<i64>(parts_, job_.view.channels, c);
+      scan_moments_exactly<E>(job_.view, c, p0, p0 + n, exact_pivot_[c], part);
+      store_part(parts_, job_.view.channels, c, part);
     }
   }
 
@@ -144,6 +145,9 @@ class ColumnTile {
   }
 
   const Job& job_;
+  const double* const exact_pivot_;
+  i64* const parts_;
+  const Limits<Real> limits_;
   const i64 c0_, c1_, slots_;
   static constexpr i64 kMost = kColumnTile + kWidth;
   double sum_[kMost], sum_sq_[kMost];
@@ -151,36 +155,59 @@ class ColumnTile {
   Int zeros_[kMost], low_[kMost], high_[kMost];
 };
 
-template <class E, bool kBounded>
-void scan_column_tile(const Job& job, i64 c0, i64 c1, i64 p0, i64 p1, Partial* parts) {
-  ColumnTile<E, kBounded> tile(job, c0, c1);
-  Runs runs(job.view, p0);
-  const i64 step = job.view.stride[job.view.dim_count - 1];
-  i64 offsets[kBlockSteps];
-  while (p0 < p1) {
-    const int n = static_cast<int>(p1 - p0 < kBlockSteps ? p1 - p0 : kBlockSteps);
+// Hands out the offsets of positions [p0, p1), a block at a time.
+class Offsets {
+ public:
+  Offsets(const View& view, i64 p0, i64 p1)
+      : runs_(view, p0), step_(view.stride[view.dim_count - 1]), left_(p1 - p0) {}
+
+  // Fill list with up to kBlockSteps offsets; 0 at the end.
+  int next(i64* list) {
+    const int n = static_cast<int>(left_ < kBlockSteps ? left_ : kBlockSteps);
     for (int filled = 0; filled < n;) {
-      const i64 more = runs.left() < n - filled ? runs.left() : n - filled;
-      for (i64 i = 0; i < more; ++i) offsets[filled + i] = runs.offset() + i * step;
-      runs.advance(more);
+      const i64 more = runs_.left() < n - filled ? runs_.left() : n - filled;
+      for (i64 i = 0; i < more; ++i) list[filled + i] = runs_.offset() + i * step_;
+      runs_.advance(more);
       filled += static_cast<int>(more);
     }
-    tile.fold_block(offsets, n, p0, parts);
-    p0 += n;
+    left_ -= n;
+    return n;
   }
-  tile.finish(parts);
+
+ private:
+  Runs runs_;
+  const i64 step_;
+  i64 left_;
+};
+
+template <class E, Mode kMode>
+void scan_column_tile(const Job& job, const double* pivot, i64 c0, i64 c1, i64 p0, i64 p1,
+                      i64* parts) {
+  ColumnTile<E, kMode> tile(job, pivot, c0, c1, parts);
+  Offsets offsets(job.view, p0, p1);
+  i64 lists[2][kBlockSteps] = {};
+  int n = offsets.next(lists[0]);
+  for (int now = 0; n > 0; now = 1 - now) {
+    const int following = offsets.next(lists[1 - now]);
+    tile.fold_block(lists[now], lists[1 - now], n, p0);
+    p0 += n;
+    n = following;
+  }
+  tile.finish();
 }
 
 template <class E>
-void scan_columns(const Job& job, i64 c0, i64 c1, i64 p0, i64 p1, Partial* parts) {
+void scan_columns(const Job& job, const double* pivot, i64 c0, i64 c1, i64 p0, i64 p1, i64* parts) {
   if (job.view.channels <
       kLanes<typename E::Real>) {  // less than a vector: nothing to overlap with
-    scan_rows<E, false>(job, c0, c1, p0, p1, parts);
-  } else if (has_bounds(job.thresholds)) {
-    scan_column_tile<E, true>(job, c0, c1, p0, p1, parts);
-  } else {
-    scan_column_tile<E, false>(job, c0, c1, p0, p1, parts);
+    scan_rows<E, false>(job, pivot, c0, c1, p0, p1, parts);
+    return;
   }
+  const Mode mode = mode_of(job.thresholds);
+  const auto scan = mode == kPlain   ? &scan_column_tile<E, kPlain>
+                    : mode == kUpper ? &scan_column_tile<E, kUpper>
+                                     : &scan_column_tile<E, kAll>;
+  scan(job, pivot, c0, c1, p0, p1, parts);
 }
 
 }  // namespace

@@ -33,7 +33,6 @@ struct Float64 {
 
 typedef unsigned short u16h __attribute__((vector_size(FMSTATS_VECTOR_BYTES / 2)));
 typedef unsigned char u8q __attribute__((vector_size(FMSTATS_VECTOR_BYTES / 4)));
-typedef FMSTATS_VECTOR(unsigned) u32v;
 
 struct BFloat16 {
   typedef unsigned short Storage;
@@ -95,6 +94,25 @@ struct Float8E4M3 {  // no infinities; 0x7f and 0xff are NaN
     return (f32v)((u32v)scaled | nan | ((x & 0x80u) << 24));
   }
 };
+
+// Call visit with the element type of a dtype.
+template <class Visit>
+inline void with_element(DType dtype, Visit visit) {
+  switch (dtype) {
+    case kFloat64:
+      return visit(Float64{});
+    case kFloat16:
+      return visit(Float16{});
+    case kBFloat16:
+      return visit(BFloat16{});
+    case kFloat8E4M3:
+      return visit(Float8E4M3{});
+    case kFloat8E5M2:
+      return visit(Float8E5M2{});
+    default:
+      return visit(Float32{});
+  }
+}
 
 }  // namespace
 }  // namespace fmstats

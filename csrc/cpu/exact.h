@@ -3,6 +3,7 @@
 #pragma once
 
 #include "elements.h"
+#include "parts.h"
 #include "runs.h"
 
 namespace fmstats {

@@ -23,19 +23,47 @@ struct View {
 struct Job {
   View view;
   Thresholds thresholds;
-  const double* pivot;  // one a channel, exact in the type that the kernel computes in
+  i64* state;  // words, field-major: statistic.h
+  i64 row;     // words from one field of the state to the next
 };
 
-// A task: measure channels [c0, c1) over positions [p0, p1) into parts[0 .. c1 - c0).
-// p1 - p0 is below 2^31, so that a 32-bit lane cannot overflow.
-using Scan = void (*)(const Job& job, i64 c0, i64 c1, i64 p0, i64 p1, Partial* parts);
+enum PartField {
+  kPartNan,
+  kPartPosInf,
+  kPartNegInf,
+  kPartZeros,
+  kPartSatLow,
+  kPartSatHigh,
+  kPartSum,
+  kPartSumSq,
+  kPartMin,
+  kPartMax,
+  kPartFields
+};
 
+// What a call keeps beside the state. `parts` has the layout of a state: word (field, channel) of
+// split s at parts[(s * kPartFields + field) * channels + channel].
+struct Scratch {
+  double* pivot;  // one a channel, exact in the type that the kernels compute in
+  i64* parts;
+};
+
+// The functions of one instruction set.
 struct Kernels {
+  // Measure channels [c0, c1) over positions [p0, p1) into the parts at `parts`, those of channel 0
+  // of the split. p1 - p0 is below 2^31, so that a 32-bit lane cannot overflow.
+  using Scan = void (*)(const Job& job, const double* pivot, i64 c0, i64 c1, i64 p0, i64 p1,
+                        i64* parts);
+
   const char* isa;  // the instruction set
   int vector_bytes;
   Scan rows[kDTypes];     // the run is contiguous
   Scan columns[kDTypes];  // the channels are contiguous
   Scan strided[kDTypes];  // neither
+  // Choose the pivots of channels [c0, c1).
+  void (*choose_pivots)(const Job& job, i64 c0, i64 c1, double* pivot);
+  // Merge the parts of channels [c0, c1) into the state.
+  void (*fold)(const Job& job, i64 c0, i64 c1, i64 splits, const Scratch& scratch);
 };
 
 }  // namespace fmstats

@@ -1,7 +1,8 @@
-// The table of kernels of one instruction set; included by each isa_*.cpp and nowhere else.
+// The table of functions of one instruction set; included by each isa_*.cpp and nowhere else.
 #pragma once
 
 #include "columns.h"
+#include "fold.h"
 #include "rows.h"
 
 #define FMSTATS_EACH_DTYPE(kernel)                        \
@@ -16,8 +17,13 @@ namespace {
 
 // constexpr: a table filled at load time would run this file's instructions on any processor.
 constexpr Kernels kernels_of(const char* isa) {
-  return {isa, FMSTATS_VECTOR_BYTES, FMSTATS_EACH_DTYPE(FMSTATS_ROWS),
-          FMSTATS_EACH_DTYPE(FMSTATS_COLUMNS), FMSTATS_EACH_DTYPE(FMSTATS_STRIDED)};
+  return {isa,
+          FMSTATS_VECTOR_BYTES,
+          FMSTATS_EACH_DTYPE(FMSTATS_ROWS),
+          FMSTATS_EACH_DTYPE(FMSTATS_COLUMNS),
+          FMSTATS_EACH_DTYPE(FMSTATS_STRIDED),
+          &choose_pivots,
+          &fold_channels};
 }
 
 }  // namespace

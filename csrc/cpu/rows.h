@@ -1,42 +1,29 @@
 // One channel at a time along runs of positions: NCHW (the run is contiguous), and, with a gather
 // in place of the load, any strides at all.
 //
-// Shifted sums: d = x - pivot, sum += d, sum_sq += d * d, in lanes of float32 that take at most
-// kBlockSteps + 1 terms before they are added to float64 lanes. A finite sum_sq proves that the
-// block held no NaN, no infinity and no overflow; otherwise the block alone is read again exactly.
-// Minimum and maximum ignore NaN by operand order and are rolled back to the block's start if it
-// was bad. Threshold counts are right for every value at once.
-//
-// The last vector of a run overlaps the one before it, with the lanes already seen masked out of
-// sums and counts; a run shorter than a vector is copied into one.
+// A block is a stretch of positions that adds at most kBlockSteps vectors to each of two chains of
+// lanes. A block that is not finite is dropped, its minimum and maximum rolled back, and read again
+// exactly. What is left of a run below a vector waits in `pending_` for the next run.
 #pragma once
 
 #include "exact.h"
+#include "lanes.h"
 
 namespace fmstats {
 namespace {
 
-constexpr int kBlockSteps = 32;  // float32 additions a lane: error <= 32 * 2^-25 of the sum
-
-template <class E, bool kBounded>
-class RowLanes {
+template <class E, Mode kMode>
+class RowSums {
   typedef typename E::Real Real;
   typedef typename E::Storage Storage;
   typedef typename Vec<Real>::type V;
-  typedef typename Vec<Real>::mask M;
   static constexpr int kWidth = kLanes<Real>;
 
  public:
   static constexpr i64 kBlock = i64{2} * kBlockSteps * kWidth;
 
-  RowLanes(double pivot, const Thresholds& t)
-      : pivot_(splat<V>(static_cast<Real>(pivot))),
-        tol_(splat<V>(static_cast<Real>(t.zero_tol))),
-        low_(splat<V>(static_cast<Real>(t.low))),
-        high_(splat<V>(static_cast<Real>(t.high))) {
-    const Real inf = static_cast<Real>(infinity());
-    for (Chain& c : chain_) c = {V{}, V{}, splat<V>(inf), splat<V>(-inf)};
-  }
+  RowSums(double pivot, const Thresholds& t)
+      : limits_(t), pivot_(splat<V>(static_cast<Real>(pivot))) {}
 
   void begin_block() {
     for (int i = 0; i < 2; ++i) {
@@ -49,70 +36,65 @@ class RowLanes {
   // Fold n elements that lie `step` apart (1 where kContiguous).
   template <bool kContiguous>
   void scan(const Storage* p, i64 n, i64 step) {
-    Chain a = chain_[0], b = chain_[1];
-    Counts k = counts_;
-    const i64 all = n;
+    Lanes<Real> a = chain_[0], b = chain_[1];
     for (; n >= 2 * kWidth; n -= 2 * kWidth) {
-      take(a, k, load<kContiguous>(p, step));
-      take(b, k, load<kContiguous>(p + kWidth * step, step));
+      take<kMode>(a, limits_, pivot_, load<kContiguous>(p, step));
+      take<kMode>(b, limits_, pivot_, load<kContiguous>(p + kWidth * step, step));
       p += 2 * kWidth * step;
     }
     if (n >= kWidth) {
-      take(a, k, load<kContiguous>(p, step));
+      take<kMode>(a, limits_, pivot_, load<kContiguous>(p, step));
       p += kWidth * step;
       n -= kWidth;
     }
     if (n > 0) {
-      const int seen = kWidth - static_cast<int>(n);
-      if (all >= kWidth) {
-        take_from(b, k, load<kContiguous>(p - seen * step, step), seen);
-      } else {
-        Storage padded[kWidth];
-        for (int i = 0; i < kWidth; ++i) padded[i] = p[i < seen ? 0 : (i - seen) * step];
-        take_from(b, k, E::vector(padded), seen);
+      for (i64 i = 0; i < n; ++i) pending_[waiting_ + i] = p[i * step];
+      waiting_ += static_cast<int>(n);
+      if (waiting_ >= kWidth) {
+        take<kMode>(b, limits_, pivot_, E::vector(pending_));
+        waiting_ -= kWidth;
+        for (int i = 0; i < waiting_; ++i) pending_[i] = pending_[kWidth + i];
       }
     }
     chain_[0] = a;
     chain_[1] = b;
-    counts_ = k;
   }
 
-  // False where the block holds something not finite: then its moments are dropped.
+  // False where the block held something not finite: then its moments are dropped.
   bool end_block() {
-    if (any_non_finite(chain_[0].sum_sq + chain_[1].sum_sq)) {
+    if (waiting_ > 0) {
+      for (int i = waiting_; i < kWidth; ++i) pending_[i] = pending_[0];
+      const auto fresh = ~lanes_from(waiting_, V{});
+      take_some<kMode>(chain_[1], limits_, pivot_, E::vector(pending_), fresh);
+      waiting_ = 0;
+    }
+    const V sum_sq = chain_[0].sum_sq + chain_[1].sum_sq;
+    if (any_non_finite(sum_sq)) {
       for (int i = 0; i < 2; ++i) {
         chain_[i].min = kept_min_[i];
         chain_[i].max = kept_max_[i];
       }
       return false;
     }
-    add_lanes(chain_[0].sum + chain_[1].sum, total_sum_);
-    add_lanes(chain_[0].sum_sq + chain_[1].sum_sq, total_sq_);
+    add_lanes(chain_[0].sum + chain_[1].sum, sum_);
+    add_lanes(sum_sq, sum_sq_);
     return true;
   }
 
-  void finish(Partial& part) const {
-    const V min = keep_min(chain_[0].min, chain_[1].min);
-    const V max = keep_max(chain_[0].max, chain_[1].max);
-    for (int i = 0; i < kWidth; ++i) {
-      part.sum += total_sum_[i];
-      part.sum_sq += total_sq_[i];
-      part.min = smaller(part.min, static_cast<double>(min[i]));
-      part.max = larger(part.max, static_cast<double>(max[i]));
-      part.zeros += counts_.zeros[i];
-      part.sat_low += counts_.low[i];
-      part.sat_high += counts_.high[i];
-    }
+  void finish(Partial& part) {
+    const Lanes<Real>&a = chain_[0], &b = chain_[1];
+    part.sum += reduce(sum_, add<double>);
+    part.sum_sq += reduce(sum_sq_, add<double>);
+    part.min =
+        smaller(part.min, static_cast<double>(across(keep_min(a.min, b.min), smaller<Real>)));
+    part.max = larger(part.max, static_cast<double>(across(keep_max(a.max, b.max), larger<Real>)));
+    typedef typename Vec<Real>::lane_int Int;
+    part.zeros += across(a.zeros + b.zeros, add<Int>);
+    if constexpr (kMode == kAll) part.sat_low += across(a.low + b.low, add<Int>);
+    if constexpr (kMode != kPlain) part.sat_high += across(a.high + b.high, add<Int>);
   }
 
  private:
-  struct Chain {  // two of them hide the latency of the additions
-    V sum, sum_sq, min, max;
-  };
-  struct Counts {
-    M zeros{}, low{}, high{};
-  };
-
   template <bool kContiguous>
   static V load(const Storage* p, i64 step) {
     if constexpr (kContiguous) {
@@ -124,81 +106,71 @@ class RowLanes {
     }
   }
 
-  void take(Chain& c, Counts& k, V x) const {
-    const V d = x - pivot_;
-    c.sum += d;
-    c.sum_sq = fma(d, d, c.sum_sq);
-    c.min = keep_min(x, c.min);
-    c.max = keep_max(x, c.max);
-    k.zeros -= absolute(x) <= tol_;
-    if constexpr (kBounded) {
-      k.low -= x <= low_;
-      k.high -= x >= high_;
+  template <class T>
+  static T add(T a, T b) {
+    return a + b;
+  }
+
+  // Combine the lanes by halves.
+  template <class T, class Combine>
+  static T reduce(T* lanes, Combine combine) {
+    for (int half = kWidth / 2; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) lanes[i] = combine(lanes[i], lanes[i + half]);
     }
+    return lanes[0];
+  }
+  template <class Vector, class T>
+  static T across(Vector v, T (*combine)(T, T)) {
+    T lanes[kWidth];
+    __builtin_memcpy(lanes, &v, sizeof v);
+    return reduce(lanes, combine);
   }
 
-  // As take(), for the lanes from `seen` on; the others hold elements that belong to this channel
-  // and are or will be counted elsewhere, so they may enter min and max.
-  void take_from(Chain& c, Counts& k, V x, int seen) const {
-    const M fresh = lanes_from(seen, V{});
-    const V d = (V)((M)(x - pivot_) & fresh);
-    c.sum += d;
-    c.sum_sq = fma(d, d, c.sum_sq);
-    c.min = keep_min(x, c.min);
-    c.max = keep_max(x, c.max);
-    k.zeros -= (absolute(x) <= tol_) & fresh;
-    if constexpr (kBounded) {
-      k.low -= (x <= low_) & fresh;
-      k.high -= (x >= high_) & fresh;
-    }
-  }
-
-  static void add_lanes(V lanes, double* totals) {
-    for (int i = 0; i < kWidth; ++i) totals[i] += static_cast<double>(lanes[i]);
-  }
-
-  const V pivot_, tol_, low_, high_;
-  Chain chain_[2];
-  Counts counts_;
+  const Limits<Real> limits_;
+  const V pivot_;
+  Lanes<Real> chain_[2];  // two, to hide the latency of the additions
   V kept_min_[2], kept_max_[2];
-  double total_sum_[kWidth] = {}, total_sq_[kWidth] = {};
+  double sum_[kWidth] = {}, sum_sq_[kWidth] = {};
+  Storage pending_[2 * kWidth];
+  int waiting_ = 0;
 };
 
-template <class E, bool kBounded, bool kContiguous>
-void scan_channel_rows(const Job& job, i64 channel, i64 p0, i64 p1, Partial& part) {
-  typedef RowLanes<E, kBounded> Lanes;
+template <class E, Mode kMode, bool kContiguous>
+void scan_channel(const Job& job, double pivot, i64 channel, i64 p0, i64 p1, Partial& part) {
+  typedef RowSums<E, kMode> Sums;
   const View& view = job.view;
   const i64 run = view.size[view.dim_count - 1], step = view.stride[view.dim_count - 1];
-  // Whole runs a block where they are short: fewer ragged ends.
-  const i64 block = run < Lanes::kBlock ? Lanes::kBlock / run * run : Lanes::kBlock;
+  // Whole runs a block where they are short.
+  const i64 block = run < Sums::kBlock ? Sums::kBlock / run * run : Sums::kBlock;
   const auto* first =
       static_cast<const typename E::Storage*>(view.data) + channel * view.channel_stride;
-  Lanes lanes(job.pivot[channel], job.thresholds);
+  Sums sums(pivot, job.thresholds);
   Runs runs(view, p0);
   while (p0 < p1) {
     const i64 start = p0, end = p1 - p0 < block ? p1 : p0 + block;
-    lanes.begin_block();
+    sums.begin_block();
     while (p0 < end) {
       const i64 n = runs.left() < end - p0 ? runs.left() : end - p0;
-      lanes.template scan<kContiguous>(first + runs.offset(), n, kContiguous ? 1 : step);
+      sums.template scan<kContiguous>(first + runs.offset(), n, kContiguous ? 1 : step);
       runs.advance(n);
       p0 += n;
     }
-    if (!lanes.end_block())
-      scan_moments_exactly<E>(view, channel, start, end, job.pivot[channel], part);
+    if (!sums.end_block()) scan_moments_exactly<E>(view, channel, start, end, pivot, part);
   }
-  lanes.finish(part);
-}
-
-inline bool has_bounds(const Thresholds& t) {
-  return t.low == t.low || t.high == t.high;
+  sums.finish(part);
 }
 
 template <class E, bool kContiguous>
-void scan_rows(const Job& job, i64 c0, i64 c1, i64 p0, i64 p1, Partial* parts) {
-  const auto scan = has_bounds(job.thresholds) ? &scan_channel_rows<E, true, kContiguous>
-                                               : &scan_channel_rows<E, false, kContiguous>;
-  for (i64 c = c0; c < c1; ++c) scan(job, c, p0, p1, parts[c - c0]);
+void scan_rows(const Job& job, const double* pivot, i64 c0, i64 c1, i64 p0, i64 p1, i64* parts) {
+  const Mode mode = mode_of(job.thresholds);
+  const auto scan = mode == kPlain   ? &scan_channel<E, kPlain, kContiguous>
+                    : mode == kUpper ? &scan_channel<E, kUpper, kContiguous>
+                                     : &scan_channel<E, kAll, kContiguous>;
+  for (i64 c = c0; c < c1; ++c) {
+    Partial part = empty_partial();
+    scan(job, pivot[c], c, p0, p1, part);
+    store_part(parts, job.view.channels, c, part);
+  }
 }
 
 }  // namespace

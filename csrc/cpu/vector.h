@@ -42,6 +42,8 @@ typedef Vec<float>::type f32v;
 typedef Vec<float>::mask i32v;
 typedef Vec<double>::type f64v;
 typedef Vec<double>::mask i64v;
+typedef FMSTATS_VECTOR(unsigned) u32v;
+typedef FMSTATS_VECTOR(unsigned long long) u64v;
 
 template <class V, class S>
 inline V splat(S x) {
@@ -97,19 +99,42 @@ inline f64v absolute(f64v x) {
   return (f64v)((i64v)x & 0x7fffffffffffffffLL);
 }
 
-// True where some lane is NaN or infinite.
-inline bool any_non_finite(f32v x) {
-  const i32v bad = ((i32v)x & 0x7fffffff) >= 0x7f800000;
-  int any = 0;
-  for (int i = 0; i < kLanes<float>; ++i) any |= bad[i];
-  return any != 0;
+inline bool any(bool mask) {
+  return mask;
 }
 
+// Whether some lane of a mask is true.
+template <class M>
+inline bool any(M mask) {
+  long long words[FMSTATS_VECTOR_BYTES / 8];
+  __builtin_memcpy(words, &mask, sizeof words);
+  long long all = 0;
+  for (long long word : words) all |= word;
+  return all != 0;
+}
+
+// Whether some lane is NaN or infinite.
+inline bool any_non_finite(f32v x) {
+  return any(((i32v)x & 0x7fffffff) >= 0x7f800000);
+}
 inline bool any_non_finite(f64v x) {
-  const i64v bad = ((i64v)x & 0x7fffffffffffffffLL) >= 0x7ff0000000000000LL;
-  long long any = 0;
-  for (int i = 0; i < kLanes<double>; ++i) any |= bad[i];
-  return any != 0;
+  return any(((i64v)x & 0x7fffffffffffffffLL) >= 0x7ff0000000000000LL);
+}
+
+// totals[lane] += x[lane], in float64.
+inline void add_lanes(f32v x, double* totals) {
+  typedef float half __attribute__((vector_size(FMSTATS_VECTOR_BYTES / 2)));
+  half halves[2];
+  __builtin_memcpy(halves, &x, sizeof x);
+  for (int h = 0; h < 2; ++h) {
+    double* p = totals + h * kLanes<double>;
+    const f64v sum = load_unaligned<f64v>(p) + __builtin_convertvector(halves[h], f64v);
+    __builtin_memcpy(p, &sum, sizeof sum);
+  }
+}
+inline void add_lanes(f64v x, double* totals) {
+  const f64v sum = load_unaligned<f64v>(totals) + x;
+  __builtin_memcpy(totals, &sum, sizeof sum);
 }
 
 // The lanes with index >= first, for the overlapping last vector of a run.

@@ -1,0 +1,56 @@
+// The parts of a split in memory: field-major words, as a state's. See Scratch in job.h.
+#pragma once
+
+#include "job.h"
+#include "vector.h"
+
+namespace fmstats {
+
+// A vector of channels, for the formulas of statistic.h.
+template <>
+struct Numbers<i64v> {
+  typedef f64v Real;
+  // An int64 as double, rounded once: halves placed in the mantissas of 2^84 and 2^52.
+  static FMSTATS_MEMBER f64v real(i64v n) {
+    const i64v high = (i64v)((u64v)n >> 32) | 0x4530000000000000LL;
+    const i64v low = (n & 0xffffffffLL) | 0x4330000000000000LL;
+    return ((f64v)high - (0x1p84 + 0x1p52)) + (f64v)low;
+  }
+  static FMSTATS_MEMBER i64v load(const i64* p) { return load_unaligned<i64v>(p); }
+  static FMSTATS_MEMBER f64v load(const double* p) { return load_unaligned<f64v>(p); }
+  static FMSTATS_MEMBER void store(i64* p, i64v n) { __builtin_memcpy(p, &n, sizeof n); }
+  static FMSTATS_MEMBER void store(double* p, f64v x) { __builtin_memcpy(p, &x, sizeof x); }
+};
+
+namespace {
+
+template <class Int>
+inline PartialOf<Int, typename Numbers<Int>::Real> load_part(const i64* parts, i64 channels,
+                                                             i64 channel) {
+  typedef Numbers<Int> N;
+  const i64* w = parts + channel;
+  const double* r = reinterpret_cast<const double*>(w);
+  return {N::load(w + kPartNan * channels),    N::load(w + kPartPosInf * channels),
+          N::load(w + kPartNegInf * channels), N::load(w + kPartZeros * channels),
+          N::load(w + kPartSatLow * channels), N::load(w + kPartSatHigh * channels),
+          N::load(r + kPartSum * channels),    N::load(r + kPartSumSq * channels),
+          N::load(r + kPartMin * channels),    N::load(r + kPartMax * channels)};
+}
+
+inline void store_part(i64* parts, i64 channels, i64 channel, const Partial& part) {
+  i64* w = parts + channel;
+  double* r = reinterpret_cast<double*>(w);
+  w[kPartNan * channels] = part.nan;
+  w[kPartPosInf * channels] = part.pos_inf;
+  w[kPartNegInf * channels] = part.neg_inf;
+  w[kPartZeros * channels] = part.zeros;
+  w[kPartSatLow * channels] = part.sat_low;
+  w[kPartSatHigh * channels] = part.sat_high;
+  r[kPartSum * channels] = part.sum;
+  r[kPartSumSq * channels] = part.sum_sq;
+  r[kPartMin * channels] = part.min;
+  r[kPartMax * channels] = part.max;
+}
+
+}  // namespace
+}  // namespace fmstats
