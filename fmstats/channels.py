@@ -68,11 +68,13 @@ class ChannelRule:
         dim: the dim, negative where it is counted from the end; -1 means channels come last.
         size: the number of channels expected there, if known.
         own: whether the module's own type says so; else the rule is followed from another module.
+        norm: whether the size is the module's own all the same: a norm of an unknown type.
     """
 
     dim: int
     size: int | None = None
     own: bool = True
+    norm: bool = False
 
     def resolve(self, shape: Sequence[int]) -> int:
         """The channel dim of a tensor of this shape, which has at least one dim."""
@@ -90,7 +92,8 @@ class ChannelRule:
         if self.own:
             return usual
         if n >= 4:
-            return 1
+            moved = self.norm and shape[1] != self.size and shape[last] == self.size
+            return last if moved else 1
         if self.size in (shape[1], shape[last]):  # tokens made from an image, say
             return 1 if shape[1] == self.size else last
         return 1 if self.dim in (1, -2) else usual
@@ -110,7 +113,7 @@ def channel_rules(model: nn.Module, of: str = "output") -> dict[str, ChannelRule
         else:
             weight = getattr(module, "weight", None)
             if isinstance(weight, Tensor) and weight.dim() == 1:  # a norm of its own kind
-                own = replace(nearest, size=len(weight))
+                own = replace(nearest, size=len(weight), norm=True)
         if own is not None and of == "input":
             own = replace(own, size=None)  # sizes are of outputs
         rules[name] = own or following

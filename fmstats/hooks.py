@@ -23,9 +23,6 @@ class _NoHook:
 class _Hook:
     __slots__ = ()
 
-    def __deepcopy__(self, memo: object) -> _NoHook:
-        return _NoHook()
-
     def __reduce__(self) -> tuple[type[_NoHook], tuple[()]]:
         return _NoHook, ()
 

@@ -115,7 +115,7 @@ class Layer:
             return
         x = x.resolve_neg()
         if x.numel() == 0:
-            self.calls += 1
+            self.reason = None if self.calls else f"its {self.spec.of} is empty"
             return
         dim = self._dim_of(x)
         view = view_of(x, dim)

@@ -193,6 +193,26 @@ def test_transformers(name: str, fewest: int) -> None:
     assert not wrong
 
 
+class OwnNorm(nn.Module):
+    """A LayerNorm over one dim, as ConvNeXt's own code has it: no nn.LayerNorm."""
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.weight, self.dim = nn.Parameter(torch.ones(size)), dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.movedim(self.dim, -1)
+        return (nn.functional.layer_norm(y, y.shape[-1:]) * self.weight).movedim(-1, self.dim)
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_a_norm_of_its_own_kind_after_a_convolution(dim: int) -> None:
+    """Its weight has 5 elements, and one dim alone has this size."""
+    model = nn.Sequential(nn.Conv2d(3, 5, 1), OwnNorm(5, dim))
+    model.forward = lambda x: model[1](model[0](x).movedim(1, dim))  # type: ignore[method-assign]
+    assert channels_seen(model, torch.randn(2, 3, 6, 7)) == {"0": (1, 5), "1": (dim, 5)}
+
+
 def test_blocks_follow_the_layers_in_them() -> None:
     model, images = transformers_model("ViT")
     blocks = channels_seen(model, images, include=lambda n, m: type(m).__name__ == "ViTLayer")
@@ -278,7 +298,7 @@ def test_a_norm_of_its_own_kind() -> None:
             self.weight = nn.Parameter(torch.ones(size))
 
     rules = channel_rules(nn.Sequential(nn.Linear(5, 9), Norm(6), nn.ReLU()))
-    assert rules["1"] == ChannelRule(-1, 6, own=False)
+    assert rules["1"] == ChannelRule(-1, 6, own=False, norm=True)
     assert rules["2"] == ChannelRule(-1, 9, own=False)
 
 
