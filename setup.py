@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension
@@ -43,13 +44,19 @@ class BuildNative(build_ext):
         """Build the module from objects compiled apart."""
         openmp = [] if sys.platform == "darwin" else ["-fopenmp"]
         x86 = X86_FLAGS if platform.machine() in ("x86_64", "AMD64") else {}
-        for source, isa_flags in [(s, []) for s in COMMON] + list(x86.items()):
-            ext.extra_objects += self.compiler.compile(
+
+        def compile_one(source: Path) -> list[str]:
+            return self.compiler.compile(
                 [str(source)],
                 output_dir=self.build_temp,
                 include_dirs=ext.include_dirs,
-                extra_postargs=[*FLAGS, *openmp, *isa_flags],
+                extra_postargs=[*FLAGS, *openmp, *x86.get(source, [])],
             )
+
+        # The largest first: they decide when the last one is done.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for objects in pool.map(compile_one, [*x86, *reversed(COMMON)]):
+                ext.extra_objects += objects
         ext.sources = []
         ext.extra_link_args += openmp
         super().build_extension(ext)
