@@ -31,6 +31,7 @@ X86_FLAGS = {
 }
 COMMON = [
     Path("csrc/module.cpp"),
+    Path("csrc/plan.cpp"),
     CPU / "driver.cpp",
     CPU / "isa.cpp",
     CPU / "isa_baseline.cpp",

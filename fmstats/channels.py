@@ -6,7 +6,8 @@ The rule, by module type:
   batch, dim 0 of an unbatched sample); batch, group and instance norm: dim 1;
 - Linear, LayerNorm, RMSNorm, Embedding, attention, transformer blocks, recurrent layers: the last;
 - anything else (activations, dropout, reshaping, blocks, unknown types) follows another layer: a
-  block its last layer with a rule, a leaf the nearest one registered before. After a convolution,
+  block its last layer with a rule, a leaf the nearest one registered before
+  it (the first of all, if none is). After a convolution,
   tensors of four or more dims have their channels in dim 1; after a Linear they come last if they
   are as many as the Linear has, else in dim 1 (attention weights). Of three dims, the one of the
   right size is taken.
@@ -102,7 +103,8 @@ class ChannelRule:
 def channel_rules(model: nn.Module, of: str = "output") -> dict[str, ChannelRule]:
     """The rule of every module of a model, by name, for its "output" or its "input"."""
     rules: dict[str, ChannelRule] = {}
-    nearest = ChannelRule(1, own=False)
+    # What comes before the first layer with a rule has that layer's input.
+    nearest = replace(_rule_inside(model, 0) or ChannelRule(1, own=False), size=None)
     for name, module in model.named_modules():
         own = _own_rule(module)
         following = nearest

@@ -166,6 +166,9 @@ class ChannelStats:
             )
         return ChannelStats(merge(self.state, other.state), self.thresholds)
 
+    def __or__(self, other: object) -> ChannelStats:
+        return self.merge(other) if isinstance(other, ChannelStats) else NotImplemented
+
     def pooled(self) -> ChannelStats:
         """All channels taken together as one."""
         whole = self.state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,9 +36,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings, gravest first, then in the order of execution."""
+    """All findings, gravest first, then in the order of execution; false if there are none."""
 
     findings: list[Finding]
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
+
+    def __len__(self) -> int:
+        return len(self.findings)
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.findings)) or "nothing found"

@@ -72,7 +72,7 @@ class PassHook(_Hook):
         """Begin a forward pass."""
         if self._gate.paused:
             return
-        self._gate.sampled = self.passes % self._every == 0
+        self._gate.set(sampled=self.passes % self._every == 0)
         self.passes += 1
         self.measured += self._gate.sampled
         for layer in self._per_call:
@@ -81,4 +81,4 @@ class PassHook(_Hook):
     def reset(self) -> None:
         """Count from 0."""
         self.passes = self.measured = 0
-        self._gate.sampled = True
+        self._gate.set(sampled=True)

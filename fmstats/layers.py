@@ -7,15 +7,15 @@ seen, and no activation is held alive.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
 from fmstats.backends import DTYPES, choose_backend
-from fmstats.backends.base import Backend, check_input
+from fmstats.backends.base import Meter, check_input, decline
 from fmstats.channels import ChannelRule
 from fmstats.derived import ChannelStats
 from fmstats.errors import FmstatsError
@@ -34,16 +34,22 @@ class Gate:
         paused: the user's wish.
         sampled: this forward pass is one of those that `every` takes.
         started: layers that have fired so far, to number them in the order of execution.
+        open: whether hooks measure now: sampled and not paused.
     """
 
     paused: bool = False
     sampled: bool = True
     started: int = 0
+    open: bool = field(init=False)  # an attribute, since every hook asks
 
-    @property
-    def open(self) -> bool:
-        """Whether hooks measure now."""
-        return self.sampled and not self.paused
+    def __post_init__(self) -> None:
+        self.set()
+
+    def set(self, *, paused: bool | None = None, sampled: bool | None = None) -> None:
+        """Change either, and `open` with them."""
+        self.paused = self.paused if paused is None else paused
+        self.sampled = self.sampled if sampled is None else sampled
+        self.open = self.sampled and not self.paused
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,8 @@ class Layer:
 
     def __init__(self, spec: LayerSpec, gate: Gate) -> None:
         self.spec, self._gate = spec, gate
-        self._states: dict[torch.device, tuple[State, Backend]] = {}
+        self._meters: dict[torch.device, Meter] = {}
+        self._try_fold: Callable[[object], bool] = decline
         self._channel_dim = 0
         self._shape: tuple[int, ...] = ()
         self._dtype: torch.dtype | None = None
@@ -93,8 +100,12 @@ class Layer:
         Raises:
             FmstatsError: the tensor does not fit what was seen before, and `on_error="raise"`.
         """
+        if self._try_fold(output):
+            self.calls += 1
+            return
         if self._disabled:
             return
+        self._try_fold = decline
         if self.order is None:
             self.order = self._gate.started
             self._gate.started += 1
@@ -119,19 +130,19 @@ class Layer:
             return
         dim = self._dim_of(x)
         view = view_of(x, dim)
-        if x.device not in self._states:
-            if self._states and view.channels != self._state_channels:
-                raise FmstatsError(self._other_channels(x, dim))
-            backend = choose_backend(self.spec.backend, x.device)
-            self._states[x.device] = State.identity(view.channels, x.device), backend
-            self._channel_dim = dim
-        state, backend = self._states[x.device]
-        if view.channels != state.channels:
+        if self._meters and view.channels != self._seen_channels:
             raise FmstatsError(self._other_channels(x, dim))
-        check_input(state, x, view)
-        backend.accumulate(state, x, view, self.spec.thresholds)
+        if x.device not in self._meters:
+            state = State.identity(view.channels, x.device)
+            backend = choose_backend(self.spec.backend, x.device)
+            self._meters[x.device] = backend.meter(state, self.spec.thresholds)
+            self._channel_dim = dim
+        meter = self._meters[x.device]
+        check_input(meter.state, x, view)
+        meter.fold(x, view)
         self.calls += 1
         self._shape, self._dtype = tuple(x.shape), x.dtype
+        self._try_fold = meter.try_fold
 
     def _dim_of(self, x: Tensor) -> int:
         rule = self.spec.channels
@@ -142,19 +153,20 @@ class Layer:
         return rule.resolve(x.shape)
 
     @property
-    def _state_channels(self) -> int:
-        return next(iter(self._states.values()))[0].channels
+    def _seen_channels(self) -> int:
+        return next(iter(self._meters.values())).state.channels
 
     def _other_channels(self, x: Tensor, dim: int) -> str:
         return (
             f"{self.spec.of} of shape {tuple(x.shape)} has {x.shape[dim]} channels in dim {dim}, "
-            f"{self._state_channels} before; a layer called with several widths needs "
+            f"{self._seen_channels} before; a layer called with several widths needs "
             "per_call=True, another dim channel_dim=, or leave it out with exclude="
         )
 
     def reset(self) -> None:
         """Forget all that was seen; an error that disabled the layer stays."""
-        self._states.clear()
+        self._meters.clear()
+        self._try_fold = decline
         self._shape = ()
         self.calls = 0
         if not self._disabled:
@@ -162,9 +174,9 @@ class Layer:
 
     def profile(self) -> LayerProfile | None:
         """What has been seen, or None if nothing has."""
-        if not self._states or self.calls == 0:
+        if not self._meters or self.calls == 0:
             return None
-        states = [state.to("cpu").clone() for state, _ in self._states.values()]
+        states = [meter.state.to("cpu").clone() for meter in self._meters.values()]
         for other in states[1:]:
             states[0].merge_(other)
         return LayerProfile(
@@ -173,7 +185,7 @@ class Layer:
             shape=self._shape,
             dtype=str(self._dtype).removeprefix("torch."),
             calls=self.calls,
-            backend=", ".join(dict.fromkeys(backend.name for _, backend in self._states.values())),
+            backend=", ".join(dict.fromkeys(m.backend.name for m in self._meters.values())),
             stats=ChannelStats(states[0], self.spec.thresholds),
         )
 

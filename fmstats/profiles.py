@@ -5,6 +5,7 @@ Reading, merging and printing a profile needs no kernel and no device.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,11 @@ class Profile(Mapping[str, ChannelStats]):
         self.metadata = dict(metadata)
 
     def __getitem__(self, layer: str) -> ChannelStats:
+        if layer not in self.info:
+            near = difflib.get_close_matches(str(layer), self.info, n=3, cutoff=0.4)
+            raise KeyError(
+                f"no layer {layer!r}; " + (f"close: {near}" if near else "see list(profile)")
+            )
         return self.info[layer].stats
 
     def __iter__(self) -> Iterator[str]:
@@ -84,8 +90,8 @@ class Profile(Mapping[str, ChannelStats]):
             metadata = _merge_metadata(metadata, other.metadata)
         return Profile(info, metadata)
 
-    def __or__(self, other: Profile) -> Profile:
-        return self.merge(other)
+    def __or__(self, other: object) -> Profile:
+        return self.merge(other) if isinstance(other, Profile) else NotImplemented
 
     def layers(self) -> list[dict[str, Any]]:
         """A row per layer, all channels taken together.
@@ -185,6 +191,8 @@ class Profile(Mapping[str, ChannelStats]):
             )
             for row in self.layers()
         ]
+        if not rows:
+            return "no layer was measured: see coverage()"
         return format_table((*header, "min", "max", "nan+inf"), rows, left=2)
 
     def __repr__(self) -> str:

@@ -18,6 +18,7 @@ import torch
 
 from fmstats.errors import FmstatsError
 from fmstats.profiles import Profile
+from fmstats.saturation import Bounds
 from fmstats.selection import Selection, Selector
 from fmstats.sources.batches import ModelInput, read_batches
 from fmstats.sources.data import DataSource, open_data, require_batches
@@ -32,10 +33,14 @@ def profile(
     *,
     include: Selection = None,
     exclude: Selection = None,
+    of: str = "output",
     every: int = 1,
     channel_dim: str | int | Mapping[Selector, int] = "auto",
     zero_tol: float = 0.0,
     backend: str = "auto",
+    per_call: bool = False,
+    on_error: str = "raise",
+    saturation: Mapping[Selector, Bounds] | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     channels_last: bool = False,
@@ -55,10 +60,14 @@ def profile(
             which is one batch.
         include: the layers to observe, as in `fmstats.track`; None: every leaf module.
         exclude: the layers to leave out, as in `fmstats.track`.
-        every: observe one call in so many, as in `fmstats.track`.
-        channel_dim: as in `fmstats.track`.
-        zero_tol: as in `fmstats.track`.
-        backend: as in `fmstats.track`.
+        of: as in `fmstats.track`, like the next seven.
+        every: one forward pass in so many.
+        channel_dim: where the channels are.
+        zero_tol: what counts as zero.
+        backend: what measures.
+        per_call: whether each call of a layer has a row.
+        on_error: "raise" or "warn".
+        saturation: bounds by selector.
         device: where to run; None: where the model is.
         dtype: what to run in; None: the model's own.
         channels_last: run 4-d weights and inputs in the channels_last memory format.
@@ -88,10 +97,14 @@ def profile(
         model,
         include,
         exclude,
+        of=of,
         every=every,
         channel_dim=channel_dim,
         zero_tol=zero_tol,
         backend=backend,
+        per_call=per_call,
+        on_error=on_error,
+        saturation=saturation,
     )
     with tracker, _evaluate(model), _show_progress(batches, limit, progress) as advance:
         samples, count = 0, 0
@@ -100,7 +113,7 @@ def profile(
             samples, count = samples + inputs.samples, count + 1
             advance(inputs.samples)
         if not count:
-            raise FmstatsError("the data gave no batch: an iterator can be used only once")
+            raise FmstatsError("the data gave no batch: it is empty, or an iterator used up before")
         result = tracker.stats()
         coverage = tracker.coverage()
     result.metadata.update(

@@ -61,6 +61,11 @@ def track(
     """
     if not isinstance(model, nn.Module):
         raise FmstatsError(f"track() takes a torch.nn.Module, got {type(model).__name__}")
+    if type(model).__name__ == "OptimizedModule":  # its class lives in torch._dynamo, slow to load
+        raise FmstatsError(
+            "track() cannot see into a compiled module: track and run the module "
+            "that it was compiled from (compiled._orig_mod)"
+        )
     if of not in ("output", "input"):
         raise FmstatsError(f"of={of!r}: choose 'output' or 'input'")
     if on_error not in ("raise", "warn"):
@@ -183,11 +188,11 @@ class Tracker:
 
     def pause(self) -> None:
         """Measure nothing until `resume()`; the hooks stay."""
-        self._gate.paused = True
+        self._gate.set(paused=True)
 
     def resume(self) -> None:
         """Measure again after `pause()`."""
-        self._gate.paused = False
+        self._gate.set(paused=False)
 
     def reset(self) -> None:
         """Forget all that was seen; the hooks stay."""

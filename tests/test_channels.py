@@ -280,7 +280,7 @@ def test_rules() -> None:
     rules = channel_rules(
         nn.Sequential(nn.ReLU(), nn.Conv2d(3, 5, 1), nn.ReLU(), nn.Sequential(nn.Linear(5, 6)))
     )
-    assert rules["0"] == ChannelRule(1, None, own=False)
+    assert rules["0"] == ChannelRule(-3, None, own=False)  # as what follows, of unknown size
     assert rules["1"] == ChannelRule(-3, 5, own=True)
     assert rules["2"] == ChannelRule(-3, 5, own=False)
     assert rules["3"] == ChannelRule(-1, 6, own=False)
@@ -338,3 +338,11 @@ def test_a_dim_that_is_not_there(dim: int) -> None:
 def test_other_dims(channel_dim: object, message: str) -> None:
     with pytest.raises(FmstatsError, match=message):
         fmstats.track(nn.Sequential(nn.ReLU()), channel_dim=channel_dim)  # type: ignore[arg-type]
+
+
+def test_a_relu_before_a_linear_reads_tokens() -> None:
+    model = nn.Sequential(nn.ReLU(), nn.Linear(4, 6))
+    with fmstats.track(model) as tracker:
+        model(torch.randn(2, 7, 4))
+        model(torch.randn(2, 9, 4))
+    assert {n: s.channels for n, s in tracker.stats().items()} == {"0": 4, "1": 6}

@@ -163,7 +163,7 @@ def test_closed_gates_fold_nothing() -> None:
     output, inputs = OutputHook(sink, gate), InputHook(sink, gate)  # type: ignore[arg-type]
     model = nn.ReLU()
     for paused in (False, True):
-        gate.paused = paused
+        gate.set(paused=paused)
         assert output(model, (1,), 2) is None  # type: ignore[func-returns-value]
         assert inputs(model, (3,), {"k": 4}) is None  # type: ignore[func-returns-value]
     assert sink.folded == [2, ((3,), {"k": 4})]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict, namedtuple
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from fmstats.backends.base import decline
+from fmstats.backends.cpu import load_native
 from fmstats.channels import ChannelRule
 from fmstats.errors import FmstatsError
 from fmstats.layers import MOST_CALLS, Gate, Layer, LayerSpec, PerCall, first_tensor, why_skipped
@@ -229,3 +232,50 @@ def test_the_gate() -> None:
     assert Gate().open
     assert not Gate(paused=True).open
     assert not Gate(sampled=False).open
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x,
+        lambda x: x + 1,
+        lambda x: x[:2],
+        lambda x: x.double(),
+        lambda x: x.to(torch.bfloat16),
+        lambda x: x.transpose(2, 3),
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        lambda x: x.clone().requires_grad_(),
+        lambda x: torch.nn.Parameter(x),
+        lambda x: (x, None),
+        lambda x: x.abs().log(),  # of zero: infinite
+    ],
+)
+def test_the_hot_path_declines_what_it_does_not_know(change: Callable[[Tensor], object]) -> None:
+    """Whatever follows the first tensor, folding it gives what a fresh layer gives."""
+    first, other = torch.randn(3, 4, 5, 6).relu(), change(torch.randn(3, 4, 5, 6).relu())
+    hot, cold = layer_of(), layer_of()
+    for output in (first, other, other, first):
+        hot.fold(output)
+        cold._try_fold = decline
+        cold.fold(output)
+    got, want = hot.profile(), cold.profile()
+    assert got is not None
+    assert want is not None
+    assert torch.equal(got.stats.state.words, want.stats.state.words)
+    assert (got.calls, got.shape, got.dtype) == (want.calls, want.shape, want.dtype)
+
+
+def test_the_hot_path_is_taken() -> None:
+    if not hasattr(Tensor, "__dlpack_c_exchange_api__") or load_native() is None:
+        pytest.skip("needs torch 2.10 and the native module")
+    layer = layer_of()
+    layer.fold(X)
+    before = layer.profile()
+    assert layer._try_fold(X.clone())
+    assert not layer._try_fold(X.double())
+    assert not layer._try_fold(X[1:])
+    assert not layer._try_fold(None)
+    after = layer.profile()
+    assert before is not None
+    assert after is not None
+    assert (after.stats.count == 2 * before.stats.count).all()

@@ -395,3 +395,13 @@ def test_metadata() -> None:
         "passes": 0,
         "passes_measured": 0,
     }
+
+
+def test_a_compiled_module_is_refused() -> None:
+    compiled = torch.compile(nn.Sequential(nn.ReLU()), backend="eager")
+    with pytest.raises(FmstatsError, match="cannot see into a compiled module"):
+        fmstats.track(compiled)  # type: ignore[arg-type]
+
+
+def test_nothing_seen_says_so() -> None:
+    assert str(fmstats.track(nn.ReLU()).stats()) == "no layer was measured: see coverage()"

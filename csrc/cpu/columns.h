@@ -35,7 +35,7 @@ class ColumnTile {
         c0_(c0),
         c1_(c1),
         slots_((c1 - c0 + kWidth - 1) / kWidth) {
-    for (i64 c = c0; c < c1; ++c) store_part(parts, job.view.channels, c, empty_partial());
+    clear_parts(parts, job.view.channels, c0, c1);
     const Real inf = static_cast<Real>(infinity());
     for (i64 i = 0; i < slots_ * kWidth; ++i) {
       sum_[i] = sum_sq_[i] = 0.0;

@@ -52,5 +52,14 @@ inline void store_part(i64* parts, i64 channels, i64 channel, const Partial& par
   r[kPartMax * channels] = part.max;
 }
 
+inline void clear_parts(i64* parts, i64 channels, i64 c0, i64 c1) {
+  for (int field = 0; field < kPartMin; ++field) {
+    for (i64 c = c0; c < c1; ++c) parts[field * channels + c] = 0;  // of a double as well
+  }
+  double* reals = reinterpret_cast<double*>(parts);
+  for (i64 c = c0; c < c1; ++c) reals[kPartMin * channels + c] = infinity();
+  for (i64 c = c0; c < c1; ++c) reals[kPartMax * channels + c] = -infinity();
+}
+
 }  // namespace
 }  // namespace fmstats

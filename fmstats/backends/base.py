@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -52,6 +53,34 @@ class Backend:
         `check_input`.
         """
         raise NotImplementedError
+
+    def meter(self, state: State, thresholds: Thresholds) -> Meter:
+        """What folds one layer's tensors into `state`."""
+        return Meter(self, state, thresholds)
+
+
+class Meter:
+    """Folds the tensors of one layer into one state.
+
+    Attributes:
+        backend, state: what measures, and where to.
+        try_fold: folds an output at once if it is a plain tensor of the same device, dtype, shape
+            and strides as the last one folded. False if it is anything else, or if the backend has
+            no such way: then nothing was done, and `fold` is to be called.
+    """
+
+    def __init__(self, backend: Backend, state: State, thresholds: Thresholds) -> None:
+        self.backend, self.state, self._thresholds = backend, state, thresholds
+        self.try_fold: Callable[[object], bool] = decline
+
+    def fold(self, x: Tensor, view: View) -> None:
+        """Fold `x`, read as `view`; `check_input` has passed it."""
+        self.backend.accumulate(self.state, x, view, self._thresholds)
+
+
+def decline(output: object) -> bool:
+    """The `try_fold` of a meter that has none."""
+    return False
 
 
 def check_input(state: State, x: Tensor, view: View) -> None:

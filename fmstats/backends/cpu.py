@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from fmstats.backends.base import Backend
+from fmstats.backends.base import Backend, Meter
 from fmstats.errors import FmstatsError
 from fmstats.layout import View
 from fmstats.statistic import State, Thresholds
@@ -67,6 +67,27 @@ class CpuBackend(Backend):
     def describe(self) -> str:
         return f"{self.isa} ({self._bits}-bit vectors), {torch.get_num_threads()} threads"
 
+    def meter(self, state: State, thresholds: Thresholds) -> Meter:
+        return CpuMeter(self, state, thresholds)
+
+    def plan(self, state: State, thresholds: Thresholds) -> Any:
+        """The native module's plan for tensors of one layer."""
+        assert self._native is not None
+        return self._native.CpuPlan(
+            self._isa,
+            state.words.data_ptr(),
+            state.words.stride(0),
+            thresholds.compared_as(torch.float32),
+            thresholds.compared_as(torch.float64),
+            Tensor,
+            # From torch 2.10; without it every tensor goes through fold().
+            getattr(Tensor, "__dlpack_c_exchange_api__", None),
+        )
+
+    def dtype_code(self, dtype: torch.dtype) -> int:
+        """The native module's number of a dtype."""
+        return self._dtypes[dtype]
+
     def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
         assert self._native is not None
         compute = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -80,5 +101,27 @@ class CpuBackend(Backend):
             state.words.data_ptr(),
             state.words.stride(0),
             *thresholds.compared_as(compute),
+            torch.get_num_threads(),
+        )
+
+
+class CpuMeter(Meter):
+    """A meter whose hot path is one native call."""
+
+    def __init__(self, backend: CpuBackend, state: State, thresholds: Thresholds) -> None:
+        super().__init__(backend, state, thresholds)
+        self._plan = backend.plan(state, thresholds)
+        self._dtype_code = backend.dtype_code
+        self.try_fold = self._plan.try_fold  # no Python between the hook and the kernel
+
+    def fold(self, x: Tensor, view: View) -> None:
+        self._plan.fold(
+            self._dtype_code(x.dtype),
+            x.data_ptr(),
+            tuple(x.shape),
+            x.stride(),
+            view.channels,
+            view.channel_stride,
+            view.dims,
             torch.get_num_threads(),
         )
