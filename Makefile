@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') setup.py pyproject.toml constraints.txt
 CLANG_FORMAT := $(BIN)/clang-format $(shell find csrc -name '*.cpp' -o -name '*.h')
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test check bench format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -22,6 +22,10 @@ check: $(VENV)/dev ## format, lint and types
 	$(BIN)/ruff check .
 	$(CLANG_FORMAT) --dry-run --Werror
 	$(BIN)/mypy
+
+bench: $(VENV)/dev ## what measuring costs, beside reading once and beside PyTorch
+	@$(BIN)/python benchmarks/bench_kernel.py
+	@$(BIN)/python benchmarks/bench_hook.py
 
 format: $(VENV)/dev ## rewrite the sources in the house format
 	$(BIN)/ruff format .

@@ -10,15 +10,6 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-DTYPES = (
-    torch.float32,
-    torch.float64,
-    torch.float16,
-    torch.bfloat16,
-    torch.float8_e4m3fn,
-    torch.float8_e5m2,
-)
-
 
 def _with(x: Tensor, *values: float) -> Tensor:
     """Put each value at about 5 % of the places."""

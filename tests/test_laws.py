@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import DTYPES, LAYOUTS, Sample, samples
+from samples import LAYOUTS, Sample, samples
 from tolerances import ACCURACY, ROUNDING, assert_equal_states
 
-from fmstats.backends import Backend
+from fmstats.backends import DTYPES, Backend
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.layout import view_of
 from fmstats.statistic import State, Thresholds, merge
