@@ -27,13 +27,17 @@ class _Hook:
         return _NoHook, ()
 
 
-class OutputHook(_Hook):
-    """A forward hook: folds the output."""
-
+class _LayerHook(_Hook):
     __slots__ = ("_gate", "_layer")
 
     def __init__(self, layer: Layer | PerCall, gate: Gate) -> None:
         self._layer, self._gate = layer, gate
+
+
+class OutputHook(_LayerHook):
+    """A forward hook: folds the output."""
+
+    __slots__ = ()
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
         """Fold the output, if the gate is open."""
@@ -41,13 +45,10 @@ class OutputHook(_Hook):
             self._layer.fold(output)
 
 
-class InputHook(_Hook):
+class InputHook(_LayerHook):
     """A forward pre-hook, registered with_kwargs: folds the first float tensor among them."""
 
-    __slots__ = ("_gate", "_layer")
-
-    def __init__(self, layer: Layer | PerCall, gate: Gate) -> None:
-        self._layer, self._gate = layer, gate
+    __slots__ = ()
 
     def __call__(self, module: nn.Module, args: object, kwargs: object) -> None:
         """Fold the input, if the gate is open."""

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import torch.nn as nn
 
 from fmstats.errors import FmstatsError
-from fmstats.selection import Selector, matches
+from fmstats.selection import Selector, fitting
 
 Bounds = tuple[float | None, float | None]
 
@@ -54,9 +54,7 @@ def chosen_bounds(
         raise FmstatsError(f"saturation={given!r}: give a mapping of selectors to (low, high)")
     bounds = {n: bounds_of(m) if of == "output" else (None, None) for n, m in modules.items()}
     for selector, pair in (given or {}).items():
-        chosen = [name for name, module in modules.items() if matches(selector, name, module)]
-        if not chosen:
-            raise FmstatsError(f"saturation: {selector!r} matches none of the tracked layers")
+        chosen = fitting(selector, modules, "saturation")
         bounds |= dict.fromkeys(chosen, _checked(chosen[0], pair))
     return bounds
 

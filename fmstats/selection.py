@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Union
 
 import torch.nn as nn
@@ -69,6 +69,18 @@ def matches(selector: Selector, name: str, module: nn.Module) -> bool:
         f"cannot select layers by {selector!r}: give a glob, a compiled regex, a module type, "
         "a function of (name, module), or a list of these"
     )
+
+
+def fitting(selector: Selector, modules: Mapping[str, nn.Module], option: str) -> list[str]:
+    """The names of the modules that a selector given to `option` fits.
+
+    Raises:
+        FmstatsError: there is none, or the selector is of no known kind.
+    """
+    names = [name for name, module in modules.items() if matches(selector, name, module)]
+    if not names:
+        raise FmstatsError(f"{option}: {selector!r} matches none of the tracked layers")
+    return names
 
 
 def _listed(selection: Selection) -> Sequence[Selector]:

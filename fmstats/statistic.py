@@ -20,7 +20,6 @@ from fmstats.errors import FmstatsError
 COUNTS = ("count", "nan", "pos_inf", "neg_inf", "zeros", "sat_low", "sat_high")
 MOMENTS = ("mean", "m2", "min", "max")
 FIELDS = COUNTS + MOMENTS
-IDENTITY: Mapping[str, float] = {**dict.fromkeys(FIELDS, 0), "min": math.inf, "max": -math.inf}
 
 
 class State:

@@ -19,7 +19,7 @@ from fmstats.hooks import InputHook, OutputHook, PassHook
 from fmstats.layers import Gate, Layer, LayerSpec, PerCall
 from fmstats.profiles import Profile
 from fmstats.saturation import Bounds, chosen_bounds
-from fmstats.selection import ROOT, Selection, Selector, matches, select
+from fmstats.selection import ROOT, Selection, Selector, fitting, select
 from fmstats.statistic import Thresholds
 
 
@@ -110,9 +110,7 @@ def _channel_dims(
     dims: dict[str, ChannelRule | int] = {n: rules["" if n == ROOT else n] for n in modules}
     if isinstance(asked, Mapping):
         for selector, dim in asked.items():
-            chosen = [n for n, m in modules.items() if matches(selector, n, m)]
-            if not chosen:
-                raise FmstatsError(f"channel_dim: {selector!r} matches none of the tracked layers")
+            chosen = fitting(selector, modules, "channel_dim")
             if not isinstance(dim, int):
                 raise FmstatsError(f"channel_dim of {selector!r} is {dim!r}: give a dim")
             dims |= dict.fromkeys(chosen, dim)

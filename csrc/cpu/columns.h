@@ -14,8 +14,6 @@
 namespace fmstats {
 namespace {
 
-constexpr i64 kColumnTile = 512;  // channels whose accumulators a task keeps: about 20 KB
-
 template <class E, Mode kMode>
 class ColumnTile {
   typedef typename E::Real Real;

@@ -62,7 +62,7 @@ Plan plan_of(const Kernels& kernels, const View& view, i64 positions) {
   const bool columns = view.channel_stride == 1 && view.channels > 1;
   if (columns) {
     plan.scan = kernels.columns[view.dtype];
-    plan.channels_a_task = std::min<i64>(view.channels, 512);
+    plan.channels_a_task = std::min(view.channels, kColumnTile);
   } else {
     plan.scan = (view.stride[last] == 1 ? kernels.rows : kernels.strided)[view.dtype];
     plan.channels_a_task = std::min(view.channels, std::max<i64>(1, kTaskElements / positions));

@@ -10,6 +10,9 @@ enum DType { kFloat32, kFloat64, kFloat16, kBFloat16, kFloat8E4M3, kFloat8E5M2, 
 
 constexpr int kMaxDims = 64;  // torch's own limit
 
+// Most channels of a task of a columns kernel, which keeps their accumulators: about 20 KB.
+constexpr i64 kColumnTile = 512;
+
 // A tensor as channels x positions. Strides in elements. dims[] are the sizes and strides of the
 // positions, outermost first; the last one is the run that kernels walk along.
 struct View {

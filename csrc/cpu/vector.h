@@ -137,7 +137,7 @@ inline void add_lanes(f64v x, double* totals) {
   __builtin_memcpy(totals, &sum, sizeof sum);
 }
 
-// The lanes with index >= first, for the overlapping last vector of a run.
+// The lanes with index >= first.
 inline i32v lanes_from(int first, f32v) {
   i32v index;
   for (int i = 0; i < kLanes<float>; ++i) index[i] = i;
