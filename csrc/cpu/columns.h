@@ -8,6 +8,7 @@
 // The last vector of a tile overlaps the one before it; lanes that it repeats are never read out.
 #pragma once
 
+#include "blocks.h"
 #include "exact.h"
 #include "rows.h"
 
@@ -33,7 +34,7 @@ class ColumnTile {
         c0_(c0),
         c1_(c1),
         slots_((c1 - c0 + kWidth - 1) / kWidth) {
-    clear_parts(parts, job.view.channels, c0, c1);
+    clear_parts(parts, job.part_row, c0, c1);
     const Real inf = static_cast<Real>(infinity());
     for (i64 i = 0; i < slots_ * kWidth; ++i) {
       sum_[i] = sum_sq_[i] = 0.0;
@@ -44,12 +45,13 @@ class ColumnTile {
     }
   }
 
-  // Fold positions [p0, p0 + n), n <= kBlockSteps, that lie at offsets[] from each channel's first.
-  // ahead[]: where the positions after them lie, to be fetched meanwhile.
-  void fold_block(const i64* offsets, const i64* ahead, int n, i64 p0) {
+  // Fold the positions of a block, and fetch those of the next.
+  void fold_block(const Block& block, const Block& next) {
+    const auto* data = static_cast<const Storage*>(job_.view.data);
+    Fetch<Storage> fetch(data + first_channel(0), c1_ - first_channel(0), next);
     i64 slot = 0;
-    for (; slot + 2 <= slots_; slot += 2) fold_slots<2>(slot, offsets, ahead, n, p0);
-    if (slot < slots_) fold_slots<1>(slot, offsets, ahead, n, p0);
+    for (; slot + 2 <= slots_; slot += 2) fold_slots<2>(slot, block, fetch);
+    if (slot < slots_) fold_slots<1>(slot, block, fetch);
   }
 
   void finish() const {
@@ -71,26 +73,26 @@ class ColumnTile {
 
   // Add lanes [lane, lane + n) to the parts of channels [c, c + n).
   void write(i64 c, i64 lane, i64 n) const {
-    const i64 channels = job_.view.channels;
+    const i64 row = job_.part_row;
     i64* words = parts_ + c;
     double* reals = reinterpret_cast<double*>(words);
-    for (i64 i = 0; i < n; ++i) words[kPartZeros * channels + i] += zeros_[lane + i];
+    for (i64 i = 0; i < n; ++i) words[kPartZeros * row + i] += zeros_[lane + i];
     if constexpr (kMode == kAll) {
-      for (i64 i = 0; i < n; ++i) words[kPartSatLow * channels + i] += low_[lane + i];
+      for (i64 i = 0; i < n; ++i) words[kPartSatLow * row + i] += low_[lane + i];
     }
     if constexpr (kMode != kPlain) {
-      for (i64 i = 0; i < n; ++i) words[kPartSatHigh * channels + i] += high_[lane + i];
+      for (i64 i = 0; i < n; ++i) words[kPartSatHigh * row + i] += high_[lane + i];
     }
-    for (i64 i = 0; i < n; ++i) reals[kPartSum * channels + i] += sum_[lane + i];
-    for (i64 i = 0; i < n; ++i) reals[kPartSumSq * channels + i] += sum_sq_[lane + i];
-    double* min = reals + kPartMin * channels;
-    double* max = reals + kPartMax * channels;
+    for (i64 i = 0; i < n; ++i) reals[kPartSum * row + i] += sum_[lane + i];
+    for (i64 i = 0; i < n; ++i) reals[kPartSumSq * row + i] += sum_sq_[lane + i];
+    double* min = reals + kPartMin * row;
+    double* max = reals + kPartMax * row;
     for (i64 i = 0; i < n; ++i) min[i] = smaller(min[i], static_cast<double>(min_[lane + i]));
     for (i64 i = 0; i < n; ++i) max[i] = larger(max[i], static_cast<double>(max_[lane + i]));
   }
 
   template <int kSlots>
-  void fold_slots(i64 slot, const i64* offsets, const i64* ahead, int n, i64 p0) {
+  void fold_slots(i64 slot, const Block& block, Fetch<Storage>& fetch) {
     const auto* data = static_cast<const Storage*>(job_.view.data);
     const Storage* from[kSlots];
     V pivot[kSlots];
@@ -102,10 +104,11 @@ class ColumnTile {
       lanes[s].min = load_unaligned<V>(min_ + i);
       lanes[s].max = load_unaligned<V>(max_ + i);
     }
-    for (int r = 0; r < n; ++r) {
-      __builtin_prefetch(from[0] + ahead[r]);
+    constexpr int kLines = kSlots * kWidth * static_cast<int>(sizeof(Storage)) / kLineBytes;
+    for (int r = 0; r < block.size; ++r) {
+      for (int line = 0; line < (kLines > 0 ? kLines : 1); ++line) fetch.next_line();
       for (int s = 0; s < kSlots; ++s) {
-        take<kMode>(lanes[s], limits_, pivot[s], E::vector(from[s] + offsets[r]));
+        take<kMode>(lanes[s], limits_, pivot[s], E::vector(from[s] + block.offset[r]));
       }
     }
     for (int s = 0; s < kSlots; ++s) {
@@ -113,7 +116,7 @@ class ColumnTile {
       add_to(zeros_ + i, lanes[s].zeros);
       if constexpr (kMode == kAll) add_to(low_ + i, lanes[s].low);
       if constexpr (kMode != kPlain) add_to(high_ + i, lanes[s].high);
-      if (any_non_finite(lanes[s].sum_sq)) reread(slot + s, lanes[s], n, p0);
+      if (any_non_finite(lanes[s].sum_sq)) reread(slot + s, lanes[s], block);
       add_lanes(lanes[s].sum, sum_ + i);
       add_lanes(lanes[s].sum_sq, sum_sq_ + i);
       __builtin_memcpy(min_ + i, &lanes[s].min, sizeof(V));
@@ -122,7 +125,7 @@ class ColumnTile {
   }
 
   // Drop the block from the lanes that are not finite and read their channels exactly.
-  void reread(i64 slot, Lanes<Real>& lanes, int n, i64 p0) const {
+  void reread(i64 slot, Lanes<Real>& lanes, const Block& block) const {
     const Real inf = static_cast<Real>(infinity());
     for (int l = 0; l < kWidth; ++l) {
       if (lanes.sum_sq[l] < inf) continue;  // false for NaN too
@@ -131,9 +134,9 @@ class ColumnTile {
       lanes.min[l] = min_[lane];
       lanes.max[l] = max_[lane];
       if (c < c0_ || lane_of(c) != lane) continue;  // a repeated channel
-      Partial part = load_part<i64>(parts_, job_.view.channels, c);
-      scan_moments_exactly<E>(job_.view, c, p0, p0 + n, exact_pivot_[c], part);
-      store_part(parts_, job_.view.channels, c, part);
+      Partial part = load_part<i64>(parts_, job_.part_row, c);
+      scan_moments_exactly<E>(job_.view, c, block.p0, block.p0 + block.size, exact_pivot_[c], part);
+      store_part(parts_, job_.part_row, c, part);
     }
   }
 
@@ -153,43 +156,16 @@ class ColumnTile {
   Int zeros_[kMost], low_[kMost], high_[kMost];
 };
 
-// Hands out the offsets of positions [p0, p1), a block at a time.
-class Offsets {
- public:
-  Offsets(const View& view, i64 p0, i64 p1)
-      : runs_(view, p0), step_(view.stride[view.dim_count - 1]), left_(p1 - p0) {}
-
-  // Fill list with up to kBlockSteps offsets; 0 at the end.
-  int next(i64* list) {
-    const int n = static_cast<int>(left_ < kBlockSteps ? left_ : kBlockSteps);
-    for (int filled = 0; filled < n;) {
-      const i64 more = runs_.left() < n - filled ? runs_.left() : n - filled;
-      for (i64 i = 0; i < more; ++i) list[filled + i] = runs_.offset() + i * step_;
-      runs_.advance(more);
-      filled += static_cast<int>(more);
-    }
-    left_ -= n;
-    return n;
-  }
-
- private:
-  Runs runs_;
-  const i64 step_;
-  i64 left_;
-};
-
 template <class E, Mode kMode>
 void scan_column_tile(const Job& job, const double* pivot, i64 c0, i64 c1, i64 p0, i64 p1,
                       i64* parts) {
   ColumnTile<E, kMode> tile(job, pivot, c0, c1, parts);
-  Offsets offsets(job.view, p0, p1);
-  i64 lists[2][kBlockSteps] = {};
-  int n = offsets.next(lists[0]);
-  for (int now = 0; n > 0; now = 1 - now) {
-    const int following = offsets.next(lists[1 - now]);
-    tile.fold_block(lists[now], lists[1 - now], n, p0);
-    p0 += n;
-    n = following;
+  Blocks blocks(job.view, p0, p1);
+  Block pair[2];
+  blocks.next(pair[0]);
+  for (int now = 0; pair[now].size > 0; now = 1 - now) {
+    blocks.next(pair[1 - now]);
+    tile.fold_block(pair[now], pair[1 - now]);
   }
   tile.finish();
 }

@@ -18,6 +18,7 @@ namespace fmstats {
 namespace {
 
 constexpr i64 kTaskElements = 1 << 16;       // enough work to hide a task's fixed cost
+constexpr i64 kLineWords = 8;                // of a cache line
 constexpr i64 kTasks = 256;                  // enough tasks for the largest machines
 constexpr i64 kMaxPositions = i64{1} << 30;  // of a task, for 32-bit lane counts
 constexpr i64 kChannelChunk = 64;         // channels folded at a time: a multiple of every vector
@@ -102,10 +103,12 @@ void accumulate(const Kernels& kernels, const View& view, const Thresholds& thre
   const i64 positions = position_count(view), channels = view.channels;
   if (channels == 0 || positions == 0) return;
   const Plan plan = plan_of(kernels, view, positions);
-  const Job job = {view, thresholds, state, row};
+  // A step of 4 KB from field to field would put them all in one set of the cache.
+  const i64 part_row = ceil_div(channels, kLineWords) * kLineWords + kLineWords;
+  const Job job = {view, thresholds, state, row, part_row};
   static thread_local Buffer buffer;
-  i64* words = buffer.words(channels * (1 + plan.splits * kPartFields));
-  const Scratch scratch = {reinterpret_cast<double*>(words), words + channels};
+  i64* words = buffer.words(part_row * (1 + plan.splits * kPartFields));
+  const Scratch scratch = {reinterpret_cast<double*>(words), words + part_row};
 
   const auto pivots = [&](i64 c0, i64 c1) { kernels.choose_pivots(job, c0, c1, scratch.pivot); };
   const auto scan = [&](i64 task) {
@@ -113,7 +116,7 @@ void accumulate(const Kernels& kernels, const View& view, const Thresholds& thre
     const i64 p0 = task / plan.tiles * plan.positions_a_task;
     plan.scan(job, scratch.pivot, c0, std::min(channels, c0 + plan.channels_a_task), p0,
               std::min(positions, p0 + plan.positions_a_task),
-              scratch.parts + task / plan.tiles * kPartFields * channels);
+              scratch.parts + task / plan.tiles * kPartFields * job.part_row);
   };
   const auto fold = [&](i64 c0, i64 c1) { kernels.fold(job, c0, c1, plan.splits, scratch); };
   const i64 tasks = plan.tiles * plan.splits;

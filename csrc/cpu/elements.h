@@ -17,11 +17,19 @@ inline float bits_to_float(unsigned bits) {
   return f;
 }
 
+// vector(p): kLanes<Real> elements from p on. two(p, x, y): twice as many, in any order.
+template <class E, class V>
+inline void two_in_order(const typename E::Storage* p, V& x, V& y) {
+  x = E::vector(p);
+  y = E::vector(p + kLanes<typename E::Real>);
+}
+
 struct Float32 {
   typedef float Storage;
   typedef float Real;
   static double one(Storage x) { return static_cast<double>(x); }
   static f32v vector(const Storage* p) { return load_unaligned<f32v>(p); }
+  static void two(const Storage* p, f32v& x, f32v& y) { two_in_order<Float32>(p, x, y); }
 };
 
 struct Float64 {
@@ -29,6 +37,7 @@ struct Float64 {
   typedef double Real;
   static double one(Storage x) { return x; }
   static f64v vector(const Storage* p) { return load_unaligned<f64v>(p); }
+  static void two(const Storage* p, f64v& x, f64v& y) { two_in_order<Float64>(p, x, y); }
 };
 
 typedef unsigned short u16h __attribute__((vector_size(FMSTATS_VECTOR_BYTES / 2)));
@@ -40,6 +49,11 @@ struct BFloat16 {
   static double one(Storage x) { return static_cast<double>(bits_to_float(unsigned{x} << 16)); }
   static f32v vector(const Storage* p) {
     return (f32v)(__builtin_convertvector(load_unaligned<u16h>(p), u32v) << 16);
+  }
+  static void two(const Storage* p, f32v& x, f32v& y) {  // the odd ones are in place already
+    const u32v pairs = load_unaligned<u32v>(p);
+    x = (f32v)(pairs << 16);
+    y = (f32v)(pairs & 0xffff0000u);
   }
 };
 
@@ -67,6 +81,7 @@ struct Float16 {
     return widen(__builtin_convertvector(load_unaligned<u16h>(p), u32v));
 #endif
   }
+  static void two(const Storage* p, f32v& x, f32v& y) { two_in_order<Float16>(p, x, y); }
 };
 
 struct Float8E5M2 {  // the upper byte of a float16
@@ -76,6 +91,7 @@ struct Float8E5M2 {  // the upper byte of a float16
   static f32v vector(const Storage* p) {
     return Float16::widen(__builtin_convertvector(load_unaligned<u8q>(p), u32v) << 8);
   }
+  static void two(const Storage* p, f32v& x, f32v& y) { two_in_order<Float8E5M2>(p, x, y); }
 };
 
 struct Float8E4M3 {  // no infinities; 0x7f and 0xff are NaN
@@ -93,6 +109,7 @@ struct Float8E4M3 {  // no infinities; 0x7f and 0xff are NaN
     const f32v scaled = (f32v)(magnitude << 20) * 0x1p120f;
     return (f32v)((u32v)scaled | nan | ((x & 0x80u) << 24));
   }
+  static void two(const Storage* p, f32v& x, f32v& y) { two_in_order<Float8E4M3>(p, x, y); }
 };
 
 // Call visit with the element type of a dtype.

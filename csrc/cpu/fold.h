@@ -102,10 +102,10 @@ inline Partial measure_exactly(const Job& job, i64 channel, i64 positions, doubl
 template <class Int>
 inline PartialOf<Int, typename Numbers<Int>::Real> add_splits(const Job& job, i64 c, i64 splits,
                                                               const i64* parts) {
-  const i64 channels = job.view.channels;
-  auto part = load_part<Int>(parts, channels, c);
+  const i64 row = job.part_row;
+  auto part = load_part<Int>(parts, row, c);
   for (i64 s = 1; s < splits; ++s) {
-    add(part, load_part<Int>(parts + s * kPartFields * channels, channels, c));
+    add(part, load_part<Int>(parts + s * kPartFields * row, row, c));
   }
   return part;
 }

@@ -10,8 +10,9 @@ enum DType { kFloat32, kFloat64, kFloat16, kBFloat16, kFloat8E4M3, kFloat8E5M2, 
 
 constexpr int kMaxDims = 64;  // torch's own limit
 
-// Most channels of a task of a columns kernel, which keeps their accumulators: about 20 KB.
-constexpr i64 kColumnTile = 512;
+// Most channels of a task of a columns kernel, which keeps their accumulators, about 10 KB: two
+// blocks of their rows and these should stay in the first-level caches.
+constexpr i64 kColumnTile = 256;
 
 // A tensor as channels x positions. Strides in elements. dims[] are the sizes and strides of the
 // positions, outermost first; the last one is the run that kernels walk along.
@@ -26,8 +27,9 @@ struct View {
 struct Job {
   View view;
   Thresholds thresholds;
-  i64* state;  // words, field-major: statistic.h
-  i64 row;     // words from one field of the state to the next
+  i64* state;    // words, field-major: statistic.h
+  i64 row;       // words from one field of the state to the next
+  i64 part_row;  // words from one field of the parts to the next
 };
 
 enum PartField {
@@ -45,7 +47,7 @@ enum PartField {
 };
 
 // What a call keeps beside the state. `parts` has the layout of a state: word (field, channel) of
-// split s at parts[(s * kPartFields + field) * channels + channel].
+// split s at parts[(s * kPartFields + field) * part_row + channel].
 struct Scratch {
   double* pivot;  // one a channel, exact in the type that the kernels compute in
   i64* parts;

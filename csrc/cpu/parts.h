@@ -25,40 +25,40 @@ struct Numbers<i64v> {
 namespace {
 
 template <class Int>
-inline PartialOf<Int, typename Numbers<Int>::Real> load_part(const i64* parts, i64 channels,
+inline PartialOf<Int, typename Numbers<Int>::Real> load_part(const i64* parts, i64 row,
                                                              i64 channel) {
   typedef Numbers<Int> N;
   const i64* w = parts + channel;
   const double* r = reinterpret_cast<const double*>(w);
-  return {N::load(w + kPartNan * channels),    N::load(w + kPartPosInf * channels),
-          N::load(w + kPartNegInf * channels), N::load(w + kPartZeros * channels),
-          N::load(w + kPartSatLow * channels), N::load(w + kPartSatHigh * channels),
-          N::load(r + kPartSum * channels),    N::load(r + kPartSumSq * channels),
-          N::load(r + kPartMin * channels),    N::load(r + kPartMax * channels)};
+  return {N::load(w + kPartNan * row),    N::load(w + kPartPosInf * row),
+          N::load(w + kPartNegInf * row), N::load(w + kPartZeros * row),
+          N::load(w + kPartSatLow * row), N::load(w + kPartSatHigh * row),
+          N::load(r + kPartSum * row),    N::load(r + kPartSumSq * row),
+          N::load(r + kPartMin * row),    N::load(r + kPartMax * row)};
 }
 
-inline void store_part(i64* parts, i64 channels, i64 channel, const Partial& part) {
+inline void store_part(i64* parts, i64 row, i64 channel, const Partial& part) {
   i64* w = parts + channel;
   double* r = reinterpret_cast<double*>(w);
-  w[kPartNan * channels] = part.nan;
-  w[kPartPosInf * channels] = part.pos_inf;
-  w[kPartNegInf * channels] = part.neg_inf;
-  w[kPartZeros * channels] = part.zeros;
-  w[kPartSatLow * channels] = part.sat_low;
-  w[kPartSatHigh * channels] = part.sat_high;
-  r[kPartSum * channels] = part.sum;
-  r[kPartSumSq * channels] = part.sum_sq;
-  r[kPartMin * channels] = part.min;
-  r[kPartMax * channels] = part.max;
+  w[kPartNan * row] = part.nan;
+  w[kPartPosInf * row] = part.pos_inf;
+  w[kPartNegInf * row] = part.neg_inf;
+  w[kPartZeros * row] = part.zeros;
+  w[kPartSatLow * row] = part.sat_low;
+  w[kPartSatHigh * row] = part.sat_high;
+  r[kPartSum * row] = part.sum;
+  r[kPartSumSq * row] = part.sum_sq;
+  r[kPartMin * row] = part.min;
+  r[kPartMax * row] = part.max;
 }
 
-inline void clear_parts(i64* parts, i64 channels, i64 c0, i64 c1) {
+inline void clear_parts(i64* parts, i64 row, i64 c0, i64 c1) {
   for (int field = 0; field < kPartMin; ++field) {
-    for (i64 c = c0; c < c1; ++c) parts[field * channels + c] = 0;  // of a double as well
+    for (i64 c = c0; c < c1; ++c) parts[field * row + c] = 0;  // of a double as well
   }
   double* reals = reinterpret_cast<double*>(parts);
-  for (i64 c = c0; c < c1; ++c) reals[kPartMin * channels + c] = infinity();
-  for (i64 c = c0; c < c1; ++c) reals[kPartMax * channels + c] = -infinity();
+  for (i64 c = c0; c < c1; ++c) reals[kPartMin * row + c] = infinity();
+  for (i64 c = c0; c < c1; ++c) reals[kPartMax * row + c] = -infinity();
 }
 
 }  // namespace

@@ -17,6 +17,11 @@ class Runs {
     }
   }
 
+  Runs(const Runs& o) : view_(o.view_), last_(o.last_), offset_(o.offset_) {
+    // Not all kMaxDims, and not by a call of memcpy.
+    for (int d = last_; d >= 0; --d) index_[d] = o.index_[d];
+  }
+
   // Elements between the channel's first element and the present position.
   i64 offset() const { return offset_; }
 

@@ -137,6 +137,30 @@ inline void add_lanes(f64v x, double* totals) {
   __builtin_memcpy(totals, &sum, sizeof sum);
 }
 
+// Combine the lanes of a vector by halves.
+template <class V, class Combine>
+inline auto across(V v, Combine combine) {
+  typedef __typeof__(v[0] + v[0]) T;
+  if constexpr (sizeof v > 16) {
+    typedef T Half __attribute__((vector_size(sizeof v / 2)));
+    Half halves[2];
+    __builtin_memcpy(halves, &v, sizeof v);
+    return across(combine(halves[0], halves[1]), combine);
+  } else if constexpr (sizeof v == 4 * sizeof(T)) {
+    return combine(combine(T{v[0]}, T{v[2]}), combine(T{v[1]}, T{v[3]}));
+  } else {
+    return combine(T{v[0]}, T{v[1]});
+  }
+}
+
+// The sum of as many float64 as a vector of float or double has lanes.
+template <int kCount>
+inline double total(const double (&lanes)[kCount]) {
+  f64v sum = load_unaligned<f64v>(lanes);
+  if constexpr (kCount > kLanes<double>) sum += load_unaligned<f64v>(lanes + kLanes<double>);
+  return across(sum, [](auto x, auto y) { return x + y; });
+}
+
 // The lanes with index >= first.
 inline i32v lanes_from(int first, f32v) {
   i32v index;
