@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = options_of(__doc__ or "")
     parser.add_argument("--models", nargs="+", choices=MODELS, help="these only")
     parser.add_argument("--rivals", nargs="*", choices=RIVALS, help="beside these only")
-    parser.add_argument("--rounds", type=int, help="instead of 9, or of 3")
+    parser.add_argument("--rounds", type=int, help="instead of 7, or of 3")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     quick = options.quick
@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked = asked if options.rivals is None else options.rivals
     rivals = [name for name in asked if RIVALS[name].why_not() is None]
     if options.child:
-        rows = measure_all(models, rivals, options.rounds or (3 if quick else 9), quick)
+        rows = measure_all(models, rivals, options.rounds or (3 if quick else 7), quick)
         print(json.dumps(rows))
         return
     left_out = {
