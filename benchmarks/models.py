@@ -1,0 +1,70 @@
+"""The models of bench_model.py, with random weights, and a batch for each."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Made = tuple[nn.Module, Tensor]
+
+
+def _from_transformers(kind: str, batch: int, **config: Any) -> Made:
+    transformers = importlib.import_module("transformers")
+    model = getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**config))
+    return model, torch.randn(batch, 3, 224, 224)
+
+
+def resnet_18() -> Made:
+    return _from_transformers(
+        "ResNet",
+        8,
+        layer_type="basic",
+        depths=[2, 2, 2, 2],
+        hidden_sizes=[64, 128, 256, 512],
+    )
+
+
+def resnet_50() -> Made:
+    return _from_transformers(
+        "ResNet",
+        4,
+        layer_type="bottleneck",
+        depths=[3, 4, 6, 3],
+        hidden_sizes=[256, 512, 1024, 2048],
+    )
+
+
+def mobilenet_v2() -> Made:
+    mobilenet = importlib.import_module("fmstats.demo.mobilenet")
+    return mobilenet.MobileNetV2(), torch.randn(8, 3, 224, 224)
+
+
+def vit() -> Made:
+    """ViT-S/16 of Touvron et al. 2021."""
+    return _from_transformers(
+        "ViT", 4, hidden_size=384, intermediate_size=1536, num_attention_heads=6
+    )
+
+
+def convnext() -> Made:
+    """ConvNeXt-T of Liu et al. 2022."""
+    return _from_transformers("ConvNext", 2, depths=[3, 3, 9, 3], hidden_sizes=[96, 192, 384, 768])
+
+
+def mlp() -> Made:
+    layers = [m for _ in range(48) for m in (nn.Linear(256, 256), nn.ReLU())]
+    return nn.Sequential(*layers), torch.randn(32, 256)
+
+
+MODELS: Mapping[str, Callable[[], Made]] = {
+    "ResNet-18": resnet_18,
+    "ResNet-50": resnet_50,
+    "MobileNetV2": mobilenet_v2,
+    "ViT-S": vit,
+    "ConvNeXt-T": convnext,
+    "MLP": mlp,
+}
