@@ -13,9 +13,11 @@
 #if defined(__CUDACC__)
 #define FMSTATS_FN static __host__ __device__ __forceinline__
 #define FMSTATS_MEMBER __host__ __device__ __forceinline__
+#define FMSTATS_MEMCPY memcpy
 #else
 #define FMSTATS_FN static inline
 #define FMSTATS_MEMBER __attribute__((always_inline)) inline
+#define FMSTATS_MEMCPY __builtin_memcpy
 #endif
 
 namespace fmstats {
@@ -52,6 +54,19 @@ struct Numbers {
   static FMSTATS_MEMBER Real load(const double* p) { return *p; }
   static FMSTATS_MEMBER void store(i64* p, Int n) { *p = n; }
   static FMSTATS_MEMBER void store(double* p, Real x) { *p = x; }
+  static FMSTATS_MEMBER Int bits(Real x) {
+    Int bits;
+    FMSTATS_MEMCPY(&bits, &x, sizeof bits);
+    return bits;
+  }
+  static FMSTATS_MEMBER Real from_bits(Int bits) {
+    Real x;
+    FMSTATS_MEMCPY(&x, &bits, sizeof x);
+    return x;
+  }
+  static FMSTATS_MEMBER Real as_float32(Real x) {
+    return static_cast<double>(static_cast<float>(x));
+  }
 };
 
 // A channel's part of one tensor: exact counts, and sums shifted by a pivot that all parts of the
@@ -68,6 +83,8 @@ struct ChannelStateOf {
   Int count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high;
   Real mean, m2, min, max;
 };
+
+constexpr int kSamples = 16;  // that a first pivot is chosen from
 
 typedef PartialOf<i64, double> Partial;
 typedef ChannelStateOf<i64, double> ChannelState;
@@ -174,6 +191,60 @@ FMSTATS_FN auto too_coarse(const PartialOf<Int, Real>& part,
   const Real floor = Numbers<Int>::real(finite_count(batch)) * smallest;
   // Nothing finite leaves min = inf > max, a constant min = max: both are exact as they are.
   return (part.min < part.max) & ((part.sum_sq > 1.5 * gained) | (gained < floor));
+}
+
+// Fold one element's moments, or its count if it is not finite.
+FMSTATS_FN void add_moments(double x, double pivot, Partial& part) {
+  if (x != x) {
+    ++part.nan;
+  } else if (x == infinity()) {
+    ++part.pos_inf;
+  } else if (x == -infinity()) {
+    ++part.neg_inf;
+  } else {
+    const double d = x - pivot;
+    part.sum += d;
+    part.sum_sq += d * d;
+    part.min = smaller(part.min, x);
+    part.max = larger(part.max, x);
+  }
+}
+
+FMSTATS_FN void add_thresholds(double x, const Thresholds& t, Partial& part) {
+  part.zeros += (x < 0 ? -x : x) <= t.zero_tol;
+  part.sat_low += x <= t.low;
+  part.sat_high += x >= t.high;
+}
+
+// A number near the mean, on a grid of about a quarter of the standard deviation: with few digits,
+// the squares of what occurs most (the zeros of a ReLU, the few values of an fp8 type) are short
+// enough to be added without the rounding that would err the same way in every lane.
+template <class Int, class Real>
+FMSTATS_FN Real pivot_of(const ChannelStateOf<Int, Real>& s, bool float32) {
+  typedef Numbers<Int> N;
+  const Real variance = s.m2 / at_least_one(finite_count(s));
+  // 2^(floor(log2(variance) / 2) - 2): with biased exponents, e becomes (e + 1) / 2 + 509.
+  const Real grid = N::from_bits(((((N::bits(variance) >> 52) + 1) >> 1) + 509) << 52);
+  const Real shifter = grid * 0x1.8p52;
+  const Real rounded = (s.mean + shifter) - shifter;
+  // A variance of 0 or beyond float64 has no grid; a mean beyond 2^51 grids is its own.
+  const Real size = s.mean < 0 ? -s.mean : s.mean;
+  const Real pivot =
+      ((variance > 1e-200) & (variance < 1e200) & (size < grid * 0x1p51)) ? rounded : s.mean;
+  return float32 ? N::as_float32(pivot) : pivot;
+}
+
+// Where to look for a first pivot: position number `i` of a few, of `positions`. Golden-ratio
+// steps: even ones would meet the same column of every image.
+FMSTATS_FN i64 sample_position(int i, i64 positions) {
+  const double at = 0.5 + static_cast<double>(i) * 0.6180339887498949;
+  const double part = at - static_cast<double>(static_cast<i64>(at));
+  return static_cast<i64>(part * static_cast<double>(positions));
+}
+
+// Squares below this lose bits where products are made in float32, or in float64.
+FMSTATS_FN double smallest_square(bool float32) {
+  return float32 ? 0x1p-126 : 0.0;
 }
 
 template <class Int>

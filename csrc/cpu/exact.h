@@ -9,29 +9,6 @@
 namespace fmstats {
 namespace {
 
-// Fold one element's moments, or its count if it is not finite.
-inline void add_moments(double x, double pivot, Partial& part) {
-  if (x != x) {
-    ++part.nan;
-  } else if (x == infinity()) {
-    ++part.pos_inf;
-  } else if (x == -infinity()) {
-    ++part.neg_inf;
-  } else {
-    const double d = x - pivot;
-    part.sum += d;
-    part.sum_sq += d * d;
-    part.min = smaller(part.min, x);
-    part.max = larger(part.max, x);
-  }
-}
-
-inline void add_thresholds(double x, const Thresholds& t, Partial& part) {
-  part.zeros += (x < 0 ? -x : x) <= t.zero_tol;
-  part.sat_low += x <= t.low;
-  part.sat_high += x >= t.high;
-}
-
 template <class E, class Visit>
 inline void visit_channel(const View& view, i64 channel, i64 p0, i64 p1, Visit visit) {
   const auto* first =

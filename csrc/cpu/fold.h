@@ -11,64 +11,15 @@ namespace {
 
 // The state of a few elements of the channel.
 inline ChannelState sample_channel(const View& view, i64 channel, i64 positions) {
-  constexpr i64 kSamples = 16;
   Partial sample = empty_partial();
   const i64 samples = positions < kSamples ? positions : kSamples;
   with_element(view.dtype, [&](auto element) {
-    for (i64 i = 0; i < samples; ++i) {
-      // Golden-ratio steps: even ones would meet the same column of every image.
-      const double at = 0.5 + static_cast<double>(i) * 0.6180339887498949;
-      const double part = at - static_cast<double>(static_cast<i64>(at));
-      const i64 p = static_cast<i64>(part * static_cast<double>(positions));
+    for (int i = 0; i < samples; ++i) {
+      const i64 p = sample_position(i, positions);
       scan_moments_exactly<decltype(element)>(view, channel, p, p + 1, 0.0, sample);
     }
   });
   return to_state(sample, samples, 0.0);
-}
-
-inline double smallest_square(DType dtype) {
-  return dtype == kFloat64 ? 0.0 : 0x1p-126;
-}
-
-inline i64 bits_of(double x) {
-  i64 bits;
-  __builtin_memcpy(&bits, &x, sizeof bits);
-  return bits;
-}
-inline i64v bits_of(f64v x) {
-  return (i64v)x;
-}
-inline double from_bits(i64 bits) {
-  double x;
-  __builtin_memcpy(&x, &bits, sizeof x);
-  return x;
-}
-inline f64v from_bits(i64v bits) {
-  return (f64v)bits;
-}
-inline double as_float32(double x) {
-  return static_cast<double>(static_cast<float>(x));
-}
-inline f64v as_float32(f64v x) {
-  typedef float half __attribute__((vector_size(FMSTATS_VECTOR_BYTES / 2)));
-  return __builtin_convertvector(__builtin_convertvector(x, half), f64v);
-}
-
-// A number near the mean, on a grid of about a quarter of the standard deviation: with few digits,
-// the squares of what occurs most (the zeros of a ReLU, the few values of an fp8 type) are short
-// enough to be added without the rounding that would err the same way in every lane.
-template <class Int, class Real>
-inline Real pivot_of(const ChannelStateOf<Int, Real>& s, bool float32) {
-  const Real variance = s.m2 / at_least_one(finite_count(s));
-  // 2^(floor(log2(variance) / 2) - 2): with biased exponents, e becomes (e + 1) / 2 + 509.
-  const Real grid = from_bits(((((bits_of(variance) >> 52) + 1) >> 1) + 509) << 52);
-  const Real shifter = grid * 0x1.8p52;
-  const Real rounded = (s.mean + shifter) - shifter;
-  // A variance of 0 or beyond float64 has no grid; a mean beyond 2^51 grids is its own.
-  const Real size = s.mean < 0 ? -s.mean : s.mean;
-  const Real pivot =
-      ((variance > 1e-200) & (variance < 1e200) & (size < grid * 0x1p51)) ? rounded : s.mean;
-  return float32 ? as_float32(pivot) : pivot;
 }
 
 inline void choose_pivots(const Job& job, i64 c0, i64 c1, double* pivot) {
@@ -114,7 +65,7 @@ inline void fold_one(const Job& job, i64 c, i64 positions, i64 splits, const Scr
   const Partial part = add_splits<i64>(job, c, splits, scratch.parts);
   const ChannelState before = load_state<i64>(job.state, job.row, c);
   ChannelState batch = to_state(part, positions, scratch.pivot[c]);
-  if (too_coarse(part, before, batch, smallest_square(job.view.dtype))) {
+  if (too_coarse(part, before, batch, smallest_square(job.view.dtype != kFloat64))) {
     const double mean = batch.mean;
     batch = to_state(measure_exactly(job, c, positions, mean), positions, mean);
   }
@@ -124,7 +75,7 @@ inline void fold_one(const Job& job, i64 c, i64 positions, i64 splits, const Scr
 inline void fold_channels(const Job& job, i64 c0, i64 c1, i64 splits, const Scratch& scratch) {
   constexpr int kWidth = kLanes<double>;
   const i64 positions = position_count(job.view);
-  const double smallest = smallest_square(job.view.dtype);
+  const double smallest = smallest_square(job.view.dtype != kFloat64);
   i64 c = c0;
   for (; c + kWidth <= c1; c += kWidth) {
     const auto part = add_splits<i64v>(job, c, splits, scratch.parts);

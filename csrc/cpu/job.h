@@ -2,27 +2,15 @@
 // between code compiled for the baseline and code compiled for one instruction set.
 #pragma once
 
+#include "../parts.h"
 #include "../statistic.h"
+#include "../view.h"
 
 namespace fmstats {
-
-enum DType { kFloat32, kFloat64, kFloat16, kBFloat16, kFloat8E4M3, kFloat8E5M2, kDTypes };
-
-constexpr int kMaxDims = 64;  // torch's own limit
 
 // Most channels of a task of a columns kernel, which keeps their accumulators, about 10 KB: two
 // blocks of their rows and these should stay in the first-level caches.
 constexpr i64 kColumnTile = 256;
-
-// A tensor as channels x positions. Strides in elements. dims[] are the sizes and strides of the
-// positions, outermost first; the last one is the run that kernels walk along.
-struct View {
-  const void* data;
-  DType dtype;
-  i64 channels, channel_stride;
-  int dim_count;  // at least 1
-  i64 size[kMaxDims], stride[kMaxDims];
-};
 
 struct Job {
   View view;
@@ -32,25 +20,10 @@ struct Job {
   i64 part_row;  // words from one field of the parts to the next
 };
 
-enum PartField {
-  kPartNan,
-  kPartPosInf,
-  kPartNegInf,
-  kPartZeros,
-  kPartSatLow,
-  kPartSatHigh,
-  kPartSum,
-  kPartSumSq,
-  kPartMin,
-  kPartMax,
-  kPartFields
-};
-
-// What a call keeps beside the state. `parts` has the layout of a state: word (field, channel) of
-// split s at parts[(s * kPartFields + field) * part_row + channel].
+// What a call keeps beside the state.
 struct Scratch {
   double* pivot;  // one a channel, exact in the type that the kernels compute in
-  i64* parts;
+  i64* parts;     // see ../parts.h
 };
 
 // The functions of one instruction set.

@@ -46,11 +46,5 @@ class Runs {
   i64 index_[kMaxDims];
 };
 
-inline i64 position_count(const View& view) {
-  i64 count = 1;
-  for (int d = 0; d < view.dim_count; ++d) count *= view.size[d];
-  return count;
-}
-
 }  // namespace
 }  // namespace fmstats

@@ -1,0 +1,29 @@
+// A tensor as channels x positions: what every backend's kernels are given. The Python twin is
+// fmstats/layout.py. Includes nothing but the statistic, for NVRTC.
+#pragma once
+
+#include "statistic.h"
+
+namespace fmstats {
+
+enum DType { kFloat32, kFloat64, kFloat16, kBFloat16, kFloat8E4M3, kFloat8E5M2, kDTypes };
+
+constexpr int kMaxDims = 64;  // torch's own limit
+
+// Strides in elements. size[] and stride[] are of the positions, outermost first; the last one is
+// the run that kernels walk along.
+struct View {
+  const void* data;
+  DType dtype;
+  i64 channels, channel_stride;
+  int dim_count;  // at least 1
+  i64 size[kMaxDims], stride[kMaxDims];
+};
+
+FMSTATS_FN i64 position_count(const View& view) {
+  i64 count = 1;
+  for (int d = 0; d < view.dim_count; ++d) count *= view.size[d];
+  return count;
+}
+
+}  // namespace fmstats
