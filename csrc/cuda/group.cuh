@@ -1,0 +1,135 @@
+// The threads that measure one channel together, a warp or a block: adding up what each has, in an
+// order that depends on nothing but their number.
+#pragma once
+
+#include "args.h"
+
+namespace fmstats {
+
+constexpr unsigned kEveryLane = 0xffffffffu;
+
+// Words of a Partial by PartField, moments as their bits.
+template <int kField>
+__device__ __forceinline__ i64 word_of(const Partial& p) {
+  if constexpr (kField == kPartNan) return p.nan;
+  if constexpr (kField == kPartPosInf) return p.pos_inf;
+  if constexpr (kField == kPartNegInf) return p.neg_inf;
+  if constexpr (kField == kPartZeros) return p.zeros;
+  if constexpr (kField == kPartSatLow) return p.sat_low;
+  if constexpr (kField == kPartSatHigh) return p.sat_high;
+  if constexpr (kField == kPartSum) return __double_as_longlong(p.sum);
+  if constexpr (kField == kPartSumSq) return __double_as_longlong(p.sum_sq);
+  if constexpr (kField == kPartMin) return __double_as_longlong(p.min);
+  return __double_as_longlong(p.max);
+}
+
+__device__ __forceinline__ Partial partial_of(const i64* words, i64 step) {
+  const auto real = [&](int field) { return __longlong_as_double(words[field * step]); };
+  return {words[kPartNan * step],    words[kPartPosInf * step], words[kPartNegInf * step],
+          words[kPartZeros * step],  words[kPartSatLow * step], words[kPartSatHigh * step],
+          real(kPartSum),            real(kPartSumSq),          real(kPartMin),
+          real(kPartMax)};
+}
+
+// Of any field, known at run time: identity and sum of words.
+__device__ __forceinline__ i64 identity_word(int field) {
+  const double x = field == kPartMin ? infinity() : field == kPartMax ? -infinity() : 0.0;
+  return __double_as_longlong(x);
+}
+__device__ __forceinline__ i64 add_words(int field, i64 a, i64 b) {
+  const double x = __longlong_as_double(a), y = __longlong_as_double(b);
+  if (field < kPartSum) return a + b;
+  if (field < kPartMin) return __double_as_longlong(x + y);
+  return __double_as_longlong(field == kPartMin ? smaller(x, y) : larger(x, y));
+}
+
+// The sum over a warp, in every lane.
+template <int kField>
+__device__ __forceinline__ i64 warp_word(i64 word) {
+#pragma unroll
+  for (int step = kWarp / 2; step > 0; step /= 2) {
+    word = add_words(kField, word, __shfl_xor_sync(kEveryLane, word, step));
+  }
+  return word;
+}
+
+__device__ __forceinline__ i64 warp_word(int field, i64 word) {
+#pragma unroll
+  for (int step = kWarp / 2; step > 0; step /= 2) {
+    word = add_words(field, word, __shfl_xor_sync(kEveryLane, word, step));
+  }
+  return word;
+}
+
+template <int kMode>
+__device__ __forceinline__ Partial warp_sum(const Partial& p) {
+  Partial sum = empty_partial();
+  if (__any_sync(kEveryLane, (p.nan | p.pos_inf | p.neg_inf) != 0)) {
+    sum.nan = warp_word<kPartNan>(p.nan);
+    sum.pos_inf = warp_word<kPartPosInf>(p.pos_inf);
+    sum.neg_inf = warp_word<kPartNegInf>(p.neg_inf);
+  }
+  sum.zeros = warp_word<kPartZeros>(p.zeros);
+  if (kMode == 2) sum.sat_low = warp_word<kPartSatLow>(p.sat_low);
+  if (kMode != 0) sum.sat_high = warp_word<kPartSatHigh>(p.sat_high);
+  sum.sum = __longlong_as_double(warp_word<kPartSum>(word_of<kPartSum>(p)));
+  sum.sum_sq = __longlong_as_double(warp_word<kPartSumSq>(word_of<kPartSumSq>(p)));
+  sum.min = __longlong_as_double(warp_word<kPartMin>(word_of<kPartMin>(p)));
+  sum.max = __longlong_as_double(warp_word<kPartMax>(word_of<kPartMax>(p)));
+  return sum;
+}
+
+// The first words of `shared` that a sum over a block of `threads` takes.
+__host__ __device__ constexpr int sum_words(int threads) {
+  return threads / kWarp * kPartFields;
+}
+
+template <int kField = 0>
+__device__ __forceinline__ void store_part(i64* words, i64 step, const Partial& p) {
+  words[kField * step] = word_of<kField>(p);
+  if constexpr (kField + 1 < kPartFields) store_part<kField + 1>(words, step, p);
+}
+
+// kSize: kWarp, or all threads of the block.
+template <int kSize>
+struct Group {
+  static constexpr int size = kSize;
+  const int rank;  // this thread
+
+  __device__ Group() : rank(static_cast<int>(threadIdx.x) % kSize) {}
+
+  __device__ void sync() const {
+    if constexpr (kSize == kWarp) {
+      __syncwarp();
+    } else {
+      __syncthreads();
+    }
+  }
+
+  // The sum over the group, in every thread. `shared`: sum_words(kSize), unused by a warp.
+  template <int kMode>
+  __device__ Partial sum(const Partial& mine, i64* shared) const {
+    const Partial warp = warp_sum<kMode>(mine);
+    if constexpr (kSize == kWarp) return warp;
+    if (rank % kWarp == 0) store_part(shared + rank / kWarp * kPartFields, 1, warp);
+    __syncthreads();
+    Partial all = partial_of(shared, 1);
+    for (int w = 1; w < kSize / kWarp; ++w) add(all, partial_of(shared + w * kPartFields, 1));
+    __syncthreads();  // before anyone writes `shared` again
+    return all;
+  }
+};
+
+// Take a ticket; true for the last of `count` blocks, which resets it and sees what all have
+// written. Called by every thread of the block.
+__device__ __forceinline__ bool is_last(unsigned* ticket, unsigned count) {
+  __shared__ int last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) last = atomicInc(ticket, count - 1) == count - 1;
+  __syncthreads();
+  __threadfence();
+  return last != 0;
+}
+
+}  // namespace fmstats
