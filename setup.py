@@ -14,6 +14,7 @@ from pathlib import Path
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 CPU = Path("csrc/cpu")
 # -ffp-contract=off: whether a * b + c is fused must be the source's choice, or the bits change with
@@ -31,10 +32,20 @@ X86_FLAGS = {
 }
 COMMON = [
     Path("csrc/module.cpp"),
-    Path("csrc/plan.cpp"),
+    Path("csrc/expected.cpp"),
+    Path("csrc/cpu_plan.cpp"),
+    Path("csrc/cuda_plan.cpp"),
+    Path("csrc/cuda/launch.cpp"),
+    Path("csrc/cuda/driver.cpp"),
     CPU / "driver.cpp",
     CPU / "isa.cpp",
     CPU / "isa_baseline.cpp",
+]
+CUDA = Path("csrc/cuda")
+# kernels.cu and what it includes.
+CUDA_SOURCES = [
+    *[Path("csrc", name) for name in ("parts.h", "statistic.h", "view.h")],
+    *[*CUDA.glob("*.cu"), *CUDA.glob("*.cuh"), CUDA / "args.h"],
 ]
 
 
@@ -59,8 +70,22 @@ class BuildNative(build_ext):
             for objects in pool.map(compile_one, [*x86, *reversed(COMMON)]):
                 ext.extra_objects += objects
         ext.sources = []
-        ext.extra_link_args += openmp
+        ext.extra_link_args += openmp + (["-ldl"] if sys.platform == "linux" else [])
         super().build_extension(ext)
+
+
+class BuildPython(build_py):
+    """Ship the CUDA sources as fmstats/csrc: they are compiled where the GPU is."""
+
+    def run(self) -> None:
+        """Build the Python files and copy the sources; an editable package has them in place."""
+        super().run()
+        if self.editable_mode:
+            return
+        for source in CUDA_SOURCES:
+            target = Path(self.build_lib, "fmstats", source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.copy_file(str(source), str(target))
 
 
 def native_module() -> list[Pybind11Extension]:
@@ -72,4 +97,7 @@ def native_module() -> list[Pybind11Extension]:
     return [Pybind11Extension("fmstats._native", sources, depends=headers, cxx_std=17)]
 
 
-setup(ext_modules=native_module(), cmdclass={"build_ext": BuildNative})
+setup(
+    ext_modules=native_module(),
+    cmdclass={"build_ext": BuildNative, "build_py": BuildPython},
+)

@@ -41,7 +41,8 @@ struct ExchangeApi {
   void* managed_tensor_to_py_object;
   // Borrows the tensor's memory and sizes; 0 on success. May be null.
   int (*tensor_from_py_object)(void* object, Tensor* out);
-  void* current_work_stream;
+  // The stream a device works on now; 0 on success. May be null.
+  int (*current_work_stream)(std::int32_t device_type, std::int32_t device_id, void** out);
 };
 constexpr const char* kExchangeApi = "dlpack_exchange_api";  // the name of the capsule
 

@@ -4,7 +4,8 @@
 
 #include "cpu/driver.h"
 #include "cpu/isa.h"
-#include "plan.h"
+#include "cpu_plan.h"
+#include "cuda_plan.h"
 
 namespace py = pybind11;
 using namespace fmstats;
@@ -28,18 +29,50 @@ void cpu_accumulate(int isa, int dtype, std::uintptr_t data, i64 channels, i64 c
              threads);
 }
 
-}  // namespace
+CudaLaunch cuda_launch(int dtype, std::uintptr_t data, i64 channels, i64 channel_stride,
+                       const py::tuple& dims, int multiprocessors) {
+  View view = view_of(dtype, channels, channel_stride, dims);
+  view.data = reinterpret_cast<const void*>(data);
+  return plan_launch(view, multiprocessors);
+}
 
-PYBIND11_MODULE(_native, m) {
-  m.doc() = "Kernels of fmstats; see fmstats/backends/cpu.py for the checks made before each call.";
-  m.attr("FIELDS") = py::make_tuple("count", "nan", "pos_inf", "neg_inf", "zeros", "sat_low",
-                                    "sat_high", "mean", "m2", "min", "max");
-  m.attr("CPU_DTYPES") =
-      py::make_tuple("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2");
+void add_cpu(py::module_& m) {
   m.def("cpu_isas", &cpu_isas, "[(name, vector bits, usable here)], best first.");
   m.def("cpu_accumulate", &cpu_accumulate, "Fold a tensor into a state; see csrc/cpu/driver.h.");
-  py::class_<CpuPlan>(m, "CpuPlan", "A layer's way into the kernels; see csrc/plan.h.")
+  py::class_<CpuPlan>(m, "CpuPlan", "A layer's way into the kernels; see csrc/cpu_plan.h.")
       .def(py::init<int, std::uintptr_t, i64, py::tuple, py::tuple, py::object, py::object>())
       .def("fold", &CpuPlan::fold)
       .def("try_fold", &CpuPlan::try_fold);
+}
+
+void add_cuda(py::module_& m) {
+  py::register_exception<cuda::DriverError>(m, "CudaDriverError", PyExc_RuntimeError);
+  py::class_<CudaLaunch>(m, "CudaLaunch", "How a tensor is read; see csrc/cuda/launch.h.")
+      .def(py::init(&cuda_launch))
+      .def_property_readonly("kernel", [](const CudaLaunch& l) { return kernel_name(l.kernel); })
+      .def_property_readonly("grid",
+                             [](const CudaLaunch& l) { return py::make_tuple(l.grid_x, l.grid_y); })
+      .def_readonly("block", &CudaLaunch::block)
+      .def_readonly("parts_words", &CudaLaunch::parts_words)
+      .def_readonly("tickets", &CudaLaunch::tickets)
+      .def_property_readonly("args_bytes", [](const CudaLaunch&) { return sizeof(CudaArgs); });
+  py::class_<CudaMemory>(m, "CudaMemory", "What a launch writes to; see csrc/cuda_plan.h.")
+      .def(py::init<std::uintptr_t, i64, std::uintptr_t, std::uintptr_t>());
+  py::class_<CudaPlan>(m, "CudaPlan", "A layer's way into the kernels; see csrc/cuda_plan.h.")
+      .def(py::init<py::object, py::object, int, int>())
+      .def("fold", &CudaPlan::fold)
+      .def("try_fold", &CudaPlan::try_fold)
+      .def("forget", &CudaPlan::forget);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, m) {
+  m.doc() = "Kernels of fmstats; see fmstats/backends for the checks made before each call.";
+  m.attr("FIELDS") = py::make_tuple("count", "nan", "pos_inf", "neg_inf", "zeros", "sat_low",
+                                    "sat_high", "mean", "m2", "min", "max");
+  m.attr("DTYPES") =
+      py::make_tuple("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2");
+  add_cpu(m);
+  add_cuda(m);
 }

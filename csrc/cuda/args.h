@@ -1,4 +1,5 @@
-// What a launch is given: one struct by value, filled on the host (plan.cpp), read by the kernels.
+// What a launch is given: one struct by value, filled on the host (launch.cpp), read by the
+// kernels.
 #pragma once
 
 #include "../parts.h"
@@ -8,33 +9,60 @@
 namespace fmstats {
 
 constexpr int kWarp = 32;
-constexpr int kThreads = 256;        // of a block of rows
+constexpr int kThreads = 256;        // of a block of rows or strided
 constexpr int kColumnThreads = 128;  // of a block of columns
+constexpr int kSlotBytes = 16;       // of a vector load
 
-// `Warp`: a channel to a warp, else to a block. `One`: an element at a time, else 16 bytes.
-enum CudaKernel { kRows, kRowsWarp, kStrided, kStridedWarp, kColumns, kColumnsOne, kCudaKernels };
+// Rows: contiguous runs of whole vectors. Ragged: runs that begin or end within one. `Warp`: a
+// channel to a warp, else to a block. `One`: an element at a time, else 16 bytes.
+enum CudaKernel {
+  kRows,
+  kRowsWarp,
+  kRagged,
+  kRaggedWarp,
+  kStrided,
+  kStridedWarp,
+  kColumns,
+  kColumnsOne,
+  kCudaKernels
+};
 
-// Channels that a thread of the columns kernel reads at once, of elements of so many bytes.
-template <int kBytes>
-constexpr int kColumnVector = kBytes == 1 ? 8 : 16 / kBytes;
+// A division of numbers below 2^31 by one that is at least 2 and known on the host (Granlund,
+// Montgomery 1994): the quotient is the upper half of n * multiplier, shifted.
+struct Divisor {
+  unsigned multiplier;
+  int shift;
+};
 
 struct CudaArgs {
   View view;
-  Thresholds thresholds;
-  i64* state;  // words, field-major: statistic.h
-  i64 row;     // words from one field of the state to the next
-  i64* parts;  // parts.h
+  Thresholds thresholds;  // rounded for comparisons in the element's own type
+  i64 limits[3];          // the same three as packs: packs.cuh
+  i64* state;             // words, field-major: statistic.h
+  i64 row;                // words from one field of the state to the next
+  i64* parts;             // parts.h
   i64 part_row;
-  unsigned* tickets;  // one a channel, or a tile of channels; all 0 between launches
+  unsigned* tickets;  // see fold_parts; all 0 between launches
   i64 positions;
+  int narrow;               // positions below 2^31: divisors serve
+  Divisor by[kMaxDims];     // of a position by size[], where d > 0
+  unsigned splits, groups;  // parts of a channel or tile, folded in groups
+  i64 slots, per_split;     // what threads walk: vectors (rows), positions (columns, strided)
 
-  // A channel, or a tile, is cut into `splits` parts of `per_split` slots. A slot is what a thread
-  // reads at a time: 16 bytes of a run (rows), a position (columns, strided).
-  i64 slots, per_split;
-  unsigned splits;
-  int lanes;      // columns: threads side by side on a position, a power of 2
-  int aligned;    // rows: every run begins and ends on 16 bytes
-  i64 run_slots;  // rows: slots of a run
+  // A step over all threads of a group, where a view has one or two dims: so many runs and so many
+  // places on in the run, and where that leads beyond the run's last place, `run_places` back and a
+  // run further. Places are vectors (rows, ragged) or positions. Sizes in bytes.
+  int in_runs;  // whether the walk is one
+  int run_places, step_places;
+  i64 run_stride_bytes, place_bytes;  // from a run or place to the next
+  i64 step_bytes, wrap_bytes;
+  Divisor by_run_places;  // unused where there is one
+
+  // Ragged. A run has `run_places` whole vectors at most.
+  int run_bytes;
+  i64 edge_runs;  // of a split: runs whose ends, outside whole vectors, it reads
+
+  int lanes;  // columns: threads side by side on a position, a power of 2
 };
 
 }  // namespace fmstats

@@ -4,91 +4,102 @@
 
 #include "group.cuh"
 #include "lane.cuh"
+#include "walk.cuh"
 
 namespace fmstats {
-
-// Where position p of a channel lies, from the channel's first element.
-__device__ __forceinline__ i64 offset_of(const View& view, i64 p) {
-  i64 offset = 0;
-  for (int d = view.dim_count - 1; d > 0; --d) {
-    const i64 before = p / view.size[d];
-    offset += (p - before * view.size[d]) * view.stride[d];
-    p = before;
-  }
-  return offset + p * view.stride[0];
-}
-
-template <class E>
-__device__ __forceinline__ const typename E::Storage* channel_of(const View& view, i64 channel) {
-  return static_cast<const typename E::Storage*>(view.data) + channel * view.channel_stride;
-}
-
-template <class E>
-__device__ __forceinline__ void take_sample(const CudaArgs& a, i64 channel, int i, Partial& part) {
-  const i64 p = offset_of(a.view, sample_position(i, a.positions));
-  const typename E::Real x = E::one(channel_of<E>(a.view, channel)[p]);
-  if (!HiddenNan<E>::is(x)) add_moments(static_cast<double>(x), 0.0, part);
-}
 
 __device__ __forceinline__ int sample_count(const CudaArgs& a) {
   return static_cast<int>(a.positions < kSamples ? a.positions : kSamples);
 }
 
+// Sample number i of a channel whose pivot is not known yet; `seen` counts those that are numbers
+// of the statistic.
 template <class E>
-__device__ __forceinline__ double pivot_from(const ChannelState& s) {
-  return pivot_of(s, sizeof(typename E::Real) == 4);
+__device__ __forceinline__ void take_sample(const CudaArgs& a, i64 channel, int i, Partial& part,
+                                            int& seen) {
+  const i64 offset = offset_of(a, sample_position(i, a.positions));
+  const typename E::Real x = number<E>(channel_of<E>(a.view, channel)[offset]);
+  if (E::hides_nan(x)) return;
+  add_moments(static_cast<double>(x), 0.0, part);
+  ++seen;
 }
 
-// Whether a sample of one holds its element: a hidden NaN is left out.
-__device__ __forceinline__ bool was_seen(const Partial& one) {
-  return one.nan + one.pos_inf + one.neg_inf > 0 || one.min <= one.max;
-}
-
-__device__ __forceinline__ ChannelState state_of_samples(const Partial& sample, int count) {
-  return to_state(sample, static_cast<i64>(count), 0.0);
-}
-
-// The pivot of a channel, found by a warp. Every part of the channel finds the same: the state changes
-// after the last ticket is taken.
+// What the pivot of a channel is chosen from: its state, or where that is empty its samples.
 template <class E>
-__device__ double warp_pivot(const CudaArgs& a, i64 channel) {
+__device__ __forceinline__ typename E::Real pivot_from(const ChannelState& s) {
+  return static_cast<typename E::Real>(pivot_of(s, sizeof(typename E::Real) == 4));
+}
+__device__ __forceinline__ ChannelState state_of_samples(const Partial& sample, int seen) {
+  return to_state(sample, static_cast<i64>(seen), 0.0);
+}
+
+// The pivot of a channel, found by a warp. Every part of the channel finds the same: the state
+// changes after the last ticket is taken.
+template <class E>
+__device__ __forceinline__ typename E::Real warp_pivot(const CudaArgs& a, i64 channel) {
   ChannelState s = load_state<i64>(a.state, a.row, channel);
   if (finite_count(s) == 0) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     Partial sample = empty_partial();
-    if (lane < sample_count(a)) take_sample<E>(a, channel, lane, sample);
-    s = state_of_samples(warp_sum<kPlain>(sample), __popc(__ballot_sync(kEveryLane, was_seen(sample))));
+    int seen = 0;
+    if (lane < sample_count(a)) take_sample<E>(a, channel, lane, sample, seen);
+    const unsigned seen_by = __ballot_sync(kEveryLane, seen);
+    s = state_of_samples(warp_sum<kPlain>(sample), __popc(seen_by));
   }
   return pivot_from<E>(s);
 }
 
-// Whether the sums of a part are too coarse; then `mean` is the pivot to measure it again with.
+// The same, found by one thread.
 template <class E>
-__device__ bool is_coarse(const CudaArgs& a, const ChannelState& before, const Partial& part,
-                          double pivot, double& mean) {
-  const ChannelState batch = to_state(part, a.positions, pivot);
-  mean = batch.mean;
-  return too_coarse(part, before, batch, smallest_square(sizeof(typename E::Real) == 4));
+__device__ __forceinline__ typename E::Real thread_pivot(const CudaArgs& a, i64 channel) {
+  ChannelState s = load_state<i64>(a.state, a.row, channel);
+  if (finite_count(s) == 0) {
+    Partial sample = empty_partial();
+    int seen = 0;
+#pragma unroll 1
+    for (int i = 0; i < sample_count(a); ++i) take_sample<E>(a, channel, i, sample, seen);
+    s = state_of_samples(sample, seen);
+  }
+  return pivot_from<E>(s);
 }
 
-__device__ __forceinline__ void fold_channel(const CudaArgs& a, i64 channel,
-                                             const ChannelState& before, const Partial& part,
-                                             double pivot) {
-  store_state(a.state, a.row, channel, merge(before, to_state(part, a.positions, pivot)));
-}
-
-// Measure a channel again, every element in float64, and merge it.
+// Measure a channel again, every element in float64.
 template <class E, class Threads>
-__device__ void fold_exactly(const CudaArgs& a, const Threads& group, i64 channel, double pivot,
-                             i64* shared) {
+__device__ __forceinline__ Partial measure_exactly(const CudaArgs& a, const Threads& group,
+                                                   i64 channel, double pivot, i64* shared) {
   Partial part = empty_partial();
   const typename E::Storage* first = channel_of<E>(a.view, channel);
+#pragma unroll 1
   for (i64 p = group.rank; p < a.positions; p += group.size) {
-    take_all_exactly<E>(E::one(first[offset_of(a.view, p)]), pivot, a.thresholds, part);
+    take_all<E>(number<E>(first[offset_of(a, p)]), pivot, a.thresholds, part);
   }
-  const Partial all = group.template sum<kAll>(part, shared);
-  if (group.rank == 0) {
-    fold_channel(a, channel, load_state<i64>(a.state, a.row, channel), all, pivot);
+  return group.template sum<kAll>(part, shared);
+}
+
+// Merge a channel's part into the state. True if it is too coarse and was not: then `pivot` is the
+// one to measure the channel again with.
+template <class E>
+__device__ __forceinline__ bool fold_unless_coarse(const CudaArgs& a, i64 channel,
+                                                   const Partial& part, bool exact, double& pivot) {
+  const ChannelState before = load_state<i64>(a.state, a.row, channel);
+  const ChannelState batch = to_state(part, a.positions, pivot);
+  pivot = batch.mean;
+  const double smallest = smallest_square(sizeof(typename E::Real) == 4);
+  if (!exact && too_coarse(part, before, batch, smallest)) return true;
+  store_state(a.state, a.row, channel, merge(before, batch));
+  return false;
+}
+
+// Merge a channel's part, which every thread of the group has, into the state.
+template <class E, class Threads>
+__device__ __forceinline__ void finish(const CudaArgs& a, const Threads& group, i64 channel,
+                                       Partial part, double pivot, i64* shared) {
+#pragma unroll 1
+  for (bool exact = false;; exact = true) {
+    bool coarse = false;
+    if (group.rank == 0) coarse = fold_unless_coarse<E>(a, channel, part, exact, pivot);
+    if (!group.first(coarse, pivot, shared)) return;
+    part = measure_exactly<E>(a, group, channel, pivot, shared);
   }
 }
 

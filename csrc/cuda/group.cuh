@@ -23,11 +23,26 @@ __device__ __forceinline__ i64 word_of(const Partial& p) {
   return __double_as_longlong(p.max);
 }
 
+// A part that other blocks wrote: not from the first-level cache.
+__device__ __forceinline__ Partial load_part(const i64* words, i64 step) {
+  const auto word = [&](int field) { return __ldcg(words + field * step); };
+  const auto real = [&](int field) { return __longlong_as_double(word(field)); };
+  return {word(kPartNan),    word(kPartPosInf),  word(kPartNegInf), word(kPartZeros),
+          word(kPartSatLow), word(kPartSatHigh), real(kPartSum),    real(kPartSumSq),
+          real(kPartMin),    real(kPartMax)};
+}
+
 __device__ __forceinline__ Partial partial_of(const i64* words, i64 step) {
   const auto real = [&](int field) { return __longlong_as_double(words[field * step]); };
-  return {words[kPartNan * step],    words[kPartPosInf * step], words[kPartNegInf * step],
-          words[kPartZeros * step],  words[kPartSatLow * step], words[kPartSatHigh * step],
-          real(kPartSum),            real(kPartSumSq),          real(kPartMin),
+  return {words[kPartNan * step],
+          words[kPartPosInf * step],
+          words[kPartNegInf * step],
+          words[kPartZeros * step],
+          words[kPartSatLow * step],
+          words[kPartSatHigh * step],
+          real(kPartSum),
+          real(kPartSumSq),
+          real(kPartMin),
           real(kPartMax)};
 }
 
@@ -98,14 +113,6 @@ struct Group {
 
   __device__ Group() : rank(static_cast<int>(threadIdx.x) % kSize) {}
 
-  __device__ void sync() const {
-    if constexpr (kSize == kWarp) {
-      __syncwarp();
-    } else {
-      __syncthreads();
-    }
-  }
-
   // The sum over the group, in every thread. `shared`: sum_words(kSize), unused by a warp.
   template <int kMode>
   __device__ Partial sum(const Partial& mine, i64* shared) const {
@@ -117,6 +124,23 @@ struct Group {
     for (int w = 1; w < kSize / kWarp; ++w) add(all, partial_of(shared + w * kPartFields, 1));
     __syncthreads();  // before anyone writes `shared` again
     return all;
+  }
+
+  // What thread 0 has of both, in every thread. `shared`: 2 words, unused by a warp.
+  __device__ bool first(bool flag, double& x, i64* shared) const {
+    if constexpr (kSize == kWarp) {
+      x = __shfl_sync(kEveryLane, x, 0);
+      return __shfl_sync(kEveryLane, static_cast<int>(flag), 0) != 0;
+    }
+    if (rank == 0) {
+      shared[0] = flag;
+      shared[1] = __double_as_longlong(x);
+    }
+    __syncthreads();
+    flag = shared[0] != 0;
+    x = __longlong_as_double(shared[1]);
+    __syncthreads();
+    return flag;
   }
 };
 

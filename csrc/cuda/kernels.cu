@@ -1,20 +1,50 @@
-// The kernels of one dtype and one mode, FMSTATS_DTYPE and FMSTATS_MODE, compiled when first needed.
-#include "columns.cuh"
+// One kernel, FMSTATS_KERNEL, of one dtype, FMSTATS_DTYPE, in one mode, FMSTATS_MODE; compiled when
+// it is first needed.
 #include "runs.cuh"
+#include "tiles.cuh"
 
-using namespace fmstats;
+namespace fmstats {
 
 typedef Element<FMSTATS_DTYPE> E;
 
-#define FMSTATS_KERNEL(name, threads, measure)                         \
-  extern "C" __global__ void __launch_bounds__(threads, 512 / threads) \
-      name(const __grid_constant__ CudaArgs args) {                    \
-    measure(args);                                                     \
+// Threads of a block, and blocks of a multiprocessor: registers leave room for 32 KB of loads in
+// flight.
+template <Runs kRuns>
+struct ByBlock {
+  static constexpr int kBlock = kThreads, kBlocks = 2;
+  static __device__ __forceinline__ void run(const CudaArgs& a) {
+    measure_by_block<E, FMSTATS_MODE, kRuns>(a);
   }
+};
+template <Runs kRuns>
+struct ByWarp {
+  static constexpr int kBlock = kThreads, kBlocks = 2;
+  static __device__ __forceinline__ void run(const CudaArgs& a) {
+    measure_by_warp<E, FMSTATS_MODE, kRuns>(a);
+  }
+};
+template <bool kOne>
+struct ByTile {
+  static constexpr int kBlock = kColumnThreads;
+  static constexpr int kBlocks = !kOne && sizeof(E::Storage) == 1 ? 3 : 4;
+  static __device__ __forceinline__ void run(const CudaArgs& a) {
+    measure_columns<E, FMSTATS_MODE, kOne>(a);
+  }
+};
 
-FMSTATS_KERNEL(rows, kThreads, (measure_by_block<E, FMSTATS_MODE, RunSlots<E>>))
-FMSTATS_KERNEL(rows_warp, kThreads, (measure_by_warp<E, FMSTATS_MODE, RunSlots<E>>))
-FMSTATS_KERNEL(strided, kThreads, (measure_by_block<E, FMSTATS_MODE, StridedSlots<E>>))
-FMSTATS_KERNEL(strided_warp, kThreads, (measure_by_warp<E, FMSTATS_MODE, StridedSlots<E>>))
-FMSTATS_KERNEL(columns, kColumnThreads, (measure_columns<E, FMSTATS_MODE, kColumnVector<sizeof(E::Storage)>>))
-FMSTATS_KERNEL(columns_one, kColumnThreads, (measure_columns<E, FMSTATS_MODE, 1>))
+typedef ByBlock<kWholeRuns> rows;
+typedef ByWarp<kWholeRuns> rows_warp;
+typedef ByBlock<kRaggedRuns> ragged;
+typedef ByWarp<kRaggedRuns> ragged_warp;
+typedef ByBlock<kNoRuns> strided;
+typedef ByWarp<kNoRuns> strided_warp;
+typedef ByTile<false> columns;
+typedef ByTile<true> columns_one;
+
+}  // namespace fmstats
+
+extern "C" __global__ void __launch_bounds__(fmstats::FMSTATS_KERNEL::kBlock,
+                                             fmstats::FMSTATS_KERNEL::kBlocks)
+    fmstats_measure(const __grid_constant__ fmstats::CudaArgs args) {
+  fmstats::FMSTATS_KERNEL::run(args);
+}

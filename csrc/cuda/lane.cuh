@@ -1,8 +1,9 @@
-// What a thread accumulates of one channel.
+// What a thread accumulates of a pack: of kPack channels side by side (columns), or of kPack
+// elements of one channel at a time (rows).
 //
-// A chunk is a stretch of slots that adds at most kChunkElements to each sum in Real; then the sums
-// go on in float64. A chunk whose sum of squares is finite holds no NaN, no infinity and no
-// overflow; any other is read again exactly, its minimum and maximum dropped.
+// A chunk is a stretch that adds at most kChunkElements to each sum in Real; then the sums go on in
+// float64. A chunk whose sums of squares are finite holds no NaN, no infinity and no overflow; any
+// other is read again exactly, its sums, minimum and maximum dropped.
 #pragma once
 
 #include "args.h"
@@ -11,38 +12,19 @@
 namespace fmstats {
 
 constexpr int kChunkElements = 128;
-constexpr int kLoads = 4;  // in flight, a thread
 
 // Which thresholds there are, as on the CPU: without bounds nothing is counted for them.
 enum Mode { kPlain, kUpper, kAll };
 
-template <class Real>
+template <class E>
 struct Limits {
-  Real tol, low, high;
-  __device__ explicit Limits(const Thresholds& t)
-      : tol(static_cast<Real>(t.zero_tol)),
-        low(static_cast<Real>(t.low)),
-        high(static_cast<Real>(t.high)) {}
+  typename E::Pack tol, low, high;
+  __device__ explicit Limits(const CudaArgs& a)
+      : tol(E::from_bits(a.limits[0])),
+        low(E::from_bits(a.limits[1])),
+        high(E::from_bits(a.limits[2])) {}
 };
 
-__device__ __forceinline__ float min_of(float a, float b) {
-  return fminf(a, b);
-}
-__device__ __forceinline__ double min_of(double a, double b) {
-  return fmin(a, b);
-}
-__device__ __forceinline__ float max_of(float a, float b) {
-  return fmaxf(a, b);
-}
-__device__ __forceinline__ double max_of(double a, double b) {
-  return fmax(a, b);
-}
-__device__ __forceinline__ float magnitude(float x) {
-  return fabsf(x);
-}
-__device__ __forceinline__ double magnitude(double x) {
-  return fabs(x);
-}
 __device__ __forceinline__ float multiply_add(float a, float b, float c) {
   return __fmaf_rn(a, b, c);
 }
@@ -53,66 +35,110 @@ __device__ __forceinline__ double multiply_add(double a, double b, double c) {
 template <class E, int kMode>
 struct Lane {
   typedef typename E::Real Real;
-  Real sum, sum_sq, min, max;
-  int zeros, low, high;
+  typedef typename E::Pack Pack;
+  static constexpr int kPack = E::kPack;
+  Real sum[kPack], sum_sq[kPack];
+  Pack min, max;
+  unsigned zeros, low, high;  // sums of marks
 
   __device__ __forceinline__ void begin() {
-    sum = sum_sq = 0;
-    min = static_cast<Real>(infinity());
-    max = -min;
+#pragma unroll
+    for (int c = 0; c < kPack; ++c) sum[c] = sum_sq[c] = 0;
+    forget_range();
     zeros = low = high = 0;
   }
 
-  __device__ __forceinline__ void take(Real x, Real pivot, const Limits<Real>& limits) {
-    const Real d = x - pivot;
-    sum += d;
-    sum_sq = multiply_add(d, d, sum_sq);
-    min = min_of(x, min);
-    max = max_of(x, max);
-    zeros += kMode == kAll ? magnitude(x) <= limits.tol : x == 0;
-    if (kMode == kAll) low += x <= limits.low;
-    if (kMode != kPlain) high += x >= limits.high;
+  __device__ __forceinline__ void take(Pack x, const Real* pivot, const Limits<E>& limits) {
+#pragma unroll
+    for (int c = 0; c < kPack; ++c) add(E::real(x, c) - pivot[c], c);
+    compare(x, limits);
+  }
+
+  // Those elements alone whose marks are set.
+  __device__ __forceinline__ void take_some(Pack x, unsigned present, const Real* pivot,
+                                            const Limits<E>& limits) {
+    if constexpr (kPack == 1) {
+      if (present) take(x, pivot, limits);
+    } else {
+#pragma unroll
+      for (int c = 0; c < kPack; ++c) {
+        add((present >> (16 * c) & 1) ? E::real(x, c) - pivot[c] : Real(0), c);
+      }
+      compare(x | ~present, limits);  // ones are a NaN
+    }
   }
 
   __device__ __forceinline__ bool is_finite() const {
-    return sum_sq < static_cast<Real>(infinity()) && !HiddenNan<E>::is(max) &&
-           !HiddenNan<E>::is(min);
+    bool finite = true;
+#pragma unroll
+    for (int c = 0; c < kPack; ++c) {
+      finite &= sum_sq[c] < static_cast<Real>(infinity());
+      if (E::kHidesNan) finite &= !E::hides_nan(E::real(min, c)) & !E::hides_nan(E::real(max, c));
+    }
+    return finite;
   }
 
-  // Add the chunk to what the thread has.
-  __device__ __forceinline__ void flush(Partial& part) const {
-    part.sum += static_cast<double>(sum);
-    part.sum_sq += static_cast<double>(sum_sq);
-    part.min = smaller(part.min, static_cast<double>(min));
-    part.max = larger(part.max, static_cast<double>(max));
+  // Drop what a chunk that is not finite spoils; marks are right for every value.
+  __device__ __forceinline__ void drop_moments() {
+#pragma unroll
+    for (int c = 0; c < kPack; ++c) sum[c] = sum_sq[c] = 0;
+    forget_range();
   }
-  __device__ __forceinline__ void flush_counts(Partial& part) const {
-    part.zeros += zeros;
-    if (kMode == kAll) part.sat_low += low;
-    if (kMode != kPlain) part.sat_high += high;
+
+  // What element c of the packs came to; no infinities or NaN are among them.
+  __device__ __forceinline__ Partial part(int c) const {
+    Partial p = empty_partial();
+    p.zeros = E::marked(zeros, c);
+    if (kMode == kAll) p.sat_low = E::marked(low, c);
+    if (kMode != kPlain) p.sat_high = E::marked(high, c);
+    p.sum = static_cast<double>(sum[c]);
+    p.sum_sq = static_cast<double>(sum_sq[c]);
+    p.min = static_cast<double>(E::real(min, c));
+    p.max = static_cast<double>(E::real(max, c));
+    return p;
+  }
+
+ private:
+  __device__ __forceinline__ void forget_range() {
+    min = E::infinity(false);
+    max = E::infinity(true);
+  }
+  __device__ __forceinline__ void add(Real d, int c) {
+    sum[c] += d;
+    sum_sq[c] = multiply_add(d, d, sum_sq[c]);
+  }
+  __device__ __forceinline__ void compare(Pack x, const Limits<E>& limits) {
+    min = E::smaller_of(x, min);
+    max = E::larger_of(x, max);
+    if (kMode == kAll) {
+      E::count_at_most(zeros, E::magnitude(x), limits.tol);
+      E::count_at_most(low, x, limits.low);
+    } else {
+      E::count_equal(zeros, x, Pack(0));
+    }
+    if (kMode != kPlain) E::count_at_least(high, x, limits.high);
   }
 };
 
 // One element of a chunk that is not finite. Its thresholds have been counted, rightly unless it is
 // a hidden NaN.
-template <class E>
-__device__ void take_exactly(typename E::Real x, double pivot, const Limits<typename E::Real>& limits,
+template <class E, int kMode>
+__device__ void take_moments(typename E::Real x, double pivot, const Thresholds& thresholds,
                              Partial& part) {
-  if (HiddenNan<E>::is(x)) {
-    ++part.nan;
-    part.zeros -= magnitude(x) <= limits.tol;
-    part.sat_low -= x <= limits.low;
-    part.sat_high -= x >= limits.high;
-  } else {
-    add_moments(static_cast<double>(x), pivot, part);
-  }
+  if (!E::hides_nan(x)) return add_moments(static_cast<double>(x), pivot, part);
+  Partial counted = empty_partial();
+  add_thresholds(static_cast<double>(x), thresholds, counted);
+  ++part.nan;
+  part.zeros -= counted.zeros;
+  if (kMode == kAll) part.sat_low -= counted.sat_low;
+  if (kMode != kPlain) part.sat_high -= counted.sat_high;
 }
 
 // The same of an element whose thresholds have not been counted.
 template <class E>
-__device__ void take_all_exactly(typename E::Real x, double pivot, const Thresholds& thresholds,
-                                 Partial& part) {
-  if (HiddenNan<E>::is(x)) {
+__device__ void take_all(typename E::Real x, double pivot, const Thresholds& thresholds,
+                         Partial& part) {
+  if (E::hides_nan(x)) {
     ++part.nan;
   } else {
     add_moments(static_cast<double>(x), pivot, part);

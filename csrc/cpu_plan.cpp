@@ -1,0 +1,63 @@
+#include "cpu_plan.h"
+
+#include <stdexcept>
+#include <string>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
+#include "cpu/driver.h"
+#include "cpu/isa.h"
+
+namespace py = pybind11;
+
+namespace fmstats {
+namespace {
+
+// torch.set_num_threads sets this too: one OpenMP runtime serves both.
+int thread_count() {
+#if defined(_OPENMP)
+  return omp_get_max_threads();
+#else
+  return 1;
+#endif
+}
+
+}  // namespace
+
+const Kernels& usable_isa(int isa) {
+  if (isa < 0 || isa >= kIsaCount || !isa_usable(*kIsas[isa])) {
+    throw std::invalid_argument("instruction set " + std::to_string(isa) + " is not usable here");
+  }
+  return *kIsas[isa];
+}
+
+CpuPlan::CpuPlan(int isa, std::uintptr_t state, i64 row, const py::tuple& float32_thresholds,
+                 const py::tuple& float64_thresholds, py::object tensor_type, const py::object& api)
+    : kernels_(&usable_isa(isa)),
+      state_(reinterpret_cast<i64*>(state)),
+      row_(row),
+      float32_(read_thresholds(float32_thresholds)),
+      float64_(read_thresholds(float64_thresholds)),
+      expected_(std::move(tensor_type), api, {dlpack::kCpu, 0}) {}
+
+void CpuPlan::fold(int dtype, std::uintptr_t data, const py::tuple& shape, const py::tuple& strides,
+                   i64 channels, i64 channel_stride, const py::tuple& dims, int threads) {
+  expected_.forget();  // until all went well, nothing is expected
+  view_ = view_of(dtype, channels, channel_stride, dims);
+  view_.data = reinterpret_cast<const void*>(data);
+  accumulate(*kernels_, view_, view_.dtype == kFloat64 ? float64_ : float32_, state_, row_,
+             threads);
+  expected_.remember(view_.dtype, shape, strides);
+}
+
+bool CpuPlan::try_fold(py::handle x) {
+  view_.data = expected_.recognise(x);
+  if (view_.data == nullptr) return false;
+  accumulate(*kernels_, view_, view_.dtype == kFloat64 ? float64_ : float32_, state_, row_,
+             thread_count());
+  return true;
+}
+
+}  // namespace fmstats

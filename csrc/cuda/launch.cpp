@@ -1,0 +1,208 @@
+#include "launch.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+namespace fmstats {
+namespace {
+
+constexpr i64 kFar = i64{1} << 31;
+constexpr i64 kMaxSplit = i64{1} << 30;  // positions of a split, which 32-bit counts can hold
+constexpr i64 kMostBlocks = (i64{1} << 31) - 1;
+// A split is worth its fixed cost, some hundred instructions a thread, from so many loads on.
+constexpr i64 kLoadsWorthASplit = 16;
+constexpr i64 kWarpLoads = 8;        // a lane: below, a warp is enough for a channel
+constexpr i64 kWaves = 2;            // of blocks over the GPU: the last one is rarely full
+constexpr i64 kBlocksOfSplits = 4;   // a multiprocessor
+constexpr unsigned kGroupFrom = 16;  // splits that one block adds up by itself
+
+i64 ceil_div(i64 a, i64 b) {
+  return (a + b - 1) / b;
+}
+
+i64 element_bytes(DType dtype) {
+  constexpr i64 bytes[kDTypes] = {4, 8, 2, 2, 1, 1};
+  return bytes[dtype];
+}
+
+Divisor divisor_of(i64 d) {
+  if (d < 2 || d >= kFar) return {};
+  int log = 0;
+  while ((i64{1} << log) < d) ++log;
+  const unsigned long long power = 1ull << (31 + log);
+  return {static_cast<unsigned>((power + static_cast<unsigned long long>(d) - 1) /
+                                static_cast<unsigned long long>(d)),
+          log - 1};
+}
+
+class Planner {
+ public:
+  Planner(const View& view, int multiprocessors)
+      : view_(view),
+        multiprocessors_(multiprocessors),
+        bytes_(element_bytes(view.dtype)),
+        vector_(kSlotBytes / bytes_),
+        last_(view.dim_count - 1),
+        run_(view.size[last_]),
+        runs_(view.dim_count > 1 ? view.size[0] : 1) {
+    CudaArgs& a = plan_.args;
+    a = {};
+    a.view = view;
+    a.positions = position_count(view);
+    a.narrow = a.positions < kFar;
+    for (int d = 1; d <= last_; ++d) a.by[d] = divisor_of(view.size[d]);
+    a.splits = a.groups = 1;
+    a.part_row = ceil_div(view.channels, 4) * 4;
+  }
+
+  CudaLaunch plan() {
+    const bool in_runs = view_.dim_count <= 2 && (view_.dim_count == 1 || run_ < kFar);
+    if (view_.channel_stride == 1 && view_.channels > 1 && in_runs) {
+      columns();
+    } else if (view_.stride[last_] == 1 && view_.dim_count <= 2 && run_ * bytes_ < kFar &&
+               run_ >= vector_) {
+      rows();
+    } else {
+      strided(in_runs);
+    }
+    return plan_;
+  }
+
+ private:
+  // Whether steps of so many elements lead from one 16-byte boundary to the next.
+  bool aligned(i64 elements) const { return elements * bytes_ % kSlotBytes == 0; }
+  bool data_aligned() const {
+    return reinterpret_cast<unsigned long long>(view_.data) % kSlotBytes == 0;
+  }
+
+  void columns() {
+    bool vectors = data_aligned() && view_.channels % vector_ == 0;
+    for (int d = 0; d <= last_; ++d) {
+      vectors = vectors && (aligned(view_.stride[d]) || view_.size[d] == 1);
+    }
+    plan_.kernel = vectors ? kColumns : kColumnsOne;
+    const i64 across = vectors ? view_.channels / vector_ : view_.channels;
+    int lanes = 1;
+    while (lanes < kWarp && lanes < across) lanes *= 2;
+    const i64 rows = kColumnThreads / lanes, tiles = ceil_div(across, lanes);
+    CudaArgs& a = plan_.args;
+    a.lanes = lanes;
+    a.slots = a.positions;
+    step_over_positions(rows, true);
+    split(tiles, kBlocksOfSplits * multiprocessors_, rows * kLoadsWorthASplit);
+    if (a.splits > kGroupFrom) {
+      a.groups = static_cast<unsigned>(std::ceil(std::sqrt(a.splits)));
+      // As many as there really are, of the size that the kernel works out from their number.
+      a.groups = static_cast<unsigned>(ceil_div(a.splits, ceil_div(a.splits, a.groups)));
+    }
+    plan_.tickets = tiles * (1 + a.groups);
+    plan_.parts_words = a.splits * kPartFields * a.part_row;
+    launch(tiles, kColumnThreads);
+  }
+
+  void rows() {
+    CudaArgs& a = plan_.args;
+    const bool whole = data_aligned() && aligned(run_) &&
+                       (runs_ == 1 || aligned(view_.stride[0])) &&
+                       (view_.channels == 1 || aligned(view_.channel_stride));
+    a.run_bytes = static_cast<int>(run_ * bytes_);
+    a.slots = runs_ * (run_ / vector_);
+    if (whole) {
+      by_warp_or_block(kRowsWarp, kRows, kLoadsWorthASplit, kWarpLoads);
+    } else {
+      by_warp_or_block(kRaggedWarp, kRagged, kLoadsWorthASplit, kWarpLoads);
+      a.edge_runs = ceil_div(runs_, a.splits);
+    }
+    step(group_, run_ / vector_, runs_ > 1 ? view_.stride[0] * bytes_ : 0, kSlotBytes);
+    if (!whole) {  // its vectors lie where the run's address says
+      a.step_bytes = group_ / a.run_places * a.run_stride_bytes;
+      a.wrap_bytes = a.run_stride_bytes;
+    }
+  }
+
+  void strided(bool in_runs) {
+    plan_.args.slots = plan_.args.positions;
+    by_warp_or_block(kStridedWarp, kStrided, kLoadsWorthASplit * 4, kWarpLoads * 4);
+    step_over_positions(group_, in_runs);
+  }
+
+  void step_over_positions(i64 by, bool in_runs) {
+    plan_.args.in_runs = in_runs;
+    const bool two = view_.dim_count > 1 && in_runs;
+    step(by, two ? run_ : 1, view_.stride[0] * bytes_, two ? view_.stride[last_] * bytes_ : 0);
+  }
+
+  // The walk in steps of `by` places, see CudaArgs.
+  void step(i64 by, i64 places, i64 run_bytes, i64 place_bytes) {
+    CudaArgs& a = plan_.args;
+    a.run_places = static_cast<int>(places);
+    a.by_run_places = divisor_of(places);
+    a.run_stride_bytes = run_bytes;
+    a.place_bytes = place_bytes;
+    a.step_places = static_cast<int>(by % places);
+    a.step_bytes = by / places * run_bytes + by % places * place_bytes;
+    a.wrap_bytes = run_bytes - places * place_bytes;
+  }
+
+  void by_warp_or_block(CudaKernel by_warp, CudaKernel by_block, i64 worth, i64 warp_loads) {
+    CudaArgs& a = plan_.args;
+    if (a.slots <= kWarp * warp_loads) {
+      plan_.kernel = by_warp;
+      group_ = kWarp;
+      a.per_split = a.slots;
+      return launch(ceil_div(view_.channels, kThreads / kWarp), kThreads);
+    }
+    plan_.kernel = by_block;
+    group_ = kThreads;
+    split(view_.channels, kBlocksOfSplits * kWaves * multiprocessors_, kThreads * worth);
+    if (a.splits > 1) {
+      plan_.tickets = view_.channels;
+      plan_.parts_words = a.splits * kPartFields * a.part_row;
+    }
+    launch(view_.channels, kThreads);
+  }
+
+  // Cut the slots of each of `pieces` channels or tiles, so that there are about `blocks` blocks
+  // and none has less than `worth` slots.
+  void split(i64 pieces, i64 blocks, i64 worth) {
+    CudaArgs& a = plan_.args;
+    const i64 wanted = std::min(ceil_div(blocks, pieces), a.slots / worth);
+    const i64 splits = std::max({i64{1}, wanted, ceil_div(a.slots, kMaxSplit)});
+    a.per_split = ceil_div(a.slots, splits);
+    a.splits = static_cast<unsigned>(ceil_div(a.slots, a.per_split));
+  }
+
+  void launch(i64 blocks, unsigned threads) {
+    if (blocks > kMostBlocks) {
+      throw std::invalid_argument("a tensor of " + std::to_string(view_.channels) +
+                                  " channels is more than a launch can hold");
+    }
+    plan_.grid_x = static_cast<unsigned>(blocks);
+    plan_.grid_y = plan_.args.splits;
+    plan_.block = threads;
+  }
+
+  const View& view_;
+  const int multiprocessors_;
+  const i64 bytes_, vector_;  // of an element; elements of 16 bytes
+  const int last_;
+  const i64 run_, runs_;
+  int group_ = 0;  // threads that measure a channel together
+  CudaLaunch plan_ = {};
+};
+
+}  // namespace
+
+const char* kernel_name(CudaKernel kernel) {
+  constexpr const char* names[kCudaKernels] = {"rows",    "rows_warp",    "ragged",  "ragged_warp",
+                                               "strided", "strided_warp", "columns", "columns_one"};
+  return names[kernel];
+}
+
+CudaLaunch plan_launch(const View& view, int multiprocessors) {
+  return Planner(view, multiprocessors).plan();
+}
+
+}  // namespace fmstats

@@ -1,0 +1,116 @@
+// One thread's walk over a channel, chunk by chunk: rows and strided.
+#pragma once
+
+#include "lane.cuh"
+#include "walk.cuh"
+
+namespace fmstats {
+
+// Two chains of sums a channel, to hide the latency of additions: two lanes, or one of pairs.
+template <class E, int kMode>
+struct Chains {
+  typedef typename E::Storage Storage;
+  typedef typename E::Pack Pack;
+  static constexpr int kLanes = 2 / E::kPack;
+
+  __device__ Chains(const CudaArgs& a, typename E::Real of_channel) : limits(a) {
+#pragma unroll
+    for (int c = 0; c < E::kPack; ++c) pivot[c] = of_channel;
+  }
+
+  __device__ __forceinline__ void begin() {
+#pragma unroll
+    for (int i = 0; i < kLanes; ++i) lane[i].begin();
+  }
+
+  // A gulp of vectors.
+  template <int kCount>
+  __device__ __forceinline__ void take(const Words<4> (&held)[kCount],
+                                       const bool (&present)[kCount]) {
+    constexpr int kPacks = kVectorOf<E> / E::kPack;
+#pragma unroll
+    for (int u = 0; u < kCount; ++u) {
+      if (!present[u]) continue;
+      Pack x[kPacks];
+      E::read(held[u], x);
+#pragma unroll
+      for (int i = 0; i < kPacks; ++i) lane[i % kLanes].take(x[i], pivot, limits);
+    }
+  }
+
+  // A gulp of elements.
+  template <int kCount>
+  __device__ __forceinline__ void take(const Storage (&held)[kCount],
+                                       const bool (&present)[kCount]) {
+#pragma unroll
+    for (int u = 0; u < kCount; u += E::kPack) {
+      unsigned marks = present[u];
+      if (E::kPack == 2) marks = (present[u] ? 0xffffu : 0) | (present[u + 1] ? 0xffff0000u : 0);
+      lane[u / E::kPack % kLanes].take_some(E::pack(held + u), marks, pivot, limits);
+    }
+  }
+
+  __device__ __forceinline__ bool is_finite() const {
+    bool finite = true;
+#pragma unroll
+    for (int i = 0; i < kLanes; ++i) finite &= lane[i].is_finite();
+    return finite;
+  }
+
+  __device__ __forceinline__ void flush(bool finite, Partial& part) {
+#pragma unroll
+    for (int i = 0; i < kLanes; ++i) {
+      if (!finite) lane[i].drop_moments();
+#pragma unroll
+      for (int c = 0; c < E::kPack; ++c) add(part, lane[i].part(c));
+    }
+  }
+
+  const Limits<E> limits;
+  typename E::Real pivot[E::kPack];
+  Lane<E, kMode> lane[kLanes];
+};
+
+// Add `count` slots of a walk to `part`.
+template <class E, int kMode, class Walk>
+__device__ __forceinline__ void measure(const CudaArgs& a, Walk walk, i64 count,
+                                        typename E::Real pivot, Partial& part) {
+  constexpr int kChunk = 2 * kChunkElements / Walk::kElements, kLoads = Walk::kLoads;
+  static_assert(kChunk % kLoads == 0, "a gulp must not reach over two chunks");
+  Chains<E, kMode> chains(a, pivot);
+#pragma unroll 1
+  while (count > 0) {
+    const Walk start = walk;
+    const int n = static_cast<int>(count < kChunk ? count : kChunk);
+    chains.begin();
+#pragma unroll 1
+    for (int i = 0; i < n; i += kLoads) {
+      typename Walk::Held held[kLoads];
+      bool present[kLoads];
+#pragma unroll
+      for (int u = 0; u < kLoads; ++u) {
+        present[u] = i + u < n && walk.present();
+        if constexpr (Walk::kElements == 1) held[u] = {};
+        if (present[u]) held[u] = walk.load();
+        walk.advance();
+      }
+      chains.take(held, present);
+    }
+    const bool finite = chains.is_finite();
+    chains.flush(finite, part);
+    if (!finite) {
+      Walk again = start;
+#pragma unroll 1
+      for (int i = 0; i < n; ++i) {
+        if (again.present()) {
+          again.each(
+              [&](typename E::Real x) { take_moments<E, kMode>(x, pivot, a.thresholds, part); });
+        }
+        again.advance();
+      }
+    }
+    count -= n;
+  }
+}
+
+}  // namespace fmstats

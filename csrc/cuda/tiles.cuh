@@ -1,0 +1,85 @@
+// The columns kernel: pivots before, the parts of a tile's splits folded after.
+#pragma once
+
+#include "columns.cuh"
+
+namespace fmstats {
+
+// Add up `count` parts of a channel, the first of them `from`, each `apart` parts after the one
+// before. Neighbouring threads read neighbouring channels.
+__device__ __forceinline__ Partial add_parts(const CudaArgs& a, i64 channel, unsigned from,
+                                             unsigned count, unsigned apart) {
+  const i64 step = apart * (kPartFields * a.part_row);
+  const i64* words = a.parts + from * (kPartFields * a.part_row) + channel;
+  Partial sum = empty_partial();
+#pragma unroll 2
+  for (unsigned i = 0; i < count; ++i) add(sum, load_part(words + i * step, a.part_row));
+  return sum;
+}
+
+// Whether this block is the last of its tile. Then `fold(channel of the tile, Partial)` is called
+// for every channel of it.
+//
+// The last block of a group of splits adds up the group, into the part of its first split; the last
+// of these adds up the groups: one block alone would read splits x 80 bytes a channel. The tickets
+// of a tile are its own and those of its groups.
+template <class Fold>
+__device__ __forceinline__ bool fold_parts(const CudaArgs& a, i64 c0, int tile, Fold fold) {
+  unsigned* tickets = a.tickets + blockIdx.x * (1 + a.groups);
+  const unsigned size = (a.splits + a.groups - 1) / a.groups;  // of a group but the last
+  const unsigned group = blockIdx.y / size, first = group * size;
+  const unsigned count = first + size < a.splits ? size : a.splits - first;
+  if (!is_last(tickets + 1 + group, count)) return false;
+  for (int c = threadIdx.x; c < tile; c += kColumnThreads) {
+    const Partial sum = add_parts(a, c0 + c, first, count, 1);
+    if (a.groups == 1) {
+      fold(c, sum);
+    } else {
+      store_part(a.parts + first * (kPartFields * a.part_row) + c0 + c, a.part_row, sum);
+    }
+  }
+  if (a.groups == 1) return true;
+  if (!is_last(tickets, a.groups)) return false;
+  for (int c = threadIdx.x; c < tile; c += kColumnThreads) {
+    fold(c, add_parts(a, c0 + c, 0, a.groups, size));
+  }
+  return true;
+}
+
+// Grid: (tiles, splits).
+template <class E, int kMode, bool kOne>
+__device__ __forceinline__ void measure_columns(const CudaArgs& a) {
+  typedef Columns<E, kMode, kOne> Block;
+  __shared__ typename Block::Tile totals;
+  __shared__ i64 sums[sum_words(kColumnThreads)];
+  const int width = a.lanes * (Block::kMaxTile / kWarp);
+  const i64 c0 = static_cast<i64>(blockIdx.x) * width, room = a.view.channels - c0;
+  const int tile = static_cast<int>(room < width ? room : width);
+  for (int c = threadIdx.x; c < tile; c += kColumnThreads) {
+    totals.clear(c);
+    totals.pivot[c] = thread_pivot<E>(a, c0 + c);
+  }
+  __syncthreads();
+  Block(a, totals).measure();
+  const i64 step = kPartFields * a.part_row;
+  for (int c = threadIdx.x; c < tile; c += kColumnThreads) {
+    store_part(a.parts + blockIdx.y * step + c0 + c, a.part_row, totals.part(c));
+  }
+  const bool last = fold_parts(a, c0, tile, [&](int c, const Partial& part) {
+    double pivot = totals.pivot[c];
+    totals.coarse[c] = fold_unless_coarse<E>(a, c0 + c, part, false, pivot);
+    totals.sum[c] = pivot;  // to measure it again with
+  });
+  if (!last) return;
+  __syncthreads();
+  const Group<kColumnThreads> group;
+#pragma unroll 1
+  for (int c = 0; c < tile; ++c) {
+    if (!totals.coarse[c]) continue;
+    double pivot = totals.sum[c];
+    const Partial part = measure_exactly<E>(a, group, c0 + c, pivot, sums);
+    if (group.rank == 0) fold_unless_coarse<E>(a, c0 + c, part, true, pivot);
+  }
+}
+
+}  // namespace fmstats

@@ -1,0 +1,93 @@
+#include "expected.h"
+
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace py = pybind11;
+
+namespace fmstats {
+namespace {
+
+// By DType: DLPack's type codes are 2 float, 4 bfloat, 10 float8_e4m3fn, 12 float8_e5m2.
+constexpr dlpack::DataType kTypes[kDTypes] = {{2, 32, 1}, {2, 64, 1}, {2, 16, 1},
+                                              {4, 16, 1}, {10, 8, 1}, {12, 8, 1}};
+
+bool same(dlpack::DataType a, dlpack::DataType b) {
+  return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
+}
+
+bool same(const std::vector<std::int64_t>& a, const std::int64_t* b) {
+  return std::memcmp(a.data(), b, a.size() * sizeof(std::int64_t)) == 0;
+}
+
+std::vector<std::int64_t> read_sizes(const py::tuple& sizes) {
+  std::vector<std::int64_t> read;
+  for (const auto& size : sizes) read.push_back(size.cast<std::int64_t>());
+  return read;
+}
+
+}  // namespace
+
+Expected::Expected(py::object tensor_type, const py::object& api, dlpack::Device device)
+    : tensor_type_(std::move(tensor_type)), device_(device) {
+  if (!PyCapsule_IsValid(api.ptr(), dlpack::kExchangeApi)) return;
+  const auto* table =
+      static_cast<dlpack::ExchangeApi*>(PyCapsule_GetPointer(api.ptr(), dlpack::kExchangeApi));
+  if (table->version.major == 1 && table->tensor_from_py_object != nullptr) api_ = table;
+}
+
+void Expected::remember(DType dtype, const py::tuple& shape, const py::tuple& strides) {
+  dtype_ = kTypes[dtype];
+  strides_ = read_sizes(strides);
+  shape_ = read_sizes(shape);
+}
+
+const void* Expected::recognise(py::handle x) const {
+  if (api_ == nullptr || shape_.empty()) return nullptr;
+  if (reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())) != tensor_type_.ptr()) return nullptr;
+  dlpack::Tensor t = {};
+  if (api_->tensor_from_py_object(x.ptr(), &t) != 0) {
+    PyErr_Clear();  // not a tensor with memory of its own: the slow way will say what it is
+    return nullptr;
+  }
+  if (t.device.type != device_.type || t.device.id != device_.id || !same(t.dtype, dtype_) ||
+      t.ndim != static_cast<int>(shape_.size()) || !same(shape_, t.shape) ||
+      !same(strides_, t.strides)) {
+    return nullptr;
+  }
+  return static_cast<const char*>(t.data) + t.byte_offset;
+}
+
+bool Expected::current_stream(void** stream) const {
+  if (api_ == nullptr || api_->current_work_stream == nullptr) return false;
+  if (api_->current_work_stream(device_.type, device_.id, stream) == 0) return true;
+  PyErr_Clear();
+  return false;
+}
+
+View view_of(int dtype, i64 channels, i64 channel_stride, const py::tuple& dims) {
+  if (dtype < 0 || dtype >= kDTypes) {
+    throw std::invalid_argument("unknown dtype code " + std::to_string(dtype));
+  }
+  if (dims.empty() || dims.size() > kMaxDims) {
+    throw std::invalid_argument("a view has 1 to 64 dims, not " + std::to_string(dims.size()));
+  }
+  View view = {};
+  view.dtype = static_cast<DType>(dtype);
+  view.channels = channels;
+  view.channel_stride = channel_stride;
+  view.dim_count = static_cast<int>(dims.size());
+  for (int d = 0; d < view.dim_count; ++d) {
+    const py::tuple dim = dims[d];
+    view.size[d] = dim[0].cast<i64>();
+    view.stride[d] = dim[1].cast<i64>();
+  }
+  return view;
+}
+
+Thresholds read_thresholds(const py::tuple& t) {
+  return {t[0].cast<double>(), t[1].cast<double>(), t[2].cast<double>()};
+}
+
+}  // namespace fmstats

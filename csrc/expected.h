@@ -1,0 +1,45 @@
+// What a layer's next output will most likely look like: its last one. A tensor that does is read
+// without a Python call, through DLPack's C exchange API (torch from 2.10).
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "dlpack.h"
+#include "view.h"
+
+namespace fmstats {
+
+class Expected {
+ public:
+  // api: the capsule of tensor_type's exchange API, or None: then nothing is ever recognised.
+  Expected(pybind11::object tensor_type, const pybind11::object& api, dlpack::Device device);
+
+  // Expect tensors as this one from now on.
+  void remember(DType dtype, const pybind11::tuple& shape, const pybind11::tuple& strides);
+  void forget() { shape_.clear(); }
+
+  // The address of x's first element if x is a tensor as the last one; null if it is anything else.
+  const void* recognise(pybind11::handle x) const;
+
+  // The stream that torch works on now. False if it cannot be told.
+  bool current_stream(void** stream) const;
+
+ private:
+  pybind11::object tensor_type_;
+  const dlpack::ExchangeApi* api_ = nullptr;
+  dlpack::Device device_;
+  dlpack::DataType dtype_ = {};
+  std::vector<std::int64_t> shape_, strides_;
+};
+
+// Fill a view but for its data pointer; throws std::invalid_argument. dims: (size, stride) of the
+// positions, see View.
+View view_of(int dtype, i64 channels, i64 channel_stride, const pybind11::tuple& dims);
+
+// (zero_tol, low, high)
+Thresholds read_thresholds(const pybind11::tuple& thresholds);
+
+}  // namespace fmstats
