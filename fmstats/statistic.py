@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -143,25 +142,23 @@ class Thresholds:
         return self.low is not None or self.high is not None
 
     def compared_as(self, dtype: torch.dtype) -> tuple[float, float, float]:
-        """(zero_tol, low, high) for kernels that compare in `dtype`: float32 or float64.
+        """(zero_tol, low, high) for kernels that compare in `dtype`, a float of 16 bits or more.
 
         Rounded so that comparing in `dtype` gives what comparing exact values gives: tolerances
         and low bounds down, high bounds up. NaN, which compares false, stands for no bound.
         """
         low = math.nan if self.low is None else self.low
         high = math.nan if self.high is None else self.high
-        if dtype == torch.float64:
-            return self.zero_tol, low, high
         return (
-            _to_float32(self.zero_tol, -np.inf),
-            _to_float32(low, -np.inf),
-            _to_float32(high, np.inf),
+            _rounded(self.zero_tol, dtype, -math.inf),
+            _rounded(low, dtype, -math.inf),
+            _rounded(high, dtype, math.inf),
         )
 
 
-def _to_float32(x: float, toward: float) -> float:
-    with np.errstate(over="ignore"):
-        rounded = np.float32(x)
-    if math.isnan(x) or float(rounded) == x or (float(rounded) > x) == (toward > 0):
-        return float(rounded)
-    return float(np.nextafter(rounded, np.float32(toward)))
+def _rounded(x: float, dtype: torch.dtype, toward: float) -> float:
+    nearest = torch.tensor(x, dtype=torch.float64).to(dtype)
+    rounded = float(nearest)
+    if math.isnan(x) or rounded == x or (rounded > x) == (toward > 0):
+        return rounded
+    return float(torch.nextafter(nearest, torch.tensor(toward, dtype=dtype)))

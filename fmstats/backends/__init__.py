@@ -12,14 +12,28 @@ import torch
 
 from fmstats.backends.base import DTYPES, Backend
 from fmstats.backends.cpu import CpuBackend
+from fmstats.backends.cuda.backend import CudaBackend
 from fmstats.backends.pytorch import TorchBackend
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.errors import FmstatsError
 
-__all__ = ["BACKENDS", "DTYPES", "Backend", "BackendInfo", "choose_backend", "list_backends"]
+__all__ = [
+    "BACKENDS",
+    "DTYPES",
+    "Backend",
+    "BackendInfo",
+    "choose_backend",
+    "list_backends",
+    "why_chosen",
+]
 
 # Best first: "auto" takes the first that is usable and serves the device.
-BACKENDS: tuple[Backend, ...] = (CpuBackend(), TorchBackend(), ReferenceBackend())
+BACKENDS: tuple[Backend, ...] = (
+    CpuBackend(),
+    CudaBackend(),
+    TorchBackend(),
+    ReferenceBackend(),
+)
 
 
 @dataclass(frozen=True)
@@ -59,19 +73,34 @@ def choose_backend(name: str, device: torch.device) -> Backend:
     Raises:
         FmstatsError: unknown, not usable here, or not for this device.
     """
-    usable = [b for b in BACKENDS if b.why_not() is None and b.serves(device)]
+    usable = [b for b in BACKENDS if b.serves(device) and b.why_not(device) is None]
     choices = ", ".join(b.name for b in usable)
     if name == "auto":
         return usable[0]
     for backend in BACKENDS:
         if backend.name != name:
             continue
-        why_not = backend.why_not()
-        if why_not is None and not backend.serves(device):
-            why_not = f"it serves {', '.join(backend.devices)} tensors, this one is on {device}"
+        why_not = (
+            backend.why_not(device)
+            if backend.serves(device)
+            else backend.why_not()
+            or f"it serves {', '.join(backend.devices)} tensors, this one is on {device}"
+        )
         if why_not is not None:
             raise FmstatsError(
                 f"backend {name!r} cannot be used: {why_not}; usable here: {choices}"
             )
         return backend
     raise FmstatsError(f"no backend is called {name!r}; usable here: auto, {choices}")
+
+
+def why_chosen(asked: str, device: torch.device) -> str:
+    """Why `choose_backend(asked, device)` chose as it did, for people."""
+    if asked != "auto":
+        return "asked for by name"
+    for_device = [b for b in BACKENDS if b.serves(device)]
+    better = [b for b in for_device if b.why_not(device) is not None]
+    chosen = choose_backend(asked, device)
+    passed = [b for b in better if BACKENDS.index(b) < BACKENDS.index(chosen)]
+    reasons = [f"{b.name} cannot be used: {b.why_not(device)}" for b in passed]
+    return "; ".join(reasons) or f"the best for {device.type}"

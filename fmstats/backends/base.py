@@ -34,8 +34,8 @@ class Backend:
     name: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ()
 
-    def why_not(self) -> str | None:
-        """Why this backend cannot be used here, or None if it can."""
+    def why_not(self, device: torch.device | None = None) -> str | None:
+        """Why this backend cannot be used here, on `device` if one is given; None if it can."""
         return None
 
     def describe(self) -> str:

@@ -57,9 +57,9 @@ class CpuBackend(Backend):
         self.isa = isa or self.isas[0]
         self._isa = names.index(self.isa)
         self._bits = isas[self._isa][1]
-        self._dtypes = {getattr(torch, d): i for i, d in enumerate(self._native.CPU_DTYPES)}
+        self._dtypes = {getattr(torch, d): i for i, d in enumerate(self._native.DTYPES)}
 
-    def why_not(self) -> str | None:
+    def why_not(self, device: torch.device | None = None) -> str | None:
         if self._native is None:
             return "fmstats was built without its native module (FMSTATS_NATIVE=0)"
         return None

@@ -1,0 +1,91 @@
+"""The cuda backend: CUDA kernels that read each element once (csrc/cuda), one launch a tensor.
+
+Kernels are compiled for the GPU present when they are first needed, and launched on torch's
+current stream. Nothing waits for the device: not the hook, not a change of stream.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fmstats.backends.base import Backend, Meter
+from fmstats.backends.cpu import load_native
+from fmstats.backends.cuda import driver, nvrtc
+from fmstats.backends.cuda.device import Device
+from fmstats.backends.cuda.meter import CudaMeter
+from fmstats.backends.cuda.runtime import Gpu, Runtime
+from fmstats.errors import FmstatsError
+from fmstats.layout import View
+from fmstats.statistic import State, Thresholds
+
+
+class CudaBackend(Backend):
+    """See the module.
+
+    Args:
+        runtime: where GPUs and streams come from.
+    """
+
+    name = "cuda"
+    devices: ClassVar[tuple[str, ...]] = ("cuda",)
+
+    def __init__(self, runtime: Runtime | None = None) -> None:
+        self.runtime = runtime or Runtime()
+        self.native = load_native()
+        self._devices: dict[int, Device | str] = {}  # or why it cannot be used
+
+    def serves(self, device: torch.device) -> bool:
+        return device.type == self.runtime.device_type
+
+    def why_not(self, device: torch.device | None = None) -> str | None:
+        if self.native is None:
+            return "fmstats was built without its native module (FMSTATS_NATIVE=0)"
+        why = self.runtime.why_not()
+        if why is not None:
+            return why
+        index = 0 if device is None else device.index or 0
+        if index not in self._devices:
+            try:
+                self._devices[index] = self._open(index)
+            except FmstatsError as error:
+                self._devices[index] = str(error)
+        found = self._devices[index]
+        return found if isinstance(found, str) else None
+
+    def describe(self) -> str:
+        device = self.device(torch.device(self.runtime.device_type, 0))
+        major, minor = nvrtc.version()
+        return f"{device.gpu.name} ({device.target}), NVRTC {major}.{minor}"
+
+    def meter(self, state: State, thresholds: Thresholds) -> Meter:
+        device = self.device(state.words.device)
+        return CudaMeter(self, self.runtime, device, self.native, state, thresholds)
+
+    def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
+        # Its workspace goes back to the stream that works on it, so that it may go at once.
+        self.meter(state, thresholds).fold(x, view)
+
+    def device(self, device: torch.device) -> Device:
+        """The GPU of a device.
+
+        Raises:
+            FmstatsError: it cannot be used.
+        """
+        why = self.why_not(device)
+        found = self._devices.get(device.index or 0)
+        if not isinstance(found, Device):
+            raise FmstatsError(f"backend 'cuda' cannot be used on {device}: {why}")
+        return found
+
+    def target(self, gpu: Gpu) -> str:
+        """What kernels are compiled to for a GPU; see `nvrtc.compile_kernel`."""
+        return nvrtc.target_for(gpu.capability)
+
+    def _open(self, index: int) -> Device:
+        gpu = self.runtime.gpu(index)
+        device = Device(gpu, self.target(gpu), driver.open_context(index))
+        device.kernel("rows", 0, nvrtc.PLAIN)  # what compiles and loads once will do so again
+        return device

@@ -1,0 +1,32 @@
+"""A GPU in use: its context and the kernels loaded into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fmstats.backends.cuda import driver, nvrtc
+from fmstats.backends.cuda.runtime import Gpu
+
+
+@dataclass
+class Device:
+    """See the module.
+
+    Attributes:
+        target: what kernels are compiled to.
+        context: the handle of torch's context on it.
+        kernels: handles by (name, dtype, mode).
+    """
+
+    gpu: Gpu
+    target: str
+    context: int
+    kernels: dict[tuple[str, int, int], int] = field(default_factory=dict)
+
+    def kernel(self, name: str, dtype: int, mode: int) -> int:
+        """The handle of a kernel, compiled and loaded if it was not yet."""
+        key = (name, dtype, mode)
+        if key not in self.kernels:
+            code = nvrtc.compile_kernel(name, dtype, mode, self.target)
+            self.kernels[key] = driver.load_kernel(code, self.context)
+        return self.kernels[key]

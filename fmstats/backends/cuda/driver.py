@@ -1,0 +1,57 @@
+"""The CUDA driver: loading compiled kernels, through NVIDIA's own bindings.
+
+Launching, which happens in every hook, is the native module's (csrc/cuda/driver.cpp).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fmstats.backends.cuda.nvrtc import ENTRY, bindings
+from fmstats.errors import FmstatsError
+
+
+def open_context(index: int) -> int:
+    """The handle of the context that torch uses on GPU number `index`.
+
+    Raises:
+        FmstatsError: no driver, no such GPU.
+    """
+    _call("cuInit", 0)
+    (device,) = _call("cuDeviceGet", index)
+    (context,) = _call("cuDevicePrimaryCtxRetain", device)
+    return int(context)
+
+
+def load_kernel(code: bytes, context: int) -> int:
+    """The handle of the one kernel in a cubin or PTX, loaded into a context.
+
+    It stays loaded: graphs that hold it may be replayed at any time.
+
+    Raises:
+        FmstatsError: the driver refuses it.
+    """
+    (library,) = _call("cuLibraryLoadData", code, [], [], 0, [], [], 0)
+    (kernel,) = _call("cuLibraryGetKernel", library, ENTRY.encode())
+    # Into the context now: the driver would do it at the first launch, which may be in a capture.
+    _call("cuCtxPushCurrent", bindings("driver").CUcontext(context))
+    try:
+        (function,) = _call("cuKernelGetFunction", kernel)
+    finally:
+        _call("cuCtxPopCurrent")
+    return int(function)
+
+
+def _call(name: str, *args: Any) -> tuple[Any, ...]:
+    """What a function of the driver returns after its result."""
+    driver = bindings("driver")
+    try:
+        result, *values = getattr(driver, name)(*args)
+    except (RuntimeError, OSError) as error:  # the bindings did not find libcuda
+        raise FmstatsError(f"the CUDA driver cannot be loaded: {error}") from error
+    if result != driver.CUresult.CUDA_SUCCESS:
+        _, text = driver.cuGetErrorString(result)
+        raise FmstatsError(
+            f"{name} failed: {result.name} ({text.decode() if text else 'no description'})"
+        )
+    return tuple(values)

@@ -1,0 +1,139 @@
+"""What folds one layer's tensors on a GPU.
+
+The layer's workspace is its meter's own, so that a CUDA graph that was captured with hooks can be
+replayed; what allocates or loads has to happen before a capture and is refused within one.
+
+A layer that runs on another stream than last time first waits, on the device, for the work of that
+stream. Replays of a graph are not seen: order them with eager runs of the same layers yourself, as
+the layers' own buffers need.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fmstats.backends.base import Backend, Meter
+from fmstats.backends.cuda import nvrtc
+from fmstats.backends.cuda.device import Device
+from fmstats.backends.cuda.runtime import Runtime
+from fmstats.errors import FmstatsError
+from fmstats.layout import View
+from fmstats.statistic import State, Thresholds
+
+
+class CudaMeter(Meter):
+    """A meter whose hot path is one native call that launches one kernel."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        runtime: Runtime,
+        device: Device,
+        native: Any,
+        state: State,
+        thresholds: Thresholds,
+    ) -> None:
+        super().__init__(backend, state, thresholds)
+        self._runtime, self._device, self._native = runtime, device, native
+        self._index = state.words.device.index or 0
+        self._refuse_capture("a layer is measured for the first time")
+        self._mode = _mode(thresholds)
+        self._stream: int | None = None  # of the last launch
+        # All that graphs may refer to, the last one in use.
+        self._workspaces = [self._workspace(0, 0)]
+        self._plan = native.CudaPlan(
+            Tensor,
+            # From torch 2.10; without it every tensor goes through fold().
+            getattr(Tensor, "__dlpack_c_exchange_api__", None),
+            runtime.dlpack_type,
+            self._index,
+        )
+        self.try_fold = self._plan.try_fold  # no Python between the hook and the driver
+
+    def fold(self, x: Tensor, view: View) -> None:
+        if view.channels == 0 or view.positions == 0:
+            return
+        dtype = self._native.DTYPES.index(str(x.dtype).removeprefix("torch."))
+        launch = self._native.CudaLaunch(
+            dtype,
+            x.data_ptr(),
+            view.channels,
+            view.channel_stride,
+            view.dims,
+            self._device.gpu.multiprocessors,
+        )
+        if (launch.kernel, dtype, self._mode) not in self._device.kernels:
+            self._refuse_capture(f"kernel {launch.kernel} is compiled and loaded")
+        kernel = self._device.kernel(launch.kernel, dtype, self._mode)
+        parts, tickets = self._room_for(launch.parts_words, launch.tickets)
+        stream = self._runtime.stream(self._index)
+        last = self._stream
+        # The beginning of a capture has waited for everything.
+        if last is not None and last != stream and not self._runtime.is_capturing():
+            self._runtime.follow(self._index, last, [self.state.words, parts, tickets])
+        compared = torch.float16 if x.dtype.itemsize == 1 else x.dtype
+        thresholds = self._thresholds.compared_as(compared)
+        self._plan.fold(
+            launch,
+            tuple(x.shape),
+            x.stride(),
+            thresholds,
+            tuple(_pack_bits(limit, compared) for limit in thresholds),
+            self._native.CudaMemory(
+                self.state.words.data_ptr(),
+                self.state.words.stride(0),
+                parts.data_ptr(),
+                tickets.data_ptr(),
+            ),
+            kernel,
+            self._device.context,
+            stream,
+        )
+        self._stream = stream
+
+    def _room_for(self, parts_words: int, tickets: int) -> tuple[Tensor, Tensor]:
+        parts, counters = self._workspaces[-1]
+        if parts_words > parts.numel() or tickets > counters.numel():
+            self._refuse_capture("a larger workspace is allocated")
+            parts, counters = self._workspace(
+                max(parts_words, parts.numel()), max(tickets, counters.numel())
+            )
+            self._workspaces.append((parts, counters))
+        return parts, counters
+
+    def _workspace(self, parts_words: int, tickets: int) -> tuple[Tensor, Tensor]:
+        where = self.state.words.device
+        # Made in inference mode, they could not be changed outside it.
+        with torch.inference_mode(False), torch.no_grad():
+            parts = torch.empty(parts_words, dtype=torch.int64, device=where)
+            return parts, torch.zeros(tickets, dtype=torch.int32, device=where)
+
+    def _refuse_capture(self, what: str) -> None:
+        if self._runtime.is_capturing():
+            raise FmstatsError(
+                f"{what} while a CUDA graph is being captured, which a replay would repeat: run a "
+                "forward pass with tensors of these shapes before the capture"
+            )
+
+
+def _mode(thresholds: Thresholds) -> int:
+    if thresholds.zero_tol > 0 or thresholds.low is not None:
+        return nvrtc.ALL
+    return nvrtc.PLAIN if thresholds.high is None else nvrtc.UPPER
+
+
+def _pack_bits(limit: float, dtype: torch.dtype) -> int:
+    """A number as the packs of csrc/cuda/packs.cuh hold it, as a 64-bit integer."""
+    if dtype == torch.float64:
+        return int(struct.unpack("<q", struct.pack("<d", limit))[0])
+    if dtype == torch.float32:
+        return int(struct.unpack("<I", struct.pack("<f", limit))[0])
+    if math.isnan(limit):
+        return 0x7FFF7FFF
+    half = torch.tensor(limit, dtype=dtype).view(torch.int16).item()
+    return (int(half) & 0xFFFF) * 0x10001

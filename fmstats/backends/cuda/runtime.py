@@ -1,0 +1,62 @@
+"""What torch knows of GPUs and streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What is to be known of a GPU.
+
+    Attributes:
+        capability: (major, minor).
+    """
+
+    name: str
+    capability: tuple[int, int]
+    multiprocessors: int
+
+
+class Runtime:
+    """What torch knows of GPUs and streams; tests put their own in its place.
+
+    Attributes:
+        device_type: of torch's devices.
+        dlpack_type: the same as DLPack numbers it.
+    """
+
+    device_type = "cuda"
+    dlpack_type = 2
+
+    def why_not(self) -> str | None:
+        """Why torch has no GPU here, or None if it has one."""
+        if torch.version.cuda is None:
+            return f"PyTorch {torch.__version__} is built without CUDA"
+        if not torch.cuda.is_available():
+            return "no NVIDIA driver or no GPU was found"
+        return None
+
+    def gpu(self, index: int) -> Gpu:
+        """GPU number `index`."""
+        found = torch.cuda.get_device_properties(index)
+        return Gpu(found.name, (found.major, found.minor), found.multi_processor_count)
+
+    def stream(self, index: int) -> int:
+        """The handle of the current stream."""
+        return int(torch.cuda.current_stream(index).cuda_stream)
+
+    def is_capturing(self) -> bool:
+        """Whether a CUDA graph is being captured from the current stream."""
+        return torch.cuda.is_current_stream_capturing()
+
+    def follow(self, index: int, stream: int, memory: list[Tensor]) -> None:
+        """Let the current stream wait for `stream`; `memory` is not reused before it is done."""
+        current = torch.cuda.current_stream(index)
+        previous = torch.cuda.ExternalStream(stream, device=index)  # type: ignore[no-untyped-call]
+        current.wait_stream(previous)
+        for tensor in memory:
+            tensor.record_stream(current)
