@@ -1,0 +1,88 @@
+"""Loads and stores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .access import Access
+from .datatypes import SCALARS, WIDTH, Execute, Lanes, unsigned
+from .operands import Binder
+from .registry import rule
+
+if TYPE_CHECKING:
+    from .chunk import Chunk
+
+VECTORS = {"v2": 2, "v4": 4, "v8": 8}
+_SPACES = "global shared shared::cta local param param::entry param::func const"
+# Hints to caches change no value; orders and scopes matter only to what other blocks see.
+_HINTS = (
+    "ca cg cs cv lu nc wb wt volatile relaxed weak mmio cta cluster gpu sys"
+    " L1::evict_normal L1::evict_unchanged L1::evict_first L1::evict_last L1::no_allocate"
+    " L2::evict_normal L2::evict_first L2::evict_last L2::64B L2::128B L2::256B"
+)
+
+
+def vector_length(binder: Binder) -> int:
+    """Give how many elements one lane moves."""
+    return VECTORS.get(binder.instruction.one_of(*VECTORS), 1)
+
+
+@rule("ld", SCALARS, f"{_SPACES} {_HINTS} acquire v2 v4 v8")
+@rule("ldu", SCALARS, f"{_SPACES} v2 v4")
+def load(binder: Binder) -> Execute:
+    """Read neighbouring elements of memory into registers."""
+    count = vector_length(binder)
+    access = Access(binder, binder.type, count)
+    read_address = binder.address(binder.operands[1])
+    writers = [binder.writer(name) for name in binder.vector(binder.operands[0])]
+    variable = binder.address_symbol(binder.operands[1])
+    if access.space == "param" and variable is not None and variable.space == "local":
+        access.space = "local"
+    is_constant = access.space == "param" and variable is not None
+    number = unsigned(WIDTH[binder.type])
+
+    def run(chunk: Chunk, lanes: Lanes) -> None:
+        addresses = read_address(chunk, lanes)
+        if is_constant:
+            # One value for all lanes.
+            pieces = list(access.pieces(chunk, addresses, chunk.lanes(lanes)[:1]))
+        else:
+            addresses = chunk.spread(addresses, lanes)
+            pieces = list(access.pieces(chunk, addresses, chunk.lanes(lanes)))
+        for k, write in enumerate(writers):
+            if len(pieces) == 1:
+                values = pieces[0].elements[pieces[0].first + k]
+            else:
+                values = np.empty(len(addresses), number)
+                for piece in pieces:
+                    values[piece.chosen] = piece.elements[piece.first + k]
+            write(chunk, lanes, values)
+
+    return run
+
+
+@rule("st", SCALARS, f"{_SPACES} {_HINTS} release v2 v4 v8")
+def store(binder: Binder) -> Execute:
+    """Write registers to neighbouring elements of memory."""
+    count = vector_length(binder)
+    access = Access(binder, binder.type, count)
+    read_address = binder.address(binder.operands[0])
+    readers = [binder.bits(name, WIDTH[binder.type]) for name in binder.vector(binder.operands[1])]
+    if access.space == "param":
+        access.space = "local"  # kernels cannot store to their own
+    is_release = binder.has("release") and bool(binder.instruction.one_of("gpu", "sys"))
+
+    def run(chunk: Chunk, lanes: Lanes) -> None:
+        if is_release:
+            chunk.context.watch.fence(chunk, lanes)
+        addresses = chunk.spread(read_address(chunk, lanes), lanes)
+        for piece in access.pieces(chunk, addresses, chunk.lanes(lanes)):
+            for k, read in enumerate(readers):
+                values = read(chunk, lanes)
+                if piece.chosen is not None and len(values) > 1:
+                    values = values[piece.chosen]
+                piece.elements[piece.first + k] = values
+
+    return run

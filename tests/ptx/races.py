@@ -1,0 +1,180 @@
+"""Watching what threads do to memory that others use: shared memory, and global stores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .datatypes import WARP, Array, Lanes, unsigned
+from .syntax import Instruction
+
+if TYPE_CHECKING:
+    from .chunk import Chunk
+    from .memory import Region
+
+WORD = 4
+_SEVERAL = 0xFF  # more than one warp
+_TAG_BITS = 8
+
+
+class SharedWatch:
+    """Who has read and written which words of shared memory since the last barrier.
+
+    Warps are told apart, lanes are not: those of one warp are not checked against each other. Words
+    are told apart, bytes are not. Any barrier counts for the whole block, also one for some of its
+    warps. Atomics are left out.
+    """
+
+    def __init__(self, shared: Array) -> None:
+        self.is_written = np.zeros(shared.size, np.uint8)  # 0xff for bytes that hold a value
+        words = shared.size // WORD
+        # Interval between barriers, and the warp within it.
+        self._reader, self._writer = np.zeros(words, np.int64), np.zeros(words, np.int64)
+        self._interval = np.ones(len(shared), np.int64)
+
+    def pass_barrier(self, blocks: Array | slice) -> None:
+        """Begin a new interval for blocks of the chunk."""
+        self._interval[blocks] += 1
+
+    def unwritten(self, offsets: Array, width: int, count: int) -> Array:
+        """Tell which accesses would read a byte that nothing has written."""
+        flags, first = self.is_written.view(unsigned(width)), offsets // (width // 8)
+        is_bad = np.zeros(len(offsets), bool)
+        for k in range(count):
+            is_bad |= flags[first + k] != flags.dtype.type((1 << width) - 1)
+        return is_bad
+
+    def write(self, offsets: Array, width: int, count: int) -> None:
+        """Remember that bytes hold a value now."""
+        flags = self.is_written.view(unsigned(width))
+        for k in range(count):
+            flags[offsets // (width // 8) + k] = flags.dtype.type((1 << width) - 1)
+
+    def check(
+        self, chunk: Chunk, instruction: Instruction, offsets: Array, size: int, lanes: Lanes
+    ) -> None:
+        """Report words that two warps use in one interval, one of them writing."""
+        is_store = instruction.name == "st"
+        lanes_ = chunk.lanes(lanes)
+        interval = self._interval[chunk.block_index[lanes_]] << _TAG_BITS
+        mine = interval | chunk.thread[lanes_] // WARP
+        several = interval | _SEVERAL
+        is_race = np.zeros(len(lanes_), bool)
+        for k in range(max(1, size // WORD)):
+            words = offsets // WORD + k
+            writer = self._writer[words]
+            is_race |= (writer >= interval) & (writer != mine)
+            if is_store:
+                reader = self._reader[words]
+                is_race |= (reader >= interval) & (reader != mine)
+                self._mark(self._writer, words, mine, mine)
+                is_race |= self._writer[words] != mine
+            else:
+                self._mark(self._reader, words, mine, several)
+        if is_race.any():
+            what = "store to" if is_store else "load of"
+            message = f"race: {what} a shared word that another warp uses before the next barrier"
+            chunk.find("shared race", instruction, message, lanes_[is_race])
+
+    @staticmethod
+    def _mark(kept: Array, words: Array, mine: Array, several: Array) -> None:
+        before = kept[words]
+        is_other = (before >= (mine & ~np.int64(_SEVERAL))) & (before != mine)
+        kept[words] = mine
+        is_other |= kept[words] != mine
+        if is_other.any() and several is not mine:
+            kept[words[is_other]] = several[is_other]
+
+
+class GlobalWatch:
+    """Which thread stored a word of global memory, when, and whether it fenced since.
+
+    A fence covers the thread's own earlier stores, and what its block stored before the last
+    barrier. Only whole words are watched, and only in buffers that are not read-only. Atomics are
+    not stores here.
+    """
+
+    def __init__(self, threads_per_block: int, blocks: int) -> None:
+        self._threads_per_block = threads_per_block
+        self._words: dict[Region, tuple[Array, Array]] = {}  # thread or -1, time
+        self._now = 0
+        self._fence = np.zeros(threads_per_block * blocks, np.int64)
+        self._barrier, self._covered = np.zeros(blocks, np.int64), np.zeros(blocks, np.int64)
+
+    def pass_barrier(self, blocks: Array) -> None:
+        """Remember a barrier of blocks of the launch."""
+        self._now += 1
+        self._barrier[blocks] = self._now
+
+    def fence(self, chunk: Chunk, lanes: Lanes) -> None:
+        """Make what threads stored visible to other blocks."""
+        self._now += 1
+        lanes_ = chunk.lanes(lanes)
+        self._fence[chunk.global_thread[lanes_]] = self._now
+        blocks = chunk.blocks[chunk.block_index[lanes_]]
+        self._covered[blocks] = self._barrier[blocks]
+
+    def store(
+        self,
+        chunk: Chunk,
+        instruction: Instruction,
+        region: Region,
+        offsets: Array,
+        size: int,
+        lanes: Array,
+    ) -> None:
+        """Remember a store; report words that another block has stored to."""
+        if size < WORD:
+            return
+        if region not in self._words:
+            count = len(region.content) // WORD + 2
+            self._words[region] = np.full(count, -1, np.int64), np.zeros(count, np.int64)
+        thread, time = self._words[region]
+        self._now += 1
+        mine = chunk.global_thread[lanes]
+        is_shared = np.zeros(len(lanes), bool)
+        for k in range(size // WORD):
+            words = offsets // WORD + k
+            before = thread[words]
+            is_shared |= (before >= 0) & self._differ(before, mine)
+            thread[words], time[words] = mine, self._now
+            is_shared |= self._differ(thread[words], mine)
+        if is_shared.any():
+            message = f"two blocks store to the same word of '{region.name}'"
+            chunk.find("two stores", instruction, message, lanes[is_shared])
+
+    def load(
+        self,
+        chunk: Chunk,
+        instruction: Instruction,
+        region: Region,
+        offsets: Array,
+        size: int,
+        lanes: Array,
+    ) -> None:
+        """Report loads of what another block stored without a fence, or that ask for no change."""
+        if region not in self._words:
+            return
+        thread, time = self._words[region]
+        mine = chunk.global_thread[lanes]
+        is_unfenced, is_stored = np.zeros(len(lanes), bool), np.zeros(len(lanes), bool)
+        for k in range(max(1, size // WORD)):
+            words = offsets // WORD + k
+            storer = thread[words]
+            was_stored = storer >= 0
+            is_stored |= was_stored
+            fenced = np.maximum(
+                self._fence[storer], self._covered[storer // self._threads_per_block]
+            )
+            is_unfenced |= was_stored & (time[words] >= fenced) & self._differ(storer, mine)
+        if is_unfenced.any():
+            message = f"read of another block's store without a fence, in '{region.name}'"
+            chunk.find("no fence", instruction, message, lanes[is_unfenced])
+        if "nc" in instruction.modifiers and is_stored.any():
+            message = f"non-coherent read of what this launch has stored, in '{region.name}'"
+            chunk.find("not coherent", instruction, message, lanes[is_stored])
+
+    def _differ(self, left: Array, right: Array) -> Array:
+        answer: Array = left // self._threads_per_block != right // self._threads_per_block
+        return answer
