@@ -14,7 +14,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from fmstats.backends import DTYPES, choose_backend
+from fmstats.backends import DTYPES, choose_backend, why_chosen
 from fmstats.backends.base import Meter, check_input, decline
 from fmstats.channels import ChannelRule
 from fmstats.derived import ChannelStats
@@ -162,6 +162,13 @@ class Layer:
             f"{self._seen_channels} before; a layer called with several widths needs "
             "per_call=True, another dim channel_dim=, or leave it out with exclude="
         )
+
+    def backends(self) -> dict[str, str]:
+        """Of each device that the layer was measured on, which backend served it and why."""
+        return {
+            str(device): f"{meter.backend.name}: {why_chosen(self.spec.backend, device)}"
+            for device, meter in self._meters.items()
+        }
 
     def reset(self) -> None:
         """Forget all that was seen; an error that disabled the layer stays."""

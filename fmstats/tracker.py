@@ -168,7 +168,8 @@ class Tracker:
         seen = {layer.spec.name: layer.profile() for layer in fired}
         counted = {"passes": self._passes.passes, "passes_measured": self._passes.measured}
         info = {name: profile for name, profile in seen.items() if profile is not None}
-        return Profile(info, {**self._metadata, **counted})
+        used = {key: value for layer in fired for key, value in layer.backends().items()}
+        return Profile(info, {**self._metadata, **counted, "backends": used})
 
     def coverage(self) -> Coverage:
         """Which of the selected layers were measured, and why the others were not."""

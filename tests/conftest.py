@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import cuda_host
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -16,11 +19,21 @@ settings.load_profile("house")
 
 
 def usable_backends() -> dict[str, Backend]:
-    """Backends by test id; the cpu backend once for each instruction set of this processor."""
-    backends = {b.name: b for b in BACKENDS if b.name != "cpu" and b.why_not() is None}
+    """Backends for CPU tensors by test id.
+
+    The cpu backend once for each instruction set of this processor; the cuda backend with a stub
+    of the driver, its kernels run by an interpreter.
+    """
+    here = torch.device("cpu")
+    backends = {
+        b.name: b for b in BACKENDS if b.name != "cpu" and b.serves(here) and b.why_not() is None
+    }
     cpu = CpuBackend()
     if cpu.why_not() is None:
         backends |= {f"cpu-{isa}": CpuBackend(isa) for isa in cpu.isas}
+    if cuda_host.why_not() is None:
+        cuda_host.the_stub()
+        backends["cuda-interpreted"] = cuda_host.host_backend()
     return backends
 
 
@@ -28,6 +41,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         backends = usable_backends()
         metafunc.parametrize("backend", backends.values(), ids=backends.keys())
+
+
+@pytest.fixture
+def stub() -> Iterator[cuda_host.StubDriver]:
+    """The stub of the CUDA driver, as new."""
+    if cuda_host.why_not() is not None:
+        pytest.skip(str(cuda_host.why_not()))
+    stub = cuda_host.the_stub()
+    stub.reset()
+    yield stub
+    stub.reset()
 
 
 @pytest.fixture(autouse=True)

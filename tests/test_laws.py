@@ -17,7 +17,11 @@ from fmstats.statistic import State, Thresholds, merge
 THRESHOLDS = (Thresholds(), Thresholds(zero_tol=0.1, low=-0.5, high=1.0), Thresholds(high=6.0))
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
 every_layout = pytest.mark.parametrize("layout", LAYOUTS)
-some = settings(max_examples=12)
+
+
+def some(backend: Backend) -> settings:
+    """As many examples as a law is worth: an interpreter takes its time."""
+    return settings(max_examples=4 if backend.name == "cuda" else 12)
 
 
 def measure(backend: Backend, *parts: Sample, thresholds: Thresholds = THRESHOLDS[0]) -> State:
@@ -31,7 +35,7 @@ def measure(backend: Backend, *parts: Sample, thresholds: Thresholds = THRESHOLD
 @every_dtype
 @every_layout
 def test_equals_the_reference(backend: Backend, dtype: torch.dtype, layout: str) -> None:
-    @some
+    @some(backend)
     @given(samples(dtype, layout), st.sampled_from(THRESHOLDS))
     def check(sample: Sample, thresholds: Thresholds) -> None:
         got = measure(backend, sample, thresholds=thresholds)
@@ -44,7 +48,7 @@ def test_equals_the_reference(backend: Backend, dtype: torch.dtype, layout: str)
 @every_dtype
 @every_layout
 def test_splits_do_not_matter(backend: Backend, dtype: torch.dtype, layout: str) -> None:
-    @some
+    @some(backend)
     @given(samples(dtype, layout), st.data())
     def check(sample: Sample, data: st.DataObject) -> None:
         dim = data.draw(
@@ -62,7 +66,7 @@ def test_splits_do_not_matter(backend: Backend, dtype: torch.dtype, layout: str)
 
 @every_dtype
 def test_permutations_do_not_matter(backend: Backend, dtype: torch.dtype) -> None:
-    @some
+    @some(backend)
     @given(samples(dtype, "contiguous"))
     def check(sample: Sample) -> None:
         moved = sample.x.movedim(1, 0).flatten(1)
@@ -76,7 +80,7 @@ def test_permutations_do_not_matter(backend: Backend, dtype: torch.dtype) -> Non
 
 @every_dtype
 def test_identity(backend: Backend, dtype: torch.dtype) -> None:
-    @some
+    @some(backend)
     @given(samples(dtype, "contiguous"))
     def check(sample: Sample) -> None:
         state = measure(backend, sample)
@@ -89,7 +93,7 @@ def test_identity(backend: Backend, dtype: torch.dtype) -> None:
 
 @every_dtype
 def test_commutative_and_associative(backend: Backend, dtype: torch.dtype) -> None:
-    @some
+    @some(backend)
     @given(samples(dtype, "contiguous"), st.data())
     def check(sample: Sample, data: st.DataObject) -> None:
         cuts = sorted(data.draw(st.integers(0, sample.x.shape[0])) for _ in range(2))

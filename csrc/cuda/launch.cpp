@@ -12,8 +12,8 @@ constexpr i64 kFar = i64{1} << 31;
 constexpr i64 kMaxSplit = i64{1} << 30;  // positions of a split, which 32-bit counts can hold
 constexpr i64 kMostBlocks = (i64{1} << 31) - 1;
 // A split is worth its fixed cost, some hundred instructions a thread, from so many loads on.
-constexpr i64 kLoadsWorthASplit = 16;
-constexpr i64 kWarpLoads = 8;        // a lane: below, a warp is enough for a channel
+constexpr i64 kLoadsWorthASplit = 8;
+constexpr i64 kWarpLoads = 16;       // a lane: below, a warp is enough for a channel
 constexpr i64 kWaves = 2;            // of blocks over the GPU: the last one is rarely full
 constexpr i64 kBlocksOfSplits = 4;   // a multiprocessor
 constexpr unsigned kGroupFrom = 16;  // splits that one block adds up by itself
@@ -98,7 +98,8 @@ class Planner {
       a.groups = static_cast<unsigned>(ceil_div(a.splits, ceil_div(a.splits, a.groups)));
     }
     plan_.tickets = tiles * (1 + a.groups);
-    plan_.parts_words = a.splits * kPartFields * a.part_row;
+    const i64 parts = a.splits + (a.groups > 1 ? a.groups : 0);
+    plan_.parts_words = parts * kPartFields * a.part_row;
     launch(tiles, kColumnThreads);
   }
 
@@ -170,7 +171,8 @@ class Planner {
     CudaArgs& a = plan_.args;
     const i64 wanted = std::min(ceil_div(blocks, pieces), a.slots / worth);
     const i64 splits = std::max({i64{1}, wanted, ceil_div(a.slots, kMaxSplit)});
-    a.per_split = ceil_div(a.slots, splits);
+    // Whole warps, whose loads then begin where a sector of memory does.
+    a.per_split = ceil_div(ceil_div(a.slots, splits), kWarp) * kWarp;
     a.splits = static_cast<unsigned>(ceil_div(a.slots, a.per_split));
   }
 

@@ -5,12 +5,11 @@
 
 namespace fmstats {
 
-// Add up `count` parts of a channel, the first of them `from`, each `apart` parts after the one
-// before. Neighbouring threads read neighbouring channels.
+// Add up parts [from, from + count) of a channel. Neighbouring threads read neighbouring channels.
 __device__ __forceinline__ Partial add_parts(const CudaArgs& a, i64 channel, unsigned from,
-                                             unsigned count, unsigned apart) {
-  const i64 step = apart * (kPartFields * a.part_row);
-  const i64* words = a.parts + from * (kPartFields * a.part_row) + channel;
+                                             unsigned count) {
+  const i64 step = kPartFields * a.part_row;
+  const i64* words = a.parts + from * step + channel;
   Partial sum = empty_partial();
 #pragma unroll 2
   for (unsigned i = 0; i < count; ++i) add(sum, load_part(words + i * step, a.part_row));
@@ -20,9 +19,9 @@ __device__ __forceinline__ Partial add_parts(const CudaArgs& a, i64 channel, uns
 // Whether this block is the last of its tile. Then `fold(channel of the tile, Partial)` is called
 // for every channel of it.
 //
-// The last block of a group of splits adds up the group, into the part of its first split; the last
-// of these adds up the groups: one block alone would read splits x 80 bytes a channel. The tickets
-// of a tile are its own and those of its groups.
+// The last block of a group of splits adds up the group, into a part behind those of the splits;
+// the last of these adds up the groups: one block alone would read splits x 80 bytes a channel. The
+// tickets of a tile are its own and those of its groups.
 template <class Fold>
 __device__ __forceinline__ bool fold_parts(const CudaArgs& a, i64 c0, int tile, Fold fold) {
   unsigned* tickets = a.tickets + blockIdx.x * (1 + a.groups);
@@ -31,17 +30,18 @@ __device__ __forceinline__ bool fold_parts(const CudaArgs& a, i64 c0, int tile, 
   const unsigned count = first + size < a.splits ? size : a.splits - first;
   if (!is_last(tickets + 1 + group, count)) return false;
   for (int c = threadIdx.x; c < tile; c += kColumnThreads) {
-    const Partial sum = add_parts(a, c0 + c, first, count, 1);
+    const Partial sum = add_parts(a, c0 + c, first, count);
     if (a.groups == 1) {
       fold(c, sum);
     } else {
-      store_part(a.parts + first * (kPartFields * a.part_row) + c0 + c, a.part_row, sum);
+      const i64 part = (a.splits + group) * (kPartFields * a.part_row);
+      store_part(a.parts + part + c0 + c, a.part_row, sum);
     }
   }
   if (a.groups == 1) return true;
   if (!is_last(tickets, a.groups)) return false;
   for (int c = threadIdx.x; c < tile; c += kColumnThreads) {
-    fold(c, add_parts(a, c0 + c, 0, a.groups, size));
+    fold(c, add_parts(a, c0 + c, a.splits, a.groups));
   }
   return true;
 }
@@ -55,9 +55,9 @@ __device__ __forceinline__ void measure_columns(const CudaArgs& a) {
   const int width = a.lanes * (Block::kMaxTile / kWarp);
   const i64 c0 = static_cast<i64>(blockIdx.x) * width, room = a.view.channels - c0;
   const int tile = static_cast<int>(room < width ? room : width);
-  for (int c = threadIdx.x; c < tile; c += kColumnThreads) {
+  for (int c = threadIdx.x; c < width; c += kColumnThreads) {
     totals.clear(c);
-    totals.pivot[c] = thread_pivot<E>(a, c0 + c);
+    totals.pivot[c] = c < tile ? thread_pivot<E>(a, c0 + c) : 0;
   }
   __syncthreads();
   Block(a, totals).measure();

@@ -98,9 +98,11 @@ def why_chosen(asked: str, device: torch.device) -> str:
     """Why `choose_backend(asked, device)` chose as it did, for people."""
     if asked != "auto":
         return "asked for by name"
-    for_device = [b for b in BACKENDS if b.serves(device)]
-    better = [b for b in for_device if b.why_not(device) is not None]
-    chosen = choose_backend(asked, device)
-    passed = [b for b in better if BACKENDS.index(b) < BACKENDS.index(chosen)]
-    reasons = [f"{b.name} cannot be used: {b.why_not(device)}" for b in passed]
+    reasons = []
+    for backend in BACKENDS:
+        if backend.serves(device):
+            why_not = backend.why_not(device)
+            if why_not is None:
+                break
+            reasons.append(f"{backend.name} cannot be used: {why_not}")
     return "; ".join(reasons) or f"the best for {device.type}"

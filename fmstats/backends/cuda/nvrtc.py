@@ -161,11 +161,15 @@ def _compile(options: list[str]) -> bytes:
     return _text("nvrtcGetPTXSize", "nvrtcGetPTX", program)
 
 
+def source_files() -> list[Path]:
+    """All that the kernels' code may depend on."""
+    return sorted([*sources().glob("*.h"), *sources().glob("cuda/*.[ch]*")])
+
+
 @cache
 def _source_digest() -> bytes:
     digest = hashlib.sha256()
-    root = sources()
-    for path in sorted([*root.glob("*.h"), *(root / "cuda").glob("*.[ch]*")]):
+    for path in source_files():
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.digest()
 

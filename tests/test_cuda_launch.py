@@ -1,0 +1,239 @@
+"""From a hook to the driver and back to a Profile, with a stub in the driver's place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cuda_host
+import pytest
+import torch
+from cuda_host import ALL, PLAIN, HostCudaBackend, StubDriver, fold, host_backend
+from tolerances import ACCURACY, assert_equal_states
+from torch import Tensor, nn
+
+import fmstats
+import fmstats.backends
+from fmstats.backends.pytorch import TorchBackend
+from fmstats.backends.reference import ReferenceBackend
+from fmstats.errors import FmstatsError
+from fmstats.layout import view_of
+from fmstats.statistic import State
+
+pytestmark = cuda_host.needs_nvrtc
+
+FAST = hasattr(Tensor, "__dlpack_c_exchange_api__")  # torch from 2.10
+
+
+@pytest.fixture
+def cuda(stub: StubDriver, monkeypatch: pytest.MonkeyPatch) -> HostCudaBackend:
+    """The cuda backend, first choice for CPU tensors."""
+    cuda = host_backend()
+    others = (cuda, TorchBackend(), ReferenceBackend())
+    monkeypatch.setattr(fmstats.backends, "BACKENDS", others)
+    return cuda
+
+
+def make_model() -> nn.Module:
+    torch.manual_seed(1)
+    layers = (nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU6(), nn.Flatten(), nn.Linear(288, 5))
+    return nn.Sequential(*layers).eval()
+
+
+def test_from_hook_to_profile(stub: StubDriver, cuda: HostCudaBackend) -> None:
+    model = make_model()
+    batches = [torch.randn(4, 3, 8, 8) for _ in range(3)]
+    with fmstats.track(model) as tracker:
+        for batch in batches:
+            model(batch)
+    profile = tracker.stats()
+    with fmstats.track(model, backend="reference") as reference:
+        for batch in batches:
+            model(batch)
+    for name, stats in reference.stats().items():
+        got = profile[name]
+        assert profile.info[name].backend == "cuda"
+        for field in ("count", "zeros", "min", "max", "sat_high"):
+            assert (getattr(got, field) == getattr(stats, field)).all()
+        assert got.mean == pytest.approx(stats.mean, rel=1e-6, abs=1e-6)
+        assert got.var == pytest.approx(stats.var, rel=1e-6)
+    assert profile.metadata["backends"] == {"cpu": "cuda: the best for cpu"}
+    assert len(stub.launches) == 5 * 3  # one a hook
+    assert all(launch.report.findings == [] for launch in stub.launches)
+
+
+def test_what_a_hook_asks_of_the_driver(stub: StubDriver, cuda: HostCudaBackend) -> None:
+    """After the first batch, a launch and the context it needs: nothing that waits or allocates."""
+    model = nn.Sequential(nn.ReLU())
+    x = torch.randn(2, 8, 8, 8)
+    with fmstats.track(model):
+        model(x)
+        before = len(stub.calls())
+        model(x.clone())
+        calls = stub.calls()[before:]
+    context = ["cuCtxGetCurrent", "cuCtxPushCurrent"]
+    assert calls == [*context, "cuLaunchKernel", "cuCtxPopCurrent"]
+    assert stub.contexts() == 0
+
+
+@pytest.mark.skipif(not FAST, reason="torch is older than 2.10, without DLPack's C exchange API")
+def test_a_tensor_like_the_last_one_needs_no_python(
+    stub: StubDriver, cuda: HostCudaBackend
+) -> None:
+    x = torch.randn(2, 8, 8, 8)
+    meter = cuda.meter(State.identity(8), PLAIN)
+    assert not meter.try_fold(x)
+    meter.fold(x, view_of(x, 1))
+    assert meter.try_fold(x.clone())
+    assert not meter.try_fold(x[:1])  # another shape
+    assert not meter.try_fold(x.double())
+    assert not meter.try_fold(x.transpose(2, 3))
+    assert not meter.try_fold("a string")
+    moved = torch.empty(x.numel() + 1)[1:].view(x.shape).copy_(x)
+    assert not meter.try_fold(moved)  # aligned otherwise than planned
+    assert meter.try_fold(x)
+    cuda.runtime.current = 77
+    meter.fold(x, view_of(x, 1))
+    assert not meter.try_fold(x)  # torch, asked by the native module, is on stream 0
+    assert [launch.stream for launch in stub.launches] == [0, 0, 0, 77]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *("cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuLibraryLoadData"),
+        *("cuLibraryGetKernel", "cuKernelGetFunction"),
+    ],
+)
+def test_what_fails_before_a_backend_is_chosen(
+    stub: StubDriver, cuda: HostCudaBackend, call: str
+) -> None:
+    """The next best takes over, and everybody says why; by name it is an error."""
+    stub.fail(call)
+    x = torch.randn(2, 3, 4, 4)
+    model = nn.Sequential(nn.ReLU())
+    with fmstats.track(model) as tracker:
+        model(x)
+    reason = f"{call} failed: CUDA_ERROR_LAUNCH_FAILED (unspecified launch failure)"
+    profile = tracker.stats()
+    assert profile.info["0"].backend == "torch"
+    assert profile.metadata["backends"] == {"cpu": f"torch: cuda cannot be used: {reason}"}
+    assert profile["0"].count.tolist() == [32] * 3
+    row = next(row for row in fmstats.backends.list_backends() if row.name == "cuda")
+    assert (row.usable, row.detail) == (False, reason)
+    with pytest.raises(FmstatsError, match=r"'cuda' cannot be used: .*; usable here: torch"):
+        fmstats.channel_stats(x, backend="cuda")
+
+
+@pytest.mark.parametrize("call", ["cuLaunchKernel", "cuCtxGetCurrent", "cuCtxPushCurrent"])
+def test_a_failed_launch_loses_nothing(stub: StubDriver, cuda: HostCudaBackend, call: str) -> None:
+    model = nn.Sequential(nn.ReLU())
+    x = torch.randn(2, 8, 8, 8)
+    with fmstats.track(model) as tracker:
+        model(x)
+        stub.fail(call)
+        with pytest.raises(FmstatsError, match=rf"layer '0' \(ReLU\): {call} failed: CUDA_ERROR_"):
+            model(x)
+        assert stub.contexts() == 0
+        assert tracker.stats()["0"].count.tolist() == [128] * 8
+        stub.fail("")
+        model(x)
+    assert tracker.stats()["0"].count.tolist() == [256] * 8
+
+
+def test_a_later_kernel_that_fails_to_load(stub: StubDriver, cuda: HostCudaBackend) -> None:
+    """One kernel was loaded when the backend was chosen; another is refused when it is needed."""
+    model = nn.Sequential(nn.ReLU())
+    with fmstats.track(model) as tracker:
+        model(torch.randn(2, 3, 4, 4))
+        stub.fail("cuLibraryLoadData", 2)
+        with pytest.raises(FmstatsError, match=r"layer '0' \(ReLU\): cuLibraryLoadData failed"):
+            model(torch.randn(2, 3, 4, 4).half())
+    assert tracker.stats()["0"].count.tolist() == [32] * 3
+
+
+def test_a_kernel_that_the_device_refuses(stub: StubDriver, cuda: HostCudaBackend) -> None:
+    """What goes wrong inside a launch surfaces as the driver tells it."""
+
+    def spoil(args: cuda_host.CudaArgs) -> None:
+        args.data += 1
+
+    model = nn.Sequential(nn.ReLU())
+    with fmstats.track(model):
+        stub.change = spoil
+        with pytest.raises(FmstatsError, match=r"cuLaunchKernel failed: CUDA_ERROR_LAUNCH_FAILED"):
+            model(torch.randn(2, 3, 4, 4))
+    assert "misaligned access" in str(stub.errors[0])
+
+
+def test_another_stream_waits_for_the_last_one(stub: StubDriver, cuda: HostCudaBackend) -> None:
+    x = torch.randn(2, 8, 8, 8)
+    meter = cuda.meter(State.identity(8), PLAIN)
+    for cuda.runtime.current in (5, 5, 6, 5):
+        meter.fold(x, view_of(x, 1))
+    assert cuda.runtime.followed == [(5, 6), (6, 5)]
+    assert [launch.stream for launch in stub.launches] == [5, 5, 6, 5]
+
+
+def test_a_capture_begins_nothing(stub: StubDriver, cuda: HostCudaBackend) -> None:
+    """What a replay would do again, such as clearing a state, has to come before."""
+    x, view = torch.randn(2, 8, 8, 8), view_of(torch.empty(2, 8, 8, 8), 1)
+    runtime, text = cuda.runtime, "a CUDA graph is being captured.* before the capture"
+    meter = cuda.meter(State.identity(8), PLAIN)
+    meter.fold(x, view)
+    runtime.capturing = True
+    meter.fold(x, view)
+    with pytest.raises(FmstatsError, match=f"a layer is measured for the first time while {text}"):
+        cuda.meter(State.identity(8), PLAIN)
+    double = torch.randn(2, 8, 8, 8).double()
+    with pytest.raises(FmstatsError, match=f"kernel rows_warp is compiled and loaded while {text}"):
+        meter.fold(double, view)
+    large = torch.randn(4000, 8)
+    runtime.capturing = False
+    fold(cuda, large)  # its kernel is there, the layer's workspace is not
+    runtime.capturing = True
+    with pytest.raises(FmstatsError, match=f"a larger workspace is allocated while {text}"):
+        meter.fold(large, view_of(large, 1))
+    runtime.current = 9  # capturing on a stream of its own: ordered by the capture's beginning
+    meter.fold(x, view)
+    assert runtime.followed == []
+
+
+def test_a_workspace_that_a_graph_may_hold_is_kept(stub: StubDriver, cuda: HostCudaBackend) -> None:
+    meter: Any = cuda.meter(State.identity(8), PLAIN)
+    small, large = torch.randn(4000, 8), torch.randn(40000, 8)
+    meter.fold(small, view_of(small, 1))
+    kept = meter._workspaces[-1]
+    meter.fold(large, view_of(large, 1))
+    assert meter._workspaces[-1] is not kept
+    assert any(workspace is kept for workspace in meter._workspaces)
+    meter.fold(small, view_of(small, 1))
+    assert len({tuple(t.data_ptr() for t in w) for w in meter._workspaces}) == len(
+        meter._workspaces
+    )
+
+
+def test_layers_that_change_shape_and_dtype(stub: StubDriver, cuda: HostCudaBackend) -> None:
+    state, whole = State.identity(8), State.identity(8)
+    meter = cuda.meter(state, ALL)
+    for x in (
+        torch.randn(4, 8, 7, 7),
+        torch.randn(4, 8, 7, 7).half(),
+        torch.randn(9, 8),
+        torch.randn(2, 8, 6, 6).contiguous(memory_format=torch.channels_last),
+        torch.empty(0, 8, 3),
+        torch.randn(3, 8, 5).double(),
+    ):
+        meter.fold(x, view_of(x, 1))
+        whole.merge_(fold(ReferenceBackend(), x, 1, ALL))
+    assert_equal_states(state, whole, ACCURACY[torch.float32])
+
+
+def test_under_inference_mode(stub: StubDriver, cuda: HostCudaBackend) -> None:
+    model = nn.Sequential(nn.ReLU())
+    with fmstats.track(model) as tracker:
+        with torch.inference_mode():
+            model(torch.randn(2, 3, 4, 4))
+        model(torch.randn(2, 3, 4, 4))
+        tracker.reset()
+        model(torch.randn(2, 3, 4, 4))
+    assert tracker.stats()["0"].count.tolist() == [32] * 3
