@@ -7,7 +7,7 @@ SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') setup.py pyproject.to
 PARTS := kernel hook model memory
 CLANG_FORMAT := $(BIN)/clang-format $(shell find csrc tests/stub_driver -name '*.cpp' -o -name '*.h' -o -name '*.c' -o -name '*.cu*')
 
-.PHONY: help demo test check bench bench-quick bench-compare format clean
+.PHONY: help demo test check gpu-check bench bench-quick bench-compare format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -23,6 +23,11 @@ check: $(VENV)/dev ## format, lint and types
 	$(BIN)/ruff check .
 	$(CLANG_FORMAT) --dry-run --Werror
 	$(BIN)/mypy
+
+# With the Python that holds a CUDA build of torch, and setuptools and pybind11: PYTHON=...
+gpu-check: ## on a machine with an NVIDIA GPU: is all of it right there, and how fast
+	@$(PYTHON) setup.py --quiet build_ext --inplace
+	@PYTHONPATH=. $(PYTHON) benchmarks/gpu_check.py --json docs/gpu-check.json
 
 bench: $(VENV)/bench ## all that measuring costs, beside its rivals (long; figures in build/bench, chart in docs)
 	@set -e; for part in $(PARTS); do \

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpus import GPUS, Gpu, hook_seconds, limit, seconds_by_limit, share_of_bandwidth
-from sass import KernelCode, SassError, bytes_in_flight, disassemble, hot_loop
-from steps import MODELS, Layer, layers_of, step_seconds
+from hardware.gpus import GPUS, Gpu, hook_seconds, limit, seconds_by_limit, share_of_bandwidth
+from hardware.sass import KernelCode, SassError, bytes_in_flight, disassemble, hot_loop
+from hardware.steps import MODELS, Layer, layers_of, step_seconds
 
 from fmstats.backends.base import DTYPES
+from fmstats.backends.cpu import load_native
 from fmstats.backends.cuda import nvrtc
 from fmstats.errors import FmstatsError
 from fmstats.layout import View, view_of
@@ -32,6 +33,8 @@ from fmstats.layout import View, view_of
 KERNELS: Mapping[str, int] = {
     "rows": 256,
     "rows_warp": 256,
+    "ragged": 256,
+    "ragged_warp": 256,
     "strided": 256,
     "strided_warp": 256,
     "columns": 128,
@@ -93,11 +96,19 @@ def cost(kernel: str, dtype: torch.dtype, mode: int, gpu: Gpu) -> Cost:
     )
 
 
-def kernel_for(view: View, itemsize: int) -> str:
-    """The kernel that a tensor takes; which of a kind, by block or by warp, costs the same."""
-    if view.kind != "columns":
-        return view.kind
-    return "columns" if view.channels * itemsize % 16 == 0 else "columns_one"
+def kernel_for(view: View, dtype: torch.dtype, gpu: Gpu) -> str:
+    """The kernel that the planner takes for a tensor, allocated as torch does: well aligned.
+
+    Raises:
+        FmstatsError: the native module, which plans, is not built.
+    """
+    native = load_native()
+    if native is None:
+        raise FmstatsError("predictions need the native module, which plans launches: build it")
+    launch = native.CudaLaunch(
+        DTYPES.index(dtype), 0, view.channels, view.channel_stride, view.dims, gpu.multiprocessors
+    )
+    return str(launch.kernel)
 
 
 def tensor(shape: Sequence[int], layout: str, dtype: torch.dtype) -> View:
@@ -111,7 +122,7 @@ def tensor(shape: Sequence[int], layout: str, dtype: torch.dtype) -> View:
 def time_of(view: View, dtype: torch.dtype, mode: int, gpu: Gpu, costs: Costs = cost) -> float:
     """Predicted seconds of a hook."""
     elements = view.channels * view.positions
-    each = costs(kernel_for(view, dtype.itemsize), dtype, mode, gpu)
+    each = costs(kernel_for(view, dtype, gpu), dtype, mode, gpu)
     return hook_seconds(
         gpu, elements * dtype.itemsize, elements, each.instructions, each.pipes, each.in_flight
     )
@@ -187,6 +198,7 @@ def model_rows(
                     for entry in check["models"]
                     if (entry["model"], entry["dtype"], entry["step"])
                     == (model, _name(dtype), step)
+                    and entry.get("layout", "contiguous") == "contiguous"  # as predicted
                 ]
                 seen = seen or ["not measured"]
                 rows.append([model, _name(dtype), step, *cells, ", ".join(seen)])

@@ -32,9 +32,6 @@ class CudaPlan {
   // it is anything else or the launch failed: then fold() is to say why.
   bool try_fold(pybind11::handle x);
 
-  // Expect nothing: memory that the last launch was given is gone.
-  void forget() { expected_.forget(); }
-
  private:
   Expected expected_;
   CudaLaunch launch_ = {};

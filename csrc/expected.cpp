@@ -56,6 +56,11 @@ const void* Expected::recognise(py::handle x) const {
       !same(strides_, t.strides)) {
     return nullptr;
   }
+  // The view of a conjugate's imaginary part: its memory holds the numbers with the other sign.
+  static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
+  const auto negative =
+      py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(x.ptr(), is_neg));
+  if (negative.ptr() != Py_False) return nullptr;
   return static_cast<const char*>(t.data) + t.byte_offset;
 }
 

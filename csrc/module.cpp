@@ -61,8 +61,7 @@ void add_cuda(py::module_& m) {
   py::class_<CudaPlan>(m, "CudaPlan", "A layer's way into the kernels; see csrc/cuda_plan.h.")
       .def(py::init<py::object, py::object, int, int>())
       .def("fold", &CudaPlan::fold)
-      .def("try_fold", &CudaPlan::try_fold)
-      .def("forget", &CudaPlan::forget);
+      .def("try_fold", &CudaPlan::try_fold);
 }
 
 }  // namespace

@@ -131,7 +131,9 @@ class Layer:
         dim = self._dim_of(x)
         view = view_of(x, dim)
         if self._meters and view.channels != self._seen_channels:
-            raise FmstatsError(self._other_channels(x, dim))
+            if self.calls:
+                raise FmstatsError(self._other_channels(x, dim))
+            self._meters.clear()  # nothing was seen since reset()
         if x.device not in self._meters:
             state = State.identity(view.channels, x.device)
             backend = choose_backend(self.spec.backend, x.device)
@@ -172,18 +174,21 @@ class Layer:
 
     def reset(self) -> None:
         """Forget all that was seen; an error that disabled the layer stays."""
-        self._meters.clear()
+        for meter in self._meters.values():
+            meter.wait()
+            meter.state.reset_()  # in place: a CUDA graph may go on filling it
         self._try_fold = decline
-        self._shape = ()
         self.calls = 0
         if not self._disabled:
             self.reason = None
 
     def profile(self) -> LayerProfile | None:
         """What has been seen, or None if nothing has."""
-        if not self._meters or self.calls == 0:
-            return None
+        for meter in self._meters.values():
+            meter.wait()
         states = [meter.state.to("cpu").clone() for meter in self._meters.values()]
+        if not any(state["count"].any() for state in states):
+            return None
         for other in states[1:]:
             states[0].merge_(other)
         return LayerProfile(

@@ -123,7 +123,7 @@ class HostRuntime(Runtime):
     capability: tuple[int, int] = (9, 0)
     multiprocessors: int = 4
     current: int = 0
-    capturing: bool = False
+    capturing: int | None = None
     followed: list[tuple[int, int]] = field(default_factory=list)
 
     device_type = "cpu"
@@ -138,11 +138,14 @@ class HostRuntime(Runtime):
     def stream(self, index: int) -> int:
         return self.current
 
-    def is_capturing(self) -> bool:
+    def capture(self, index: int) -> int | None:
         return self.capturing
 
     def follow(self, index: int, stream: int, memory: list[Tensor]) -> None:
         self.followed.append((stream, self.current))
+
+    def wait(self, index: int) -> None:
+        pass
 
 
 @lru_cache(maxsize=16)  # a kernel is some ten thousand objects

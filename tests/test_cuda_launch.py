@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import cuda_host
@@ -168,19 +170,36 @@ def test_a_kernel_that_the_device_refuses(stub: StubDriver, cuda: HostCudaBacken
 def test_another_stream_waits_for_the_last_one(stub: StubDriver, cuda: HostCudaBackend) -> None:
     x = torch.randn(2, 8, 8, 8)
     meter = cuda.meter(State.identity(8), PLAIN)
-    for cuda.runtime.current in (5, 5, 6, 5):
+    for cuda.runtime.current in (0, 5, 5, 6, 0):
         meter.fold(x, view_of(x, 1))
-    assert cuda.runtime.followed == [(5, 6), (6, 5)]
-    assert [launch.stream for launch in stub.launches] == [5, 5, 6, 5]
+    assert cuda.runtime.followed == [(0, 5), (5, 6), (6, 0)]
+    assert [launch.stream for launch in stub.launches] == [0, 5, 5, 6, 0]
+
+
+def test_streams_around_a_capture(stub: StubDriver, cuda: HostCudaBackend) -> None:
+    """Forks of one capture wait for each other; nothing waits across its beginning or end."""
+    x, runtime = torch.randn(2, 8, 8, 8), cuda.runtime
+    meter = cuda.meter(State.identity(8), PLAIN)
+    for runtime.current, runtime.capturing in (
+        *[(1, None), (2, 40), (3, 40), (2, 40)],  # eager, then a capture that forks and joins
+        *[(4, None), (5, None)],  # eager again, on two streams
+        *[(2, 41), (6, 42)],  # two captures more
+    ):
+        meter.fold(x, view_of(x, 1))
+    assert runtime.followed == [(2, 3), (3, 2), (4, 5)]
 
 
 def test_a_capture_begins_nothing(stub: StubDriver, cuda: HostCudaBackend) -> None:
     """What a replay would do again, such as clearing a state, has to come before."""
     x, view = torch.randn(2, 8, 8, 8), view_of(torch.empty(2, 8, 8, 8), 1)
     runtime, text = cuda.runtime, "a CUDA graph is being captured.* before the capture"
+    runtime.capturing = 1
+    with pytest.raises(FmstatsError, match=f"begins to use a GPU while {text}"):
+        fmstats.channel_stats(x)
+    runtime.capturing = None
     meter = cuda.meter(State.identity(8), PLAIN)
     meter.fold(x, view)
-    runtime.capturing = True
+    runtime.capturing = 2
     meter.fold(x, view)
     with pytest.raises(FmstatsError, match=f"a layer is measured for the first time while {text}"):
         cuda.meter(State.identity(8), PLAIN)
@@ -188,28 +207,33 @@ def test_a_capture_begins_nothing(stub: StubDriver, cuda: HostCudaBackend) -> No
     with pytest.raises(FmstatsError, match=f"kernel rows_warp is compiled and loaded while {text}"):
         meter.fold(double, view)
     large = torch.randn(4000, 8)
-    runtime.capturing = False
+    runtime.capturing = None
     fold(cuda, large)  # its kernel is there, the layer's workspace is not
-    runtime.capturing = True
+    runtime.capturing = 3
     with pytest.raises(FmstatsError, match=f"a larger workspace is allocated while {text}"):
         meter.fold(large, view_of(large, 1))
-    runtime.current = 9  # capturing on a stream of its own: ordered by the capture's beginning
-    meter.fold(x, view)
-    assert runtime.followed == []
 
 
-def test_a_workspace_that_a_graph_may_hold_is_kept(stub: StubDriver, cuda: HostCudaBackend) -> None:
-    meter: Any = cuda.meter(State.identity(8), PLAIN)
+def test_what_a_graph_may_write_to_is_kept(stub: StubDriver, cuda: HostCudaBackend) -> None:
+    """Of a layer that was captured: its state and workspace, also when a larger one has come."""
     small, large = torch.randn(4000, 8), torch.randn(40000, 8)
+    forgotten: Any = cuda.meter(State.identity(8), PLAIN)
+    meter: Any = cuda.meter(State.identity(8), PLAIN)
+    for each in (forgotten, meter):
+        each.fold(small, view_of(small, 1))
+    cuda.runtime.capturing = 1
     meter.fold(small, view_of(small, 1))
-    kept = meter._workspaces[-1]
+    cuda.runtime.capturing = None
+    captured, parts, state = [
+        weakref.ref(x) for x in (meter, meter._workspace[0], meter.state.words)
+    ]
+    never = [weakref.ref(x) for x in (forgotten, forgotten._workspace[0])]
     meter.fold(large, view_of(large, 1))
-    assert meter._workspaces[-1] is not kept
-    assert any(workspace is kept for workspace in meter._workspaces)
-    meter.fold(small, view_of(small, 1))
-    assert len({tuple(t.data_ptr() for t in w) for w in meter._workspaces}) == len(
-        meter._workspaces
-    )
+    assert parts() is not meter._workspace[0]
+    del meter, forgotten, each
+    gc.collect()
+    assert None not in (captured(), parts(), state())
+    assert [ref() for ref in never] == [None, None]
 
 
 def test_layers_that_change_shape_and_dtype(stub: StubDriver, cuda: HostCudaBackend) -> None:

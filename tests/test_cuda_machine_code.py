@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import cuda_host
 import pytest
-import sass
 import torch
 from cuda_host import ARCHS
+from hardware import sass
 
 from fmstats.backends import DTYPES
 from fmstats.backends.cuda import nvrtc

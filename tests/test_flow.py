@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-sass = importlib.import_module("sass")
+sass = importlib.import_module("hardware.sass")
 
 
 def assemble(*lines: str) -> object:

@@ -6,8 +6,8 @@ import importlib
 
 import pytest
 
-gpus = importlib.import_module("gpus")
-sass = importlib.import_module("sass")
+gpus = importlib.import_module("hardware.gpus")
+sass = importlib.import_module("hardware.sass")
 
 # 0.9 of everything is attainable: 0.9 TB/s, and 9e10 clocks a second over all multiprocessors.
 TOY = gpus.Gpu("toy", (9, 0), "sm_90", 100, 1e9, 1e12, 100e12, 50e12)

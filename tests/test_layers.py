@@ -17,6 +17,7 @@ from fmstats.backends.cpu import load_native
 from fmstats.channels import ChannelRule
 from fmstats.errors import FmstatsError
 from fmstats.layers import MOST_CALLS, Gate, Layer, LayerSpec, PerCall, first_tensor, why_skipped
+from fmstats.layout import view_of
 from fmstats.statistic import Thresholds
 
 SPEC = LayerSpec("conv", "Conv2d", ChannelRule(1), Thresholds(), "output", "auto", "raise")
@@ -190,6 +191,30 @@ def test_reset() -> None:
     profile = layer.profile()
     assert profile is not None
     assert profile.stats.max.tolist() == X.amax(0).tolist()
+
+
+def test_a_view_with_the_other_sign() -> None:
+    """The memory of a conjugate's imaginary part holds the numbers negated."""
+    z = torch.complex(torch.zeros(3, 2), torch.ones(3, 2))
+    layer = layer_of()
+    for x in (z.imag, z.imag, z.conj().imag, z.conj().imag):
+        layer.fold(x)
+    profile = layer.profile()
+    assert profile is not None
+    assert profile.stats.mean.tolist() == [0.0, 0.0]
+    assert profile.stats.min.tolist() == [-1.0, -1.0]
+
+
+def test_a_reset_forgets_in_place() -> None:
+    """What holds on to the state, as a CUDA graph does, goes on filling it."""
+    layer = layer_of()
+    layer.fold(X)
+    (meter,) = layer._meters.values()
+    layer.reset()
+    meter.fold(X, view_of(X, 1))
+    profile = layer.profile()
+    assert profile is not None
+    assert profile.stats.count.tolist() == [len(X)] * X.shape[1]
 
 
 def test_a_reset_layer_takes_other_channels() -> None:

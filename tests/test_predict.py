@@ -11,10 +11,13 @@ import pytest
 import torch
 from torch import nn
 
+from fmstats.backends.cpu import load_native
+from fmstats.errors import FmstatsError
+
 nvrtc = importlib.import_module("fmstats.backends.cuda.nvrtc")
-gpus = importlib.import_module("gpus")
+gpus = importlib.import_module("hardware.gpus")
 predict = importlib.import_module("predict")
-steps = importlib.import_module("steps")
+steps = importlib.import_module("hardware.steps")
 
 A100 = gpus.GPUS["A100"]
 COST = predict.Cost(8.0, {"ALU": 4.0, "FMA": 3.0, "LSU": 0.25}, 1 << 15)
@@ -24,10 +27,19 @@ def costs(kernel: str, dtype: torch.dtype, mode: int, gpu: object) -> object:
     return COST
 
 
+NATIVE = pytest.mark.skipif(load_native() is None, reason="the native module is not built")
+
+
+@NATIVE
 @pytest.mark.parametrize(
     ("shape", "layout", "dtype", "kernel"),
     [
-        ((4, 8, 6, 6), "contiguous", torch.float32, "rows"),
+        ((64, 8, 56, 56), "contiguous", torch.float32, "rows"),
+        ((4, 8, 6, 6), "contiguous", torch.float32, "rows_warp"),
+        ((64, 2048, 7, 7), "contiguous", torch.float32, "ragged"),  # 196 bytes a run
+        ((64, 8, 14, 14), "contiguous", torch.bfloat16, "ragged"),  # 392 bytes
+        ((4, 8, 7, 7), "contiguous", torch.float32, "ragged_warp"),
+        ((64, 8, 1, 3), "contiguous", torch.float32, "strided_warp"),  # less than a vector
         ((4, 8, 6, 6), "channels_last", torch.float32, "columns"),
         ((4, 7, 6, 6), "channels_last", torch.float32, "columns_one"),
         ((4, 12, 6, 6), "channels_last", torch.bfloat16, "columns_one"),  # 24 bytes
@@ -39,10 +51,19 @@ def test_tensors_take_their_kernels(
     shape: tuple[int, ...], layout: str, dtype: torch.dtype, kernel: str
 ) -> None:
     view = predict.tensor(shape, layout, dtype)
-    assert predict.kernel_for(view, dtype.itemsize) == kernel
+    assert predict.kernel_for(view, dtype, A100) == kernel
     assert kernel in predict.KERNELS
 
 
+def test_without_a_planner_there_is_no_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predict, "load_native", lambda: None)
+    with pytest.raises(FmstatsError, match="native module"):
+        predict.time_of(
+            predict.tensor((2, 3), "last", torch.float32), torch.float32, 0, A100, costs
+        )
+
+
+@NATIVE
 def test_a_hook_by_hand() -> None:
     view = predict.tensor((64, 256, 56, 56), "contiguous", torch.float32)
     bytes_read = 64 * 256 * 56 * 56 * 4
@@ -51,7 +72,7 @@ def test_a_hook_by_hand() -> None:
 
 
 def test_a_cost_is_the_hot_loop_over_its_elements(monkeypatch: pytest.MonkeyPatch) -> None:
-    sass = importlib.import_module("sass")
+    sass = importlib.import_module("hardware.sass")
     lines = ["LDG.E.128 R4, [R2.64]", "FADD R0, R0, R4", "FMNMX R1, R1, R5, PT", "BRA 0x0"]
     opcodes = [line.split(" ", 1) for line in lines]
     code = [sass.Instruction(16 * n, "", *line) for n, line in enumerate(opcodes)]
@@ -75,6 +96,7 @@ def test_kernels_are_compiled_for_their_dtype(monkeypatch: pytest.MonkeyPatch) -
     assert asked[0] == ("rows", 0, nvrtc.ALL, "sm_90")
 
 
+@NATIVE
 def test_tables_say_what_was_measured() -> None:
     check = {
         "gpu": "A100",
@@ -89,7 +111,9 @@ def test_tables_say_what_was_measured() -> None:
             }
         ],
         "models": [
-            {"model": "ResNet-50", "dtype": "float32", "step": "training", "overhead": 0.21}
+            {**what, "layout": layout, "overhead": overhead}
+            for what in [{"model": "ResNet-50", "dtype": "float32", "step": "training"}]
+            for layout, overhead in (("contiguous", 0.21), ("channels_last", 0.11))
         ],
     }
     rows = predict.hook_rows([check], [torch.float32], costs)

@@ -9,8 +9,8 @@ import pytest
 
 nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="needs the package cuda-bindings")
 
-sass = importlib.import_module("sass")
-gpus = importlib.import_module("gpus")
+sass = importlib.import_module("hardware.sass")
+gpus = importlib.import_module("hardware.gpus")
 
 HOPPER = (9, 0)
 

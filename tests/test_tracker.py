@@ -394,6 +394,7 @@ def test_metadata() -> None:
         "torch": torch.__version__,
         "passes": 0,
         "passes_measured": 0,
+        "backends": {},
     }
 
 

@@ -77,6 +77,9 @@ class Meter:
         """Fold `x`, read as `view`; `check_input` has passed it."""
         self.backend.accumulate(self.state, x, view, self._thresholds)
 
+    def wait(self) -> None:
+        """Return when all that was folded is in the state, whatever stream it was folded on."""
+
 
 def decline(output: object) -> bool:
     """The `try_fold` of a meter that has none."""

@@ -15,7 +15,7 @@ from fmstats.backends.base import Backend, Meter
 from fmstats.backends.cpu import load_native
 from fmstats.backends.cuda import driver, nvrtc
 from fmstats.backends.cuda.device import Device
-from fmstats.backends.cuda.meter import CudaMeter
+from fmstats.backends.cuda.meter import CudaMeter, refusal
 from fmstats.backends.cuda.runtime import Gpu, Runtime
 from fmstats.errors import FmstatsError
 from fmstats.layout import View
@@ -48,6 +48,8 @@ class CudaBackend(Backend):
             return why
         index = 0 if device is None else device.index or 0
         if index not in self._devices:
+            if self.runtime.capture(index) is not None:  # and "auto" must not settle for another
+                raise FmstatsError(refusal("the cuda backend begins to use a GPU"))
             try:
                 self._devices[index] = self._open(index)
             except FmstatsError as error:

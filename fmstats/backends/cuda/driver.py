@@ -42,6 +42,14 @@ def load_kernel(code: bytes, context: int) -> int:
     return int(function)
 
 
+def capture_of(stream: int) -> int | None:
+    """The number of the graph capture that a stream takes part in, or None."""
+    driver = bindings("driver")
+    status, number, *_ = _call("cuStreamGetCaptureInfo", driver.CUstream(stream))
+    active = driver.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_ACTIVE
+    return int(number) if status == active else None
+
+
 def _call(name: str, *args: Any) -> tuple[Any, ...]:
     """What a function of the driver returns after its result."""
     driver = bindings("driver")

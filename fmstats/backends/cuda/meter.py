@@ -1,7 +1,8 @@
 """What folds one layer's tensors on a GPU.
 
 The layer's workspace is its meter's own, so that a CUDA graph that was captured with hooks can be
-replayed; what allocates or loads has to happen before a capture and is refused within one.
+replayed; what allocates or loads has to happen before a capture and is refused within one. A meter
+that took part in a capture lives on: nobody can tell when the graph is replayed for the last time.
 
 A layer that runs on another stream than last time first waits, on the device, for the work of that
 stream. Replays of a graph are not seen: order them with eager runs of the same layers yourself, as
@@ -44,8 +45,8 @@ class CudaMeter(Meter):
         self._refuse_capture("a layer is measured for the first time")
         self._mode = _mode(thresholds)
         self._stream: int | None = None  # of the last launch
-        # All that graphs may refer to, the last one in use.
-        self._workspaces = [self._workspace(0, 0)]
+        self._capture: int | None = None  # that it was part of
+        self._workspace = self._allocate(0, 0)
         self._plan = native.CudaPlan(
             Tensor,
             # From torch 2.10; without it every tensor goes through fold().
@@ -71,11 +72,7 @@ class CudaMeter(Meter):
             self._refuse_capture(f"kernel {launch.kernel} is compiled and loaded")
         kernel = self._device.kernel(launch.kernel, dtype, self._mode)
         parts, tickets = self._room_for(launch.parts_words, launch.tickets)
-        stream = self._runtime.stream(self._index)
-        last = self._stream
-        # The beginning of a capture has waited for everything.
-        if last is not None and last != stream and not self._runtime.is_capturing():
-            self._runtime.follow(self._index, last, [self.state.words, parts, tickets])
+        stream = self._order([self.state.words, parts, tickets])
         compared = torch.float16 if x.dtype.itemsize == 1 else x.dtype
         thresholds = self._thresholds.compared_as(compared)
         self._plan.fold(
@@ -94,19 +91,34 @@ class CudaMeter(Meter):
             self._device.context,
             stream,
         )
-        self._stream = stream
+
+    def wait(self) -> None:
+        self._runtime.wait(self._index)
+
+    def _order(self, memory: list[Tensor]) -> int:
+        """The current stream, once it waits for the one of the last launch."""
+        stream = self._runtime.stream(self._index)
+        capture = self._runtime.capture(self._index)
+        # Streams of one capture make a fork in its graph. From before a capture there is nothing to
+        # wait for, since its beginning does; nor from one, in which nothing has run.
+        last = self._stream
+        if last is not None and last != stream and capture == self._capture:
+            self._runtime.follow(self._index, last, memory)
+        self._stream, self._capture = stream, capture
+        if capture is not None:
+            _held.update({id(kept): kept for kept in (self, self._workspace)})
+        return stream
 
     def _room_for(self, parts_words: int, tickets: int) -> tuple[Tensor, Tensor]:
-        parts, counters = self._workspaces[-1]
+        parts, counters = self._workspace
         if parts_words > parts.numel() or tickets > counters.numel():
             self._refuse_capture("a larger workspace is allocated")
-            parts, counters = self._workspace(
+            self._workspace = self._allocate(
                 max(parts_words, parts.numel()), max(tickets, counters.numel())
             )
-            self._workspaces.append((parts, counters))
-        return parts, counters
+        return self._workspace
 
-    def _workspace(self, parts_words: int, tickets: int) -> tuple[Tensor, Tensor]:
+    def _allocate(self, parts_words: int, tickets: int) -> tuple[Tensor, Tensor]:
         where = self.state.words.device
         # Made in inference mode, they could not be changed outside it.
         with torch.inference_mode(False), torch.no_grad():
@@ -114,11 +126,20 @@ class CudaMeter(Meter):
             return parts, torch.zeros(tickets, dtype=torch.int32, device=where)
 
     def _refuse_capture(self, what: str) -> None:
-        if self._runtime.is_capturing():
-            raise FmstatsError(
-                f"{what} while a CUDA graph is being captured, which a replay would repeat: run a "
-                "forward pass with tensors of these shapes before the capture"
-            )
+        if self._runtime.capture(self._index) is not None:
+            raise FmstatsError(refusal(what))
+
+
+# What graphs write to, by id: meters and their workspaces.
+_held: dict[int, object] = {}
+
+
+def refusal(what: str) -> str:
+    """Why something cannot be done now."""
+    return (
+        f"{what} while a CUDA graph is being captured, which a replay would repeat: run a forward "
+        "pass with tensors of these shapes before the capture"
+    )
 
 
 def _mode(thresholds: Thresholds) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fmstats.backends.cuda.driver import capture_of
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -49,14 +51,23 @@ class Runtime:
         """The handle of the current stream."""
         return int(torch.cuda.current_stream(index).cuda_stream)
 
-    def is_capturing(self) -> bool:
-        """Whether a CUDA graph is being captured from the current stream."""
-        return torch.cuda.is_current_stream_capturing()
+    def capture(self, index: int) -> int | None:
+        """The number of the graph capture that the current stream takes part in, or None."""
+        return capture_of(self.stream(index))
 
     def follow(self, index: int, stream: int, memory: list[Tensor]) -> None:
         """Let the current stream wait for `stream`; `memory` is not reused before it is done."""
         current = torch.cuda.current_stream(index)
-        previous = torch.cuda.ExternalStream(stream, device=index)  # type: ignore[no-untyped-call]
+        # A handle of 0 would make a new stream of it.
+        previous = (
+            torch.cuda.ExternalStream(stream, device=index)  # type: ignore[no-untyped-call]
+            if stream
+            else torch.cuda.default_stream(index)
+        )
         current.wait_stream(previous)
         for tensor in memory:
             tensor.record_stream(current)
+
+    def wait(self, index: int) -> None:
+        """Return when all streams of a GPU, graphs replayed on them included, are done."""
+        torch.cuda.synchronize(index)

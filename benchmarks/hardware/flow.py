@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sass import Instruction
+    from hardware.sass import Instruction
 
 Graph = Mapping[int, Sequence[int]]
 

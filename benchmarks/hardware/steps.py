@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import models
 import torch
-from gpus import ATTAINABLE, LAUNCH, Gpu
 from torch import Tensor, nn
 
 from fmstats.channels import channel_rules
 from fmstats.layout import View, view_of
+from hardware.gpus import ATTAINABLE, LAUNCH, Gpu
 
 MODELS = ("ResNet-50", "ConvNeXt-T")
 BATCH = 64

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sass import Resources
+    from hardware.sass import Resources
 
 Capability = tuple[int, int]
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from flow import natural_loops, walk
-from gpus import SHARED_RESERVED, blocks_per_multiprocessor, pipe_of
+from hardware.flow import natural_loops, walk
+from hardware.gpus import SHARED_RESERVED, blocks_per_multiprocessor, pipe_of
 
 _LINE = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@(!?U?P[0-9T]+)\s+)?([A-Z][\w.]*)\s*(.*?)\s*;")
 _REGISTER = re.compile(r"(?<![A-Z])R(\d+)")
@@ -258,6 +258,15 @@ def disassemble(cubin: bytes) -> dict[str, KernelCode]:
         code = [Instruction(int(m[1], 16), m[2] or "", m[3], m[4]) for m in lines]
         kernels[name.strip()] = KernelCode(name.strip(), resources[name.strip()], code)
     return kernels
+
+
+def why_not() -> str | None:
+    """What is missing for reading machine code, or None."""
+    try:
+        find_tool("cuobjdump")
+    except SassError as error:
+        return str(error)
+    return None
 
 
 def find_tool(name: str) -> Path:
