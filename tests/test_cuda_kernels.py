@@ -161,6 +161,13 @@ def test_a_bad_element_at_every_place(stub: StubDriver) -> None:
             assert (state["mean"].item(), state["m2"].item()) == (1.0, 0.0)
 
 
+@every_kernel
+def test_squares_that_underflow_are_measured_again(stub: StubDriver, kernel: str) -> None:
+    x = TENSORS[kernel](torch.float32)
+    x.copy_(torch.where(x.isfinite(), x * 1e-21, x))
+    check(stub, host_backend(), x, PLAIN)
+
+
 @pytest.mark.parametrize("kernel", ["rows_warp", "columns"])
 def test_a_jump_in_scale_is_measured_again(stub: StubDriver, kernel: str) -> None:
     """A running mean that is no use as pivot: the sums cancel, and the tensor is read once more."""

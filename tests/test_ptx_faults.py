@@ -71,6 +71,18 @@ KERNEL(fence_by_another_thread) {  // the barrier and the fence together order a
     }
   }
 }
+KERNEL(fence_after_ticket) {
+  if (threadIdx.x == 0) {
+    x[blockIdx.x] = blockIdx.x;
+    if (!broken) __threadfence();
+    const bool last = atomicInc(&ticket, gridDim.x - 1) == gridDim.x - 1;
+    __threadfence();
+    if (!last) return;
+    float sum = 0;
+    for (int b = 0; b < gridDim.x; ++b) sum += ((volatile float*)x)[b];
+    *out = sum;
+  }
+}
 KERNEL(two_blocks_store) { out[broken ? 0 : blockIdx.x] = blockIdx.x; }
 KERNEL(not_coherent) {
   x[threadIdx.x] = threadIdx.x;
@@ -120,6 +132,7 @@ FINDINGS = [
     ("write_write_race", 1, 64, "race: store to a shared word that another warp uses"),
     ("no_fence", 3, 32, "read of another block's store without a fence, in 'x'"),
     ("fence_by_another_thread", 2, 32, "read of another block's store without a fence, in 'x'"),
+    ("fence_after_ticket", 3, 32, "read of another block's store without a fence, in 'x'"),
     ("two_blocks_store", 3, 1, "two blocks store to the same word of 'out'"),
     ("not_coherent", 1, 64, "non-coherent read of what this launch has stored, in 'x'"),
     ("absent_lane", 1, 32, "shuffle from a lane that does not take part"),

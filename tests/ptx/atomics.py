@@ -56,6 +56,8 @@ def atomic(binder: Binder) -> Execute:
     def run(chunk: Chunk, lanes: Lanes) -> None:
         if is_release:
             chunk.context.watch.fence(chunk, lanes)
+        if access.space != "shared":
+            chunk.context.watch.tell(chunk, chunk.lanes(lanes))
         addresses = chunk.spread(read_address(chunk, lanes), lanes)
         brought = [chunk.spread(read(chunk, lanes), lanes) for read in readers]
         before = np.empty(len(addresses), unsigned(WIDTH[binder.type]))

@@ -91,7 +91,8 @@ class GlobalWatch:
     """Which thread stored a word of global memory, when, and whether it fenced since.
 
     A fence covers the thread's own earlier stores, and what its block stored before the last
-    barrier. Only whole words are watched, and only in buffers that are not read-only. Atomics are
+    barrier. It has to come before what tells other blocks of the store, an atomic or another store
+    of the block: a fence after a ticket is too late. Only whole words are watched, and only in buffers that are not read-only. Atomics are
     not stores here.
     """
 
@@ -101,6 +102,8 @@ class GlobalWatch:
         self._now = 0
         self._fence = np.zeros(threads_per_block * blocks, np.int64)
         self._barrier, self._covered = np.zeros(blocks, np.int64), np.zeros(blocks, np.int64)
+        # What of both other blocks may have heard of.
+        self._told_fence, self._told_covered = self._fence.copy(), self._covered.copy()
 
     def pass_barrier(self, blocks: Array) -> None:
         """Remember a barrier of blocks of the launch."""
@@ -115,6 +118,13 @@ class GlobalWatch:
         blocks = chunk.blocks[chunk.block_index[lanes_]]
         self._covered[blocks] = self._barrier[blocks]
 
+    def tell(self, chunk: Chunk, lanes: Array) -> None:
+        """Remember that other blocks may hear from these threads' blocks now."""
+        blocks = np.unique(chunk.blocks[chunk.block_index[lanes]])
+        self._told_covered[blocks] = self._covered[blocks]
+        by_block = (-1, self._threads_per_block)
+        self._told_fence.reshape(by_block)[blocks] = self._fence.reshape(by_block)[blocks]
+
     def store(
         self,
         chunk: Chunk,
@@ -125,6 +135,7 @@ class GlobalWatch:
         lanes: Array,
     ) -> None:
         """Remember a store; report words that another block has stored to."""
+        self.tell(chunk, lanes)
         if size < WORD:
             return
         if region not in self._words:
@@ -165,7 +176,7 @@ class GlobalWatch:
             was_stored = storer >= 0
             is_stored |= was_stored
             fenced = np.maximum(
-                self._fence[storer], self._covered[storer // self._threads_per_block]
+                self._told_fence[storer], self._told_covered[storer // self._threads_per_block]
             )
             is_unfenced |= was_stored & (time[words] >= fenced) & self._differ(storer, mine)
         if is_unfenced.any():
