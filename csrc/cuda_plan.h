@@ -28,8 +28,8 @@ class CudaPlan {
             const CudaMemory& memory, std::uintptr_t kernel, std::uintptr_t context,
             std::uintptr_t stream);
 
-  // Launch on x if it is a tensor as the last one, on the same stream. False, and nothing done, if
-  // it is anything else or the launch failed: then fold() is to say why.
+  // Launch on x if it is a tensor as the last one, on the same stream, and no graph is captured.
+  // False, and nothing done, if it is anything else or the launch failed: fold() is to say why.
   bool try_fold(pybind11::handle x);
 
  private:

@@ -175,8 +175,7 @@ class Layer:
     def reset(self) -> None:
         """Forget all that was seen; an error that disabled the layer stays."""
         for meter in self._meters.values():
-            meter.wait()
-            meter.state.reset_()  # in place: a CUDA graph may go on filling it
+            meter.reset()
         self._try_fold = decline
         self.calls = 0
         if not self._disabled:

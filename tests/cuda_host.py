@@ -190,6 +190,9 @@ class StubDriver:
     def fail(self, call: str, result: int = LAUNCH_FAILED) -> None:
         self._library.stub_fail(call.encode(), result)
 
+    def capture(self, active: bool) -> None:
+        self._library.stub_capture(int(active))
+
     def contexts(self) -> int:
         """How many are current, one above the other."""
         return int(self._library.stub_depth())

@@ -90,6 +90,23 @@ def test_splits_in_any_order_give_the_same_bits(stub: StubDriver, kernel: str) -
     assert all(torch.equal(state.words, states[0].words) for state in states)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kernel", ["rows", "ragged", "strided", "columns", "columns_one"])
+def test_many_chunks_a_thread(stub: StubDriver, kernel: str, dtype: torch.dtype) -> None:
+    """Far apart: NaN and infinities spoil their own chunk and no other."""
+    shapes = {
+        **{"rows": (3, 1, 400000), "ragged": (3, 1, 400001), "strided": (3, 1, 400002)},
+        **{"columns": (40000, 8), "columns_one": (40000, 7)},
+    }
+    x = make("normal", shapes[kernel], dtype)
+    x.view(-1)[:: x.numel() // 3] = math.inf
+    x.view(-1)[5 :: x.numel() // 2] = math.nan
+    x = x[..., ::2] if kernel == "strided" else x
+    backend = host_backend(multiprocessors=1)
+    assert kernel_of(backend, x) == kernel
+    check(stub, backend, x, ALL)
+
+
 @every_kernel
 def test_tickets_are_left_as_they_were(stub: StubDriver, kernel: str) -> None:
     """A second launch finds them at 0, as a replayed graph does."""

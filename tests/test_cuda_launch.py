@@ -73,7 +73,8 @@ def test_what_a_hook_asks_of_the_driver(stub: StubDriver, cuda: HostCudaBackend)
         model(x.clone())
         calls = stub.calls()[before:]
     context = ["cuCtxGetCurrent", "cuCtxPushCurrent"]
-    assert calls == [*context, "cuLaunchKernel", "cuCtxPopCurrent"]
+    asked = ["cuStreamIsCapturing"] if FAST else []
+    assert calls == [*asked, *context, "cuLaunchKernel", "cuCtxPopCurrent"]
     assert stub.contexts() == 0
 
 
@@ -93,6 +94,9 @@ def test_a_tensor_like_the_last_one_needs_no_python(
     moved = torch.empty(x.numel() + 1)[1:].view(x.shape).copy_(x)
     assert not meter.try_fold(moved)  # aligned otherwise than planned
     assert meter.try_fold(x)
+    stub.capture(True)
+    assert not meter.try_fold(x)
+    stub.capture(False)
     cuda.runtime.current = 77
     meter.fold(x, view_of(x, 1))
     assert not meter.try_fold(x)  # torch, asked by the native module, is on stream 0
@@ -124,6 +128,21 @@ def test_what_fails_before_a_backend_is_chosen(
     assert (row.usable, row.detail) == (False, reason)
     with pytest.raises(FmstatsError, match=r"'cuda' cannot be used: .*; usable here: torch"):
         fmstats.channel_stats(x, backend="cuda")
+
+
+def test_bindings_that_are_missing(
+    stub: StubDriver, cuda: HostCudaBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch may see a GPU where cuda-bindings is not installed: the next best, and the reason."""
+
+    def missing(index: int) -> None:
+        raise FmstatsError("the package cuda-bindings cannot be imported")
+
+    monkeypatch.setattr(cuda.runtime, "capture", missing)
+    assert fmstats.channel_stats(torch.ones(2, 3)).count.tolist() == [2] * 3
+    assert fmstats.backends.why_chosen("auto", torch.device("cpu")) == (
+        "cuda cannot be used: the package cuda-bindings cannot be imported"
+    )
 
 
 @pytest.mark.parametrize("call", ["cuLaunchKernel", "cuCtxGetCurrent", "cuCtxPushCurrent"])

@@ -17,6 +17,7 @@ struct Driver {
   Result (*get_current)(void** context);
   Result (*push_current)(void* context);
   Result (*pop_current)(void** context);
+  Result (*is_capturing)(void* stream, int* status);
   Result (*error_name)(Result result, const char** name);
   Result (*error_string)(Result result, const char** text);
 };
@@ -40,6 +41,7 @@ Driver open_driver() {
   find(library, "cuCtxGetCurrent", driver.get_current);
   find(library, "cuCtxPushCurrent_v2", driver.push_current);
   find(library, "cuCtxPopCurrent_v2", driver.pop_current);
+  find(library, "cuStreamIsCapturing", driver.is_capturing);
   find(library, "cuGetErrorName", driver.error_name);
   find(library, "cuGetErrorString", driver.error_string);
   return driver;
@@ -89,6 +91,11 @@ void launch(const Target& target, unsigned grid_x, unsigned grid_y, unsigned blo
   check(driver().launch_kernel(target.kernel, grid_x, grid_y, 1, block, 1, 1, 0, target.stream,
                                arguments, nullptr),
         "cuLaunchKernel");
+}
+
+bool is_capturing(void* stream) {
+  int status = 0;  // CU_STREAM_CAPTURE_STATUS_NONE
+  return driver().is_capturing(stream, &status) != 0 || status != 0;
 }
 
 }  // namespace fmstats::cuda

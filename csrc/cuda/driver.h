@@ -24,4 +24,7 @@ struct Target {
 // Launch with `args`, one struct by value, in the target's context. Throws DriverError.
 void launch(const Target& target, unsigned grid_x, unsigned grid_y, unsigned block, void* args);
 
+// Whether a graph is being captured from a stream, or that cannot be told.
+bool is_capturing(void* stream);
+
 }  // namespace fmstats::cuda

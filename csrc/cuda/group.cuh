@@ -8,42 +8,20 @@ namespace fmstats {
 
 constexpr unsigned kEveryLane = 0xffffffffu;
 
-// Words of a Partial by PartField, moments as their bits.
-template <int kField>
-__device__ __forceinline__ i64 word_of(const Partial& p) {
-  if constexpr (kField == kPartNan) return p.nan;
-  if constexpr (kField == kPartPosInf) return p.pos_inf;
-  if constexpr (kField == kPartNegInf) return p.neg_inf;
-  if constexpr (kField == kPartZeros) return p.zeros;
-  if constexpr (kField == kPartSatLow) return p.sat_low;
-  if constexpr (kField == kPartSatHigh) return p.sat_high;
-  if constexpr (kField == kPartSum) return __double_as_longlong(p.sum);
-  if constexpr (kField == kPartSumSq) return __double_as_longlong(p.sum_sq);
-  if constexpr (kField == kPartMin) return __double_as_longlong(p.min);
-  return __double_as_longlong(p.max);
-}
-
-// A part that other blocks wrote: not from the first-level cache.
-__device__ __forceinline__ Partial load_part(const i64* words, i64 step) {
-  const auto word = [&](int field) { return __ldcg(words + field * step); };
+// The part that `word(field)` gives.
+template <class Word>
+__device__ __forceinline__ Partial part_from(Word word) {
   const auto real = [&](int field) { return __longlong_as_double(word(field)); };
   return {word(kPartNan),    word(kPartPosInf),  word(kPartNegInf), word(kPartZeros),
           word(kPartSatLow), word(kPartSatHigh), real(kPartSum),    real(kPartSumSq),
           real(kPartMin),    real(kPartMax)};
 }
-
 __device__ __forceinline__ Partial partial_of(const i64* words, i64 step) {
-  const auto real = [&](int field) { return __longlong_as_double(words[field * step]); };
-  return {words[kPartNan * step],
-          words[kPartPosInf * step],
-          words[kPartNegInf * step],
-          words[kPartZeros * step],
-          words[kPartSatLow * step],
-          words[kPartSatHigh * step],
-          real(kPartSum),
-          real(kPartSumSq),
-          real(kPartMin),
-          real(kPartMax)};
+  return part_from([&](int field) { return words[field * step]; });
+}
+// Of one that other blocks wrote: not from the first-level cache.
+__device__ __forceinline__ Partial load_part(const i64* words, i64 step) {
+  return part_from([&](int field) { return __ldcg(words + field * step); });
 }
 
 // Of any field, known at run time: identity and sum of words.
@@ -58,16 +36,7 @@ __device__ __forceinline__ i64 add_words(int field, i64 a, i64 b) {
   return __double_as_longlong(field == kPartMin ? smaller(x, y) : larger(x, y));
 }
 
-// The sum over a warp, in every lane.
-template <int kField>
-__device__ __forceinline__ i64 warp_word(i64 word) {
-#pragma unroll
-  for (int step = kWarp / 2; step > 0; step /= 2) {
-    word = add_words(kField, word, __shfl_xor_sync(kEveryLane, word, step));
-  }
-  return word;
-}
-
+// The sum of a field over a warp, in every lane.
 __device__ __forceinline__ i64 warp_word(int field, i64 word) {
 #pragma unroll
   for (int step = kWarp / 2; step > 0; step /= 2) {
@@ -78,19 +47,22 @@ __device__ __forceinline__ i64 warp_word(int field, i64 word) {
 
 template <int kMode>
 __device__ __forceinline__ Partial warp_sum(const Partial& p) {
+  const auto real = [](int field, double x) {
+    return __longlong_as_double(warp_word(field, __double_as_longlong(x)));
+  };
   Partial sum = empty_partial();
   if (__any_sync(kEveryLane, (p.nan | p.pos_inf | p.neg_inf) != 0)) {
-    sum.nan = warp_word<kPartNan>(p.nan);
-    sum.pos_inf = warp_word<kPartPosInf>(p.pos_inf);
-    sum.neg_inf = warp_word<kPartNegInf>(p.neg_inf);
+    sum.nan = warp_word(kPartNan, p.nan);
+    sum.pos_inf = warp_word(kPartPosInf, p.pos_inf);
+    sum.neg_inf = warp_word(kPartNegInf, p.neg_inf);
   }
-  sum.zeros = warp_word<kPartZeros>(p.zeros);
-  if (kMode == 2) sum.sat_low = warp_word<kPartSatLow>(p.sat_low);
-  if (kMode != 0) sum.sat_high = warp_word<kPartSatHigh>(p.sat_high);
-  sum.sum = __longlong_as_double(warp_word<kPartSum>(word_of<kPartSum>(p)));
-  sum.sum_sq = __longlong_as_double(warp_word<kPartSumSq>(word_of<kPartSumSq>(p)));
-  sum.min = __longlong_as_double(warp_word<kPartMin>(word_of<kPartMin>(p)));
-  sum.max = __longlong_as_double(warp_word<kPartMax>(word_of<kPartMax>(p)));
+  sum.zeros = warp_word(kPartZeros, p.zeros);
+  if (kMode == kAll) sum.sat_low = warp_word(kPartSatLow, p.sat_low);
+  if (kMode != kPlain) sum.sat_high = warp_word(kPartSatHigh, p.sat_high);
+  sum.sum = real(kPartSum, p.sum);
+  sum.sum_sq = real(kPartSumSq, p.sum_sq);
+  sum.min = real(kPartMin, p.min);
+  sum.max = real(kPartMax, p.max);
   return sum;
 }
 
@@ -99,10 +71,17 @@ __host__ __device__ constexpr int sum_words(int threads) {
   return threads / kWarp * kPartFields;
 }
 
-template <int kField = 0>
 __device__ __forceinline__ void store_part(i64* words, i64 step, const Partial& p) {
-  words[kField * step] = word_of<kField>(p);
-  if constexpr (kField + 1 < kPartFields) store_part<kField + 1>(words, step, p);
+  words[kPartNan * step] = p.nan;
+  words[kPartPosInf * step] = p.pos_inf;
+  words[kPartNegInf * step] = p.neg_inf;
+  words[kPartZeros * step] = p.zeros;
+  words[kPartSatLow * step] = p.sat_low;
+  words[kPartSatHigh * step] = p.sat_high;
+  words[kPartSum * step] = __double_as_longlong(p.sum);
+  words[kPartSumSq * step] = __double_as_longlong(p.sum_sq);
+  words[kPartMin * step] = __double_as_longlong(p.min);
+  words[kPartMax * step] = __double_as_longlong(p.max);
 }
 
 // kSize: kWarp, or all threads of the block.

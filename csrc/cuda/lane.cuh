@@ -13,9 +13,6 @@ namespace fmstats {
 
 constexpr int kChunkElements = 128;
 
-// Which thresholds there are, as on the CPU: without bounds nothing is counted for them.
-enum Mode { kPlain, kUpper, kAll };
-
 template <class E>
 struct Limits {
   typename E::Pack tol, low, high;

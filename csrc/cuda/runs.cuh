@@ -4,6 +4,7 @@
 
 #include "fold.cuh"
 #include "measure.cuh"
+#include "ragged.cuh"
 
 namespace fmstats {
 

@@ -80,6 +80,12 @@ class Meter:
     def wait(self) -> None:
         """Return when all that was folded is in the state, whatever stream it was folded on."""
 
+    def reset(self) -> None:
+        """Forget all that was folded, in place: a CUDA graph may go on filling the state."""
+        self.wait()
+        self.state.reset_()
+        self.wait()  # the next fold may be on another stream
+
 
 def decline(output: object) -> bool:
     """The `try_fold` of a meter that has none."""

@@ -92,8 +92,8 @@ class GlobalWatch:
 
     A fence covers the thread's own earlier stores, and what its block stored before the last
     barrier. It has to come before what tells other blocks of the store, an atomic or another store
-    of the block: a fence after a ticket is too late. Only whole words are watched, and only in buffers that are not read-only. Atomics are
-    not stores here.
+    of the block: a fence after a ticket is too late. Only whole words are watched, and only in
+    buffers that are not read-only. Atomics are not stores here.
     """
 
     def __init__(self, threads_per_block: int, blocks: int) -> None:

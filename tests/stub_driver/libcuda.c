@@ -15,6 +15,7 @@ static char calls[1 << 16];
 static char failing[64];
 static CUresult failure;
 static Launch launch;
+static int capturing;
 static void* contexts[64]; /* current ones, the last on top */
 static int depth;
 
@@ -24,7 +25,7 @@ const char* stub_calls(void) {
 }
 void stub_reset(void) {
   calls[0] = failing[0] = 0;
-  depth = 0;
+  depth = capturing = 0;
 }
 void stub_fail(const char* call, CUresult result) {
   snprintf(failing, sizeof failing, "%s", call);
@@ -32,6 +33,9 @@ void stub_fail(const char* call, CUresult result) {
 }
 void stub_on_launch(Launch callback) {
   launch = callback;
+}
+void stub_capture(int status) {
+  capturing = status;
 }
 int stub_depth(void) {
   return depth;
@@ -78,6 +82,12 @@ CUresult cuCtxPushCurrent_v2(void* context) {
 CUresult cuCtxPopCurrent_v2(void** context) {
   CALL(cuCtxPopCurrent);
   *context = contexts[--depth];
+  return 0;
+}
+CUresult cuStreamIsCapturing(void* stream, int* status) {
+  (void)stream;
+  CALL(cuStreamIsCapturing);
+  *status = capturing;
   return 0;
 }
 CUresult cuLibraryLoadData(void** library, const void* code, void* o1, void* v1, unsigned n1,

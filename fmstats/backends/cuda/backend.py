@@ -48,12 +48,7 @@ class CudaBackend(Backend):
             return why
         index = 0 if device is None else device.index or 0
         if index not in self._devices:
-            if self.runtime.capture(index) is not None:  # and "auto" must not settle for another
-                raise FmstatsError(refusal("the cuda backend begins to use a GPU"))
-            try:
-                self._devices[index] = self._open(index)
-            except FmstatsError as error:
-                self._devices[index] = str(error)
+            self._devices[index] = self._try_to_open(index)
         found = self._devices[index]
         return found if isinstance(found, str) else None
 
@@ -85,6 +80,15 @@ class CudaBackend(Backend):
     def target(self, gpu: Gpu) -> str:
         """What kernels are compiled to for a GPU; see `nvrtc.compile_kernel`."""
         return nvrtc.target_for(gpu.capability)
+
+    def _try_to_open(self, index: int) -> Device | str:
+        try:
+            if self.runtime.capture(index) is None:
+                return self._open(index)
+        except FmstatsError as error:
+            return str(error)
+        # Not an answer, which would be kept, and "auto" must not settle for another backend.
+        raise FmstatsError(refusal("the cuda backend begins to use a GPU"))
 
     def _open(self, index: int) -> Device:
         gpu = self.runtime.gpu(index)
