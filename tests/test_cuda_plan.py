@@ -40,6 +40,8 @@ def plan(
         ((64, 1001), 1, torch.float16, "columns_one"),
         ((64, 10, 2), 1, torch.float32, "strided_warp"),
         ((1, 1, 700, 900), 1, torch.float32, "rows"),
+        ((2, 3, 2**28), 1, torch.float32, "rows"),
+        ((2, 3, 2**28 + 4), 1, torch.float32, "strided"),  # a step in 32 bits must not overflow
     ],
 )
 def test_kernels(shape: tuple[int, ...], dim: int, dtype: torch.dtype, kernel: str) -> None:

@@ -9,6 +9,7 @@ namespace fmstats {
 namespace {
 
 constexpr i64 kFar = i64{1} << 31;
+constexpr i64 kMaxRun = i64{1} << 30;    // positions or bytes, that a step may go beyond in 32 bits
 constexpr i64 kMaxSplit = i64{1} << 30;  // positions of a split, which 32-bit counts can hold
 constexpr i64 kMostBlocks = (i64{1} << 31) - 1;
 // A split is worth its fixed cost, some hundred instructions a thread, from so many loads on.
@@ -58,10 +59,10 @@ class Planner {
   }
 
   CudaLaunch plan() {
-    const bool in_runs = view_.dim_count <= 2 && (view_.dim_count == 1 || run_ < kFar);
+    const bool in_runs = view_.dim_count <= 2 && (view_.dim_count == 1 || run_ <= kMaxRun);
     if (view_.channel_stride == 1 && view_.channels > 1 && in_runs) {
       columns();
-    } else if (view_.stride[last_] == 1 && view_.dim_count <= 2 && run_ * bytes_ < kFar &&
+    } else if (view_.stride[last_] == 1 && view_.dim_count <= 2 && run_ * bytes_ <= kMaxRun &&
                run_ >= vector_) {
       rows();
     } else {
