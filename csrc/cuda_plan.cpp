@@ -33,14 +33,12 @@ bool CudaPlan::try_fold(py::handle x) {
   if ((reinterpret_cast<std::uintptr_t>(data) ^ planned) % kSlotBytes != 0) return false;
   void* stream = nullptr;
   if (!expected_.current_stream(&stream) || stream != target_.stream) return false;
-  if (cuda::is_capturing(stream)) return false;  // what graphs write to has to be kept
   args.view.data = data;
-  try {
-    cuda::launch(target_, launch_.grid_x, launch_.grid_y, launch_.block, &args);
+  try {  // not into a graph: what that writes to has to be kept
+    return cuda::launch_eagerly(target_, launch_.grid_x, launch_.grid_y, launch_.block, &args);
   } catch (const cuda::DriverError&) {
     return false;
   }
-  return true;
 }
 
 }  // namespace fmstats

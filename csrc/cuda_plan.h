@@ -32,6 +32,9 @@ class CudaPlan {
   // False, and nothing done, if it is anything else or the launch failed: fold() is to say why.
   bool try_fold(pybind11::handle x);
 
+  // Expect nothing until the next fold().
+  void forget() { expected_.forget(); }
+
  private:
   Expected expected_;
   CudaLaunch launch_ = {};

@@ -60,7 +60,10 @@ const void* Expected::recognise(py::handle x) const {
   static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
   const auto negative =
       py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(x.ptr(), is_neg));
-  if (negative.ptr() != Py_False) return nullptr;
+  if (negative.ptr() != Py_False) {
+    PyErr_Clear();
+    return nullptr;
+  }
   return static_cast<const char*>(t.data) + t.byte_offset;
 }
 

@@ -61,7 +61,9 @@ void add_cuda(py::module_& m) {
   py::class_<CudaPlan>(m, "CudaPlan", "A layer's way into the kernels; see csrc/cuda_plan.h.")
       .def(py::init<py::object, py::object, int, int>())
       .def("fold", &CudaPlan::fold)
-      .def("try_fold", &CudaPlan::try_fold);
+      .def("try_fold", &CudaPlan::try_fold)
+      .def("forget", &CudaPlan::forget);
+  m.def("cuda_check_driver", &cuda::check_driver, "Raise CudaDriverError if none can launch.");
 }
 
 }  // namespace

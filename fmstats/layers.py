@@ -238,6 +238,8 @@ def why_skipped(x: Tensor | None, output: object) -> str | None:
         return f"is {str(x.layout).removeprefix('torch.')}, not strided"
     if x.dim() == 0:
         return "is a single number"
+    if x._is_zerotensor():
+        return "is a tensor of zeros without memory"
     return None
 
 

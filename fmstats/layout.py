@@ -36,13 +36,6 @@ class View:
             count *= size
         return count
 
-    @property
-    def kind(self) -> str:
-        """Which kernel it takes: 'columns', 'rows' or 'strided'."""
-        if self.channel_stride == 1 and self.channels > 1:
-            return "columns"
-        return "rows" if self.dims[-1][1] == 1 else "strided"
-
 
 def resolve_dim(dim: int, shape: Sequence[int]) -> int:
     """`dim` as a number from 0 up.

@@ -157,8 +157,8 @@ class Thresholds:
 
 
 def _rounded(x: float, dtype: torch.dtype, toward: float) -> float:
-    nearest = torch.tensor(x, dtype=torch.float64).to(dtype)
+    nearest = torch.tensor(x, dtype=torch.float64, device="cpu").to(dtype)
     rounded = float(nearest)
     if math.isnan(x) or rounded == x or (rounded > x) == (toward > 0):
         return rounded
-    return float(torch.nextafter(nearest, torch.tensor(toward, dtype=dtype)))
+    return float(torch.nextafter(nearest, nearest.new_tensor(toward)))

@@ -51,6 +51,11 @@ def test_dtypes_without_the_statistic(dtype: torch.dtype) -> None:
         fmstats.channel_stats(torch.zeros(2, 3, dtype=dtype))
 
 
+def test_a_tensor_of_zeros_without_memory() -> None:
+    with pytest.raises(FmstatsError, match="has no memory"):
+        fmstats.channel_stats(torch._efficientzerotensor((8, 16)))
+
+
 def test_sparse_tensors() -> None:
     with pytest.raises(FmstatsError, match="only strided tensors"):
         fmstats.channel_stats(torch.eye(3).to_sparse())

@@ -74,7 +74,7 @@ def test_what_a_hook_asks_of_the_driver(stub: StubDriver, cuda: HostCudaBackend)
         calls = stub.calls()[before:]
     context = ["cuCtxGetCurrent", "cuCtxPushCurrent"]
     asked = ["cuStreamIsCapturing"] if FAST else []
-    assert calls == [*asked, *context, "cuLaunchKernel", "cuCtxPopCurrent"]
+    assert calls == [*context, *asked, "cuLaunchKernel", "cuCtxPopCurrent"]
     assert stub.contexts() == 0
 
 
@@ -201,11 +201,11 @@ def test_streams_around_a_capture(stub: StubDriver, cuda: HostCudaBackend) -> No
     meter = cuda.meter(State.identity(8), PLAIN)
     for runtime.current, runtime.capturing in (
         *[(1, None), (2, 40), (3, 40), (2, 40)],  # eager, then a capture that forks and joins
-        *[(4, None), (5, None)],  # eager again, on two streams
+        *[(4, None), (5, None)],  # eager again: after the eager work before
         *[(2, 41), (6, 42)],  # two captures more
     ):
         meter.fold(x, view_of(x, 1))
-    assert runtime.followed == [(2, 3), (3, 2), (4, 5)]
+    assert runtime.followed == [(2, 3), (3, 2), (1, 4), (4, 5)]
 
 
 def test_a_capture_begins_nothing(stub: StubDriver, cuda: HostCudaBackend) -> None:
@@ -269,6 +269,16 @@ def test_layers_that_change_shape_and_dtype(stub: StubDriver, cuda: HostCudaBack
         meter.fold(x, view_of(x, 1))
         whole.merge_(fold(ReferenceBackend(), x, 1, ALL))
     assert_equal_states(state, whole, ACCURACY[torch.float32])
+
+
+def test_a_default_device_is_not_asked(stub: StubDriver, cuda: HostCudaBackend) -> None:
+    """Thresholds are worked out on the host, whatever `torch.set_default_device` says."""
+    x = torch.randn(2, 8)
+    with torch.device("meta"):
+        meter = cuda.meter(State.identity(8, "cpu"), ALL)
+        for dtype in (torch.float32, torch.float16, torch.float64):
+            meter.fold(x.to("cpu", dtype), view_of(x, 1))
+    assert meter.state["count"].tolist() == [6] * 8
 
 
 def test_under_inference_mode(stub: StubDriver, cuda: HostCudaBackend) -> None:

@@ -24,11 +24,11 @@ ALIGNED = {
     "columns": lambda t: torch.randn(16384, 64).to(t),
 }
 OTHERS = {
-    "ragged": torch.randn(5, 3, 47, 49),
-    "ragged_warp": torch.randn(5, 9, 7, 7),
-    "strided": torch.randn(4, 3, 31, 2 * 47)[..., ::2],
-    "strided_warp": torch.randn(4, 5, 9, 22)[..., ::2],
-    "columns_one": torch.randn(2999, 7),
+    "ragged": lambda t: torch.randn(7, 3, 67, 89).to(t),
+    "ragged_warp": lambda t: torch.randn(5, 9, 7, 7).to(t),
+    "strided": lambda t: torch.randn(4, 3, 31, 2 * 47).to(t)[..., ::2],
+    "strided_warp": lambda t: torch.randn(4, 5, 9, 22).to(t)[..., ::2],
+    "columns_one": lambda t: torch.randn(2999, 7).to(t),
 }
 DTYPES = (torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.float64)
 
@@ -61,8 +61,11 @@ def test_an_aligned_tensor_is_read_in_whole_sectors(
 
 
 @pytest.mark.parametrize("kernel", OTHERS)
-def test_every_byte_of_any_tensor_is_read_once(stub: StubDriver, kernel: str) -> None:
-    x = OTHERS[kernel]
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
+def test_every_byte_of_any_tensor_is_read_once(
+    stub: StubDriver, dtype: torch.dtype, kernel: str
+) -> None:
+    x = OTHERS[kernel](dtype)
     assert kernel_of(host_backend(), x) == kernel
     _, second = launches(stub, x)
     counts = second.report.load_counts("x")
@@ -72,7 +75,7 @@ def test_every_byte_of_any_tensor_is_read_once(stub: StubDriver, kernel: str) ->
 
 @pytest.mark.parametrize("kernel", [*ALIGNED, *OTHERS])
 def test_stores_are_of_parts_and_state_alone(stub: StubDriver, kernel: str) -> None:
-    x = OTHERS[kernel] if kernel in OTHERS else ALIGNED[kernel](torch.float32)
+    x = (ALIGNED | OTHERS)[kernel](torch.float32)
     channels = x.shape[1]
     for launch in launches(stub, x):
         stores, args = launch.report.stores, launch.args

@@ -193,6 +193,13 @@ def test_reset() -> None:
     assert profile.stats.max.tolist() == X.amax(0).tolist()
 
 
+def test_zeros_without_memory_are_skipped() -> None:
+    layer = layer_of()
+    layer.fold(torch._efficientzerotensor((4, 3)))
+    assert layer.profile() is None
+    assert layer.reason == "its output is a tensor of zeros without memory"
+
+
 def test_a_view_with_the_other_sign() -> None:
     """The memory of a conjugate's imaginary part holds the numbers negated."""
     z = torch.complex(torch.zeros(3, 2), torch.ones(3, 2))

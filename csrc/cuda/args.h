@@ -13,6 +13,12 @@ constexpr int kThreads = 256;        // of a block of rows or strided
 constexpr int kColumnThreads = 128;  // of a block of columns
 constexpr int kSlotBytes = 16;       // of a vector load
 
+// Blocks of columns that a multiprocessor is to hold, by the bytes of an element: those of 8 bits
+// have 16 channels a thread and take more registers.
+FMSTATS_FN constexpr int column_blocks(i64 bytes) {
+  return bytes == 1 ? 3 : 4;
+}
+
 // Rows: contiguous runs of whole vectors. Ragged: runs that begin or end within one. `Warp`: a
 // channel to a warp, else to a block. `One`: an element at a time, else 16 bytes.
 enum CudaKernel {

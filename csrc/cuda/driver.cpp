@@ -83,19 +83,33 @@ class Current {
   bool pushed_ = false;
 };
 
-}  // namespace
-
-void launch(const Target& target, unsigned grid_x, unsigned grid_y, unsigned block, void* args) {
-  const Current current(target.context);
+// In the current context.
+void launch_here(const Target& target, unsigned grid_x, unsigned grid_y, unsigned block,
+                 void* args) {
   void* arguments[] = {args};
   check(driver().launch_kernel(target.kernel, grid_x, grid_y, 1, block, 1, 1, 0, target.stream,
                                arguments, nullptr),
         "cuLaunchKernel");
 }
 
-bool is_capturing(void* stream) {
+}  // namespace
+
+void check_driver() {
+  driver();
+}
+
+void launch(const Target& target, unsigned grid_x, unsigned grid_y, unsigned block, void* args) {
+  const Current current(target.context);
+  launch_here(target, grid_x, grid_y, block, args);
+}
+
+bool launch_eagerly(const Target& target, unsigned grid_x, unsigned grid_y, unsigned block,
+                    void* args) {
+  const Current current(target.context);
   int status = 0;  // CU_STREAM_CAPTURE_STATUS_NONE
-  return driver().is_capturing(stream, &status) != 0 || status != 0;
+  if (driver().is_capturing(target.stream, &status) != 0 || status != 0) return false;
+  launch_here(target, grid_x, grid_y, block, args);
+  return true;
 }
 
 }  // namespace fmstats::cuda

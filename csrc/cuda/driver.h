@@ -21,10 +21,14 @@ struct Target {
   void* stream;   // CUstream
 };
 
+// Throws DriverError where there is no driver that can launch.
+void check_driver();
+
 // Launch with `args`, one struct by value, in the target's context. Throws DriverError.
 void launch(const Target& target, unsigned grid_x, unsigned grid_y, unsigned block, void* args);
 
-// Whether a graph is being captured from a stream, or that cannot be told.
-bool is_capturing(void* stream);
+// The same, unless a graph is being captured from the stream, or that cannot be told: then false.
+bool launch_eagerly(const Target& target, unsigned grid_x, unsigned grid_y, unsigned block,
+                    void* args);
 
 }  // namespace fmstats::cuda

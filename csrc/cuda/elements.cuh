@@ -90,7 +90,7 @@ struct Element<kFloat8E4M3> : EightBits<Element<kFloat8E4M3>> {
     return product;
   }
   static constexpr bool kHidesNan = true;
-  static __device__ __forceinline__ bool hides_nan(float x) { return fabsf(x) > 448.0f; }
+  static __device__ __forceinline__ bool hides_nan(float x) { return fabsf(x) == 480.0f; }
 };
 
 // Elements of a vector load.

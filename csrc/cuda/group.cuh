@@ -129,7 +129,10 @@ __device__ __forceinline__ bool is_last(unsigned* ticket, unsigned count) {
   __shared__ int last;
   __threadfence();
   __syncthreads();
-  if (threadIdx.x == 0) last = atomicInc(ticket, count - 1) == count - 1;
+  if (threadIdx.x == 0) {
+    __threadfence();  // what the barrier showed this thread, too
+    last = atomicInc(ticket, count - 1) == count - 1;
+  }
   __syncthreads();
   __threadfence();
   return last != 0;

@@ -26,7 +26,7 @@ struct ByWarp {
 template <bool kOne>
 struct ByTile {
   static constexpr int kBlock = kColumnThreads;
-  static constexpr int kBlocks = !kOne && sizeof(E::Storage) == 1 ? 3 : 4;
+  static constexpr int kBlocks = kOne ? 4 : column_blocks(sizeof(E::Storage));
   static __device__ __forceinline__ void run(const CudaArgs& a) {
     measure_columns<E, FMSTATS_MODE, kOne>(a);
   }

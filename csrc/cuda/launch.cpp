@@ -14,6 +14,8 @@ constexpr i64 kMaxSplit = i64{1} << 30;  // positions of a split, which 32-bit c
 constexpr i64 kMostBlocks = (i64{1} << 31) - 1;
 // A split is worth its fixed cost, some hundred instructions a thread, from so many loads on.
 constexpr i64 kLoadsWorthASplit = 8;
+// What a part of a channel costs to write and read, twice over, in bytes.
+constexpr i64 kPartsTraffic = 2 * 2 * 8 * kPartFields;
 constexpr i64 kWarpLoads = 16;       // a lane: below, a warp is enough for a channel
 constexpr i64 kWaves = 2;            // of blocks over the GPU: the last one is rarely full
 constexpr i64 kBlocksOfSplits = 4;   // a multiprocessor
@@ -92,7 +94,8 @@ class Planner {
     a.lanes = lanes;
     a.slots = a.positions;
     step_over_positions(rows, true);
-    split(tiles, kBlocksOfSplits * multiprocessors_, rows * kLoadsWorthASplit);
+    const i64 worth = std::max(rows * kLoadsWorthASplit, kPartsTraffic / bytes_);
+    split(tiles, (vectors ? column_blocks(bytes_) : kBlocksOfSplits) * multiprocessors_, worth);
     if (a.splits > kGroupFrom) {
       a.groups = static_cast<unsigned>(std::ceil(std::sqrt(a.splits)));
       // As many as there really are, of the size that the kernel works out from their number.

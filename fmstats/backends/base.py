@@ -102,6 +102,8 @@ def check_input(state: State, x: Tensor, view: View) -> None:
         raise FmstatsError(
             f"cannot measure a {x.layout} tensor: only strided tensors have channels"
         )
+    if x._is_zerotensor():
+        raise FmstatsError("cannot measure a tensor of zeros that has no memory (ZeroTensor)")
     if x.dtype not in DTYPES:
         names = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
         raise FmstatsError(f"cannot measure {x.dtype}: the statistic is of {names}")

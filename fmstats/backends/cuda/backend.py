@@ -85,13 +85,15 @@ class CudaBackend(Backend):
         try:
             if self.runtime.capture(index) is None:
                 return self._open(index)
-        except FmstatsError as error:
+        except (FmstatsError, RuntimeError) as error:  # the native module's is the latter
             return str(error)
         # Not an answer, which would be kept, and "auto" must not settle for another backend.
         raise FmstatsError(refusal("the cuda backend begins to use a GPU"))
 
     def _open(self, index: int) -> Device:
         gpu = self.runtime.gpu(index)
+        assert self.native is not None
+        self.native.cuda_check_driver()
         device = Device(gpu, self.target(gpu), driver.open_context(index))
         device.kernel("rows", 0, nvrtc.PLAIN)  # what compiles and loads once will do so again
         return device

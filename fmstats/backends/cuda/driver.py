@@ -5,6 +5,8 @@ Launching, which happens in every hook, is the native module's (csrc/cuda/driver
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fmstats.backends.cuda.nvrtc import ENTRY, bindings
@@ -34,20 +36,27 @@ def load_kernel(code: bytes, context: int) -> int:
     (library,) = _call("cuLibraryLoadData", code, [], [], 0, [], [], 0)
     (kernel,) = _call("cuLibraryGetKernel", library, ENTRY.encode())
     # Into the context now: the driver would do it at the first launch, which may be in a capture.
-    _call("cuCtxPushCurrent", bindings("driver").CUcontext(context))
-    try:
+    with _current(context):
         (function,) = _call("cuKernelGetFunction", kernel)
-    finally:
-        _call("cuCtxPopCurrent")
     return int(function)
 
 
-def capture_of(stream: int) -> int | None:
-    """The number of the graph capture that a stream takes part in, or None."""
+def capture_of(stream: int, context: int) -> int | None:
+    """The number of the graph capture that a stream of a context takes part in, or None."""
     driver = bindings("driver")
-    status, number, *_ = _call("cuStreamGetCaptureInfo", driver.CUstream(stream))
+    with _current(context):
+        status, number, *_ = _call("cuStreamGetCaptureInfo", driver.CUstream(stream))
     active = driver.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_ACTIVE
     return int(number) if status == active else None
+
+
+@contextmanager
+def _current(context: int) -> Iterator[None]:
+    _call("cuCtxPushCurrent", bindings("driver").CUcontext(context))
+    try:
+        yield
+    finally:
+        _call("cuCtxPopCurrent")
 
 
 def _call(name: str, *args: Any) -> tuple[Any, ...]:

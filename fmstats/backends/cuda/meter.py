@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import struct
+import threading
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ from fmstats.backends.cuda.runtime import Runtime
 from fmstats.errors import FmstatsError
 from fmstats.layout import View
 from fmstats.statistic import State, Thresholds
+
+Limits = tuple[float, float, float]
 
 
 class CudaMeter(Meter):
@@ -44,8 +47,10 @@ class CudaMeter(Meter):
         self._index = state.words.device.index or 0
         self._refuse_capture("a layer is measured for the first time")
         self._mode = _mode(thresholds)
-        self._stream: int | None = None  # of the last launch
-        self._capture: int | None = None  # that it was part of
+        self._lock = threading.Lock()
+        self._stream: int | None = None  # of the last launch that was not captured
+        self._captured: tuple[int, int] | None = None  # capture and stream of the last that was
+        self._limits_as: dict[torch.dtype, tuple[Limits, tuple[int, ...]]] = {}
         self._workspace = self._allocate(0, 0)
         self._plan = native.CudaPlan(
             Tensor,
@@ -71,16 +76,18 @@ class CudaMeter(Meter):
         if (launch.kernel, dtype, self._mode) not in self._device.kernels:
             self._refuse_capture(f"kernel {launch.kernel} is compiled and loaded")
         kernel = self._device.kernel(launch.kernel, dtype, self._mode)
+        with self._lock:
+            self._launch(launch, x, kernel)
+
+    def _launch(self, launch: Any, x: Tensor, kernel: int) -> None:
+        self._plan.forget()  # another thread must not launch between ordering and launching
         parts, tickets = self._room_for(launch.parts_words, launch.tickets)
         stream = self._order([self.state.words, parts, tickets])
-        compared = torch.float16 if x.dtype.itemsize == 1 else x.dtype
-        thresholds = self._thresholds.compared_as(compared)
         self._plan.fold(
             launch,
             tuple(x.shape),
             x.stride(),
-            thresholds,
-            tuple(_pack_bits(limit, compared) for limit in thresholds),
+            *self._limits(x.dtype),
             self._native.CudaMemory(
                 self.state.words.data_ptr(),
                 self.state.words.stride(0),
@@ -99,15 +106,25 @@ class CudaMeter(Meter):
         """The current stream, once it waits for the one of the last launch."""
         stream = self._runtime.stream(self._index)
         capture = self._runtime.capture(self._index)
-        # Streams of one capture make a fork in its graph. From before a capture there is nothing to
-        # wait for, since its beginning does; nor from one, in which nothing has run.
-        last = self._stream
-        if last is not None and last != stream and capture == self._capture:
-            self._runtime.follow(self._index, last, memory)
-        self._stream, self._capture = stream, capture
-        if capture is not None:
+        if capture is None:
+            last, self._stream = self._stream, stream
+        else:
+            # Streams of one capture make a fork in its graph; another one ran nothing to wait for.
+            before, self._captured = self._captured, (capture, stream)
+            last = before[1] if before is not None and before[0] == capture else None
             _held.update({id(kept): kept for kept in (self, self._workspace)})
+        if last is not None and last != stream:
+            self._runtime.follow(self._index, last, memory)
         return stream
+
+    def _limits(self, dtype: torch.dtype) -> tuple[Limits, tuple[int, ...]]:
+        """The thresholds for elements of a type, as numbers and as packs."""
+        if dtype not in self._limits_as:
+            compared = torch.float16 if dtype.itemsize == 1 else dtype
+            limits = self._thresholds.compared_as(compared)
+            packs = tuple(_pack_bits(limit, compared) for limit in limits)
+            self._limits_as[dtype] = (limits, packs)
+        return self._limits_as[dtype]
 
     def _room_for(self, parts_words: int, tickets: int) -> tuple[Tensor, Tensor]:
         parts, counters = self._workspace
@@ -156,5 +173,5 @@ def _pack_bits(limit: float, dtype: torch.dtype) -> int:
         return int(struct.unpack("<I", struct.pack("<f", limit))[0])
     if math.isnan(limit):
         return 0x7FFF7FFF
-    half = torch.tensor(limit, dtype=dtype).view(torch.int16).item()
+    half = torch.tensor(limit, dtype=dtype, device="cpu").view(torch.int16).item()
     return (int(half) & 0xFFFF) * 0x10001

@@ -12,7 +12,6 @@ import importlib
 import os
 import tempfile
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -120,7 +119,7 @@ def sources() -> Path:
 
 def cache_folder() -> Path:
     """Where compiled kernels are kept: $XDG_CACHE_HOME/fmstats, by default ~/.cache/fmstats."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(base) / "fmstats"
 
 
@@ -175,7 +174,7 @@ def _source_digest() -> bytes:
 
 
 def _cache_entry(options: list[str]) -> Path:
-    nvrtc = [*map(str, version()), metadata.version("cuda-bindings")]
+    nvrtc = map(str, version())
     name = hashlib.sha256(_source_digest() + "\0".join([*options, *nvrtc]).encode()).hexdigest()
     return cache_folder() / f"{name[:32]}.bin"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fmstats.backends.cuda.driver import capture_of
+from fmstats.backends.cuda.driver import capture_of, open_context
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class Runtime:
     device_type = "cuda"
     dlpack_type = 2
 
+    def __init__(self) -> None:
+        self._contexts: dict[int, int] = {}
+
     def why_not(self) -> str | None:
         """Why torch has no GPU here, or None if it has one."""
         if torch.version.cuda is None:
@@ -53,7 +56,9 @@ class Runtime:
 
     def capture(self, index: int) -> int | None:
         """The number of the graph capture that the current stream takes part in, or None."""
-        return capture_of(self.stream(index))
+        if index not in self._contexts:
+            self._contexts[index] = open_context(index)
+        return capture_of(self.stream(index), self._contexts[index])
 
     def follow(self, index: int, stream: int, memory: list[Tensor]) -> None:
         """Let the current stream wait for `stream`; `memory` is not reused before it is done."""
