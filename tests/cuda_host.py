@@ -141,7 +141,7 @@ class HostRuntime(Runtime):
     def capture(self, index: int) -> int | None:
         return self.capturing
 
-    def follow(self, index: int, stream: int, memory: list[Tensor]) -> None:
+    def follow(self, index: int, stream: int, memory: Tensor) -> None:
         self.followed.append((stream, self.current))
 
     def wait(self, index: int) -> None:

@@ -286,8 +286,4 @@ def run(setup: Setup, report: Report) -> None:
     report.check(
         "capture of a layer never run", lambda: check_refusal(setup, None, "for the first time")
     )
-    report.check(
-        "capture that needs a larger workspace",
-        lambda: check_refusal(setup, (1, *SHAPE[1:]), "a larger workspace"),
-    )
     report.check("a reset while a graph is held", lambda: check_reset(setup))

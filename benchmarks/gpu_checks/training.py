@@ -132,11 +132,12 @@ def check_statistics(setup: Setup, dtype: torch.dtype) -> str:
 
 
 def bytes_allowed(model: nn.Module, x: Tensor, setup: Setup, dtype: torch.dtype) -> int:
-    """Of the states and workspaces of all leaf modules, as the allocator rounds them."""
+    """Of the states of all leaf modules and their workspaces, as the allocator rounds them."""
     native = load_native()
     assert native is not None
     multiprocessors = torch.cuda.get_device_properties(setup.device).multi_processor_count
     rules, total = channel_rules(model), 0
+    rooms: list[int] = []
 
     def add(name: str, output: Tensor) -> None:
         nonlocal total
@@ -149,8 +150,8 @@ def bytes_allowed(model: nn.Module, x: Tensor, setup: Setup, dtype: torch.dtype)
             view.dims,
             multiprocessors,
         )
-        for size in (88 * view.channels, 8 * launch.parts_words, 4 * launch.tickets):
-            total += -(-size // UNIT) * UNIT
+        total += _rounded(88 * view.channels)
+        rooms.append(_rounded(8 * launch.parts_words) + _rounded(4 * launch.tickets))
 
     handles = [
         layer.register_forward_hook(lambda m, args, out, name=name: add(name, out))
@@ -160,7 +161,11 @@ def bytes_allowed(model: nn.Module, x: Tensor, setup: Setup, dtype: torch.dtype)
     step(model, x, dtype)
     for handle in handles:
         handle.remove()
-    return total
+    return total + 4 * max(rooms)
+
+
+def _rounded(size: int) -> int:
+    return -(-size // UNIT) * UNIT
 
 
 def memory_of_a_step(model: nn.Module, x: Tensor, dtype: torch.dtype) -> tuple[int, int]:

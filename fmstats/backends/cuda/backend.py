@@ -17,6 +17,7 @@ from fmstats.backends.cuda import driver, nvrtc
 from fmstats.backends.cuda.device import Device
 from fmstats.backends.cuda.meter import CudaMeter, refusal
 from fmstats.backends.cuda.runtime import Gpu, Runtime
+from fmstats.backends.cuda.workspace import Workspaces
 from fmstats.errors import FmstatsError
 from fmstats.layout import View
 from fmstats.statistic import State, Thresholds
@@ -62,7 +63,6 @@ class CudaBackend(Backend):
         return CudaMeter(self, self.runtime, device, self.native, state, thresholds)
 
     def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
-        # Its workspace goes back to the stream that works on it, so that it may go at once.
         self.meter(state, thresholds).fold(x, view)
 
     def device(self, device: torch.device) -> Device:
@@ -94,6 +94,8 @@ class CudaBackend(Backend):
         gpu = self.runtime.gpu(index)
         assert self.native is not None
         self.native.cuda_check_driver()
-        device = Device(gpu, self.target(gpu), driver.open_context(index))
+        where = torch.device(self.runtime.device_type, index)
+        context = driver.open_context(index)
+        device = Device(gpu, self.target(gpu), context, Workspaces(where))
         device.kernel("rows", 0, nvrtc.PLAIN)  # what compiles and loads once will do so again
         return device

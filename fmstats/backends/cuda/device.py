@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from fmstats.backends.cuda import driver, nvrtc
 from fmstats.backends.cuda.runtime import Gpu
+from fmstats.backends.cuda.workspace import Workspaces
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Device:
     gpu: Gpu
     target: str
     context: int
+    workspaces: Workspaces
     kernels: dict[tuple[str, int, int], int] = field(default_factory=dict)
 
     def kernel(self, name: str, dtype: int, mode: int) -> int:

@@ -1,8 +1,8 @@
 """What folds one layer's tensors on a GPU.
 
-The layer's workspace is its meter's own, so that a CUDA graph that was captured with hooks can be
-replayed; what allocates or loads has to happen before a capture and is refused within one. A meter
-that took part in a capture lives on: nobody can tell when the graph is replayed for the last time.
+A CUDA graph that was captured with hooks can be replayed: what begins a state or loads a kernel has
+to happen before a capture and is refused within one. A meter that took part in a capture lives on,
+since nobody can tell when the graph is replayed for the last time.
 
 A layer that runs on another stream than last time first waits, on the device, for the work of that
 stream. Replays of a graph are not seen: order them with eager runs of the same layers yourself, as
@@ -51,7 +51,6 @@ class CudaMeter(Meter):
         self._stream: int | None = None  # of the last launch that was not captured
         self._captured: tuple[int, int] | None = None  # capture and stream of the last that was
         self._limits_as: dict[torch.dtype, tuple[Limits, tuple[int, ...]]] = {}
-        self._workspace = self._allocate(0, 0)
         self._plan = native.CudaPlan(
             Tensor,
             # From torch 2.10; without it every tensor goes through fold().
@@ -81,8 +80,10 @@ class CudaMeter(Meter):
 
     def _launch(self, launch: Any, x: Tensor, kernel: int) -> None:
         self._plan.forget()  # another thread must not launch between ordering and launching
-        parts, tickets = self._room_for(launch.parts_words, launch.tickets)
-        stream = self._order([self.state.words, parts, tickets])
+        stream, capture = self._order()
+        parts, tickets = self._device.workspaces.room_for(
+            stream, capture, launch.parts_words, launch.tickets
+        )
         self._plan.fold(
             launch,
             tuple(x.shape),
@@ -102,8 +103,8 @@ class CudaMeter(Meter):
     def wait(self) -> None:
         self._runtime.wait(self._index)
 
-    def _order(self, memory: list[Tensor]) -> int:
-        """The current stream, once it waits for the one of the last launch."""
+    def _order(self) -> tuple[int, int | None]:
+        """The current stream, once it waits for the one of the last launch, and its capture."""
         stream = self._runtime.stream(self._index)
         capture = self._runtime.capture(self._index)
         if capture is None:
@@ -112,10 +113,10 @@ class CudaMeter(Meter):
             # Streams of one capture make a fork in its graph; another one ran nothing to wait for.
             before, self._captured = self._captured, (capture, stream)
             last = before[1] if before is not None and before[0] == capture else None
-            _held.update({id(kept): kept for kept in (self, self._workspace)})
+            _held[id(self)] = self
         if last is not None and last != stream:
-            self._runtime.follow(self._index, last, memory)
-        return stream
+            self._runtime.follow(self._index, last, self.state.words)
+        return stream, capture
 
     def _limits(self, dtype: torch.dtype) -> tuple[Limits, tuple[int, ...]]:
         """The thresholds for elements of a type, as numbers and as packs."""
@@ -126,29 +127,13 @@ class CudaMeter(Meter):
             self._limits_as[dtype] = (limits, packs)
         return self._limits_as[dtype]
 
-    def _room_for(self, parts_words: int, tickets: int) -> tuple[Tensor, Tensor]:
-        parts, counters = self._workspace
-        if parts_words > parts.numel() or tickets > counters.numel():
-            self._refuse_capture("a larger workspace is allocated")
-            self._workspace = self._allocate(
-                max(parts_words, parts.numel()), max(tickets, counters.numel())
-            )
-        return self._workspace
-
-    def _allocate(self, parts_words: int, tickets: int) -> tuple[Tensor, Tensor]:
-        where = self.state.words.device
-        # Made in inference mode, they could not be changed outside it.
-        with torch.inference_mode(False), torch.no_grad():
-            parts = torch.empty(parts_words, dtype=torch.int64, device=where)
-            return parts, torch.zeros(tickets, dtype=torch.int32, device=where)
-
     def _refuse_capture(self, what: str) -> None:
         if self._runtime.capture(self._index) is not None:
             raise FmstatsError(refusal(what))
 
 
-# What graphs write to, by id: meters and their workspaces.
-_held: dict[int, object] = {}
+# Meters whose states graphs write to, by id.
+_held: dict[int, CudaMeter] = {}
 
 
 def refusal(what: str) -> str:

@@ -60,7 +60,7 @@ class Runtime:
             self._contexts[index] = open_context(index)
         return capture_of(self.stream(index), self._contexts[index])
 
-    def follow(self, index: int, stream: int, memory: list[Tensor]) -> None:
+    def follow(self, index: int, stream: int, memory: Tensor) -> None:
         """Let the current stream wait for `stream`; `memory` is not reused before it is done."""
         current = torch.cuda.current_stream(index)
         # A handle of 0 would make a new stream of it.
@@ -70,8 +70,7 @@ class Runtime:
             else torch.cuda.default_stream(index)
         )
         current.wait_stream(previous)
-        for tensor in memory:
-            tensor.record_stream(current)
+        memory.record_stream(current)
 
     def wait(self, index: int) -> None:
         """Return when all streams of a GPU, graphs replayed on them included, are done."""
