@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from hardware.sass import Instruction
+from hardware.instruction import Instruction
 
 Graph = Mapping[int, Sequence[int]]
 

@@ -9,10 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from hardware.sass import Resources
 
 Capability = tuple[int, int]
 
@@ -61,6 +57,19 @@ def pipe_of(opcode: str) -> str:
         return "FMA heavy"
     name = opcode.split(".")[0]
     return _PIPE_OF.get(name) or ("uniform" if name.startswith("U") else "other")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a kernel takes: registers a thread, shared memory a block (its own), the rest a thread.
+
+    ptxas puts both local arrays and spilled registers on the stack; the two look alike here.
+    """
+
+    registers: int
+    shared_bytes: int
+    stack_bytes: int
+    local_bytes: int
 
 
 @dataclass(frozen=True)

@@ -21,90 +21,16 @@ from functools import cached_property
 from pathlib import Path
 
 from hardware.flow import natural_loops, walk
-from hardware.gpus import SHARED_RESERVED, blocks_per_multiprocessor, pipe_of
+from hardware.gpus import SHARED_RESERVED, Resources, blocks_per_multiprocessor
+from hardware.instruction import Instruction
 
 _LINE = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@(!?U?P[0-9T]+)\s+)?([A-Z][\w.]*)\s*(.*?)\s*;")
-_REGISTER = re.compile(r"(?<![A-Z])R(\d+)")
 _USAGE = re.compile(r"Function (\S+?):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
-_WIDTHS = {"256": 32, "128": 16, "64": 8, "U16": 2, "S16": 2, "U8": 1, "S8": 1}
 _WRITES = ("STG", "STS", "ST", "RED", "REDG", "ATOM", "ATOMG", "ATOMS", "STAS")
 
 
 class SassError(RuntimeError):
     """Machine code that cannot be read, and why."""
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """One instruction.
-
-    Attributes:
-        address: bytes from the start of the kernel.
-        predicate: such as "!P0" or "UP1"; empty where it always runs.
-        opcode: with its modifiers, such as "LDG.E.128".
-        operands: as printed.
-    """
-
-    address: int
-    predicate: str
-    opcode: str
-    operands: str
-
-    @property
-    def name(self) -> str:
-        """The opcode without its modifiers."""
-        return self.opcode.split(".")[0]
-
-    @property
-    def modifiers(self) -> Sequence[str]:
-        """What follows the opcode's name."""
-        return self.opcode.split(".")[1:]
-
-    @property
-    def pipe(self) -> str:
-        """The execution pipe, as `gpus.pipe_of` says."""
-        return pipe_of(self.opcode)
-
-    @property
-    def global_bytes(self) -> int:
-        """Bytes that a thread loads from global memory; what others may be writing is left out."""
-        if self.name not in ("LDG", "LDGSTS") or "STRONG" in self.modifiers:
-            return 0
-        return next((_WIDTHS[m] for m in self.modifiers if m in _WIDTHS), 4)
-
-    @property
-    def target(self) -> int | None:
-        """Where a branch goes; None for any other instruction."""
-        numbers = re.findall(r"0x[0-9a-f]+", self.operands) if self.name in ("BRA", "JMP") else ()
-        return int(numbers[-1], 16) if numbers else None
-
-    @property
-    def always_leaves(self) -> bool:
-        """Whether the next instruction is never reached from here."""
-        if self.predicate or self.name not in ("BRA", "JMP", "BRX", "JMX", "EXIT", "RET", "KILL"):
-            return False
-        # BRA.DIV, BRA.CONV and BRA.U have their condition among the operands.
-        return self.target is None or "," not in self.operands
-
-    @property
-    def registers(self) -> frozenset[int]:
-        """Registers named, whether read or written."""
-        return frozenset(int(n) for n in _REGISTER.findall(self.operands))
-
-    @property
-    def loaded(self) -> frozenset[int]:
-        """Registers that a load from global memory fills."""
-        if self.name != "LDG":
-            return frozenset()
-        # A 32-byte load names two registers, each the first of four.
-        before = self.operands.split("[")[0].split("desc")[0]
-        first = [int(n) for n in _REGISTER.findall(before)]
-        each = max(1, (self.global_bytes or 4) // 4 // max(1, len(first)))
-        return frozenset(r for start in first for r in range(start, start + each))
-
-    def __str__(self) -> str:
-        predicate = f"@{self.predicate} " if self.predicate else ""
-        return f"/*{self.address:04x}*/ {predicate}{self.opcode} {self.operands}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -148,19 +74,6 @@ class Loop:
     def by_pipe(self) -> Mapping[str, int]:
         """How many of `instructions` each execution pipe runs."""
         return Counter(i.pipe for i in self.instructions)
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a kernel takes: registers a thread, shared memory a block (its own), the rest a thread.
-
-    ptxas puts both local arrays and spilled registers on the stack; the two look alike here.
-    """
-
-    registers: int
-    shared_bytes: int
-    stack_bytes: int
-    local_bytes: int
 
 
 @dataclass(frozen=True)
