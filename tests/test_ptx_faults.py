@@ -209,3 +209,9 @@ def test_what_is_not_known_is_refused_by_its_line() -> None:
         launch(module, "f", grid=1, block=1, arguments=[], memory=Memory())
     # A modifier that nobody honours is refused as well.
     assert Module(text.replace("add.f32", "add.xorsign.f32")).unsupported()[0].startswith("line 4:")
+
+
+def test_a_vector_has_as_many_registers_as_it_says() -> None:
+    body = ".reg .f32 %f<5>; .reg .b64 %a;\nld.global.v2.f32 {%f1, %f2, %f3, %f4}, [%a];"
+    (refusal,) = Module(f".visible .entry f()\n{{\n{body}\n}}").unsupported()
+    assert refusal.startswith("line 4: unsupported instruction (4 registers for 2 elements): ld.")

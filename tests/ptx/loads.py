@@ -24,19 +24,23 @@ _HINTS = (
 )
 
 
-def vector_length(binder: Binder) -> int:
-    """Give how many elements one lane moves."""
-    return VECTORS.get(binder.instruction.one_of(*VECTORS), 1)
+def vector_of(binder: Binder, operand: str) -> list[str]:
+    """Give the registers of a load or store: as many as it says that a lane moves."""
+    names = binder.vector(operand)
+    count = VECTORS.get(binder.instruction.one_of(*VECTORS), 1)
+    if len(names) != count:
+        raise binder.instruction.unsupported(f"{len(names)} registers for {count} elements")
+    return names
 
 
 @rule("ld", SCALARS, f"{_SPACES} {_HINTS} acquire v2 v4 v8")
 @rule("ldu", SCALARS, f"{_SPACES} v2 v4")
 def load(binder: Binder) -> Execute:
     """Read neighbouring elements of memory into registers."""
-    count = vector_length(binder)
-    access = Access(binder, binder.type, count)
+    names = vector_of(binder, binder.operands[0])
+    access = Access(binder, binder.type, len(names))
     read_address = binder.address(binder.operands[1])
-    writers = [binder.writer(name) for name in binder.vector(binder.operands[0])]
+    writers = [binder.writer(name) for name in names]
     variable = binder.address_symbol(binder.operands[1])
     if access.space == "param" and variable is not None and variable.space == "local":
         access.space = "local"
@@ -66,10 +70,10 @@ def load(binder: Binder) -> Execute:
 @rule("st", SCALARS, f"{_SPACES} {_HINTS} release v2 v4 v8")
 def store(binder: Binder) -> Execute:
     """Write registers to neighbouring elements of memory."""
-    count = vector_length(binder)
-    access = Access(binder, binder.type, count)
+    names = vector_of(binder, binder.operands[1])
+    access = Access(binder, binder.type, len(names))
     read_address = binder.address(binder.operands[0])
-    readers = [binder.bits(name, WIDTH[binder.type]) for name in binder.vector(binder.operands[1])]
+    readers = [binder.bits(name, WIDTH[binder.type]) for name in names]
     if access.space == "param":
         access.space = "local"  # kernels cannot store to their own
     is_release = binder.has("release") and bool(binder.instruction.one_of("gpu", "sys"))
