@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +43,7 @@ class Piece:
     elements: Array
     first: Array  # the index of each lane's first element
     chosen: Array | None  # these lanes among the executing ones; None: all of them
+    is_shared: bool = False
 
 
 class Access:
@@ -81,6 +82,21 @@ class Access:
                 yield from self._in_space(
                     space, chunk, addresses[chosen] - offset, lanes[chosen], chosen
                 )
+
+    def put(self, chunk: Chunk, piece: Piece, lanes: Array, values: list[Array]) -> None:
+        """Store the values of a piece's lanes; `lanes` are all those that execute."""
+        lanes = lanes if piece.chosen is None else lanes[piece.chosen]
+        is_new, is_kept = np.zeros(len(lanes), bool), np.ones(len(lanes), bool)
+        for k, value in enumerate(values):
+            at = piece.first + k
+            is_new |= piece.elements[at] != value
+            piece.elements[at] = value
+        if piece.is_shared:
+            for k, value in enumerate(values):
+                is_kept &= piece.elements[piece.first + k] == value
+            offsets = piece.first * (self.width // 8)
+            watch = chunk.shared_watch
+            watch.store(chunk, self.instruction, offsets, self.size, lanes, is_new, is_kept)
 
     def _in_space(
         self, space: str, chunk: Chunk, addresses: Array, lanes: Array, chosen: Array | None
@@ -125,9 +141,10 @@ class Access:
                 raise chunk.fault(self.instruction, message, lanes[at])
         if self.is_store:
             watch.write(offsets, self.width, self.count)
-        if not self.is_atomic:
-            watch.check(chunk, self.instruction, offsets, self.size, lanes)
-        return self._piece(chunk.shared.reshape(-1), offsets, chosen)
+        elif not self.is_atomic:
+            watch.load(chunk, self.instruction, offsets, self.size, lanes)
+        piece = self._piece(chunk.shared.reshape(-1), offsets, chosen)
+        return replace(piece, is_shared=True)
 
     def _global(
         self, chunk: Chunk, addresses: Array, lanes: Array, chosen: Array | None

@@ -136,6 +136,25 @@ def packed(binder: Binder) -> Execute:
     return _by_parts(binder, compute)
 
 
+@rule("add sub fma", _HALVES, "f32 rn rz rm rp sat")
+def mixed(binder: Binder) -> Execute:
+    """Compute in float32 with numbers of 16 bits, the last one of 32."""
+    if not binder.has("f32"):
+        raise binder.instruction.unsupported()
+    compute, saturates = _WIDE[binder.name], binder.has("sat")
+    rounding = binder.instruction.one_of(*DIRECTED) or "rn"
+    write = binder.writer(binder.operands[0])
+    narrow = [binder.value(operand, binder.type) for operand in binder.operands[1:-1]]
+    readers = [*narrow, binder.value(binder.operands[-1], "f32")]
+
+    def run(chunk: Chunk, lanes: Lanes) -> None:
+        exact = compute(*(read(chunk, lanes).astype(np.float64) for read in readers))
+        result = round_to_float32(exact, rounding)
+        write(chunk, lanes, encode(saturate(result) if saturates else result, "f32"))
+
+    return run
+
+
 def _by_parts(binder: Binder, compute: Compute) -> Execute:
     """Compute with each number of a register: one, or two halves."""
     type_, flushes = binder.type.removesuffix("x2"), binder.has("ftz")

@@ -83,10 +83,9 @@ def store(binder: Binder) -> Execute:
             chunk.context.watch.fence(chunk, lanes)
         addresses = chunk.spread(read_address(chunk, lanes), lanes)
         for piece in access.pieces(chunk, addresses, chunk.lanes(lanes)):
-            for k, read in enumerate(readers):
-                values = read(chunk, lanes)
-                if piece.chosen is not None and len(values) > 1:
-                    values = values[piece.chosen]
-                piece.elements[piece.first + k] = values
+            values = [read(chunk, lanes) for read in readers]
+            if piece.chosen is not None:
+                values = [v[piece.chosen] if len(v) > 1 else v for v in values]
+            access.put(chunk, piece, chunk.lanes(lanes), values)
 
     return run

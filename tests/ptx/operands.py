@@ -179,12 +179,15 @@ class Binder:
         base, offset = found[1], int(found[2] or "0", 0)
         symbol = self.symbol(base)
         if isinstance(symbol, Register):
-            read = self.bits(base, symbol.width)
+            read, mask = self.bits(base, symbol.width), 0xFFFFFFFF if symbol.width == 32 else 0
         else:
-            read = self.bits(base, 64)
+            read, mask = self.bits(base, 64), 0
 
         def read_address(chunk: Chunk, lanes: Lanes) -> Array:
             addresses = read(chunk, lanes).astype(np.int64)
-            return addresses + offset if offset else addresses
+            if not offset:
+                return addresses
+            # A register of 32 bits may hold a negative number that the offset makes up for.
+            return (addresses + offset) & mask if mask else addresses + offset
 
         return read_address

@@ -22,6 +22,7 @@ from . import (  # noqa: F401  (importing them enters their rules)
     convert,
     integers,
     loads,
+    matrices,
     moves,
     warp,
 )

@@ -19,18 +19,18 @@ _TAG_BITS = 8
 
 
 class SharedWatch:
-    """Who has read and written which words of shared memory since the last barrier.
+    """Who has read and written which bytes of shared memory since the last barrier.
 
-    Warps are told apart, lanes are not: those of one warp are not checked against each other. Words
-    are told apart, bytes are not. Any barrier counts for the whole block, also one for some of its
-    warps. Atomics are left out.
+    Warps are told apart, lanes are not: those of one warp are not checked against each other. Any
+    barrier counts for the whole block, also one for some of its warps. Atomics are left out, and
+    so is a store of what another warp has stored already: several may say the same.
     """
 
     def __init__(self, shared: Array) -> None:
         self.is_written = np.zeros(shared.size, np.uint8)  # 0xff for bytes that hold a value
-        words = shared.size // WORD
         # Interval between barriers, and the warp within it.
-        self._reader, self._writer = np.zeros(words, np.int64), np.zeros(words, np.int64)
+        self._reader = np.zeros(shared.size, np.int64)
+        self._writer = np.zeros(shared.size, np.int64)
         self._interval = np.ones(len(shared), np.int64)
 
     def pass_barrier(self, blocks: Array | slice) -> None:
@@ -51,40 +51,57 @@ class SharedWatch:
         for k in range(count):
             flags[offsets // (width // 8) + k] = flags.dtype.type((1 << width) - 1)
 
-    def check(
-        self, chunk: Chunk, instruction: Instruction, offsets: Array, size: int, lanes: Lanes
+    def load(
+        self, chunk: Chunk, instruction: Instruction, offsets: Array, size: int, lanes: Array
     ) -> None:
-        """Report words that two warps use in one interval, one of them writing."""
-        is_store = instruction.name == "st"
-        lanes_ = chunk.lanes(lanes)
-        interval = self._interval[chunk.block_index[lanes_]] << _TAG_BITS
-        mine = interval | chunk.thread[lanes_] // WARP
-        several = interval | _SEVERAL
-        is_race = np.zeros(len(lanes_), bool)
-        for k in range(max(1, size // WORD)):
-            words = offsets // WORD + k
-            writer = self._writer[words]
-            is_race |= (writer >= interval) & (writer != mine)
-            if is_store:
-                reader = self._reader[words]
-                is_race |= (reader >= interval) & (reader != mine)
-                self._mark(self._writer, words, mine, mine)
-                is_race |= self._writer[words] != mine
-            else:
-                self._mark(self._reader, words, mine, several)
-        if is_race.any():
-            what = "store to" if is_store else "load of"
-            message = f"race: {what} a shared word that another warp uses before the next barrier"
-            chunk.find("shared race", instruction, message, lanes_[is_race])
+        """Report loads of what another warp has stored in this interval."""
+        interval, mine = self._who(chunk, lanes)
+        is_race = np.zeros(len(lanes), bool)
+        for at in (offsets + k for k in range(size)):
+            is_race |= self._others(self._writer[at], interval, mine)
+            is_other = self._others(self._reader[at], interval, mine)
+            self._reader[at] = mine
+            is_other |= self._reader[at] != mine
+            self._reader[at[is_other]] = interval[is_other] | _SEVERAL
+        self._report("load of", chunk, instruction, lanes[is_race])
+
+    def store(
+        self,
+        chunk: Chunk,
+        instruction: Instruction,
+        offsets: Array,
+        size: int,
+        lanes: Array,
+        is_new: Array,
+        is_kept: Array,
+    ) -> None:
+        """Report stores to what another warp has used in this interval.
+
+        is_new: whose values were not there before; is_kept: whose values are there now.
+        """
+        interval, mine = self._who(chunk, lanes)
+        is_race = np.zeros(len(lanes), bool)
+        for at in (offsets + k for k in range(size)):
+            is_race |= self._others(self._reader[at], interval, mine)
+            is_race |= self._others(self._writer[at], interval, mine) & is_new
+            self._writer[at] = mine
+            is_race |= (self._writer[at] != mine) & ~is_kept
+        self._report("store to", chunk, instruction, lanes[is_race])
+
+    def _who(self, chunk: Chunk, lanes: Array) -> tuple[Array, Array]:
+        interval = self._interval[chunk.block_index[lanes]] << _TAG_BITS
+        return interval, interval | chunk.thread[lanes] // WARP
 
     @staticmethod
-    def _mark(kept: Array, words: Array, mine: Array, several: Array) -> None:
-        before = kept[words]
-        is_other = (before >= (mine & ~np.int64(_SEVERAL))) & (before != mine)
-        kept[words] = mine
-        is_other |= kept[words] != mine
-        if is_other.any() and several is not mine:
-            kept[words[is_other]] = several[is_other]
+    def _others(kept: Array, interval: Array, mine: Array) -> Array:
+        answer: Array = (kept >= interval) & (kept != mine)
+        return answer
+
+    @staticmethod
+    def _report(what: str, chunk: Chunk, instruction: Instruction, lanes: Array) -> None:
+        if len(lanes):
+            message = f"race: {what} a shared word that another warp uses before the next barrier"
+            chunk.find("shared race", instruction, message, lanes)
 
 
 class GlobalWatch:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .datatypes import AT_WARP_SYNC, DONE, RUNNING, WARP, Array, Execute, Lanes, Reader, integer_of
+from .floats import encode, maximum, minimum
 from .operands import Binder
 from .registry import rule
 from .syntax import parse_literal
@@ -182,6 +183,31 @@ def reduce_warp(binder: Binder) -> End:
         is_member = _members(chunk, read_mask, lanes)[:, None] >> np.arange(WARP, dtype=np.uint32)
         chosen = np.where(is_member & np.uint32(1), rows, neutral)
         write(chunk, lanes, combine.reduce(chosen, axis=1, dtype=number))
+
+    return together(binder, binder.operands[2], run)
+
+
+@rule("redux", ["f32"], "sync min max NaN", ends_block=True)
+def reduce_floats(binder: Binder) -> End:
+    """Give the smallest or the largest number of the lanes of a mask."""
+    write, read = binder.writer(binder.operands[0]), binder.value(binder.operands[1], "f32")
+    read_mask = binder.bits(binder.operands[2], 32)
+    choose = minimum if binder.has("min") else maximum
+    propagates = binder.has("NaN")
+
+    def run(chunk: Chunk, lanes: Lanes) -> None:
+        here = chunk.lanes(lanes)
+        values = np.full(chunk.size, np.nan, np.float32)
+        values[here] = read(chunk, lanes)
+        rows = values.reshape(-1, WARP)[chunk.warps[here]]
+        members = _members(chunk, read_mask, lanes)[:, None] >> np.arange(WARP, dtype=np.uint32)
+        is_member = (members & np.uint32(1)) != 0
+        # A lane of itself leaves everything as it is: it stands for those that are left out.
+        result = values[here]
+        for lane in range(WARP):
+            chosen = choose(result, rows[:, lane], propagate_nan=propagates)
+            result = np.where(is_member[:, lane], chosen, result)
+        write(chunk, lanes, encode(result, "f32"))
 
     return together(binder, binder.operands[2], run)
 
