@@ -141,6 +141,16 @@ class Thresholds:
         """Whether there is a saturation bound at all."""
         return self.low is not None or self.high is not None
 
+    @property
+    def mode(self) -> str:
+        """Which comparisons there are, for kernels that are compiled with no others.
+
+        "plain": x = 0 alone; "upper": x >= high, too; "all": every one, with a tolerance.
+        """
+        if self.zero_tol > 0 or self.low is not None:
+            return "all"
+        return "plain" if self.high is None else "upper"
+
     def compared_as(self, dtype: torch.dtype) -> tuple[float, float, float]:
         """(zero_tol, low, high) for kernels that compare in `dtype`, a float of 16 bits or more.
 

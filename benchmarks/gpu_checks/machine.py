@@ -107,7 +107,7 @@ def load_kernels(setup: Setup, report: Report, kernels: Iterable[Kernel] | None 
     assert isinstance(setup.backend, CudaBackend)
     device = setup.backend.device(setup.device)
     codes = [DTYPES.index(dtype) for dtype in dtypes_of(setup)]
-    everything = itertools.product(nvrtc.KERNELS, codes, nvrtc.MODES)
+    everything = itertools.product(nvrtc.KERNELS, codes, nvrtc.MODES.values())
     these = list(everything if kernels is None else kernels)
     workers = min(len(these), 8, os.cpu_count() or 1)
 

@@ -15,6 +15,7 @@ from fmstats.backends.cpu import CpuBackend
 from fmstats.backends.cuda.backend import CudaBackend
 from fmstats.backends.pytorch import TorchBackend
 from fmstats.backends.reference import ReferenceBackend
+from fmstats.backends.triton.backend import TritonBackend
 from fmstats.errors import FmstatsError
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
 BACKENDS: tuple[Backend, ...] = (
     CpuBackend(),
     CudaBackend(),
+    TritonBackend(),
     TorchBackend(),
     ReferenceBackend(),
 )

@@ -46,7 +46,7 @@ class CudaMeter(Meter):
         self._runtime, self._device, self._native = runtime, device, native
         self._index = state.words.device.index or 0
         self._refuse_capture("a layer is measured for the first time")
-        self._mode = _mode(thresholds)
+        self._mode = nvrtc.MODES[thresholds.mode]
         self._lock = threading.Lock()
         self._stream: int | None = None  # of the last launch that was not captured
         self._captured: tuple[int, int] | None = None  # capture and stream of the last that was
@@ -142,12 +142,6 @@ def refusal(what: str) -> str:
         f"{what} while a CUDA graph is being captured, which a replay would repeat: run a forward "
         "pass with tensors of these shapes before the capture"
     )
-
-
-def _mode(thresholds: Thresholds) -> int:
-    if thresholds.zero_tol > 0 or thresholds.low is not None:
-        return nvrtc.ALL
-    return nvrtc.PLAIN if thresholds.high is None else nvrtc.UPPER
 
 
 def _pack_bits(limit: float, dtype: torch.dtype) -> int:

@@ -29,7 +29,7 @@ OLDEST = 80  # the compute capability that the kernels need, times 10
 
 # Thresholds that a kernel counts, as csrc/cuda/lane.cuh numbers them.
 PLAIN, UPPER, ALL = 0, 1, 2
-MODES = (PLAIN, UPPER, ALL)
+MODES = {"plain": PLAIN, "upper": UPPER, "all": ALL}  # by `Thresholds.mode`
 
 
 def bindings(name: str) -> ModuleType:

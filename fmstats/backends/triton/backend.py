@@ -1,0 +1,100 @@
+"""The triton backend: kernels in Triton that read each element once, two launches a tensor.
+
+For GPUs that the cuda backend does not serve or cannot be used on. Kernels are compiled when they
+are first needed and launched on torch's current stream; nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fmstats.backends.base import Backend, Meter
+from fmstats.backends.triton.engine import (
+    Engine,
+    GpuEngine,
+    InterpreterEngine,
+    interpreting,
+    why_no_triton,
+)
+from fmstats.backends.triton.meter import TritonMeter, refusal
+from fmstats.errors import FmstatsError
+from fmstats.layout import View
+from fmstats.statistic import State, Thresholds
+
+
+class TritonBackend(Backend):
+    """See the module. With TRITON_INTERPRET=1 it serves CPU tensors, slowly."""
+
+    name = "triton"
+    devices: ClassVar[tuple[str, ...]] = ("cuda", "xpu")
+
+    def __init__(self) -> None:
+        self._engines: dict[torch.device, Engine | str] = {}  # or why it cannot be used
+
+    def serves(self, device: torch.device) -> bool:
+        return device.type in (("cpu",) if interpreting() else self.devices)
+
+    def why_not(self, device: torch.device | None = None) -> str | None:
+        why = why_no_triton()
+        if why is not None:
+            return why
+        device = self._any_device() if device is None else _numbered(device)
+        if device is None or not _is_there(device):
+            return "no GPU was found; TRITON_INTERPRET=1 runs the kernels on the host, for tests"
+        if device not in self._engines:
+            self._engines[device] = self._try_to_open(device)
+        found = self._engines[device]
+        return found if isinstance(found, str) else None
+
+    def describe(self) -> str:
+        device = self._any_device()
+        assert device is not None
+        return self.engine(device).describe()
+
+    def meter(self, state: State, thresholds: Thresholds) -> Meter:
+        return TritonMeter(self, self.engine(state.words.device), state, thresholds)
+
+    def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
+        self.meter(state, thresholds).fold(x, view)
+
+    def engine(self, device: torch.device) -> Engine:
+        """What runs the kernels for a device.
+
+        Raises:
+            FmstatsError: it cannot be used.
+        """
+        why = self.why_not(device)
+        found = self._engines.get(_numbered(device))
+        if not isinstance(found, Engine):
+            raise FmstatsError(f"backend 'triton' cannot be used on {device}: {why}")
+        return found
+
+    def _any_device(self) -> torch.device | None:
+        if interpreting():
+            return torch.device("cpu")
+        devices = (torch.device(kind, 0) for kind in self.devices)
+        return next((device for device in devices if _is_there(device)), None)
+
+    def _try_to_open(self, device: torch.device) -> Engine | str:
+        if device.type == "cpu":
+            return InterpreterEngine()
+        try:
+            if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+                # Not an answer, which would be kept.
+                raise FmstatsError(refusal("the triton backend begins to use a GPU"))
+            return GpuEngine(device)
+        except FmstatsError:
+            raise
+        except Exception as error:  # of Triton, ptxas, the driver: each has its own
+            return f"Triton cannot compile or load a kernel here: {error}"
+
+
+def _numbered(device: torch.device) -> torch.device:
+    return device if device.type == "cpu" else torch.device(device.type, device.index or 0)
+
+
+def _is_there(device: torch.device) -> bool:
+    return device.type == "cpu" or bool(torch.get_device_module(device).is_available())

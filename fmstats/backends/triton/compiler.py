@@ -1,0 +1,107 @@
+"""Compiling the kernels ahead of their launch: by dtype, thresholds, layout and target.
+
+Triton's own launcher would compile again for sizes that are 1, divisible by 16 or beyond 31 bits.
+Here all integers are int64 of unknown value and what is aligned is said by the layout, so that a
+shape never compiles. What a Triton version wants to be told differently is told here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from triton.compiler import ASTSource
+from triton.runtime import driver
+
+from fmstats.backends.triton.kernels.fold import fold
+from fmstats.backends.triton.kernels.measure import measure
+from fmstats.backends.triton.plan import THREADS, Layout
+
+__all__ = ["compile_fold", "compile_measure", "driver", "fold", "launch", "measure"]
+
+VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
+
+POINTERS = {"state": "*i64", "parts": "*i64", "thresholds": "*fp64"}
+# What has bits of its own to be read is handed over as integers.
+ELEMENTS = {
+    "float32": "*fp32",
+    "float64": "*fp64",
+    "float16": "*fp16",
+    "bfloat16": "*u16",
+    "float8_e4m3fn": "*u8",
+    "float8_e5m2": "*u8",
+}
+BITS = {
+    torch.bfloat16: torch.uint16,
+    torch.float8_e4m3fn: torch.uint8,
+    torch.float8_e5m2: torch.uint8,
+}
+ITEMSIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
+
+
+def measure_constants(dtype: str, mode: str, layout: Layout) -> dict[str, Any]:
+    """The compile-time arguments of `measure.measure`."""
+    itemsize = ITEMSIZE.get(dtype, 1)
+    return {
+        "DTYPE": dtype,
+        "MODE": mode,
+        "COLUMNS": layout.kernel == "columns",
+        "VECTOR": layout.vector,
+        "WIDTH": layout.width,
+        "LANES": layout.lanes,
+        "UNROLL": layout.unroll(itemsize),
+        "AGAIN": layout.again,
+        "DIMS": layout.dims,
+        "INDEX": tl.int32 if layout.narrow else tl.int64,
+    }
+
+
+def fold_constants(dtype: str) -> dict[str, Any]:
+    """The compile-time arguments of `fold.fold`."""
+    return {"DTYPE": dtype, "LANES": THREADS}
+
+
+def compile_measure(dtype: str, mode: str, layout: Layout, target: Any) -> Any:
+    """`measure.measure` for a `GPUTarget`: a `triton.compiler.CompiledKernel`."""
+    aligned = layout.vector * ITEMSIZE.get(dtype, 1)
+    return _compile(measure, measure_constants(dtype, mode, layout), aligned, target)
+
+
+def compile_fold(dtype: str, target: Any) -> Any:
+    """`fold.fold` for a `GPUTarget`."""
+    return _compile(fold, fold_constants(dtype), ITEMSIZE.get(dtype, 1), target)
+
+
+def launch(compiled: Any, programs: int, stream: int, *arguments: int) -> None:
+    """Launch a compiled kernel; arguments are all but the compile-time ones."""
+    if VERSION >= (3, 3):  # which skips these itself
+        arguments += (None,) * compiled.fmstats_constants
+    compiled.run(
+        *(programs, 1, 1, stream, compiled.function, compiled.packed_metadata),
+        *(None, None, None),  # no profiler's hooks
+        *arguments,
+    )
+
+
+def _compile(kernel: Any, constants: dict[str, Any], aligned: int, target: Any) -> Any:
+    types = {"x": ELEMENTS[constants["DTYPE"]], **POINTERS}
+    signature = {name: types.get(name, "i64") for name in kernel.arg_names}
+    signature |= dict.fromkeys(constants, "constexpr")
+    attributes: Any = {(kernel.arg_names.index("x"),): [["tt.divisibility", aligned]]}
+    if VERSION < (3, 3):
+        from triton.backends.compiler import AttrsDescriptor
+
+        attributes = AttrsDescriptor()
+        attributes.arg_properties["tt.divisibility"] = [kernel.arg_names.index("x")]
+        attributes.property_values["tt.divisibility"] = aligned
+    source = ASTSource(kernel, signature, constants, attributes)
+    compiled = triton.compile(
+        source,
+        target=target,
+        # Whether a * b + c is fused must be the source's choice.
+        options={"num_warps": THREADS // target.warp_size, "enable_fp_fusion": False},
+    )
+    compiled.fmstats_constants = len(constants)
+    return compiled

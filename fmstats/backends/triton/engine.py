@@ -1,0 +1,177 @@
+"""What runs the kernels: a GPU, or Triton's interpreter on the host."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fmstats.backends.triton.plan import Launch, Layout
+
+OLDEST = (3, 2)  # what torch 2.6 ships
+NEWEST_TESTED = (3, 9)
+
+
+def why_no_triton() -> str | None:
+    """Why the package cannot be used, or None if it can. Does not import it."""
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed: pip install triton"
+    try:
+        version = importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:  # of a vendor's own build
+        return None
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        return f"triton {version} is older than {'.'.join(map(str, OLDEST))}"
+    return None
+
+
+def interpreting() -> bool:
+    """Whether Triton was asked to run kernels on the host, by TRITON_INTERPRET=1."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on")
+
+
+class Engine:
+    """See the module.
+
+    Attributes:
+        compiled: how many kernels were made so far.
+    """
+
+    compiled = 0
+
+    def measure_kernel(self, dtype: str, mode: str, layout: Layout) -> Any:
+        """The kernel `measure` for such tensors."""
+        raise NotImplementedError
+
+    def fold_kernel(self, dtype: str) -> Any:
+        """The kernel `fold` for such tensors."""
+        raise NotImplementedError
+
+    def launch(
+        self, measure: Any, fold: Any, launch: Launch, x: Tensor, offset: int, *memory: Tensor
+    ) -> None:
+        """Fold what lies `offset` elements from the first of `x`: both launches.
+
+        `memory`: the state's words, parts and thresholds.
+        """
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """What it runs on, for people."""
+        raise NotImplementedError
+
+    def capturing(self) -> bool:
+        """Whether the current stream takes part in the capture of a graph."""
+        return False
+
+    def order(self, last: Any, memory: Tensor) -> Any:
+        """The current stream, once it waits for the one that `last` stands for."""
+        return None
+
+    def wait(self) -> None:
+        """Return when all that was launched is done."""
+
+
+class GpuEngine(Engine):
+    """A GPU of torch's, on whose current stream kernels are launched."""
+
+    def __init__(self, device: torch.device) -> None:
+        from fmstats.backends.triton import compiler
+
+        self._compiler, self._driver = compiler, compiler.driver.active
+        self._torch = torch.get_device_module(device)
+        self._index = self._torch.current_device() if device.index is None else device.index
+        self._kernels: dict[object, Any] = {}
+        with self._here():
+            self._target = self._driver.get_current_target()
+        self.fold_kernel("float32")  # what compiles and loads once will do so again
+
+    def describe(self) -> str:
+        name = self._torch.get_device_name(self._index)
+        target = f"{self._target.backend}:{self._target.arch}"
+        return f"{name} ({target}), Triton {importlib.metadata.version('triton')}"
+
+    def measure_kernel(self, dtype: str, mode: str, layout: Layout) -> Any:
+        key = (dtype, mode, layout)
+        if key not in self._kernels:
+            self._make(key, self._compiler.compile_measure(dtype, mode, layout, self._target))
+        return self._kernels[key]
+
+    def fold_kernel(self, dtype: str) -> Any:
+        if dtype not in self._kernels:
+            self._make(dtype, self._compiler.compile_fold(dtype, self._target))
+        return self._kernels[dtype]
+
+    def launch(
+        self, measure: Any, fold: Any, launch: Launch, x: Tensor, offset: int, *memory: Tensor
+    ) -> None:
+        pointers = [x.data_ptr() + offset * x.itemsize, *(m.data_ptr() for m in memory)]
+        with self._here():
+            stream = self._driver.get_current_stream(self._index)
+            run = self._compiler.launch
+            run(measure, launch.programs, stream, *pointers, *launch.measure)
+            run(fold, launch.channels, stream, *pointers, *launch.fold)
+
+    def capturing(self) -> bool:
+        asked = getattr(self._torch, "is_current_stream_capturing", None)  # XPU has none
+        return asked is not None and bool(asked())
+
+    def order(self, last: Any, memory: Tensor) -> Any:
+        stream = self._torch.current_stream(self._index)
+        if last is not None and last != stream and self._can_follow(last):
+            stream.wait_stream(last)
+            memory.record_stream(stream)
+        return stream
+
+    def wait(self) -> None:
+        self._torch.synchronize(self._index)
+
+    def _can_follow(self, last: Any) -> bool:
+        # What a capture waits for must be in it, and what is captured has not run.
+        with self._torch.stream(last):
+            there = self.capturing()
+        return there == self.capturing()
+
+    def _here(self) -> AbstractContextManager[Any]:
+        if self._torch.current_device() == self._index:
+            return nullcontext()
+        context: AbstractContextManager[Any] = self._torch.device(self._index)
+        return context
+
+    def _make(self, key: object, kernel: Any) -> None:
+        with self._here():
+            kernel.run  # noqa: B018  # loads it now: the first launch may be in a capture
+        self.compiled += 1
+        self._kernels[key] = kernel
+
+
+class InterpreterEngine(Engine):
+    """Triton's interpreter of the kernels' Python, on CPU tensors."""
+
+    def __init__(self) -> None:
+        from fmstats.backends.triton import compiler
+
+        self._compiler = compiler
+
+    def describe(self) -> str:
+        return "Triton's interpreter (TRITON_INTERPRET=1), on the host"
+
+    def measure_kernel(self, dtype: str, mode: str, layout: Layout) -> Any:
+        return self._compiler.measure_constants(dtype, mode, layout)
+
+    def fold_kernel(self, dtype: str) -> Any:
+        return self._compiler.fold_constants(dtype)
+
+    def launch(
+        self, measure: Any, fold: Any, launch: Launch, x: Tensor, offset: int, *memory: Tensor
+    ) -> None:
+        first = x.detach().as_strided((1,), (1,), x.storage_offset() + offset)
+        bits = self._compiler.BITS.get(x.dtype)
+        first = first if bits is None else first.view(bits)
+        self._compiler.measure[(launch.programs,)](first, *memory, *launch.measure, **measure)
+        self._compiler.fold[(launch.channels,)](first, *memory, *launch.fold, **fold)

@@ -1,0 +1,117 @@
+"""What the statistic is, for Triton: the formulas of csrc/statistic.h, field by field.
+
+A state or a part is passed field after field, since Triton 3.2 has no tuples. Each function takes
+numbers of one channel or blocks of several. Integers are int64 and reals are float64, whose
+contraction into fused multiply-adds is switched off at compilation.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def finite_count(count, nan, pos_inf, neg_inf):
+    """Elements that are neither NaN nor infinite."""
+    return count - nan - pos_inf - neg_inf
+
+
+@triton.jit
+def at_least_one(n):
+    """A number of elements, to divide by."""
+    return tl.where(n == 0, 1, n).to(tl.float64)
+
+
+@triton.jit
+def gained_m2(na, mean_a, nb, mean_b, m2_b):
+    """What merging b into a adds to m2: b's own, and that of the distance of the means."""
+    delta = mean_b - mean_a
+    share = nb.to(tl.float64) / at_least_one(na + nb)
+    apart = delta * delta * (na.to(tl.float64) * share)
+    # Where a side is empty its mean means nothing, and delta may overflow.
+    return tl.where(na == 0, m2_b, tl.where(nb == 0, 0.0, m2_b + apart))
+
+
+@triton.jit
+def merge(
+    a_count,
+    a_nan,
+    a_pos_inf,
+    a_neg_inf,
+    a_zeros,
+    a_sat_low,
+    a_sat_high,
+    a_mean,
+    a_m2,
+    a_min,
+    a_max,
+    b_count,
+    b_nan,
+    b_pos_inf,
+    b_neg_inf,
+    b_zeros,
+    b_sat_low,
+    b_sat_high,
+    b_mean,
+    b_m2,
+    b_min,
+    b_max,
+):
+    """Combine two states as if their data had been seen together (Chan, Golub, LeVeque 1979)."""
+    na = finite_count(a_count, a_nan, a_pos_inf, a_neg_inf)
+    nb = finite_count(b_count, b_nan, b_pos_inf, b_neg_inf)
+    share = nb.to(tl.float64) / at_least_one(na + nb)
+    mean = a_mean + (b_mean - a_mean) * share
+    return (
+        a_count + b_count,
+        a_nan + b_nan,
+        a_pos_inf + b_pos_inf,
+        a_neg_inf + b_neg_inf,
+        a_zeros + b_zeros,
+        a_sat_low + b_sat_low,
+        a_sat_high + b_sat_high,
+        tl.where(nb == 0, a_mean, tl.where(na == 0, b_mean, mean)),
+        a_m2 + gained_m2(na, a_mean, nb, b_mean, b_m2),
+        tl.where(b_min < a_min, b_min, a_min),
+        tl.where(b_max > a_max, b_max, a_max),
+    )
+
+
+@triton.jit
+def moments(n, sum, sum_sq, low, high, pivot):
+    """(mean, m2, min, max) of n finite elements from their sums about a pivot and their range."""
+    # -0.0 + 0.0 is +0.0: which zero came first must not show in the bits.
+    low += 0.0
+    high += 0.0
+    shift = sum / at_least_one(n)
+    m2 = sum_sq - sum * shift
+    m2 = tl.where(m2 > 0, m2, 0.0)
+    # A constant is exact, however its pivot was rounded.
+    mean = tl.where(n == 0, 0.0, tl.where(low == high, low, pivot + shift))
+    m2 = tl.where((n == 0) | (low == high), 0.0, m2)
+    return mean, m2, low, high
+
+
+@triton.jit
+def too_coarse(na, mean_a, nb, mean_b, m2_b, sum_sq, low, high, smallest):
+    """Where sums of float32 products must be made again in float64; see csrc/statistic.h."""
+    gained = gained_m2(na, mean_a, nb, mean_b, m2_b)
+    floor = nb.to(tl.float64) * smallest
+    # Nothing finite leaves min = inf > max, a constant min = max: both are exact as they are.
+    return (low < high) & ((sum_sq > 1.5 * gained) | (gained < floor))
+
+
+@triton.jit
+def pivot_of(n, mean, m2):
+    """A number near the mean on a grid of about a quarter of the standard deviation."""
+    variance = m2 / at_least_one(n)
+    # 2^(floor(log2(variance) / 2) - 2): with biased exponents, e becomes (e + 1) / 2 + 509.
+    exponent = variance.to(tl.int64, bitcast=True) >> 52
+    grid = ((((exponent + 1) >> 1) + 509) << 52).to(tl.float64, bitcast=True)
+    shifter = grid * 6755399441055744.0  # 1.5 * 2^52
+    rounded = (mean + shifter) - shifter
+    size = tl.where(mean < 0, -mean, mean)
+    # A variance near 0 or beyond float64 has no grid; a mean beyond 2^51 grids is its own.
+    usable = (exponent > 358) & (exponent < 1687) & (size < grid * 2251799813685248.0)
+    return tl.where(usable, rounded, mean)

@@ -1,0 +1,112 @@
+"""How a program finds the elements of channels, and the plain way over them in float64."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from fmstats.backends.triton.kernels.lanes import least, number, over, spread, take_exactly
+
+
+@triton.jit
+def offset_of(slot, n1, n2, n3, s0, s1, s2, s3, DIMS: tl.constexpr, INDEX: tl.constexpr):
+    """Where a slot lies, from the first one of its channel, by divisions of INDEX."""
+    at = slot.to(INDEX)
+    offset = slot.to(tl.int64) * 0
+    if DIMS > 3:
+        offset += (at % n3.to(INDEX)).to(tl.int64) * s3
+        at = at // n3.to(INDEX)
+    if DIMS > 2:
+        offset += (at % n2.to(INDEX)).to(tl.int64) * s2
+        at = at // n2.to(INDEX)
+    if DIMS > 1:
+        offset += (at % n1.to(INDEX)).to(tl.int64) * s1
+        at = at // n1.to(INDEX)
+    return offset + at.to(tl.int64) * s0
+
+
+@triton.jit
+def load_tile(x, offset, across, in_tile, VECTOR: tl.constexpr, COLUMNS: tl.constexpr):
+    """The elements of a tile, zeros beyond the last channel."""
+    places = x + (offset[:, None] * VECTOR + across[None, :])
+    if COLUMNS:
+        return tl.load(places, mask=in_tile, other=0)
+    else:
+        return tl.load(places)
+
+
+@triton.jit
+def measure_exactly(
+    x,
+    base,
+    across,
+    in_tile,
+    begin,
+    end,
+    pivot,
+    thresholds,
+    n1,
+    n2,
+    n3,
+    s0,
+    s1,
+    s2,
+    s3,
+    DTYPE: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    VECTOR: tl.constexpr,
+    WIDTH: tl.constexpr,
+    LANES: tl.constexpr,
+    DIMS: tl.constexpr,
+    INDEX: tl.constexpr,
+):
+    """The part of the slots from `begin` to `end`, in float64 throughout."""
+    tol = tl.load(thresholds)
+    at_low = tl.load(thresholds + 1)
+    at_high = tl.load(thresholds + 2)
+    nan = tl.zeros((LANES, WIDTH), tl.int64)
+    pos_inf = tl.zeros((LANES, WIDTH), tl.int64)
+    neg_inf = tl.zeros((LANES, WIDTH), tl.int64)
+    zeros = tl.zeros((LANES, WIDTH), tl.int64)
+    sat_low = tl.zeros((LANES, WIDTH), tl.int64)
+    sat_high = tl.zeros((LANES, WIDTH), tl.int64)
+    sum = tl.zeros((LANES, WIDTH), tl.float64)
+    sum_sq = tl.zeros((LANES, WIDTH), tl.float64)
+    low = tl.full((LANES, WIDTH), float("inf"), tl.float64)
+    high = tl.full((LANES, WIDTH), float("-inf"), tl.float64)
+    slot = begin + tl.arange(0, LANES)
+    for _ in range(0, tl.cdiv(end - begin, LANES).to(tl.int32)):
+        present = (slot < end)[:, None] & in_tile
+        offset = base + offset_of(slot, n1, n2, n3, s0, s1, s2, s3, DIMS, INDEX)
+        raw = tl.load(x + (offset[:, None] * VECTOR + across[None, :]), mask=present, other=0)
+        nan, pos_inf, neg_inf, zeros, sat_low, sat_high, sum, sum_sq, low, high = take_exactly(
+            number(raw, DTYPE).to(tl.float64),
+            present,
+            spread(pivot, COLUMNS),
+            nan,
+            pos_inf,
+            neg_inf,
+            zeros,
+            sat_low,
+            sat_high,
+            sum,
+            sum_sq,
+            low,
+            high,
+            tol,
+            at_low,
+            at_high,
+        )
+        slot += LANES
+    return (
+        over(nan, COLUMNS),
+        over(pos_inf, COLUMNS),
+        over(neg_inf, COLUMNS),
+        over(zeros, COLUMNS),
+        over(sat_low, COLUMNS),
+        over(sat_high, COLUMNS),
+        over(sum, COLUMNS),
+        over(sum_sq, COLUMNS),
+        least(low, COLUMNS),
+        -least(-high, COLUMNS),
+    )

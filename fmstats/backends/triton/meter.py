@@ -1,0 +1,99 @@
+"""What folds one layer's tensors with Triton's kernels.
+
+The last tensor's plan is kept: the next one of the same kind costs two launches and no arithmetic.
+A layer that runs on another stream than last time first waits, on the device, for that stream.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fmstats.backends.base import Backend, Meter
+from fmstats.backends.triton.engine import Engine
+from fmstats.backends.triton.plan import VECTOR_BYTES, Launch, pieces_of, plan
+from fmstats.errors import FmstatsError
+from fmstats.layout import View
+from fmstats.statistic import State, Thresholds
+
+Piece = tuple[int, Launch, Any, Any]  # where it begins, how to launch, both kernels
+
+
+class TritonMeter(Meter):
+    """See the module."""
+
+    def __init__(
+        self, backend: Backend, engine: Engine, state: State, thresholds: Thresholds
+    ) -> None:
+        super().__init__(backend, state, thresholds)
+        self._engine = engine
+        if engine.capturing():
+            raise FmstatsError(refusal("a layer is measured for the first time"))
+        self._limits: dict[torch.dtype, Tensor] = {}
+        self._key: tuple[object, ...] | None = None
+        self._pieces: list[Piece] = []
+        self._stream: Any = None
+        self.try_fold = self._try_fold
+
+    def fold(self, x: Tensor, view: View) -> None:
+        if view.channels == 0 or view.positions == 0:
+            return
+        if self._engine.capturing():
+            self._refuse_what_is_new(x, view)
+        self._pieces = self._planned(x, view)
+        self._key = _key(x)
+        self._launch(x)
+
+    def wait(self) -> None:
+        self._engine.wait()
+
+    def _try_fold(self, output: object) -> bool:
+        if type(output) is not Tensor or self._key is None or _key(output) != self._key:
+            return False
+        if output.is_neg():
+            return False
+        self._launch(output)
+        return True
+
+    def _planned(self, x: Tensor, view: View) -> list[Piece]:
+        dtype, row = str(x.dtype).removeprefix("torch."), self.state.words.stride(0)
+        pieces = []
+        for offset, piece in pieces_of(view):
+            launch = plan(piece, x.data_ptr() + offset * x.itemsize, x.itemsize, row)
+            measure = self._engine.measure_kernel(dtype, self._thresholds.mode, launch.layout)
+            pieces.append((offset, launch, measure, self._engine.fold_kernel(dtype)))
+        return pieces
+
+    def _launch(self, x: Tensor) -> None:
+        self._stream = self._engine.order(self._stream, self.state.words)
+        limits = self._limits.get(x.dtype)
+        if limits is None:
+            limits = self._limits[x.dtype] = self._compared_as(x.dtype)
+        for offset, launch, measure, fold in self._pieces:
+            parts = torch.empty(launch.parts, dtype=torch.int64, device=x.device)
+            self._engine.launch(measure, fold, launch, x, offset, self.state.words, parts, limits)
+
+    def _compared_as(self, dtype: torch.dtype) -> Tensor:
+        """The thresholds on the device, rounded for comparisons in elements of a type."""
+        compared = torch.float64 if dtype == torch.float64 else torch.float32
+        limits = torch.tensor(self._thresholds.compared_as(compared), dtype=torch.float64)
+        return limits.to(self.state.words.device, non_blocking=True)
+
+    def _refuse_what_is_new(self, x: Tensor, view: View) -> None:
+        if x.dtype not in self._limits or self._key is None or _key(x) != self._key:
+            raise FmstatsError(refusal("a tensor of another kind than the last one is measured"))
+
+
+def _key(x: Tensor) -> tuple[object, ...]:
+    """What a plan depends on."""
+    return x.dtype, x.device, x.shape, x.stride(), x.data_ptr() % VECTOR_BYTES
+
+
+def refusal(what: str) -> str:
+    """Why something cannot be done now."""
+    return (
+        f"{what} while a graph is being captured, which a replay would repeat: run a forward pass "
+        "with tensors of these shapes before the capture"
+    )

@@ -1,0 +1,136 @@
+"""How a tensor is cut into programs: arithmetic on sizes and strides, no GPU and no Triton."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from fmstats.layout import View
+
+MOST_DIMS = 4  # of positions, that a launch walks over
+THREADS = 128  # of a program
+CHUNK = 128  # elements that a lane adds up in the element's own arithmetic
+VECTOR_BYTES = 16
+TILE_BYTES = 64  # of a position that a program of columns reads: two sectors
+MOST_UNROLL = 8
+FEW_TILES = 8  # of a stretch: below, a program costs more than it reads
+PROGRAMS = 1024  # enough to fill a GPU
+PART_FIELDS = 11
+FAR = 1 << 31
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a kernel is compiled for, apart from dtype, thresholds and target."""
+
+    kernel: str  # rows, columns or strided
+    vector: int
+    width: int
+    dims: int
+    narrow: bool
+
+    @property
+    def lanes(self) -> int:
+        """Slots or positions of a tile: one vector for each thread."""
+        return THREADS * self.vector // self.width
+
+    def unroll(self, itemsize: int) -> int:
+        """Tiles whose loads are in flight together: 64 bytes for each thread."""
+        return min(MOST_UNROLL, 4 * VECTOR_BYTES // (self.vector * itemsize))
+
+    @property
+    def again(self) -> int:
+        """Slots of a tile that is read again, an element for each thread."""
+        return max(1, THREADS // self.width)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Both launches of a tensor.
+
+    Attributes:
+        measure, fold: arguments behind the pointers, in the order of the kernels' own.
+        programs, channels: grids of both.
+        parts: rows of channels to make room for, and how long a row is.
+    """
+
+    layout: Layout
+    measure: tuple[int, ...]
+    fold: tuple[int, ...]
+    programs: int
+    channels: int
+    parts: tuple[int, int]
+
+
+def pieces_of(view: View) -> list[tuple[int, View]]:
+    """Views of at most `MOST_DIMS` dims that make up `view`, and where each begins."""
+    if len(view.dims) <= MOST_DIMS:
+        return [(0, view)]
+    size, stride = view.dims[0]
+    rest = pieces_of(replace(view, dims=view.dims[1:]))
+    return [(i * stride + offset, piece) for i in range(size) for offset, piece in rest]
+
+
+def plan(view: View, address: int, itemsize: int, row: int) -> Launch:
+    """How to measure a tensor, not empty and of at most `MOST_DIMS` dims, at an address."""
+    columns = view.channel_stride == 1 and view.channels > 1 and len(view.dims) <= 2
+    strides = [stride for size, stride in view.dims if size > 1]
+    if columns:
+        vector = _vector(itemsize, address, [view.channels, *strides])
+        most = TILE_BYTES // itemsize
+        width = min(most, max(vector, 1 << (view.channels - 1).bit_length()))
+        dims = [(size, stride // vector) for size, stride in view.dims]
+        pieces = -(-view.channels // width)
+        channels, channel_stride = view.channels // vector, 1
+    else:
+        vector = 1
+        size, stride = view.dims[-1]
+        if stride == 1 and len(view.dims) <= 2:
+            others = [view.channel_stride] if view.channels > 1 else []
+            vector = _vector(itemsize, address, [size, *others, *strides[:-1]])
+        dims = [(n, s // vector) for n, s in view.dims[:-1]]
+        dims.append((size // vector, 1 if vector > 1 else stride))
+        width, pieces = vector, view.channels
+        channels, channel_stride = view.channels, view.channel_stride // vector
+    slots = view.positions // (1 if columns else vector)
+    narrow = slots < FAR
+    name = "columns" if columns else "rows" if len(dims) <= 2 and dims[-1][1] == 1 else "strided"
+    if len(dims) == 2 and dims[-1][0] >= FAR // 2:
+        dims.insert(0, (1, 0))  # steps within a run are 32 bits wide
+    layout = Layout(name, vector, width, len(dims), narrow)
+    tiles = -(-slots // layout.lanes)
+    wanted = min(-(-PROGRAMS // pieces), -(-tiles // FEW_TILES))
+    per_stretch = min(CHUNK, -(-tiles // wanted)) * layout.lanes
+    stretches = -(-slots // per_stretch)
+    measure = (
+        *(row, view.channels, channels, channel_stride, slots, per_stretch, pieces),
+        *_padded(dims, innermost=False),
+    )
+    fold = (
+        *(row, view.channels, view.channel_stride, view.positions, stretches),
+        *_padded(list(view.dims), innermost=True),
+    )
+    return Launch(
+        layout,
+        measure,
+        fold,
+        pieces * stretches,
+        view.channels,
+        (stretches * PART_FIELDS, view.channels),
+    )
+
+
+def _vector(itemsize: int, address: int, multiples: list[int]) -> int:
+    """The most elements, up to 16 bytes of them, that divide all of these."""
+    vector = VECTOR_BYTES // itemsize
+    while vector > 1 and (
+        address % (vector * itemsize) or any(distance % vector for distance in multiples)
+    ):
+        vector //= 2
+    return vector
+
+
+def _padded(dims: list[tuple[int, int]], innermost: bool) -> tuple[int, ...]:
+    """Sizes but the outermost, then strides, of `MOST_DIMS` dims: those given and dims of one."""
+    none = [(1, 0)] * (MOST_DIMS - len(dims))
+    dims = none + dims if innermost else dims + none
+    return *(size for size, _ in dims[1:]), *(stride for _, stride in dims)

@@ -1,0 +1,163 @@
+"""The triton backend on a machine without a GPU: CPU tensors, and PTX that the interpreter runs.
+
+All is the real code but the launch: Triton's PTX is handed to the interpreter of tests/ptx.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+from ptx import Memory, Module, Report, launch
+from torch import Tensor
+
+from fmstats.backends.triton.backend import TritonBackend
+from fmstats.backends.triton.engine import Engine, interpreting, why_no_triton
+from fmstats.backends.triton.plan import MOST_DIMS, Launch, Layout
+
+ARCHS = ("80", "90", "100", "120")
+
+
+def why_not() -> str | None:
+    """What this machine lacks to compile Triton kernels and run their PTX, if anything."""
+    if interpreting():
+        return "TRITON_INTERPRET=1: nothing is compiled"
+    return why_no_triton()
+
+
+needs_triton = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+
+
+@lru_cache(maxsize=16)
+def parse(ptx: str) -> Module:
+    return Module(ptx)
+
+
+def target_of(name: str) -> Any:
+    """A GPU as Triton names it: "80" for sm_80, "gfx942" for an AMD GPU."""
+    from triton.backends.compiler import GPUTarget
+
+    if name.startswith("gfx"):
+        return GPUTarget("hip", name, 64 if name.startswith("gfx9") else 32)
+    return GPUTarget("cuda", int(name), 32)
+
+
+@dataclass
+class Run:
+    """One tensor: how it was planned, and what the interpreter says of both launches."""
+
+    launch: Launch
+    measure: Report
+    fold: Report
+
+
+@dataclass
+class PtxEngine(Engine):
+    """Compiles for an NVIDIA GPU of an architecture and interprets the PTX on CPU tensors.
+
+    Attributes:
+        block_order: of programs; at_once: how many run side by side.
+        count_bytes: whether to count the loads of every byte of a tensor.
+        runs: what was launched.
+    """
+
+    arch: str = "90"
+    block_order: str = "forward"
+    seed: int = 0
+    at_once: int | None = None
+    count_bytes: bool = False
+    runs: list[Run] = field(default_factory=list)
+    kernels: dict[object, Any] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        return f"an interpreter of sm_{self.arch}"
+
+    def measure_kernel(self, dtype: str, mode: str, layout: Layout) -> Any:
+        from fmstats.backends.triton import compiler
+
+        key = (dtype, mode, layout)
+        if key not in self.kernels:
+            target = target_of(self.arch)
+            self.kernels[key] = compiler.compile_measure(dtype, mode, layout, target)
+        return self.kernels[key]
+
+    def fold_kernel(self, dtype: str) -> Any:
+        from fmstats.backends.triton import compiler
+
+        if dtype not in self.kernels:
+            self.kernels[dtype] = compiler.compile_fold(dtype, target_of(self.arch))
+        return self.kernels[dtype]
+
+    def launch(
+        self, measure: Any, fold: Any, launch: Launch, x: Tensor, offset: int, *memory: Tensor
+    ) -> None:
+        address = x.data_ptr() + offset * x.itemsize
+        state, parts, _ = memory
+        mapped = Memory()
+        mapped.map_address(address, extent(launch) * x.itemsize, "x", read_only=True)
+        row, channels = state.stride(0), state.shape[1]
+        mapped.map_address(state.data_ptr(), 8 * (10 * row + channels), "state")
+        mapped.map_address(parts.data_ptr(), parts.numel() * 8, "parts")
+        mapped.map_address(memory[2].data_ptr(), 24, "thresholds", read_only=True)
+        pointers = [address, *(m.data_ptr() for m in memory)]
+        self.runs.append(
+            Run(
+                launch,
+                self._run(measure, launch.programs, mapped, [*pointers, *launch.measure]),
+                self._run(fold, launch.channels, mapped, [*pointers, *launch.fold]),
+            )
+        )
+
+    def _run(self, kernel: Any, programs: int, memory: Memory, arguments: list[int]) -> Report:
+        module = parse(kernel.asm["ptx"])
+        entry = module.kernels[kernel.metadata.name]
+        unused = len(entry.params) - len(arguments)  # Triton's own scratch memory
+        return launch(
+            module,
+            kernel.metadata.name,
+            grid=programs,
+            block=kernel.metadata.num_warps * 32,
+            arguments=[*arguments, *[0] * unused],
+            memory=memory,
+            shared_bytes=kernel.metadata.shared,
+            order=self.block_order,
+            seed=self.seed,
+            blocks_at_once=self.at_once,
+            count_bytes_of=("x",) if self.count_bytes else (),
+        )
+
+
+def extent(launch: Launch) -> int:
+    """Elements from the first to behind the last one of what a launch reads."""
+    _, channels, channel_stride, positions, _, *dims = launch.fold
+    sizes, strides = dims[: MOST_DIMS - 1], dims[MOST_DIMS - 1 :]
+    outer = positions
+    for size in sizes:
+        outer //= size
+    last = sum((n - 1) * s for n, s in zip([outer, *sizes], strides, strict=True))
+    return last + (channels - 1) * channel_stride + 1
+
+
+class PtxBackend(TritonBackend):
+    """The triton backend with its engine given."""
+
+    def __init__(self, engine: PtxEngine) -> None:
+        super().__init__()
+        self.ptx = engine
+
+    def serves(self, device: torch.device) -> bool:
+        return device.type == "cpu"
+
+    def why_not(self, device: torch.device | None = None) -> str | None:
+        return None
+
+    def engine(self, device: torch.device) -> Engine:
+        return self.ptx
+
+
+def host_backend(arch: str = "90", **options: Any) -> PtxBackend:
+    """A triton backend for CPU tensors, compiled for an architecture."""
+    return PtxBackend(PtxEngine(arch, **options))
