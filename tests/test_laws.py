@@ -21,7 +21,7 @@ every_layout = pytest.mark.parametrize("layout", LAYOUTS)
 
 def some(backend: Backend) -> settings:
     """As many examples as a law is worth: an interpreter takes its time."""
-    return settings(max_examples={"cuda": 4, "triton": 2}.get(backend.name, 12))
+    return settings(max_examples={"cuda": 4, "triton": 1}.get(backend.name, 12))
 
 
 def measure(backend: Backend, *parts: Sample, thresholds: Thresholds = THRESHOLDS[0]) -> State:

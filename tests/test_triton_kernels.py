@@ -144,9 +144,9 @@ def test_runs_of_every_length_and_alignment(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float8_e5m2])
 def test_columns_of_every_width_and_alignment(dtype: torch.dtype) -> None:
     backend, places = host_backend(), 16 // dtype.itemsize
-    for channels in (2, 3, places, places + 1, 3 * places, 33 * places, 70):
+    for channels in (3, places, places + 1, 33 * places):
         store = make("normal", (37 * channels + places,), dtype)
-        for offset in (0, 1, places // 2):
+        for offset in (0, 1):
             check(backend, store[offset : offset + 37 * channels].view(37, channels), ALL)
 
 

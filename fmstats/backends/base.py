@@ -54,6 +54,12 @@ class Backend:
         """
         raise NotImplementedError
 
+    def warm_up(self, device: torch.device, dtype: torch.dtype, thresholds: Thresholds) -> None:
+        """Compile what tensors of a device and dtype most likely need, so that none waits for it.
+
+        What they need beside is compiled when it is needed. Nothing is launched.
+        """
+
     def meter(self, state: State, thresholds: Thresholds) -> Meter:
         """What folds one layer's tensors into `state`."""
         return Meter(self, state, thresholds)

@@ -65,6 +65,12 @@ class CudaBackend(Backend):
     def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
         self.meter(state, thresholds).fold(x, view)
 
+    def warm_up(self, device: torch.device, dtype: torch.dtype, thresholds: Thresholds) -> None:
+        assert self.native is not None
+        code = self.native.DTYPES.index(str(dtype).removeprefix("torch."))
+        for kernel in nvrtc.LIKELY:
+            self.device(device).kernel(kernel, code, nvrtc.MODES[thresholds.mode])
+
     def device(self, device: torch.device) -> Device:
         """The GPU of a device.
 

@@ -23,6 +23,7 @@ KERNELS = (
     *("rows", "rows_warp", "ragged", "ragged_warp"),
     *("strided", "strided_warp", "columns", "columns_one"),
 )
+LIKELY = ("rows", "rows_warp", "ragged_warp", "columns")  # of dense tensors
 ENTRY = "fmstats_measure"  # the name of every kernel in its module
 
 OLDEST = 80  # the compute capability that the kernels need, times 10

@@ -20,6 +20,7 @@ from fmstats.backends.triton.engine import (
     why_no_triton,
 )
 from fmstats.backends.triton.meter import TritonMeter, refusal
+from fmstats.backends.triton.plan import likely_layouts
 from fmstats.errors import FmstatsError
 from fmstats.layout import View
 from fmstats.statistic import State, Thresholds
@@ -59,6 +60,12 @@ class TritonBackend(Backend):
 
     def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
         self.meter(state, thresholds).fold(x, view)
+
+    def warm_up(self, device: torch.device, dtype: torch.dtype, thresholds: Thresholds) -> None:
+        engine, name = self.engine(device), str(dtype).removeprefix("torch.")
+        engine.fold_kernel(name)
+        for layout in likely_layouts(dtype.itemsize):
+            engine.measure_kernel(name, thresholds.mode, layout)
 
     def engine(self, device: torch.device) -> Engine:
         """What runs the kernels for a device.

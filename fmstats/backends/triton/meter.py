@@ -1,11 +1,13 @@
 """What folds one layer's tensors with Triton's kernels.
 
 The last tensor's plan is kept: the next one of the same kind costs two launches and no arithmetic.
-A layer that runs on another stream than last time first waits, on the device, for that stream.
+A layer that runs on another stream than last time first waits, on the device, for that stream. What
+compiles or fills memory has to happen before a graph is captured, and is refused within a capture.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -31,30 +33,37 @@ class TritonMeter(Meter):
         self._engine = engine
         if engine.capturing():
             raise FmstatsError(refusal("a layer is measured for the first time"))
+        self._lock = threading.Lock()
         self._limits: dict[torch.dtype, Tensor] = {}
         self._key: tuple[object, ...] | None = None
         self._pieces: list[Piece] = []
-        self._stream: Any = None
+        self._stream: Any = None  # of the last launch
         self.try_fold = self._try_fold
 
     def fold(self, x: Tensor, view: View) -> None:
         if view.channels == 0 or view.positions == 0:
             return
-        if self._engine.capturing():
-            self._refuse_what_is_new(x, view)
-        self._pieces = self._planned(x, view)
-        self._key = _key(x)
-        self._launch(x)
+        with self._lock:
+            key = _key(x)
+            if key != self._key:
+                if self._engine.capturing():
+                    raise FmstatsError(refusal("a tensor of another kind than before is measured"))
+                self._pieces = self._planned(x, view)
+                if x.dtype not in self._limits:
+                    self._limits[x.dtype] = self._compared_as(x.dtype)
+                self._key = key
+            self._launch(x)
 
     def wait(self) -> None:
         self._engine.wait()
 
     def _try_fold(self, output: object) -> bool:
-        if type(output) is not Tensor or self._key is None or _key(output) != self._key:
+        if type(output) is not Tensor or not _is_plain(output):
             return False
-        if output.is_neg():
-            return False
-        self._launch(output)
+        with self._lock:
+            if _key(output) != self._key:
+                return False
+            self._launch(output)
         return True
 
     def _planned(self, x: Tensor, view: View) -> list[Piece]:
@@ -67,23 +76,31 @@ class TritonMeter(Meter):
         return pieces
 
     def _launch(self, x: Tensor) -> None:
+        if self._engine.capturing():
+            _held[id(self)] = self
         self._stream = self._engine.order(self._stream, self.state.words)
-        limits = self._limits.get(x.dtype)
-        if limits is None:
-            limits = self._limits[x.dtype] = self._compared_as(x.dtype)
         for offset, launch, measure, fold in self._pieces:
+            # Of the current stream: whoever gets this memory next on it comes after both launches.
             parts = torch.empty(launch.parts, dtype=torch.int64, device=x.device)
-            self._engine.launch(measure, fold, launch, x, offset, self.state.words, parts, limits)
+            memory = (self.state.words, parts, self._limits[x.dtype])
+            self._engine.launch(measure, fold, launch, x, offset, *memory)
 
     def _compared_as(self, dtype: torch.dtype) -> Tensor:
         """The thresholds on the device, rounded for comparisons in elements of a type."""
         compared = torch.float64 if dtype == torch.float64 else torch.float32
         limits = torch.tensor(self._thresholds.compared_as(compared), dtype=torch.float64)
-        return limits.to(self.state.words.device, non_blocking=True)
+        return limits.to(self.state.words.device)
 
-    def _refuse_what_is_new(self, x: Tensor, view: View) -> None:
-        if x.dtype not in self._limits or self._key is None or _key(x) != self._key:
-            raise FmstatsError(refusal("a tensor of another kind than the last one is measured"))
+
+# Meters whose states graphs write to, by id: nobody can tell which replay is the last one.
+_held: dict[int, TritonMeter] = {}
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether a tensor is what its memory holds, at strides."""
+    return (
+        x.layout is torch.strided and not x.is_nested and not x.is_neg() and not x._is_zerotensor()
+    )
 
 
 def _key(x: Tensor) -> tuple[object, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from fmstats.errors import FmstatsError
 from fmstats.layout import View
 
 MOST_DIMS = 4  # of positions, that a launch walks over
@@ -71,7 +72,13 @@ def pieces_of(view: View) -> list[tuple[int, View]]:
 
 
 def plan(view: View, address: int, itemsize: int, row: int) -> Launch:
-    """How to measure a tensor, not empty and of at most `MOST_DIMS` dims, at an address."""
+    """How to measure a tensor, not empty and of at most `MOST_DIMS` dims, at an address.
+
+    `row`: words from one field of the state to the next.
+
+    Raises:
+        FmstatsError: it is too large for a launch.
+    """
     columns = view.channel_stride == 1 and view.channels > 1 and len(view.dims) <= 2
     strides = [stride for size, stride in view.dims if size > 1]
     if columns:
@@ -101,6 +108,11 @@ def plan(view: View, address: int, itemsize: int, row: int) -> Launch:
     wanted = min(-(-PROGRAMS // pieces), -(-tiles // FEW_TILES))
     per_stretch = min(CHUNK, -(-tiles // wanted)) * layout.lanes
     stretches = -(-slots // per_stretch)
+    if pieces * stretches >= FAR:
+        raise FmstatsError(
+            f"a tensor of {view.channels} channels of {view.positions} elements takes more "
+            f"programs ({pieces * stretches}) than a launch can hold"
+        )
     measure = (
         *(row, view.channels, channels, channel_stride, slots, per_stretch, pieces),
         *_padded(dims, innermost=False),
@@ -117,6 +129,13 @@ def plan(view: View, address: int, itemsize: int, row: int) -> Launch:
         view.channels,
         (stretches * PART_FIELDS, view.channels),
     )
+
+
+def likely_layouts(itemsize: int) -> list[Layout]:
+    """Those of dense tensors whose sizes are multiples of a vector, NCHW and channels_last."""
+    vector = VECTOR_BYTES // itemsize
+    rows = [Layout("rows", vector, vector, dims, True) for dims in (1, 2)]
+    return [*rows, Layout("columns", vector, TILE_BYTES // itemsize, 1, True)]
 
 
 def _vector(itemsize: int, address: int, multiples: list[int]) -> int:
