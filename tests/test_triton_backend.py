@@ -40,7 +40,13 @@ def state_of(backend: Any, *tensors: Tensor) -> State:
 
 def state_pairs() -> list[tuple[State, State]]:
     reference = ReferenceBackend()
-    kinds = [torch.randn(4, 6), torch.full((4, 6), torch.nan), torch.zeros(4, 6), None]
+    kinds = [
+        torch.randn(4, 6),
+        torch.randn(1, 6),
+        torch.full((4, 6), torch.nan),
+        torch.zeros(4, 6),
+        None,
+    ]
     states = [State.identity(6) if x is None else state_of(reference, x) for x in kinds]
     return [(a, b) for a in states for b in states]
 

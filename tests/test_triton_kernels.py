@@ -170,15 +170,24 @@ def test_squares_that_underflow_are_measured_again(kernel: str) -> None:
 
 
 @every_kernel
-def test_a_jump_in_scale_is_measured_again(kernel: str) -> None:
+def test_samples_make_a_pivot_that_serves(kernel: str) -> None:
+    """The first tensor of a layer, far from zero, is not measured twice."""
+    backend = host_backend()
+    check(backend, TENSORS[kernel]("normal", 160, torch.float32) + 1000, PLAIN)
+    assert "x" not in backend.ptx.runs[0].fold.loads
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@every_kernel
+def test_a_jump_in_scale_is_measured_again(kernel: str, dtype: torch.dtype) -> None:
     """A running mean that is no use as pivot: the sums cancel, the channel is read again."""
     backend = host_backend(count_bytes=True)
-    x = TENSORS[kernel]("normal", 25, torch.float32)
+    x = TENSORS[kernel]("normal", 25, dtype)
     state, want = State.identity(x.shape[1]), State.identity(x.shape[1])
     for batch in (x, x + 1e6, x):
         fold(backend, batch, PLAIN, state)
         want.merge_(fold(ReferenceBackend(), batch, PLAIN))
-    assert_equal_states(state, want, ACCURACY[torch.float32])
+    assert_equal_states(state, want, ACCURACY[dtype])
     read = [("x" in run.fold.loads) for run in backend.ptx.runs]
     assert read[:2] == [False, True]
 
