@@ -49,3 +49,8 @@ def test_every_kernel() -> None:
     )
     out = python("-m", "pytest", "-q", "-p", "no:cacheprovider", suite, "-k", chosen)
     assert passed(out) >= 20
+
+
+def test_the_way_to_the_launcher() -> None:
+    suite = str(ROOT / "tests" / "test_triton_engine.py")
+    assert passed(python("-m", "pytest", "-q", "-p", "no:cacheprovider", suite)) == 3

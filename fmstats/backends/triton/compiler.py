@@ -87,10 +87,11 @@ def launch(compiled: Any, programs: int, stream: int, *arguments: int) -> None:
 
 def _compile(kernel: Any, constants: dict[str, Any], aligned: int, target: Any) -> Any:
     types = {"x": ELEMENTS[constants["DTYPE"]], **POINTERS}
-    signature = {name: types.get(name, "i64") for name in kernel.arg_names}
-    signature |= dict.fromkeys(constants, "constexpr")
+    signature = {name: types.get(name, "i64") for name in kernel.arg_names if name not in constants}
     attributes: Any = {(kernel.arg_names.index("x"),): [["tt.divisibility", aligned]]}
-    if VERSION < (3, 3):
+    if VERSION >= (3, 3):
+        signature |= dict.fromkeys(constants, "constexpr")
+    else:
         from triton.backends.compiler import AttrsDescriptor
 
         attributes = AttrsDescriptor()
