@@ -94,7 +94,8 @@ def test_backends(run):
 def test_demo_passes_its_options(run, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "fmstats.commands.run_demo", lambda show, **options: (calls.append(options), show("seen"))
+        "fmstats.commands.demo.run_demo",
+        lambda show, **options: (calls.append(options), show("seen")),
     )
     assert run("demo", "--crops", 0, "--backend", "torch") == (0, "seen\n", "")
     assert calls == [{"crops": 0, "batch_size": 16, "backend": "torch"}]
@@ -225,7 +226,8 @@ def test_mistakes_are_one_line_and_code_2(run, folder, arguments, message):
 
 
 def test_missing_typer(monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "fmstats.commands", raising=False)
+    for name in [name for name in sys.modules if name.startswith("fmstats.commands")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "typer", None)
     assert main(["backends"]) == 2
     assert capsys.readouterr().err == (

@@ -1,51 +1,36 @@
-"""The commands, their options and their help, each help with examples to copy.
-
-Only `fmstats.cli` imports this module, since it needs typer.
-"""
+"""`fmstats profile`: what a data set does to a model."""
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-import fmstats
-from fmstats.backends import list_backends
-from fmstats.demo import run_demo
+from fmstats.commands.app import (
+    Dtype,
+    ModelArgument,
+    WeightsOption,
+    app,
+    keep_lines,
+    load_network,
+)
 from fmstats.errors import FmstatsError
 from fmstats.outputs import check_output, describe_run, write_profile
 from fmstats.runs import profile as run_profile
-from fmstats.sources import load_model, load_weights, open_data
+from fmstats.sources import open_data
 from fmstats.sources.placement import move_model
-from fmstats.tables import format_table
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _show(title: str, *lines: str) -> str:
-    """Help text that keeps its line breaks, for which a backspace has to stand at its head."""
-    return "\n  ".join(["\b\n" + title, *lines])
-
-
-_PROFILE_EXAMPLES = "\n\n".join(
+_EXAMPLES = "\n\n".join(
     [
-        _show(
+        keep_lines(
             "Examples:",
             "fmstats profile net.py:make_net --weights net.pth --data photos/",
             "fmstats profile torchvision:resnet50 --weights r50.pth --data val/ --device cuda",
             "fmstats profile nets:Net --data x.npy --include 'blocks.*' --exclude '*.drop'",
             "fmstats profile net.pt2 --data loader.py:make_loader --limit 5000 --out profile.json",
         ),
-        _show(
+        keep_lines(
             "A function given as MODEL or DATA is called without arguments:",
             "def make_loader():  # in loader.py",
             "    return DataLoader(dataset, batch_size=64)  # (x, labels): the labels are dropped",
@@ -54,69 +39,9 @@ _PROFILE_EXAMPLES = "\n\n".join(
 )
 
 
-class Dtype(str, Enum):
-    """The dtypes that a model can be asked to run in."""
-
-    float32 = "float32"
-    float16 = "float16"
-    bfloat16 = "bfloat16"
-    float64 = "float64"
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"fmstats {fmstats.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def describe(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
-        ),
-    ] = False,
-) -> None:
-    """Exact per-channel statistics of every feature map of a PyTorch model."""
-
-
-@app.command(
-    epilog=_show("Examples:", "fmstats demo", "fmstats demo --crops 0 --backend reference")
-)
-def demo(
-    crops: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Random crops of each photograph.")
-    ] = 8,
-    batch_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Images per forward pass.")
-    ] = 16,
-    backend: Annotated[str, typer.Option(help="See 'fmstats backends'.")] = "auto",
-) -> None:
-    """Profile a trained network on photographs, without any download."""
-    run_demo(typer.echo, crops=crops, batch_size=batch_size, backend=backend)
-
-
-@app.command(epilog=_show("Examples:", "fmstats backends"))
-def backends() -> None:
-    """List what can compute the statistics, and what cannot and why."""
-    rows = [
-        (row.name, "yes" if row.usable else "no", row.devices, row.detail)
-        for row in list_backends()
-    ]
-    typer.echo(format_table(("name", "usable", "devices", "detail"), rows, left=4))
-
-
-@app.command(epilog=_PROFILE_EXAMPLES)
+@app.command(epilog=_EXAMPLES)
 def profile(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="net.py:make_net | package.module:Net | torchvision:NAME | timm:NAME | "
-            "transformers:FAMILY | program.pt2. Library models have random weights: see --weights.",
-        ),
-    ],
+    model: ModelArgument,
     data: Annotated[
         str,
         typer.Option(
@@ -125,9 +50,7 @@ def profile(
             "loader.py:make_batches | package.module:make_batches.",
         ),
     ],
-    weights: Annotated[
-        Path | None, typer.Option(help="Trained weights: .pth, .pt or .safetensors.")
-    ] = None,
+    weights: WeightsOption = None,
     include: Annotated[
         list[str] | None,
         typer.Option(metavar="GLOB", help="Layers to observe, e.g. 'features.*'; may be repeated."),
@@ -199,10 +122,8 @@ def profile(
         limit=limit,
         on_bad_sample="skip" if skip_unreadable else "raise",
     )
-    network = load_model(model)
-    if weights is not None:
-        load_weights(network, weights)
-    torch_dtype = None if dtype is None else getattr(torch, dtype.value)
+    network = load_network(model, weights)
+    torch_dtype = None if dtype is None else dtype.of_torch
     # In place: nobody else uses this model, so profile() need not copy it.
     network = move_model(network, device, torch_dtype, channels_last)
     result = run_profile(

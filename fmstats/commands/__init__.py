@@ -1,0 +1,12 @@
+"""The commands, a module each, with their options and their help, each help with examples to copy.
+
+Only `fmstats.cli` imports this package, since it needs typer.
+"""
+
+from __future__ import annotations
+
+# In the order in which the help lists them.
+from fmstats.commands import demo, profile, backends  # isort: skip
+from fmstats.commands.app import app
+
+__all__ = ["app", "backends", "demo", "profile"]
