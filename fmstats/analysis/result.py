@@ -1,0 +1,199 @@
+"""What `analyze` returns: the layer table, its totals, and the ways to print and export them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from fmstats.analysis.records import UNKNOWN
+from fmstats.analysis.rows import LayerRow, Part
+from fmstats.analysis.stages import Stages
+from fmstats.analysis.text import DEFAULT_COLUMNS, describe_totals, format_rows, roll_up
+from fmstats.errors import FmstatsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fmstats.profiles import Profile
+
+
+@dataclass(frozen=True)
+class Uncounted:
+    """Operations without a formula.
+
+    Attributes:
+        kind: "cheap": a few operations an element (activations, norms, pooling, sums), which no
+            tool counts; "unknown": nobody knows, the totals lack it.
+        layers: the modules that called them.
+    """
+
+    operation: str
+    kind: str
+    calls: int
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Shapes, parameters, FLOPs and memory of a model, layer by layer.
+
+    Attributes:
+        rows: a `LayerRow` per layer, in the order of execution.
+        totals: by name, bytes where the name says so:
+            params, trainable_params, param_bytes: all parameters, shared ones once;
+            buffer_bytes: of registered buffers;
+            flops, macs: of one forward pass;
+            activation_elements, activation_bytes: the sum of all rows;
+            peak_activation_bytes: the most alive at once at inference, beside parameters and
+                inputs: by lifetimes, views and in-place results counted once;
+            saved_for_backward_bytes: what autograd keeps in training, inputs that a layer keeps
+                included; None if the model does not run with gradients;
+            traffic_bytes: the sum of all rows; input_bytes: of the inputs;
+            batch: samples in the inputs, None if they have no dims.
+        stages: resolution against channels.
+        uncounted: operations without a formula.
+        notes: what the reader should know.
+        macs: whether tables show MACs for FLOPs.
+        parts: every module of the model, by name, blocks as well.
+    """
+
+    model: str
+    rows: tuple[LayerRow, ...]
+    totals: Mapping[str, Any]
+    stages: Stages
+    uncounted: tuple[Uncounted, ...]
+    notes: tuple[str, ...]
+    macs: bool
+    parts: Mapping[str, Part]
+
+    def __getitem__(self, layer: str) -> LayerRow:
+        for row in self.rows:
+            if row.name == layer:
+                return row
+        from fmstats.sources.entrypoints import list_closest
+
+        names = [row.name for row in self.rows]
+        raise KeyError(f"no layer {layer!r}; closest: {list_closest(layer, names)}")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def unknown(self) -> tuple[Uncounted, ...]:
+        """Operations that may cost much and have no formula."""
+        return tuple(entry for entry in self.uncounted if entry.kind == UNKNOWN)
+
+    def largest(self, n: int = 5, by: str = "activation_bytes") -> list[LayerRow]:
+        """The `n` rows with most `by`, any numeric field of a row."""
+        return sorted(self.rows, key=lambda row: -row[by])[:n]
+
+    def outweigh_batch(self) -> int | None:
+        """The smallest batch whose kept activations outweigh the parameters in training.
+
+        None if what autograd keeps or the batch is not known, or there is nothing of either.
+        """
+        kept, batch = self.totals["saved_for_backward_bytes"], self.totals["batch"]
+        if not kept or not batch or not self.totals["param_bytes"]:
+            return None
+        return int(self.totals["param_bytes"] * batch // kept) + 1
+
+    def table(
+        self,
+        *,
+        depth: int | None = None,
+        columns: Sequence[str] | None = None,
+        markdown: bool = False,
+    ) -> str:
+        """The rows as an aligned text, or as markdown.
+
+        Args:
+            depth: parts of a name to keep: deeper layers are added up in their block.
+            columns: fields of `LayerRow`; default: those of `DEFAULT_COLUMNS`, and the side of
+                the roofline if a GPU was named.
+            markdown: pipes between the cells.
+
+        Raises:
+            FmstatsError: no such column, or a depth below 1.
+        """
+        chosen = list(columns or DEFAULT_COLUMNS)
+        if columns is None:
+            chosen = ["macs" if self.macs and name == "flops" else name for name in chosen]
+            if any(row.bound for row in self.rows):
+                chosen += ["intensity", "bound"]
+        return format_rows(roll_up(self.rows, depth, self.parts), chosen, markdown)
+
+    def to_markdown(self, *, depth: int | None = None, columns: Sequence[str] | None = None) -> str:
+        """The table in markdown; see `table`."""
+        return self.table(depth=depth, columns=columns, markdown=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain numbers, texts, lists and dicts, ready for JSON."""
+        return {
+            "model": self.model,
+            "rows": [{name: _plain(value) for name, value in row.items()} for row in self.rows],
+            "totals": dict(self.totals),
+            "stages": [_plain(asdict(stage)) for stage in self.stages],
+            "stage_breaks": [_plain(asdict(each)) for each in self.stages.breaks],
+            "uncounted": [_plain(asdict(entry)) for entry in self.uncounted],
+            "notes": list(self.notes),
+        }
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame with a row per layer and a column per field of `LayerRow`.
+
+        Raises:
+            FmstatsError: pandas is not installed.
+        """
+        pandas = _import_pandas("to_pandas()")
+        frame: pd.DataFrame = pandas.DataFrame([dict(row) for row in self.rows])
+        return frame
+
+    def join(self, profile: Profile) -> pd.DataFrame:
+        """Shapes, parameters and FLOPs beside live statistics, a row per layer of either.
+
+        Layers that only one of both knows have missing values in the other's columns.
+
+        Raises:
+            FmstatsError: pandas is not installed.
+        """
+        pandas = _import_pandas("join()")
+        live = pandas.DataFrame(profile.layers()).rename(columns={"layer": "name"})
+        if live.empty:
+            live = pandas.DataFrame({"name": [], "type": []})
+        merged = self.to_pandas().merge(live, on=["name", "type"], how="outer", sort=False)
+        joined: pd.DataFrame = merged
+        order = {row.name: i for i, row in enumerate(self.rows)}
+        place = joined["name"].map(lambda name: order.get(name, len(order)))
+        return joined.iloc[place.argsort(kind="stable")].reset_index(drop=True)
+
+    def __str__(self) -> str:
+        return "\n\n".join([self.table(), self.summary()])
+
+    def summary(self) -> str:
+        """Totals, takeaways, stages and what was not counted, without the table."""
+        parts = [describe_totals(self)]
+        if len(self.stages) > 1:
+            parts.append(f"Stages\n{self.stages}")
+        if self.unknown:
+            listed = ", ".join(f"{u.operation} (in {u.layers[0]})" for u in self.unknown)
+            parts.append(f"Not counted, since no formula is known: {listed}")
+        parts += [f"Note: {note}" for note in self.notes]
+        return "\n\n".join(parts)
+
+    def __repr__(self) -> str:
+        return f"Analysis({self.model}, {len(self.rows)} layers)\n{self}"
+
+
+def _import_pandas(asked: str) -> Any:
+    try:
+        import pandas
+    except ModuleNotFoundError as error:
+        raise FmstatsError(f"{asked} needs pandas: pip install 'fmstats[pandas]'") from error
+    return pandas
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

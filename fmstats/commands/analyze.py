@@ -1,0 +1,182 @@
+"""`fmstats analyze`: what each layer of a model is and costs, without running it on data."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from fmstats.analysis import Analysis
+from fmstats.analysis import analyze as run_analysis
+from fmstats.commands.app import ModelArgument, app, keep_lines, load_network
+from fmstats.errors import FmstatsError
+
+_INPUT = re.compile(r"(?:(?P<name>[^\W\d]\w*)=)?(?P<size>\d+(?:[,x]\d+)*)(?::(?P<dtype>\w+))?")
+_SUFFIXES = (".json", ".csv", ".md")
+
+_EXAMPLES = "\n\n".join(
+    [
+        keep_lines(
+            "Examples:",
+            "fmstats analyze net.py:make_net --input 1,3,224,224",
+            "fmstats analyze torchvision:resnet50 --input 8,3,224,224 --depth 2 --macs",
+            "fmstats analyze transformers:bert --input input_ids=1,128:int64",
+            "fmstats analyze nets:Net --input 1,3,64,64 --gpu H100 --out layers.csv",
+            "fmstats analyze nets:Net --input 1,3,64,64 --columns name,params,traffic_bytes",
+        ),
+        "Nothing is computed and no data is needed: MODEL runs once on tensors without numbers.",
+    ]
+)
+
+
+@app.command(epilog=_EXAMPLES)
+def analyze(
+    model: ModelArgument,
+    inputs: Annotated[
+        list[str],
+        typer.Option(
+            "--input",
+            metavar="[NAME=]N,N,...[:DTYPE]",
+            help="Size of an input, samples first; repeat it for several. With names they are "
+            "keyword arguments.",
+        ),
+    ],
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DTYPE", help="Of inputs that name none, e.g. int64; default: that of MODEL."
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="meta computes nothing; cpu, cuda, ... where shapes need numbers.")
+    ] = "meta",
+    depth: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Add up layers below so many parts of a name."),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Columns of the table, by field.")
+    ] = None,
+    macs: Annotated[bool, typer.Option("--macs", help="MACs where FLOPs would be.")] = False,
+    gpu: Annotated[
+        str | None, typer.Option(help="Side of this GPU's roofline, e.g. H100, by layer.")
+    ] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Totals and stages without the table.")
+    ] = False,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Stages alone: resolution against channels.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write .json (everything), .csv (a row per layer) or .md (the table).",
+        ),
+    ] = None,
+) -> None:
+    """Say what each layer of MODEL is and costs: shapes, parameters, FLOPs, memory.
+
+    Prints a row per layer in the order of execution, totals and stages.
+    """
+    if out is not None:
+        _check_output(out)
+    sizes, dtypes = _read_inputs(inputs, dtype)
+    chosen = None if columns is None else [name.strip() for name in columns.split(",")]
+    found = run_analysis(
+        load_network(model, None),
+        input_size=sizes,
+        dtype=dtypes,
+        device=device,
+        macs=macs,
+        gpu=gpu,
+    )
+    # Before anything is printed: a column may be unknown.
+    table = found.table(depth=depth, columns=chosen)
+    typer.echo(f"{model} on {', '.join(inputs)}\n")
+    if stages:
+        typer.echo(str(found.stages))
+    elif summary:
+        typer.echo(found.summary())
+    else:
+        typer.echo(f"{table}\n\n{found.summary()}")
+    if out is not None:
+        _write(found, out, depth, chosen)
+        typer.echo(f"\nWritten to {out}")
+
+
+def _read_inputs(texts: list[str], dtype: str | None) -> tuple[Any, Any]:
+    """Sizes and dtypes as `fmstats.analyze` takes them: lists, or dicts where names were given."""
+    default = None if dtype is None else _read_dtype(dtype, "--dtype")
+    names: list[str | None] = []
+    sizes: list[tuple[int, ...]] = []
+    dtypes: list[torch.dtype | None] = []
+    for text in texts:
+        match = _INPUT.fullmatch(text)
+        if match is None:
+            raise FmstatsError(
+                f"--input {text!r} is not a size: write 1,3,224,224, or NAME=1,128 for a keyword "
+                "argument, with :int64 behind it for a dtype"
+            )
+        names.append(match["name"])
+        sizes.append(tuple(map(int, re.split("[,x]", match["size"]))))
+        own = match["dtype"]
+        dtypes.append(default if own is None else _read_dtype(own, f"--input {text!r}"))
+    if not any(names):
+        return sizes, dtypes
+    if None in names or len(set(names)) < len(names):
+        raise FmstatsError(
+            f"--input {' --input '.join(texts)}: give each input a name of its own, or none a name"
+        )
+    return dict(zip(names, sizes, strict=True)), dict(zip(names, dtypes, strict=True))
+
+
+def _read_dtype(name: str, option: str) -> torch.dtype:
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise FmstatsError(
+            f"{option}: there is no dtype {name!r}: choose from float32, float16, bfloat16, "
+            "float64, int64, int32, bool, ..."
+        )
+    return dtype
+
+
+def _check_output(path: Path) -> None:
+    if path.suffix.lower() not in _SUFFIXES:
+        raise FmstatsError(
+            f"cannot write {str(path)!r}: an analysis ends in {', '.join(_SUFFIXES[:-1])} or "
+            f"{_SUFFIXES[-1]}"
+        )
+    if not path.parent.is_dir():
+        raise FmstatsError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}")
+    if path.is_dir():
+        raise FmstatsError(f"cannot write {str(path)!r}: it is a folder")
+
+
+def _write(found: Analysis, path: Path, depth: int | None, columns: list[str] | None) -> None:
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        text = json.dumps(found.to_dict(), allow_nan=False, indent=1) + "\n"
+    elif suffix == ".md":
+        text = found.to_markdown(depth=depth, columns=columns) + "\n"
+    else:
+        lines = io.StringIO()
+        rows = [dict(row) for row in found.rows]
+        writer = csv.DictWriter(lines, rows[0].keys() if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([{key: _cell(value) for key, value in row.items()} for row in rows])
+        text = lines.getvalue()
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FmstatsError(f"cannot write {str(path)!r}: {error}") from error
+
+
+def _cell(value: object) -> object:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else value
