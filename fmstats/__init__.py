@@ -7,16 +7,27 @@ print(tracker.stats())
 """
 
 from fmstats._version import __version__
+from fmstats.analysis import Analysis, analyze
 from fmstats.coverage import Coverage
 from fmstats.derived import ChannelStats
 from fmstats.diagnose import Diagnosis, Finding
 from fmstats.errors import FmstatsError
 from fmstats.measure import channel_stats
+from fmstats.pictures import (
+    TopImage,
+    TopImages,
+    overlay,
+    plot_profile,
+    top_images,
+    visualize,
+    visualize_hierarchy,
+)
 from fmstats.profiles import LayerProfile, Profile
 from fmstats.runs import profile
 from fmstats.tracker import Tracker, track
 
 __all__ = [
+    "Analysis",
     "ChannelStats",
     "Coverage",
     "Diagnosis",
@@ -24,9 +35,17 @@ __all__ = [
     "FmstatsError",
     "LayerProfile",
     "Profile",
+    "TopImage",
+    "TopImages",
     "Tracker",
     "__version__",
+    "analyze",
     "channel_stats",
+    "overlay",
+    "plot_profile",
     "profile",
+    "top_images",
     "track",
+    "visualize",
+    "visualize_hierarchy",
 ]

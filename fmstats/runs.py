@@ -88,7 +88,7 @@ def profile(
         raise FmstatsError(f"model is of type {type(model).__name__}, not an nn.Module")
     if limit is not None and limit < 1:
         raise FmstatsError(f"limit {limit} must be at least 1")
-    batches = _open_batches(data)
+    batches = open_batches(data)
     if not is_placed(model, device, dtype, channels_last):
         model = move_model(copy_model(model), device, dtype, channels_last)
     target = find_placement(model, device, dtype)
@@ -106,7 +106,7 @@ def profile(
         on_error=on_error,
         saturation=saturation,
     )
-    with tracker, _evaluate(model), _show_progress(batches, limit, progress) as advance:
+    with tracker, evaluate(model), _show_progress(batches, limit, progress) as advance:
         samples, count = 0, 0
         for inputs in _read(batches, limit):
             _fold(model, inputs, count, target, channels_last)
@@ -131,7 +131,12 @@ def profile(
     return result
 
 
-def _open_batches(data: object) -> Iterable[object]:
+def open_batches(data: object) -> Iterable[object]:
+    """The batches of what `profile` takes as data, to be run through once.
+
+    Raises:
+        FmstatsError: it is none of these.
+    """
     if isinstance(data, str | Path):
         return open_data(data)
     if isinstance(data, torch.Tensor | np.ndarray):
@@ -140,7 +145,7 @@ def _open_batches(data: object) -> Iterable[object]:
 
 
 @contextlib.contextmanager
-def _evaluate(model: torch.nn.Module) -> Iterator[None]:
+def evaluate(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode; afterwards each module has its own training flag again."""
     flags = [(module, module.training) for module in model.modules()]
     was_training = model.training

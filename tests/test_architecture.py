@@ -21,7 +21,7 @@ ORDER = (
     ("hooks",),
     ("tracker", "diagnose"),
     ("sources",),
-    ("runs",),
+    ("runs", "analysis", "pictures"),
     ("outputs", "demo"),
     ("commands",),
     ("cli", "__main__"),

@@ -1,0 +1,113 @@
+"""`fmstats visualize`: a picture of a layer's feature maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from fmstats.commands.app import ModelArgument, WeightsOption, app, keep_lines, load_network
+from fmstats.errors import FmstatsError
+from fmstats.pictures import overlay as draw_overlay
+from fmstats.pictures import visualize as draw_grid
+from fmstats.pictures import visualize_hierarchy
+from fmstats.pictures.canvas import find_colours, require_matplotlib
+from fmstats.pictures.files import check_picture, write_figure
+from fmstats.pictures.maps import Order, Scale
+from fmstats.sources.images import IMAGENET_MEAN, IMAGENET_STD, ImageTransform
+
+_EXAMPLES = keep_lines(
+    "Examples:",
+    "fmstats visualize net.py:make_net --image cat.jpg --layer features.0 -o maps.png",
+    "fmstats visualize torchvision:resnet50 --weights r50.pth --image cat.jpg \\",
+    "    --layer layer1.0 --max-channels 64 --order variance --scale channel -o maps.pdf",
+    "fmstats visualize net.py:make_net --image cat.jpg --layer features.18 --overlay 7 -o 7.png",
+    "fmstats visualize net.py:make_net --image cat.jpg --hierarchy -o stages.svg",
+)
+
+
+@app.command(epilog=_EXAMPLES)
+def visualize(
+    model: ModelArgument,
+    image: Annotated[Path, typer.Option(metavar="FILE", help="The picture the model looks at.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Write .png, .pdf or .svg.")
+    ],
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="The layer, e.g. 'features.0'; repeat it for --hierarchy."
+        ),
+    ] = None,
+    weights: WeightsOption = None,
+    max_channels: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Channels at most; default: 16, under --hierarchy 6 a layer."
+        ),
+    ] = None,
+    order: Annotated[
+        str,
+        typer.Option(help="index | variance | mean | sparsity; of the last three, most first."),
+    ] = "index",
+    scale: Annotated[
+        str, typer.Option(help="Colours: shared by all channels, or of each channel.")
+    ] = "shared",
+    cmap: Annotated[str, typer.Option(help="A colour map of matplotlib.")] = "viridis",
+    hierarchy: Annotated[
+        bool,
+        typer.Option("--hierarchy", help="A row for each stage, or for each --layer given."),
+    ] = False,
+    overlay: Annotated[
+        int | None,
+        typer.Option(metavar="CHANNEL", min=0, help="This channel alone, upon the picture."),
+    ] = None,
+    image_size: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Side of the centre crop, pixels.")
+    ] = 224,
+    resize: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Shorter side before the crop, pixels; default: 8/7 of --image-size."
+        ),
+    ] = None,
+) -> None:
+    """Draw what the channels of a layer answer to a picture."""
+    check_picture(out)  # Before the run: loading a model takes its time.
+    require_matplotlib("fmstats visualize")
+    find_colours(cmap)
+    layers = layer or []
+    if hierarchy and overlay is not None:
+        raise FmstatsError("--hierarchy and --overlay exclude each other: give one of them")
+    if not hierarchy and len(layers) != 1:
+        raise FmstatsError(
+            f"--layer was given {len(layers)} times: give one layer, or --hierarchy for several"
+        )
+    size = image_size * 256 // 224 if resize is None else resize
+    transform = ImageTransform(image_size, size, IMAGENET_MEAN, IMAGENET_STD)
+    network = load_network(model, weights)
+    if hierarchy:
+        figure = visualize_hierarchy(
+            network,
+            image,
+            layers or None,
+            channels=max_channels or 6,
+            cmap=cmap,
+            transform=transform,
+        )
+    elif overlay is not None:
+        figure = draw_overlay(network, image, layers[0], overlay, cmap=cmap, transform=transform)
+    else:
+        figure = draw_grid(
+            network,
+            image,
+            layers[0],
+            max_channels or 16,
+            order=cast(Order, order),
+            scale=cast(Scale, scale),
+            cmap=cmap,
+            transform=transform,
+        )
+    write_figure(figure, out)
+    typer.echo(f"Written to {out}")

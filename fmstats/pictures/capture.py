@@ -1,0 +1,189 @@
+"""Looking into a model while it runs: hooks that copy, evaluation mode, and everything put back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from fmstats.channels import channel_rules
+from fmstats.errors import FmstatsError
+from fmstats.layers import first_tensor, why_skipped
+from fmstats.layout import resolve_dim
+from fmstats.pictures.inputs import OneImage
+from fmstats.pictures.maps import FeatureMaps, arrange, to_host
+from fmstats.runs import evaluate
+from fmstats.selection import ROOT
+from fmstats.sources.batches import ModelInput, map_tensors
+from fmstats.sources.entrypoints import describe_error, list_closest
+from fmstats.sources.placement import find_placement
+
+Keep = Callable[[str, Tensor, int], None]
+
+
+@dataclass
+class Seen:
+    """What the hooks of `watch` have met.
+
+    Attributes:
+        calls: how often each layer gave a tensor that was kept.
+        reasons: why a layer's output was not kept.
+    """
+
+    calls: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def require(self, layer: str, kind: str) -> None:
+        """Refuse a layer that gave nothing.
+
+        Raises:
+            FmstatsError: it did not run, or its output holds no map.
+        """
+        if self.calls.get(layer):
+            return
+        why = self.reasons.get(layer)
+        raise FmstatsError(
+            f"layer {layer!r} ({kind}) has no feature maps: "
+            + (f"its output {why}" if why else "it did not run in the model's forward pass")
+        )
+
+
+def find_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
+    """The layer of that name, and the name; both `""` and `"(model)"` are the model itself.
+
+    Raises:
+        FmstatsError: there is none, or the model is compiled.
+    """
+    if not isinstance(model, nn.Module):
+        raise FmstatsError(f"model is of type {type(model).__name__}, not an nn.Module")
+    if type(model).__name__ == "OptimizedModule":  # its class lives in torch._dynamo, slow to load
+        raise FmstatsError(
+            "hooks cannot see into a compiled module: give the module that it was compiled from "
+            "(compiled._orig_mod)"
+        )
+    modules = {n or ROOT: m for n, m in model.named_modules(remove_duplicate=False)}
+    name = name or ROOT if isinstance(name, str) else name
+    if name not in modules:
+        raise FmstatsError(
+            f"layer {name!r} is none of the {len(modules)} modules of {type(model).__name__}; "
+            f"closest: {list_closest(str(name), modules)}"
+        )
+    return name, modules[name]
+
+
+@contextlib.contextmanager
+def watch(
+    model: nn.Module, layers: Iterable[str], keep: Keep, channel_dim: int | str = "auto"
+) -> Iterator[Seen]:
+    """Call `keep(layer, output, channel dim)` for each output with floats; no hook is left after.
+
+    `keep` has to copy what it wants: an in-place operation may follow.
+    """
+    if channel_dim != "auto" and not isinstance(channel_dim, int):
+        raise FmstatsError(f"channel_dim={channel_dim!r}: choose 'auto' or a dim")
+    rules = channel_rules(model)
+    first_names = {id(module): name for name, module in model.named_modules()}
+    seen = Seen()
+
+    def hook_of(name: str, module: nn.Module) -> Callable[..., None]:
+        rule = rules[first_names[id(module)]]
+
+        def hook(_module: nn.Module, _args: object, output: object) -> None:
+            x = first_tensor(output)
+            why = why_skipped(x, output) or (
+                "is empty" if x is not None and not x.numel() else None
+            )
+            if x is None or why is not None:
+                seen.reasons[name] = why or ""
+                return
+            if isinstance(channel_dim, int):
+                dim = resolve_dim(channel_dim, x.shape)
+            else:
+                dim = rule.resolve(x.shape)
+            keep(name, x.detach().resolve_neg(), dim)
+            seen.calls[name] = seen.calls.get(name, 0) + 1
+
+        return hook
+
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            name, module = find_layer(model, layer)
+            stack.callback(module.register_forward_hook(hook_of(name, module)).remove)
+        yield seen
+
+
+def run(model: nn.Module, inputs: ModelInput, what: str, hint: str = "") -> None:
+    """Run the model, as it stands, on copies of `inputs` of its own device and dtype.
+
+    Raises:
+        FmstatsError: the model refuses them; `what` says what they are, `hint` what to try.
+    """
+    # A copy: a first layer that works in place would write into the caller's tensor.
+    placed = inputs.to(*find_placement(model, None, None), False)
+    copies = ModelInput(
+        tuple(map_tensors(torch.clone, value) for value in placed.args),
+        {name: map_tensors(torch.clone, value) for name, value in placed.kwargs.items()},
+    )
+    try:
+        # Not inference mode: buffers and lazy parameters made in it could never be trained.
+        with torch.no_grad():
+            model(*copies.args, **copies.kwargs)
+    except FmstatsError:
+        raise
+    except Exception as error:
+        raise FmstatsError(
+            f"the model refused {what}, {inputs.describe()}: {describe_error(error)}{hint}"
+        ) from error
+
+
+def capture(
+    model: nn.Module, image: OneImage, layers: Iterable[str], channel_dim: int | str = "auto"
+) -> dict[str, FeatureMaps]:
+    """The maps of each of these layers for one image, by one forward pass in evaluation mode.
+
+    A layer that runs several times gives those of its last run.
+
+    Raises:
+        FmstatsError: no such layer, one without maps, or the model refuses the image.
+    """
+    found: dict[str, FeatureMaps] = {}
+    names = dict(find_layer(model, layer) for layer in layers)
+
+    def keep(name: str, x: Tensor, dim: int) -> None:
+        arranged = arrange(x, dim)
+        found[name] = FeatureMaps(
+            name, type(names[name]).__name__, to_host(arranged.maps), arranged.note
+        )
+
+    with watch(model, names, keep, channel_dim) as seen:
+        run_image(model, image)
+    for name, module in names.items():
+        seen.require(name, type(module).__name__)
+    return {name: _note_calls(found[name], seen.calls[name]) for name in names}
+
+
+def run_image(model: nn.Module, image: OneImage) -> None:
+    """Run the model on one image in evaluation mode; afterwards it is as it was.
+
+    Raises:
+        FmstatsError: the model refuses the image.
+    """
+    three = any(isinstance(x, Tensor) and x.dim() == 4 for x in image.inputs.args)
+    hint = (
+        "; a picture is (1, C, H, W) or (C, H, W): give any other input as a tuple (x,), and "
+        "another size or normalisation of image files by transform="
+        if three
+        else ""
+    )
+    with evaluate(model):
+        run(model, image.inputs, "the image", hint)
+
+
+def _note_calls(maps: FeatureMaps, calls: int) -> FeatureMaps:
+    if calls == 1:
+        return maps
+    note = f"the last of {calls} calls" + (f"; {maps.note}" if maps.note else "")
+    return FeatureMaps(maps.layer, maps.type, maps.values, note)

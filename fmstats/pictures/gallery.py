@@ -1,0 +1,95 @@
+"""The figure of `TopImages`: each picture, and beside it the channel's map upon it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from fmstats.errors import FmstatsError
+from fmstats.pictures.canvas import (
+    BAR_WIDTH,
+    GAP,
+    INK,
+    MARGIN,
+    PAD,
+    SMALL,
+    Ruler,
+    Sheet,
+    bare,
+    draw_map,
+    find_colours,
+    require_matplotlib,
+    shorten,
+    widen,
+)
+from fmstats.pictures.head import Head
+from fmstats.pictures.inputs import pictures_of
+from fmstats.pictures.maps import FeatureMaps
+from fmstats.pictures.overlays import draw_overlay
+from fmstats.tables import format_number
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+    from fmstats.pictures.top import TopImages
+
+_SIDE = 1.25  # inches, of a picture
+_BETWEEN = 0.04  # inches, from a picture to its map
+
+
+def draw_top_images(found: TopImages, cmap: str | Colormap) -> Figure:
+    """Draw the images of `found`, the best first.
+
+    Raises:
+        FmstatsError: there is none, no such colour map, or matplotlib is missing.
+    """
+    require_matplotlib("top_images().figure()")
+    colours = find_colours(cmap)
+    if not found.images:
+        raise FmstatsError(
+            f"none of the {found.samples} samples has a score that is a number: nothing to draw"
+        )
+    pictures = pictures_of([top.image for top in found.images])
+    limits = widen(_limits(found))
+    ruler = Ruler()
+    titles = [f"image {top.index}: {format_number(top.score)}" for top in found.images]
+    title_width, title_height = ruler.widest(titles, SMALL)
+    pair_width = _SIDE if pictures is None else 2 * _SIDE + _BETWEEN
+    cell_width = max(pair_width, title_width) + GAP
+    cell_height = title_height + PAD + _SIDE + GAP
+    # Cells are twice as wide as high, so a column less than a square has.
+    columns = max(1, math.ceil(math.sqrt(len(titles))) - (0 if len(titles) <= 9 else 1))
+    rows = math.ceil(len(titles) / columns)
+
+    title = f"{shorten(found.layer, 60)} ({found.type}), channel {found.channel}"
+    score = {"max": "greatest value", "mean": "mean"}[found.by]
+    notes = f"the {len(titles)} of {found.samples} images that excite it most, by its {score}"
+    head = Head(ruler, title, [notes])
+    grid_width = columns * cell_width - GAP
+    body = max(grid_width + GAP + BAR_WIDTH, head.width)
+    sheet = Sheet(2 * MARGIN + body, head.top + rows * cell_height - GAP + MARGIN)
+    head.draw(sheet)
+
+    for place, (image, title) in enumerate(zip(found.images, titles, strict=True)):
+        row, column = divmod(place, columns)
+        left, upper = MARGIN + column * cell_width, head.top + row * cell_height
+        sheet.write(left, upper, title, fontsize=SMALL, color=INK)
+        upper += title_height + PAD
+        if pictures is None:
+            drawn = draw_map(sheet.place(left, upper, _SIDE, _SIDE), image.map, limits, colours)
+            continue
+        axes = sheet.place(left, upper, _SIDE, _SIDE)
+        axes.imshow(pictures[place], aspect="auto")
+        bare(axes)
+        axes = sheet.place(left + _SIDE + _BETWEEN, upper, _SIDE, _SIDE)
+        drawn = draw_overlay(axes, pictures[place], image.map, limits, colours)
+    height = min(rows * cell_height - GAP - title_height - PAD, 3.0)
+    sheet.colour_bar(drawn, MARGIN + grid_width + GAP, head.top + title_height + PAD, height)
+    return sheet.figure
+
+
+def _limits(found: TopImages) -> tuple[float, float] | None:
+    each = [FeatureMaps(found.layer, found.type, top.map[None]).limits([0]) for top in found.images]
+    known = [limits for limits in each if limits is not None]
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else None

@@ -1,0 +1,198 @@
+"""`top_images`: the images of a data set that excite a channel most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args, overload
+
+import torch
+from torch import Tensor, nn
+
+from fmstats.errors import FmstatsError
+from fmstats.pictures.capture import find_layer, run, watch
+from fmstats.pictures.inputs import Array
+from fmstats.pictures.maps import arrange, check_channel, to_host
+from fmstats.runs import evaluate, open_batches
+from fmstats.sources.batches import ModelInput, read_batches
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+By = Literal["max", "mean"]
+
+
+@dataclass(frozen=True)
+class TopImage:
+    """One image and what a channel made of it.
+
+    Attributes:
+        index: its number among all samples of the data, from 0.
+        score: the channel's greatest value, or its mean, over all positions.
+        image: the sample as the data gave it, a copy on the host.
+        map: the channel, (H, W), float32 or float64.
+    """
+
+    index: int
+    score: float
+    image: Tensor
+    map: Array
+
+
+@dataclass(frozen=True)
+class TopImages(Sequence[TopImage]):
+    """The images that excite a channel most, the most exciting first.
+
+    Attributes:
+        layer, channel, by: what was asked.
+        type: the layer's class name.
+        samples: how many images were seen.
+        images: at most k of them; fewer where the data has fewer whose score is a number.
+    """
+
+    layer: str
+    type: str
+    channel: int
+    by: By
+    samples: int
+    images: tuple[TopImage, ...]
+
+    @overload
+    def __getitem__(self, place: int) -> TopImage: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[TopImage]: ...
+    def __getitem__(self, place: int | slice) -> TopImage | Sequence[TopImage]:
+        return self.images[place]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[TopImage]:
+        return iter(self.images)
+
+    def figure(self, *, cmap: str | Colormap = "viridis") -> Figure:
+        """Draw each image beside the channel's map over it, all maps in the same colours.
+
+        Inputs that are no pictures are left out, and their maps drawn alone.
+
+        Raises:
+            FmstatsError: there is no image, no such colour map, or matplotlib is missing.
+        """
+        from fmstats.pictures.gallery import draw_top_images
+
+        return draw_top_images(self, cmap)
+
+
+def top_images(
+    model: nn.Module,
+    data: object,
+    layer: str,
+    channel: int,
+    k: int = 9,
+    *,
+    by: By = "max",
+    limit: int | None = None,
+    channel_dim: int | str = "auto",
+) -> TopImages:
+    """Find the k images of a data set that most excite one channel of a layer.
+
+    The data streams through the model once, in evaluation mode and without gradients; in memory
+    are k images with their maps, and one batch with the copy that the model is given. The model
+    comes back as it was.
+
+    Args:
+        model: any module; batches go to its device and dtype.
+        data: as in `fmstats.profile`: an iterable of batches, a `DataSource`, the text or path that
+            `fmstats.sources.open_data` takes, or a tensor or array, which is one batch.
+        layer: a module's name, as in `model.named_modules()`.
+        channel: from 0 up.
+        k: so many images.
+        by: the score, over all positions of the channel: "max" or "mean".
+        limit: stop after this many samples; None: all.
+        channel_dim: the dim of the layer's output that holds the channels; "auto": by its type.
+
+    Returns:
+        The images, the highest score first; of equal scores the one that came first. A score of
+        NaN never wins. `.figure()` draws them.
+
+    Raises:
+        FmstatsError: an unknown layer, channel or option; data without a batch; a layer that does
+            not run, has no maps, or mixes samples; or the model refuses a batch.
+    """
+    if by not in get_args(By):
+        raise FmstatsError(f"by={by!r}: choose from {', '.join(get_args(By))}")
+    for name, number in (("k", k), ("limit", limit)):
+        bad = isinstance(number, bool) or not isinstance(number, int) or number < 1
+        if bad and not (name == "limit" and number is None):
+            raise FmstatsError(f"{name}={number!r}: give a whole number, 1 or more")
+    layer, module = find_layer(model, layer)
+    kind = type(module).__name__
+    best = _Best(k, by, layer, channel)
+    batches = open_batches(data)
+    with watch(model, [layer], best.keep, channel_dim) as seen, evaluate(model):
+        for number, inputs in enumerate(read_batches(batches, limit), start=1):
+            seen.calls.clear()
+            run(model, inputs, f"batch {number}")
+            seen.require(layer, kind)
+            best.choose(inputs)
+    if not best.samples:
+        raise FmstatsError("the data gave no batch: it is empty, or an iterator used up before")
+    return TopImages(layer, kind, best.channel, by, best.samples, tuple(best.images))
+
+
+class _Best:
+    """The best images so far."""
+
+    def __init__(self, k: int, by: By, layer: str, channel: int) -> None:
+        self._k, self._by, self._layer = k, by, layer
+        self._last: tuple[Tensor, int] | None = None
+        self.channel = channel
+        self.samples = 0
+        self.images: list[TopImage] = []
+
+    def keep(self, _layer: str, x: Tensor, dim: int) -> None:
+        """Copy the channel out of an output of the layer."""
+        self.channel = check_channel(self.channel, x.shape[dim], self._layer)
+        if dim == 0:
+            raise FmstatsError(
+                f"layer {self._layer!r} gives {tuple(x.shape)} with its channels in dim 0, so "
+                "nothing runs along the samples: give batches, or channel_dim="
+            )
+        self._last = x.narrow(dim, self.channel, 1).clone(), dim
+
+    def choose(self, inputs: ModelInput) -> None:
+        """Take what is better than the worst so far from the batch just run."""
+        assert self._last is not None
+        values, dim = self._last
+        if len(values) != inputs.samples:
+            raise FmstatsError(
+                f"layer {self._layer!r} gave {len(values)} items along dim 0 for a batch of "
+                f"{inputs.samples} samples: no telling which belongs to which"
+            )
+        flat = values.reshape(len(values), -1)
+        flat = flat.double() if flat.device.type != "mps" else flat.float()
+        scores = (flat.amax(1) if self._by == "max" else flat.mean(1)).tolist()
+        sources = [v for v in (*inputs.args, *inputs.kwargs.values()) if isinstance(v, Tensor)]
+        for place in sorted(range(len(scores)), key=lambda p: _rank(scores[p])):
+            score = scores[place]
+            full = len(self.images) == self._k
+            if math.isnan(score) or (full and score <= self.images[-1].score):
+                break
+            image = sources[0][place] if sources else torch.empty(0)
+            arranged = arrange(values, dim, place)
+            found = TopImage(
+                self.samples + place,
+                score,
+                image.detach().to("cpu", copy=True),
+                to_host(arranged.maps[0]),
+            )
+            self.images = sorted([*self.images[: self._k - full], found], key=lambda i: -i.score)
+        self.samples += inputs.samples
+        self._last = None
+
+
+def _rank(score: float) -> tuple[bool, float]:
+    """The best first, what is no number last, also behind -inf; sorting keeps ties in order."""
+    return math.isnan(score), 0.0 if math.isnan(score) else -score

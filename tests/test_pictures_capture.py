@@ -1,0 +1,76 @@
+"""Looking into a model while it runs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from picture_models import hooks_of, image, made_stages, wave
+from torch import nn
+
+from fmstats.errors import FmstatsError
+from fmstats.pictures.capture import capture, find_layer, run, watch
+from fmstats.pictures.inputs import OneImage, read_image
+from fmstats.sources.batches import ModelInput
+
+
+def test_several_layers_by_one_pass() -> None:
+    model, passes = made_stages(), []
+    model.register_forward_pre_hook(lambda *_: passes.append(1))
+    found = capture(model, read_image(image()), ["7", "0"])
+    assert list(found) == ["7", "0"]
+    assert len(passes) == 1
+    assert (found["0"].type, found["0"].channels, found["0"].size) == ("Conv2d", 4, "16x16")
+
+
+def test_the_first_float_tensor_of_an_output() -> None:
+    class Pair(nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, object]:
+            return {"ids": x.long(), "maps": (x * 2, x * 3)}
+
+    found = capture(nn.Sequential(Pair()), read_image(image()), ["0"])
+    assert torch.equal(torch.from_numpy(found["0"].values), image() * 2)
+
+
+def test_the_dtype_of_the_model_is_used() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 2, 1)).to(torch.bfloat16)
+    found = capture(model, read_image(image()), ["0"])["0"]
+    expected = model(image()[None].bfloat16())[0].float().detach()
+    assert torch.equal(torch.from_numpy(found.values), expected)
+    tokens = OneImage(ModelInput((torch.tensor([[1, 2, 0, 3]]),)), None)
+    assert capture(nn.Sequential(nn.Embedding(4, 6)), tokens, ["0"])["0"].size == "2x2"
+
+
+def test_lazy_models_can_be_trained_after() -> None:
+    model = nn.Sequential(nn.LazyConv2d(4, 3))
+    capture(model, read_image(image()), ["0"])
+    model(image()[None]).sum().backward()
+
+
+def test_no_graph_is_built() -> None:
+    model, seen, enabled = made_stages(), [], []
+    handle = model.register_forward_pre_hook(lambda *_: enabled.append(torch.is_grad_enabled()))
+    with watch(model, ["0"], lambda _name, x, _dim: seen.append(x)):
+        run(model, ModelInput((image()[None],)), "it")
+    handle.remove()
+    assert enabled == [False]
+    assert not seen[0].requires_grad
+    assert hooks_of(model) == 0
+
+
+def test_what_is_no_layer() -> None:
+    with pytest.raises(FmstatsError, match="layer '33' is none of the 12 modules of Sequential"):
+        find_layer(made_stages(), "33")
+    with pytest.raises(FmstatsError, match="layer 3 is none of"):
+        find_layer(made_stages(), 3)
+    with pytest.raises(FmstatsError, match=r"model is of type str, not an nn\.Module"):
+        find_layer("model", "0")
+    compiled = type("OptimizedModule", (nn.Module,), {})()
+    with pytest.raises(FmstatsError, match="cannot see into a compiled module"):
+        find_layer(compiled, "0")
+
+
+def test_the_error_tells_how_else_to_give_an_input() -> None:
+    model = nn.Sequential(nn.Conv1d(2, 3, 3))
+    with pytest.raises(FmstatsError, match=r"give any other input as a tuple \(x,\)"):
+        capture(model, read_image(wave(1, 2, 9)), ["0"])
+    assert capture(model, read_image((wave(1, 2, 9),)), ["0"])["0"].size == "1x7"
