@@ -46,6 +46,17 @@ void Expected::remember(DType dtype, const py::tuple& shape, const py::tuple& st
 const void* Expected::recognise(py::handle x) const {
   if (api_ == nullptr || shape_.empty()) return nullptr;
   if (reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())) != tensor_type_.ptr()) return nullptr;
+  // The view of a conjugate's imaginary part: its memory holds the numbers with the other sign.
+  // Asked first, since torch lets other threads run meanwhile, which may expect something else
+  // after it; from here on none does until the kernel has read x.
+  static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
+  const auto negative =
+      py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(x.ptr(), is_neg));
+  if (negative.ptr() != Py_False) {
+    PyErr_Clear();
+    return nullptr;
+  }
+  if (shape_.empty()) return nullptr;
   dlpack::Tensor t = {};
   if (api_->tensor_from_py_object(x.ptr(), &t) != 0) {
     PyErr_Clear();  // not a tensor with memory of its own: the slow way will say what it is
@@ -54,14 +65,6 @@ const void* Expected::recognise(py::handle x) const {
   if (t.device.type != device_.type || t.device.id != device_.id || !same(t.dtype, dtype_) ||
       t.ndim != static_cast<int>(shape_.size()) || !same(shape_, t.shape) ||
       !same(strides_, t.strides)) {
-    return nullptr;
-  }
-  // The view of a conjugate's imaginary part: its memory holds the numbers with the other sign.
-  static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
-  const auto negative =
-      py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(x.ptr(), is_neg));
-  if (negative.ptr() != Py_False) {
-    PyErr_Clear();
     return nullptr;
   }
   return static_cast<const char*>(t.data) + t.byte_offset;
