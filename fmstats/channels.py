@@ -2,8 +2,8 @@
 
 The rule, by module type:
 
-- convolutions, their transposes, pooling, upsampling: the dim before the spatial ones (dim 1 of a
-  batch, dim 0 of an unbatched sample); batch, group and instance norm: dim 1;
+- convolutions, their transposes, pooling, instance norm, folding: the dim before the spatial ones
+  (dim 1 of a batch, dim 0 of an unbatched sample); batch and group norm, upsampling: dim 1;
 - Linear, LayerNorm, RMSNorm, Embedding, attention, transformer blocks, recurrent layers: the last;
 - anything else (activations, dropout, reshaping, blocks, unknown types) follows another layer: a
   block its last layer with a rule, a leaf the nearest one registered before
@@ -22,6 +22,9 @@ from dataclasses import dataclass, replace
 
 import torch.nn as nn
 from torch import Tensor
+from torch.nn.parameter import is_lazy
+
+from fmstats.wrappers import named_modules
 
 _SPATIAL: tuple[tuple[int, tuple[str, ...]], ...] = (
     (1, ("Conv1d", "ConvTranspose1d", "MaxPool1d", "AvgPool1d", "AdaptiveAvgPool1d")),
@@ -30,10 +33,13 @@ _SPATIAL: tuple[tuple[int, tuple[str, ...]], ...] = (
     (1, ("AdaptiveMaxPool1d", "LPPool1d")),
     (2, ("AdaptiveMaxPool2d", "LPPool2d", "FractionalMaxPool2d", "PixelShuffle")),
     (3, ("AdaptiveMaxPool3d", "LPPool3d", "FractionalMaxPool3d")),
+    (1, ("InstanceNorm1d", "MaxUnpool1d", "Unfold")),
+    (2, ("InstanceNorm2d", "MaxUnpool2d", "Fold", "PixelUnshuffle")),
+    (3, ("InstanceNorm3d", "MaxUnpool3d")),
 )
 _SPATIAL_DIMS = {getattr(nn, name): dims for dims, names in _SPATIAL for name in names}
 _DIM_ONE = (
-    nn.modules.batchnorm._NormBase,  # batch and instance norms
+    nn.modules.batchnorm._NormBase,
     nn.GroupNorm,
     nn.LocalResponseNorm,
     nn.Upsample,
@@ -92,6 +98,8 @@ class ChannelRule:
             return 1 if shape[1] == self.size or (n >= 4 and not self.own) else last
         if self.own:
             return usual
+        if n == -self.dim and self.size == shape[0] != shape[1]:
+            return 0  # an unbatched sample
         if n >= 4:
             moved = self.norm and shape[1] != self.size and shape[last] == self.size
             return last if moved else 1
@@ -105,17 +113,21 @@ def channel_rules(model: nn.Module, of: str = "output") -> dict[str, ChannelRule
     rules: dict[str, ChannelRule] = {}
     # What comes before the first layer with a rule has that layer's input.
     nearest = replace(_rule_inside(model, 0) or ChannelRule(1, own=False), size=None)
-    for name, module in model.named_modules():
+    for name, module in named_modules(model).items():
         own = _own_rule(module)
+        shape = _normalized_shape(module)
+        if len(shape) > 1 and shape[0] == nearest.size and nearest.dim != -1:
+            own = ChannelRule(-len(shape), shape[0])  # a LayerNorm over (C, H, W)
         following = nearest
         if own is not None:
-            nearest = replace(own, own=False)
+            pooled = "Pool" in type(module).__name__  # which has as many as go in
+            nearest = replace(own, own=False, size=nearest.size if pooled else own.size)
         elif next(module.children(), None) is not None:
             own = _rule_inside(module, 0 if of == "input" else -1)
         else:
-            weight = getattr(module, "weight", None)
-            if isinstance(weight, Tensor) and weight.dim() == 1:  # a norm of its own kind
-                own = replace(nearest, size=len(weight), norm=True)
+            size = _weights_of(module)
+            if size > 1:  # a norm of its own kind; not the one number of a PReLU
+                own = replace(nearest, size=size, norm=True)
         if own is not None and of == "input":
             own = replace(own, size=None)  # sizes are of outputs
         rules[name] = own or following
@@ -130,8 +142,10 @@ def _own_rule(module: nn.Module) -> ChannelRule | None:
     if isinstance(module, _DIM_ONE):
         return ChannelRule(1, size)
     if isinstance(module, _LAST):
-        # Norms of transformers' ConvNeXt say so where they put channels first.
+        # Norms of transformers' ConvNeXt say so where they put channels first; those of
+        # torchvision and timm are of a type of their own.
         first = getattr(module, "data_format", None) == "channels_first"
+        first = first or type(module).__name__ == "LayerNorm2d"
         return ChannelRule(1 if first else -1, size)
     features = getattr(module, "nf", None)
     if type(module).__name__ == "Conv1D" and isinstance(features, int):  # GPT-2's Linear
@@ -147,11 +161,23 @@ def _rule_inside(block: nn.Module, which: int) -> ChannelRule | None:
 def _size_of(module: nn.Module) -> int | None:
     if isinstance(module, nn.RNNBase):
         return (module.proj_size or module.hidden_size) * (2 if module.bidirectional else 1)
-    shape = getattr(module, "normalized_shape", None)
-    if shape is not None:
-        return int(tuple(shape)[-1])
+    shape = _normalized_shape(module)
+    if shape:
+        return shape[-1]
     for attribute in _SIZES:
         size = getattr(module, attribute, None)
         if isinstance(size, int) and size > 0:  # lazy modules say 0 until they have run
             return size
     return None
+
+
+def _normalized_shape(module: nn.Module) -> tuple[int, ...]:
+    return module.normalized_shape if isinstance(module, (nn.LayerNorm, nn.RMSNorm)) else ()
+
+
+def _weights_of(module: nn.Module) -> int:
+    """How many numbers the weight of a module has, if it is a vector; else 0."""
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor) or is_lazy(weight) or weight.dim() != 1:
+        return 0
+    return len(weight)

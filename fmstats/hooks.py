@@ -1,16 +1,29 @@
 """The hooks that feed layers.
 
 Hooks hold layers and a gate, never the tracker, so that a forgotten tracker can be collected. In a
-deep copy or a pickle of a tracked model each hook does nothing: the copy is not tracked.
+deep copy or a pickle of a tracked model each hook does nothing: the copy is not tracked. Within a
+backward pass they do nothing either: there forward passes are those of activation checkpointing,
+which has run them before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn as nn
+from torch import Tensor
 
-from fmstats.layers import Gate, Layer, PerCall
+from fmstats import graph
+from fmstats.gates import Folding, Gate, Sampling, clock
+from fmstats.layers import PerCall
+from fmstats.tensors import first_tensor
+
+# Called by every hook, so without a Python function around them. Dynamo, which traces hooks into
+# graphs, takes the first for true.
+_is_traced = torch.compiler.is_dynamo_compiling
+_backward_pass = torch._C._current_graph_task_id
+_NONE = -1
 
 
 class _NoHook:
@@ -21,7 +34,10 @@ class _NoHook:
 
 
 class _Hook:
-    __slots__ = ()
+    __slots__ = ("__weakref__", "_number", "_order")
+
+    def __init__(self, order: Tensor) -> None:
+        self._order, self._number = order, graph.number_of(self)  # type: ignore[arg-type]
 
     def __reduce__(self) -> tuple[type[_NoHook], tuple[()]]:
         return _NoHook, ()
@@ -30,8 +46,19 @@ class _Hook:
 class _LayerHook(_Hook):
     __slots__ = ("_gate", "_layer")
 
-    def __init__(self, layer: Layer | PerCall, gate: Gate) -> None:
+    def __init__(self, layer: Folding, gate: Gate, order: Tensor) -> None:
+        super().__init__(order)
         self._layer, self._gate = layer, gate
+
+    def observe(self, x: Tensor | None, training: bool) -> None:
+        """What the hook does, in a graph."""
+        if self._gate.open and _backward_pass() == _NONE:
+            self._layer.fold(x)
+
+    def _trace(self, output: object) -> None:
+        x = first_tensor(output)
+        if x is not None:
+            graph.observe(x, self._order, self._number)
 
 
 class OutputHook(_LayerHook):
@@ -41,7 +68,9 @@ class OutputHook(_LayerHook):
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
         """Fold the output, if the gate is open."""
-        if self._gate.open:
+        if _is_traced():
+            self._trace(output)
+        elif self._gate.open and _backward_pass() == _NONE:
             self._layer.fold(output)
 
 
@@ -52,34 +81,121 @@ class InputHook(_LayerHook):
 
     def __call__(self, module: nn.Module, args: object, kwargs: object) -> None:
         """Fold the input, if the gate is open."""
-        if self._gate.open:
+        if _is_traced():
+            self._trace((args, kwargs))
+        elif self._gate.open and _backward_pass() == _NONE:
             self._layer.fold((args, kwargs))
+
+
+class GradientHook(_LayerHook):
+    """A forward hook: folds the gradient that later flows back into the output.
+
+    The tensor is hooked, not the module, so that what works on the output in place may do so. A
+    recomputed output is hooked as well: under reentrant checkpointing the gradient flows into that
+    one alone, otherwise into the first one alone.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, module: nn.Module, args: object, output: object) -> None:
+        """Hook the output, if it has a gradient and the gate is open."""
+        if _is_traced():
+            self._trace(output)
+        elif self._gate.open:
+            x = first_tensor(output)
+            if x is None or not x.requires_grad:
+                self._layer.skip("has no gradient")
+            else:
+                x.register_hook(self._fold_gradient)  # type: ignore[no-untyped-call]
+
+    def _fold_gradient(self, gradient: Tensor) -> None:
+        if not self._gate.closed:
+            self._layer.fold(gradient)
+
+    def observe(self, x: Tensor | None, training: bool) -> None:
+        """In a graph gradients are out of reach."""
+        self._layer.skip("flows within a compiled graph: run the model without torch.compile")
 
 
 class PassHook(_Hook):
     """A forward pre-hook of the tracked model: counts its passes and samples them.
 
     Attributes:
-        passes, measured: forward passes begun, and those of them that hooks were to measure.
+        passes, measured: forward passes begun in the modes asked for, and those of them that
+            hooks were to measure.
     """
 
-    __slots__ = ("_every", "_gate", "_per_call", "measured", "passes")
+    __slots__ = ("_began", "_gate", "_per_call", "_sampling", "_when", "measured", "passes")
 
-    def __init__(self, gate: Gate, every: int, per_call: Sequence[PerCall]) -> None:
-        self._gate, self._every, self._per_call = gate, every, per_call
+    def __init__(
+        self,
+        gate: Gate,
+        sampling: Sampling,
+        per_call: Sequence[PerCall],
+        order: Tensor,
+        when: str = "always",
+    ) -> None:
+        super().__init__(order)
+        self._gate, self._sampling, self._per_call = gate, sampling, per_call
+        self._when = when
+        self._began: float | None = None
         self.passes = self.measured = 0
 
     def __call__(self, module: nn.Module, args: object) -> None:
         """Begin a forward pass."""
-        if self._gate.paused:
+        if _is_traced():
+            graph.turn(self._order, self._number, module.training)
+        else:
+            self.observe(None, module.training)
+
+    def observe(self, x: Tensor | None, training: bool) -> None:
+        """Begin a forward pass, also in a graph."""
+        if self._gate.paused or self._gate.closed or _backward_pass() != _NONE:
             return
-        self._gate.set(sampled=self.passes % self._every == 0)
+        if self._when != "always" and training != (self._when == "train"):
+            self._gate.set(sampled=False)
+            return
+        taken = self._sampling.take()
+        self._gate.set(sampled=taken)
         self.passes += 1
-        self.measured += self._gate.sampled
+        self.measured += taken
         for layer in self._per_call:
             layer.begin_pass()
+        self._began = clock() if self._sampling.timed else None
+
+    def end(self) -> None:
+        """End a forward pass, for a budget."""
+        if self._began is not None and _backward_pass() == _NONE:
+            self._sampling.end(clock() - self._began)
+            self._began = None
 
     def reset(self) -> None:
         """Count from 0."""
         self.passes = self.measured = 0
+        self._sampling.reset()
         self._gate.set(sampled=True)
+
+
+class EndHook(_Hook):
+    """A forward hook of the tracked model: ends its passes, for a budget."""
+
+    __slots__ = ("_passes",)
+
+    def __init__(self, passes: PassHook, order: Tensor) -> None:
+        super().__init__(order)
+        self._passes = passes
+
+    def __call__(self, module: nn.Module, args: object, output: object) -> None:
+        """End a forward pass."""
+        if _is_traced():
+            graph.turn(self._order, self._number, module.training)
+        else:
+            self._passes.end()
+
+    def observe(self, x: Tensor | None, training: bool) -> None:
+        """End a forward pass, in a graph."""
+        self._passes.end()
+
+
+for _kind in (OutputHook, InputHook, GradientHook, PassHook, EndHook):
+    graph.run_as_is(_kind.__call__)

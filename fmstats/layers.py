@@ -6,50 +6,26 @@ seen, and no activation is held alive.
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn as nn
 from torch import Tensor
 
-from fmstats.backends import DTYPES, choose_backend, why_chosen
+from fmstats.backends import choose_backend, why_chosen
 from fmstats.backends.base import Meter, check_input, decline
 from fmstats.channels import ChannelRule
 from fmstats.derived import ChannelStats
 from fmstats.errors import FmstatsError
+from fmstats.gates import Gate
 from fmstats.layout import resolve_dim, view_of
 from fmstats.profiles import LayerProfile
 from fmstats.statistic import State, Thresholds
+from fmstats.tensors import first_tensor, plain_part, why_skipped
 
 MOST_CALLS = 4096  # of one layer in one forward pass, under per_call
-
-
-@dataclass
-class Gate:
-    """Whether hooks measure now; shared by all layers of a tracker.
-
-    Attributes:
-        paused: the user's wish.
-        sampled: this forward pass is one of those that `every` takes.
-        started: layers that have fired so far, to number them in the order of execution.
-        open: whether hooks measure now: sampled and not paused.
-    """
-
-    paused: bool = False
-    sampled: bool = True
-    started: int = 0
-    open: bool = field(init=False)  # an attribute, since every hook asks
-
-    def __post_init__(self) -> None:
-        self.set()
-
-    def set(self, *, paused: bool | None = None, sampled: bool | None = None) -> None:
-        """Change either, and `open` with them."""
-        self.paused = self.paused if paused is None else paused
-        self.sampled = self.sampled if sampled is None else sampled
-        self.open = self.sampled and not self.paused
 
 
 @dataclass(frozen=True)
@@ -90,6 +66,7 @@ class Layer:
         self._shape: tuple[int, ...] = ()
         self._dtype: torch.dtype | None = None
         self._disabled = False
+        self._lock = threading.RLock()
         self.calls = 0
         self.order: int | None = None
         self.reason: str | None = None
@@ -100,26 +77,43 @@ class Layer:
         Raises:
             FmstatsError: the tensor does not fit what was seen before, and `on_error="raise"`.
         """
-        if self._try_fold(output):
-            self.calls += 1
-            return
-        if self._disabled:
-            return
+        try:
+            if self._try_fold(output):
+                self.calls += 1
+            elif not self._disabled:
+                with self._lock:  # two threads must not begin a layer each for itself
+                    self._fold(output)
+        except Exception as error:
+            self._fail(error)
+
+    def skip(self, reason: str) -> None:
+        """Say why an output was not folded."""
+        self._begin()
+        self.reason = None if self.calls else f"its {self.spec.of} {reason}"
+
+    def _begin(self) -> None:
         self._try_fold = decline
         if self.order is None:
             self.order = self._gate.started
             self._gate.started += 1
-        try:
-            self._fold(output)
-        except Exception as error:
-            message = f"layer {self.spec.name!r} ({self.spec.type}): {error}"
-            if self.spec.on_error == "raise":
-                raise FmstatsError(message) from error
-            self._disabled, self.reason = True, f"disabled after an error: {error}"
-            warnings.warn(f"fmstats no longer measures {message}", RuntimeWarning, stacklevel=2)
+
+    def _fail(self, error: Exception) -> None:
+        self._try_fold = decline
+        message = f"layer {self.spec.name!r} ({self.spec.type}): {error}"
+        if self.spec.on_error == "raise":
+            raise FmstatsError(message) from error
+        self._disabled, self.reason = True, f"disabled after an error: {error}"
+        warnings.warn(f"fmstats no longer measures {message}", RuntimeWarning, stacklevel=3)
 
     def _fold(self, output: object) -> None:
+        self._begin()
         x = first_tensor(output)
+        if x is not None and type(x) is not Tensor:
+            part = plain_part(x, self._dim_of(x) if x.dim() else None)
+            if isinstance(part, str):
+                self.reason = f"its {self.spec.of} {part}"
+                return
+            x = part
         why = why_skipped(x, output)
         self.reason = None if why is None else f"its {self.spec.of} {why}"
         if x is None or why is not None:
@@ -174,18 +168,20 @@ class Layer:
 
     def reset(self) -> None:
         """Forget all that was seen; an error that disabled the layer stays."""
-        for meter in self._meters.values():
-            meter.reset()
-        self._try_fold = decline
-        self.calls = 0
-        if not self._disabled:
-            self.reason = None
+        with self._lock:  # not between the reading and the writing of a fold
+            for meter in self._meters.values():
+                meter.reset()
+            self._try_fold = decline
+            self.calls = 0
+            if not self._disabled:
+                self.reason = None
 
     def profile(self) -> LayerProfile | None:
         """What has been seen, or None if nothing has."""
-        for meter in self._meters.values():
-            meter.wait()
-        states = [meter.state.to("cpu").clone() for meter in self._meters.values()]
+        with self._lock:
+            for meter in self._meters.values():
+                meter.wait()
+            states = [meter.state.snapshot() for meter in self._meters.values()]
         if not any(state["count"].any() for state in states):
             return None
         for other in states[1:]:
@@ -201,69 +197,37 @@ class Layer:
         )
 
 
-def first_tensor(output: object) -> Tensor | None:
-    """The first floating-point tensor in nested tuples, lists, dicts and dataclasses, if any.
-
-    With tensors but none of them floating-point, the first one.
-    """
-    found = list(_tensors(output))
-    return next((x for x in found if x.is_floating_point()), found[0] if found else None)
-
-
-def _tensors(output: object) -> list[Tensor]:
-    if isinstance(output, Tensor):
-        return [output]
-    if isinstance(output, Mapping):
-        parts = list(output.values())
-    elif isinstance(output, (tuple, list)):
-        parts = list(output)
-    elif is_dataclass(output) and not isinstance(output, type):
-        parts = [getattr(output, f.name) for f in fields(output)]
-    else:
-        return []
-    return [x for part in parts for x in _tensors(part)]
-
-
-def why_skipped(x: Tensor | None, output: object) -> str | None:
-    """Why the tensor found in an output has no statistics, or None if it has."""
-    if x is None:
-        return f"holds no tensor ({type(output).__name__})"
-    if type(x) not in (Tensor, nn.Parameter):
-        return f"is a {type(x).__name__}, not a plain tensor"
-    if x.is_nested:
-        return "is a nested tensor"
-    if x.dtype not in DTYPES:
-        return f"is {str(x.dtype).removeprefix('torch.')}"
-    if x.layout != torch.strided:
-        return f"is {str(x.layout).removeprefix('torch.')}, not strided"
-    if x.dim() == 0:
-        return "is a single number"
-    if x._is_zerotensor():
-        return "is a tensor of zeros without memory"
-    return None
-
-
 class PerCall:
     """A layer that keeps a row of its own for each of its calls in a forward pass."""
 
     def __init__(self, spec: LayerSpec, gate: Gate) -> None:
         self._spec, self._gate = spec, gate
-        self._next = 0
+        self._thread = threading.local()  # each thread's passes number their calls
+        self._adding = threading.Lock()
         self.layers: list[Layer] = []
 
     def begin_pass(self) -> None:
         """The next call is the first one of a forward pass."""
-        self._next = 0
+        self._thread.next = 0
 
     def fold(self, output: object) -> None:
         """As `Layer.fold`, for the row of this call."""
-        if self._next == MOST_CALLS:
+        self._next_layer().fold(output)
+
+    def skip(self, reason: str) -> None:
+        """As `Layer.skip`, for the row of this call."""
+        self._next_layer().skip(reason)
+
+    def _next_layer(self) -> Layer:
+        number = getattr(self._thread, "next", 0)
+        if number == MOST_CALLS:
             raise FmstatsError(
                 f"layer {self._spec.name!r} was called {MOST_CALLS} times without a forward pass "
                 "of the tracked model, which is what numbers calls under per_call=True"
             )
-        if self._next == len(self.layers):
-            spec = replace(self._spec, name=f"{self._spec.name}#{self._next}")
-            self.layers.append(Layer(spec, self._gate))
-        self._next += 1
-        self.layers[self._next - 1].fold(output)
+        self._thread.next = number + 1
+        with self._adding:
+            if number == len(self.layers):
+                spec = replace(self._spec, name=f"{self._spec.name}#{number}")
+                self.layers.append(Layer(spec, self._gate))
+        return self.layers[number]

@@ -68,25 +68,35 @@ class Profile(Mapping[str, ChannelStats]):
     def __len__(self) -> int:
         return len(self.info)
 
-    def merge(self, *others: Profile) -> Profile:
+    def merge(self, *others: Profile, missing: str = "refuse") -> Profile:
         """The profile of all data sets together.
 
         Counts in the metadata are added; of the rest, what all profiles agree on is kept.
 
+        Args:
+            *others: of other data, shards, ranks or days.
+            missing: what to do with a layer that not all of them have: "refuse" to merge, "keep"
+                it, or "drop" it.
+
         Raises:
             FmstatsError: other layers, channels or thresholds.
         """
+        if missing not in ("refuse", "keep", "drop"):
+            raise FmstatsError(f"missing={missing!r}: choose 'refuse', 'keep' or 'drop'")
         info, metadata = self.info, self.metadata
         for other in others:
             only = sorted(set(info) ^ set(other.info))
-            if only:
+            if only and missing == "refuse":
                 raise FmstatsError(
                     f"cannot merge profiles of different layers: {len(only)} of them are in one "
                     f"profile only, such as {', '.join(map(repr, only[:3]))}"
                 )
-            info = {
-                name: _merge_layers(name, layer, other.info[name]) for name, layer in info.items()
+            both = {
+                name: _merge_layers(name, layer, other.info[name])
+                for name, layer in info.items()
+                if name in other.info
             }
+            info = both if missing == "drop" else {**info, **other.info, **both}
             metadata = _merge_metadata(metadata, other.metadata)
         return Profile(info, metadata)
 

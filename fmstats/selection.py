@@ -18,6 +18,7 @@ from typing import Union
 import torch.nn as nn
 
 from fmstats.errors import FmstatsError
+from fmstats.wrappers import children_of, named_modules
 
 Selector = Union[str, "re.Pattern[str]", type[nn.Module], Callable[[str, nn.Module], bool]]
 Selection = Union[Selector, Sequence[Selector], None]  # noqa: UP007  # holds a string
@@ -31,7 +32,7 @@ def select(model: nn.Module, include: Selection, exclude: Selection) -> dict[str
     Raises:
         FmstatsError: a selector that matches nothing or is of no known kind, or nothing left.
     """
-    modules = {name or ROOT: module for name, module in model.named_modules()}
+    modules = {name or ROOT: module for name, module in named_modules(model).items()}
     if include is None:
         chosen = {name for name, module in modules.items() if is_leaf(module)}
     else:
@@ -47,8 +48,8 @@ def select(model: nn.Module, include: Selection, exclude: Selection) -> dict[str
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Whether a module has no submodules."""
-    return next(module.children(), None) is None
+    """Whether a module has no submodules; parametrizations are none."""
+    return next(children_of(module), None) is None
 
 
 def matches(selector: Selector, name: str, module: nn.Module) -> bool:

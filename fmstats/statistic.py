@@ -80,6 +80,16 @@ class State:
         """A copy that shares no memory."""
         return State(self.words.clone(memory_format=torch.contiguous_format))
 
+    def snapshot(self) -> State:
+        """A copy on the CPU that no kernel running in another thread can tear.
+
+        CPU kernels hold the interpreter lock while they write; so does this copy of bytes.
+        """
+        if self.words.device.type != "cpu":
+            return self.to("cpu")
+        copied = bytearray(self.words.numpy().tobytes())
+        return State(torch.frombuffer(copied, dtype=torch.int64).view(len(FIELDS), -1))
+
     def reset_(self) -> None:
         """Forget all data, in place."""
         self.words.copy_(State.identity(self.channels, self.words.device).words)

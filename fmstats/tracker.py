@@ -10,17 +10,21 @@ import torch
 import torch.nn as nn
 from torch.utils.hooks import RemovableHandle
 
+from fmstats import graph
 from fmstats._version import __version__
 from fmstats.backends import DTYPES, choose_backend
 from fmstats.channels import ChannelRule, channel_rules
 from fmstats.coverage import Coverage, CoverageRow
 from fmstats.errors import FmstatsError
-from fmstats.hooks import InputHook, OutputHook, PassHook
-from fmstats.layers import Gate, Layer, LayerSpec, PerCall
+from fmstats.gates import WHEN, Budget, Every, Folding, Gate, Sampling, Timed
+from fmstats.hooks import EndHook, GradientHook, InputHook, OutputHook, PassHook
+from fmstats.layers import Layer, LayerSpec, PerCall
 from fmstats.profiles import Profile
+from fmstats.ranks import merge_ranks
 from fmstats.saturation import Bounds, chosen_bounds
 from fmstats.selection import ROOT, Selection, Selector, fitting, select
 from fmstats.statistic import Thresholds
+from fmstats.wrappers import unwrap_compiled
 
 
 def track(
@@ -29,7 +33,9 @@ def track(
     exclude: Selection = None,
     *,
     of: str = "output",
+    when: str = "always",
     every: int = 1,
+    budget: float | None = None,
     channel_dim: str | int | Mapping[Selector, int] = "auto",
     zero_tol: float = 0.0,
     backend: str = "auto",
@@ -48,8 +54,12 @@ def track(
         include: a name, a glob, a compiled regex, a module type, a function of (name, module), or a
             list of these (see `fmstats.selection`). Default: every leaf module.
         exclude: what to leave out of these, in the same words.
-        of: "output" of each layer or its "input".
-        every: measure the first of every `every` forward passes of `model`.
+        of: "output" of each layer, its "input", or "grad_output": the gradient that flows back into
+            its output.
+        when: measure the forward passes of `model` in "train" or "eval" mode, or "always".
+        every: measure the first of every `every` of these passes.
+        budget: measure as many of them as cost at most this share of their time, instead of
+            `every`: 0.01 for a hundredth. By the host's clock.
         channel_dim: "auto" (see `fmstats.channels`), a dim for all layers, or dims by selector.
         zero_tol: |x| <= zero_tol counts as zero.
         backend: one of `fmstats backends`, or "auto": the best for each tensor's device.
@@ -63,21 +73,24 @@ def track(
         FmstatsError: nothing to track, a selector that matches nothing, an unknown option.
     """
     if not isinstance(model, nn.Module):
-        raise FmstatsError(f"track() takes a torch.nn.Module, got {type(model).__name__}")
-    if type(model).__name__ == "OptimizedModule":  # its class lives in torch._dynamo, slow to load
+        hint = ": torch.export.unflatten(program) is one"
         raise FmstatsError(
-            "track() cannot see into a compiled module: track and run the module "
-            "that it was compiled from (compiled._orig_mod)"
+            f"track() takes a torch.nn.Module, got {type(model).__name__}"
+            + (hint if type(model).__name__ == "ExportedProgram" else "")
         )
-    if of not in ("output", "input"):
-        raise FmstatsError(f"of={of!r}: choose 'output' or 'input'")
-    if on_error not in ("raise", "warn"):
-        raise FmstatsError(f"on_error={on_error!r}: choose 'raise' or 'warn'")
-    if not isinstance(every, int) or every < 1:
-        raise FmstatsError(f"every={every!r}: give a whole number of forward passes, 1 or more")
+    for option, value, choices in (
+        ("of", of, ("output", "input", "grad_output")),
+        ("when", when, WHEN),
+        ("on_error", on_error, ("raise", "warn")),
+    ):
+        if value not in choices:
+            raise FmstatsError(f"{option}={value!r}: choose {' or '.join(map(repr, choices))}")
+    sampling = _choose_sampling(every, budget)
     if backend != "auto":
         choose_backend(backend, _device_of(model))
+    model = unwrap_compiled(model)
     modules = select(model, include, exclude)
+    _refuse_scripts({ROOT: model, **modules})
     dims = _channel_dims(model, modules, of, channel_dim)
     bounds = chosen_bounds(modules, of, saturation)
     specs = {
@@ -94,7 +107,29 @@ def track(
     }
     if warmup:
         _warm_up(model, backend, {spec.thresholds for spec in specs.values()})
-    return Tracker(model, modules, specs, of=of, every=every, per_call=per_call)
+    graph.forget_graphs()
+    return Tracker(model, modules, specs, of=of, when=when, sampling=sampling, per_call=per_call)
+
+
+def _choose_sampling(every: int, budget: float | None) -> Sampling:
+    if not isinstance(every, int) or every < 1:
+        raise FmstatsError(f"every={every!r}: give a whole number of forward passes, 1 or more")
+    if budget is None:
+        return Every(every)
+    if not isinstance(budget, (int, float)) or not 0 < budget < 1:
+        raise FmstatsError(f"budget={budget!r}: give a share of the forward time, as 0.01")
+    if every != 1:
+        raise FmstatsError(f"every={every} and budget={budget}: give one of them")
+    return Budget(budget)
+
+
+def _refuse_scripts(modules: Mapping[str, nn.Module]) -> None:
+    scripts = [n for n, module in modules.items() if isinstance(module, torch.jit.ScriptModule)]
+    if scripts:
+        raise FmstatsError(
+            f"{scripts[0]!r} is TorchScript, which calls no Python hooks: track the module that it "
+            "was made from, or leave it out with exclude="
+        )
 
 
 def _warm_up(model: nn.Module, backend: str, thresholds: set[Thresholds]) -> None:
@@ -144,13 +179,14 @@ class Tracker:
         specs: Mapping[str, LayerSpec],
         *,
         of: str,
-        every: int,
+        when: str,
+        sampling: Sampling,
         per_call: bool,
     ) -> None:
         self._specs = dict(specs)
         self._metadata = {
             "model": type(model).__name__,
-            **{"of": of, "every": every, "per_call": per_call},
+            **{"of": of, "when": when, "per_call": per_call},
             **{"fmstats": __version__, "torch": torch.__version__},
         }
         self._gate = Gate()
@@ -160,20 +196,33 @@ class Tracker:
             self._per_call = {name: PerCall(spec, self._gate) for name, spec in specs.items()}
         else:
             self._layers = {name: Layer(spec, self._gate) for name, spec in specs.items()}
-        self._passes = PassHook(self._gate, every, list(self._per_call.values()))
+        order = graph.new_order()
+        self._sampling = sampling
+        self._passes = PassHook(self._gate, sampling, list(self._per_call.values()), order, when)
         handles = [model.register_forward_pre_hook(self._passes, prepend=True)]
         # Called by close() or when nothing refers to the tracker any more, whichever is first.
-        self._remove_hooks = weakref.finalize(self, _remove, handles)
+        self._remove_hooks = weakref.finalize(self, _remove, handles, self._gate)
         for name, module in modules.items():
-            layer = self._per_call[name] if per_call else self._layers[name]
-            if of == "output":
-                handles.append(module.register_forward_hook(OutputHook(layer, self._gate)))
-            else:
-                hook = InputHook(layer, self._gate)
+            layer: Folding = self._per_call[name] if per_call else self._layers[name]
+            if sampling.timed:
+                layer = Timed(layer, sampling)
+            if of == "input":
+                hook = InputHook(layer, self._gate, order)
                 handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+            else:
+                kind = OutputHook if of == "output" else GradientHook
+                handles.append(module.register_forward_hook(kind(layer, self._gate, order)))
+        if sampling.timed:
+            end = EndHook(self._passes, order)
+            handles.append(model.register_forward_hook(end, always_call=True))
 
-    def stats(self) -> Profile:
-        """What has been seen so far, on the host; the only call that waits for a device."""
+    def stats(self, group: object = None) -> Profile:
+        """What has been seen so far, on the host; the only call that waits for a device.
+
+        Args:
+            group: a process group of torch.distributed, or "world": every rank of it calls this,
+                and gets the profile of all ranks together, the same bits on each.
+        """
         fired = sorted(
             (layer for name in self._specs for layer in self._rows_of(name)),
             key=lambda layer: -1 if layer.order is None else layer.order,
@@ -182,7 +231,9 @@ class Tracker:
         counted = {"passes": self._passes.passes, "passes_measured": self._passes.measured}
         info = {name: profile for name, profile in seen.items() if profile is not None}
         used = {key: value for layer in fired for key, value in layer.backends().items()}
-        return Profile(info, {**self._metadata, **counted, "backends": used})
+        sampled = self._sampling.describe()
+        profile = Profile(info, {**self._metadata, **sampled, **counted, "backends": used})
+        return profile if group is None else merge_ranks(profile, group)
 
     def coverage(self) -> Coverage:
         """Which of the selected layers were measured, and why the others were not."""
@@ -236,7 +287,8 @@ class Tracker:
         return f"Tracker({model}, {len(self._specs)} layers, {passes} passes, {state})"
 
 
-def _remove(handles: list[RemovableHandle]) -> None:
+def _remove(handles: list[RemovableHandle], gate: Gate) -> None:
+    gate.set(closed=True)  # for those that graphs go on calling
     for handle in handles:
         handle.remove()
     handles.clear()

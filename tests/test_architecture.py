@@ -12,12 +12,12 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "fmstats"
 # Each layer imports from its own line or from those above it.
 ORDER = (
-    ("errors", "_version", "tables"),
+    ("errors", "_version", "tables", "wrappers", "gates", "graph"),
     ("statistic",),
     ("layout", "selection", "channels"),
     ("saturation", "derived", "backends"),
-    ("profiles", "measure", "coverage"),
-    ("layers",),
+    ("profiles", "measure", "coverage", "tensors"),
+    ("layers", "ranks"),
     ("hooks",),
     ("tracker", "diagnose"),
     ("sources",),

@@ -16,9 +16,11 @@ from fmstats.backends.base import decline
 from fmstats.backends.cpu import load_native
 from fmstats.channels import ChannelRule
 from fmstats.errors import FmstatsError
-from fmstats.layers import MOST_CALLS, Gate, Layer, LayerSpec, PerCall, first_tensor, why_skipped
+from fmstats.gates import Gate
+from fmstats.layers import MOST_CALLS, Layer, LayerSpec, PerCall
 from fmstats.layout import view_of
 from fmstats.statistic import Thresholds
+from fmstats.tensors import first_tensor, why_skipped
 
 SPEC = LayerSpec("conv", "Conv2d", ChannelRule(1), Thresholds(), "output", "auto", "raise")
 X, COUNTS = torch.randn(4, 3), torch.ones(4, dtype=torch.int64)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from fmstats.channels import channel_rules
 from fmstats.errors import FmstatsError
-from fmstats.layers import first_tensor, why_skipped
 from fmstats.layout import resolve_dim
 from fmstats.pictures.inputs import OneImage
 from fmstats.pictures.maps import FeatureMaps, arrange, to_host
@@ -20,6 +19,7 @@ from fmstats.selection import ROOT
 from fmstats.sources.batches import ModelInput, map_tensors
 from fmstats.sources.entrypoints import describe_error, list_closest
 from fmstats.sources.placement import find_placement
+from fmstats.tensors import first_tensor, why_skipped
 
 Keep = Callable[[str, Tensor, int], None]
 

@@ -1,0 +1,123 @@
+"""What stands of the hooks in graphs that `torch.compile` makes.
+
+A hook that Dynamo traces becomes one opaque operation, which runs the hook's eager code when the
+graph runs: no graph break, no guard on whether hooks measure now, hence no recompilation by
+`pause()` or `every`. The operations declare that they change `order`, a tensor of the tracker, so
+that none is left out and they keep their order; what they change indeed is on the other side of a
+number, which stands for a hook of this process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import weakref
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Target",
+    "forget_graphs",
+    "new_order",
+    "number_of",
+    "observe",
+    "run_as_is",
+    "turn",
+]
+
+
+class Target(Protocol):
+    """A hook, as graphs call it."""
+
+    def observe(self, x: Tensor | None, training: bool) -> None:
+        """Do what the hook does; `x` is what it is handed, None for the hook of a pass."""
+
+
+_targets: weakref.WeakValueDictionary[int, Target] = weakref.WeakValueDictionary()
+_numbers = itertools.count()
+
+# In CUDA graphs Python does not run: they are to be cut at these operations.
+_TAGS = tuple(
+    getattr(torch.Tag, name) for name in ("cudagraph_unsafe",) if hasattr(torch.Tag, name)
+)
+_library: Any = torch.library.Library("fmstats", "DEF")  # type: ignore[no-untyped-call]
+_library.define("observe(Tensor x, Tensor(a!) order, int target) -> ()", tags=_TAGS)
+_library.define("turn(Tensor(a!) order, int target, bool training) -> ()", tags=_TAGS)
+
+
+def number_of(target: Target) -> int:
+    """A number by which graphs find a hook for as long as it lives."""
+    number = next(_numbers)
+    _targets[number] = target
+    return number
+
+
+def new_order() -> Tensor:
+    """What the operations of one tracker share."""
+    return torch.zeros(1, dtype=torch.int64, device="cpu")
+
+
+def observe(x: Tensor, order: Tensor, target: int) -> None:
+    """In a graph: hand `x` to a hook."""
+    if not _is_exporting():
+        torch.ops.fmstats.observe(x.detach(), order, target)
+
+
+def turn(order: Tensor, target: int, training: bool) -> None:
+    """In a graph: a pass begins or ends."""
+    if not _is_exporting():
+        torch.ops.fmstats.turn(order, target, training)
+
+
+def run_as_is(function: Any) -> None:
+    """Let Dynamo not compile a function that it meets outside of a graph, nor what that calls.
+
+    The hooks of a compiled model itself are called so. Inside of other graphs it is still traced.
+    Versions that lack this compile a graph of one operation instead.
+    """
+    frames: Any = torch._C._dynamo.eval_frame
+    try:
+        skip = frames._FrameAction.SKIP
+        strategy = frames._FrameExecStrategy(skip, skip)
+        frames.set_code_exec_strategy(function.__code__, strategy)
+    except AttributeError:
+        return
+
+
+def forget_graphs() -> None:
+    """Let every compiled function of this process compile anew when it is next called.
+
+    Dynamo does not look at hooks when it asks whether a graph still holds: a model compiled before
+    it was tracked, or another instance of its class, would run without them.
+    """
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+
+
+def _is_exporting() -> bool:
+    """Whether the graph is for torch.export: it would hold a number of this process."""
+    # From torch 2.7.
+    return getattr(torch.compiler, "is_exporting", bool)()
+
+
+# Else Dynamo would compile what runs below these, too.
+@torch._disable_dynamo  # type: ignore[attr-defined]
+def _observe(x: Tensor, order: Tensor, target: int) -> None:
+    hook = _targets.get(target)
+    if hook is not None:
+        hook.observe(x, False)
+
+
+@torch._disable_dynamo  # type: ignore[attr-defined]
+def _turn(order: Tensor, target: int, training: bool) -> None:
+    hook = _targets.get(target)
+    if hook is not None:
+        hook.observe(None, training)
+
+
+_library.impl("observe", _observe, "CompositeExplicitAutograd")
+_library.impl("turn", _turn, "CompositeExplicitAutograd")
+torch.library.register_fake("fmstats::observe", lambda x, order, target: None, lib=_library)
+torch.library.register_fake("fmstats::turn", lambda order, target, training: None, lib=_library)

@@ -1,0 +1,68 @@
+"""Modules that wrap another: their part of a name is left out, and the module inside is meant.
+
+`torch.compile`, DistributedDataParallel, FSDP and activation checkpointing put a module around the
+user's one, which would otherwise be called `_orig_mod.layer1` or `module.layer1`. A parametrization
+(weight norm, spectral norm) is put inside: what it computes are weights, no feature maps, and the
+layer that has it is a leaf as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch.nn as nn
+from torch.nn.utils.parametrize import is_parametrized
+
+# By a class's name, so that none of their packages is imported: the attribute that is wrapped.
+_INSIDE = {
+    "OptimizedModule": "_orig_mod",
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "FullyShardedDataParallel": "_fsdp_wrapped_module",
+    "CheckpointWrapper": "_checkpoint_wrapped_module",
+    "OffloadWrapper": "_checkpoint_wrapped_module",
+}
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The module inside all wrappers around it; itself if there is none."""
+    while (attribute := _attribute_inside(module)) is not None:
+        module = getattr(module, attribute)
+    return module
+
+
+def _attribute_inside(module: nn.Module) -> str | None:
+    bases = (kind.__name__ for kind in type(module).__mro__)  # people make subclasses of DDP
+    return next((_INSIDE[name] for name in bases if name in _INSIDE), None)
+
+
+def children_of(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """As `module.named_children()`, without parametrizations."""
+    for name, child in module.named_children():
+        if name != "parametrizations" or not is_parametrized(module):
+            yield name, child
+
+
+def unwrap_compiled(model: nn.Module) -> nn.Module:
+    """The module that `torch.compile` was given, if `model` is what it returned.
+
+    Calling the one runs the other: a hook belongs on the inner one, where graphs see it.
+    """
+    while type(model).__name__ == "OptimizedModule":
+        model = model._orig_mod  # type: ignore[assignment]
+    return model
+
+
+def named_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """As `model.named_modules()`, with neither wrappers nor their part of a name."""
+    return {name: module for name, module in _walk(model, "", set())}
+
+
+def _walk(module: nn.Module, name: str, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:
+    module = unwrap(module)
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    yield name, module
+    for child_name, child in children_of(module):
+        yield from _walk(child, f"{name}.{child_name}" if name else child_name, seen)

@@ -1,0 +1,300 @@
+"""torch.compile: hooks are in the graph, tell the truth, and are never silently left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fmstats
+from fmstats import Profile
+
+dynamo = pytest.importorskip("torch._dynamo")
+
+
+class Residual(nn.Module):
+    """An in-place activation after a producer, a functional sum, and two outputs."""
+
+    def __init__(self, width: int = 6) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.norm = nn.BatchNorm2d(width)
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.act(self.norm(self.conv(x)))
+        return x + y, y
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 6, 3)
+        self.block = Residual()
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, _ = self.block(self.stem(x))
+        return self.head(x.mean((2, 3)))
+
+
+BATCHES = [torch.randn(n, 3, 9, 9, generator=torch.Generator().manual_seed(n)) for n in (2, 2, 2)]
+LAYERS = ["stem", "block.conv", "block.norm", "block.act", "block", "head"]
+EVERYTHING = ["stem", "block*", "block", "head"]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_graphs() -> Iterator[None]:
+    torch.compiler.reset()
+    dynamo.utils.counters.clear()
+    yield
+    torch.compiler.reset()
+
+
+def compiled(model: nn.Module, **options: Any) -> Any:
+    return torch.compile(model, **{"fullgraph": True, **options})
+
+
+def run(model: Any, passes: int = 3) -> None:
+    with torch.no_grad():
+        for x in BATCHES[:passes]:
+            model(x)
+
+
+def eager_profile(passes: int = 3, **options: Any) -> Profile:
+    model = Net().eval()
+    with fmstats.track(model, include=EVERYTHING, **options) as tracker:
+        run(model, passes)
+    return tracker.stats()
+
+
+def assert_same(a: Profile, b: Profile) -> None:
+    """Graphs fuse and reorder products: values may differ in their last bits, counts may not."""
+    assert set(a) == set(b)
+    for name in a:
+        for field in ("count", "nan", "pos_inf", "neg_inf"):
+            np.testing.assert_array_equal(getattr(a[name], field), getattr(b[name], field))
+        for field in ("mean", "std", "min", "max"):
+            np.testing.assert_allclose(
+                getattr(a[name], field), getattr(b[name], field), rtol=1e-4, atol=1e-5
+            )
+
+
+def graphs() -> int:
+    return int(dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+@pytest.mark.parametrize("compiler", ["eager", "aot_eager", "inductor"])
+def test_tracked_then_compiled(compiler: str) -> None:
+    model = Net().eval()
+    with fmstats.track(model, include=EVERYTHING) as tracker:
+        run(compiled(model, backend=compiler))
+    assert list(tracker.stats()) == LAYERS
+    assert_same(tracker.stats(), eager_profile())
+    assert {row.status for row in tracker.coverage()} == {"tracked"}
+    assert tracker.stats().metadata["passes"] == 3
+
+
+def test_no_graph_breaks() -> None:
+    model = Net().eval()
+    with fmstats.track(model, include=EVERYTHING):
+        explained = dynamo.explain(model)(BATCHES[0])
+    assert (explained.graph_count, explained.graph_break_count) == (1, 0), explained.break_reasons
+
+
+def test_a_function_around_the_model_is_one_graph() -> None:
+    model = Net().eval()
+    with fmstats.track(model, include=EVERYTHING) as tracker, torch.no_grad():
+        step = torch.compile(lambda x: model(x).softmax(1), fullgraph=True)
+        for x in BATCHES:
+            step(x)
+    assert graphs() == 1
+    assert_same(tracker.stats(), eager_profile())
+    assert tracker.stats().metadata["passes"] == 3
+
+
+def test_the_model_itself_as_a_layer() -> None:
+    """Dynamo calls the hooks of what is compiled outside of the graph."""
+    model = Net().eval()
+    with fmstats.track(model, include="(model)") as tracker:
+        run(compiled(model))
+    assert graphs() == 1
+    assert tracker.stats()["(model)"].count.tolist() == [6, 6]
+
+
+def test_nothing_recompiles() -> None:
+    model = Net().eval()
+    tracker = fmstats.track(model, every=2)
+    network = compiled(model)
+    run(network)
+    before = graphs()
+    assert before == 1
+    tracker.pause()
+    run(network)
+    tracker.resume()
+    run(network)
+    tracker.reset()
+    run(network)
+    assert graphs() == before
+    assert tracker.stats()["stem"].count.tolist() == [2 * 2 * 49] * 6  # passes 0 and 2 of three
+
+
+def test_pause_in_a_graph() -> None:
+    model = Net().eval()
+    tracker = fmstats.track(model, include=EVERYTHING)
+    network = compiled(model)
+    run(network, 1)
+    tracker.pause()
+    run(network)
+    tracker.resume()
+    run(network, 1)
+    stats = tracker.stats()
+    assert stats["stem"].count.tolist() == [2 * 2 * 49] * 6
+    assert stats.metadata["passes"] == 2
+
+
+def test_a_closed_tracker_sees_no_more() -> None:
+    model = Net().eval()
+    tracker = fmstats.track(model)
+    network = compiled(model)
+    run(network, 1)
+    before = tracker.stats().to_dict()
+    tracker.close()
+    run(network)
+    assert tracker.stats().to_dict() == before
+
+
+def test_a_forgotten_tracker_leaves_a_graph_that_runs() -> None:
+    model = Net().eval()
+    tracker = fmstats.track(model)
+    network = compiled(model)
+    run(network, 1)
+    del tracker
+    run(network)
+
+
+@pytest.mark.parametrize("way", ["wrapped", "inner", "in place", "a part"])
+def test_compiled_then_tracked(way: str) -> None:
+    """Dynamo does not ask for hooks: a graph made without them has to be made anew."""
+    model = Net().eval()
+    network: Any = model
+    if way == "in place":
+        model.compile(fullgraph=True)
+    elif way == "a part":
+        model.block = torch.compile(model.block, fullgraph=True)
+    else:
+        network = compiled(model)
+    run(network, 1)
+    with fmstats.track(network if way == "wrapped" else model, include=EVERYTHING) as tracker:
+        run(network)
+    assert sorted(tracker.stats()) == sorted(LAYERS)
+    assert_same(tracker.stats(), eager_profile())
+
+
+def test_another_instance_of_a_compiled_class() -> None:
+    run(compiled(Net().eval()), 1)
+    model = Net().eval()
+    with fmstats.track(model, include=EVERYTHING) as tracker:
+        run(compiled(model))
+    assert_same(tracker.stats(), eager_profile())
+
+
+def test_two_trackers_in_one_graph() -> None:
+    model = Net().eval()
+    all_layers = fmstats.track(model)
+    alone = fmstats.track(model, include="head", every=3)
+    run(compiled(model))
+    assert all_layers.stats()["head"].count.tolist() == [6, 6]
+    assert alone.stats()["head"].count.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("options", [{"of": "input"}, {"per_call": True}, {"when": "eval"}])
+def test_options(options: dict[str, Any]) -> None:
+    model = Net().eval()
+    with fmstats.track(model, include=EVERYTHING, **options) as tracker:
+        run(compiled(model))
+    assert_same(tracker.stats(), eager_profile(**options))
+
+
+def test_the_mode_is_asked_in_each_pass() -> None:
+    model = Net().eval()
+    with fmstats.track(model, when="train") as tracker:
+        network = compiled(model)
+        run(network)
+        model.train()
+        network(BATCHES[0]).sum().backward()
+    assert tracker.stats().metadata["passes"] == 1
+    assert tracker.stats()["head"].count.tolist() == [2, 2]
+
+
+def test_training() -> None:
+    """Gradients are those of the untracked model, and each activation is counted once."""
+    plain, model = Net(), Net()
+    compiled(plain)(BATCHES[0]).square().sum().backward()
+    torch.compiler.reset()
+    with fmstats.track(model, include=EVERYTHING) as tracker:
+        compiled(model)(BATCHES[0]).square().sum().backward()
+    for a, b in zip(plain.parameters(), model.parameters(), strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        torch.testing.assert_close(b.grad, a.grad, rtol=1e-4, atol=1e-5)
+    assert tracker.stats()["block"].count.tolist() == [2 * 49] * 6
+
+
+def test_before_an_in_place_relu() -> None:
+    model = Net().eval()
+    with fmstats.track(model, include=EVERYTHING) as tracker:
+        run(compiled(model))
+    stats = tracker.stats()
+    assert (stats["block.norm"].min < 0).all()
+    assert (stats["block.act"].min == 0).all()
+
+
+def test_other_shapes_are_the_same_tracker() -> None:
+    model = Net().eval()
+    with fmstats.track(model) as tracker, torch.no_grad():
+        network = compiled(model, dynamic=True)
+        for size in (9, 11, 14):
+            network(torch.randn(1, 3, size, size))
+    assert tracker.stats()["stem"].count.tolist() == [49 + 81 + 144] * 6
+
+
+def test_gradients_of_graphs_are_out_of_reach() -> None:
+    model = Net()
+    with fmstats.track(model, of="grad_output") as tracker:
+        compiled(model)(BATCHES[0]).sum().backward()
+    assert not tracker.stats()
+    assert {row.status for row in tracker.coverage()} == {"skipped"}
+    assert "without torch.compile" in str(tracker.coverage()[0].reason)
+
+
+def test_errors_come_out_of_graphs() -> None:
+    model = nn.Sequential(nn.Identity())
+    with fmstats.track(model) as tracker, torch.no_grad():
+        network = compiled(model)
+        network(torch.ones(2, 3))
+        with pytest.raises(fmstats.FmstatsError, match=r"layer '0' \(Identity\): .* 4 channels"):
+            network(torch.ones(2, 4))
+    assert tracker.stats()["0"].count.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["observe", "turn"])
+def test_the_operation_is_what_it_declares(name: str) -> None:
+    order = torch.zeros(1, dtype=torch.int64)
+    args = (torch.randn(2, 3), order, -1) if name == "observe" else (order, -1, True)
+    torch.library.opcheck(getattr(torch.ops.fmstats, name).default, args)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_exported_programs_hold_nothing_of_us(strict: bool) -> None:
+    model = Net().eval()
+    with fmstats.track(model) as tracker:
+        program = torch.export.export(model, (BATCHES[0],), strict=strict)
+        assert "fmstats" not in str(program.graph)
+        run(model, 1)
+    assert tracker.stats()["stem"].count.tolist() == [98] * 6
