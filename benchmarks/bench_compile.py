@@ -1,0 +1,125 @@
+"""What does tracking cost a compiled model, and would measurements that Inductor fuses cost less?
+
+    python benchmarks/bench_compile.py [--quick] [--json FILE]
+
+`/compiled`: forward pass over that of the compiled model alone. `inline` is the statistic written
+in plain operations inside of the graph, for Inductor to fuse into what makes the activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import torch
+from interleave import options_of, print_line, ratio, time_in_turn, write_json
+from models import MODELS
+from torch import Tensor, nn
+
+import fmstats
+from fmstats.channels import ChannelRule, channel_rules
+from fmstats.selection import is_leaf
+from fmstats.statistic import FIELDS, State, merge
+
+QUICK = ("MLP",)
+CASES = ("ResNet-18", "MobileNetV2", "MLP")
+WIDTHS = (14, 12, 12, 12)
+
+
+class InlineHook:
+    """A forward hook of plain operations: float32 sums about the running mean, float64 merge."""
+
+    def __init__(self, rule: ChannelRule) -> None:
+        self._rule = rule
+        self._words: Tensor | None = None
+
+    def prepare(self, x: Tensor) -> None:
+        """Make the state for the channels of `x`, before anything is compiled."""
+        self._dim = self._rule.resolve(x.shape)
+        self._words = State.identity(x.shape[self._dim]).words
+
+    def __call__(self, module: nn.Module, args: object, x: Tensor) -> None:
+        """Fold the output."""
+        if self._words is None:
+            self.prepare(x)
+            return
+        state = State(self._words)
+        state.words.copy_(merge(state, _measure(x.detach(), self._dim, state)).words)
+
+
+def _measure(x: Tensor, dim: int, state: State) -> State:
+    over = [d for d in range(x.dim()) if d != dim]
+    shape = [1] * x.dim()
+    shape[dim] = -1
+    finite = torch.isfinite(x)
+    pivot = state["mean"].to(torch.float32)
+    d = torch.where(finite, x - pivot.view(shape), 0.0)
+
+    def count(where: Tensor) -> Tensor:
+        return where.sum(over, dtype=torch.int64)
+
+    n = count(finite)
+    share = 1.0 / n.clamp(min=1)
+    total, squares = (t.sum(over, dtype=torch.float32).double() for t in (d, d * d))
+    fields = {
+        "count": torch.full_like(n, x.numel() // x.shape[dim]),
+        "nan": count(torch.isnan(x)),
+        "pos_inf": count(x == torch.inf),
+        "neg_inf": count(x == -torch.inf),
+        "zeros": count(x == 0),
+        "sat_low": torch.zeros_like(n),
+        "sat_high": torch.zeros_like(n),
+        "mean": pivot.double() + total * share,
+        "m2": (squares - total * total * share).clamp(min=0.0),
+        "min": torch.where(finite, x, torch.inf).amin(over).double(),
+        "max": torch.where(finite, x, -torch.inf).amax(over).double(),
+    }
+    return State.of({name: fields[name] for name in FIELDS})
+
+
+def compiled_ways(name: str) -> dict[str, Callable[[], object]]:
+    """The compiled model alone, tracked, and with inline measurements; all compiled and warm."""
+    torch.compiler.reset()
+    ways: dict[str, Callable[[], object]] = {}
+    kept = []
+    for way in ("compiled", "fmstats", "inline"):
+        torch.manual_seed(0)
+        model, x = MODELS[name]()
+        model.eval()
+        if way == "fmstats":
+            kept.append(fmstats.track(model))
+        elif way == "inline":
+            rules = channel_rules(model)
+            for layer, module in model.named_modules():
+                if is_leaf(module):
+                    module.register_forward_hook(InlineHook(rules[layer]))
+            model(x)
+        network = torch.compile(model, dynamic=False)
+        network(x)
+        # The tracker goes with its way: hooks go with the last reference to it.
+        ways[way] = lambda network=network, x=x, kept=kept: network(x)
+    return ways
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a row per model."""
+    options = options_of(__doc__ or "").parse_args(argv)
+    torch._dynamo.config.recompile_limit = 64
+    print_line(("model", "compiled ms", "fmstats", "inline"), WIDTHS)
+    rows = []
+    with torch.no_grad():
+        for name in QUICK if options.quick else CASES:
+            seconds = time_in_turn(compiled_ways(name), 3 if options.quick else 9)
+            row = {
+                "model": name,
+                "compiled_ms": 1e3 * median(seconds["compiled"]),
+                "fmstats": ratio(seconds, "fmstats", "compiled"),
+                "inline": ratio(seconds, "inline", "compiled"),
+            }
+            print_line(list(row.values()), WIDTHS)
+            rows.append(row)
+    write_json(options.json, rows)
+
+
+if __name__ == "__main__":
+    main()
