@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -297,6 +300,30 @@ def in_a_fork(work: Callable[[], bool]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def in_a_fresh_process(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test by itself: what other tests leave running may hold a lock when it forks."""
+
+    @functools.wraps(test)
+    def run(*args: object, **kwargs: object) -> None:
+        if FRESH in os.environ:
+            test(*args, **kwargs)
+            return
+        name = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", name],
+            cwd=Path(__file__).parent.parent,
+            env={**os.environ, FRESH: "1"},
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return run
+
+
+FRESH = "FMSTATS_FRESH_PROCESS"
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 # Python from 3.12 on warns of forks beside threads.
 quiet = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -305,6 +332,7 @@ quiet = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 @forks
 @quiet
 @pytest.mark.parametrize("name", NAMES)
+@in_a_fresh_process
 def test_a_fork_counts_for_itself(name: str) -> None:
     model, data = net(), batches(6)
     with torch.no_grad(), fmstats.track(model, backend=name) as tracker:
@@ -345,6 +373,7 @@ class FromModel(torch.utils.data.Dataset):  # type: ignore[type-arg]
 @forks
 @quiet
 @pytest.mark.parametrize("uses_it", [False, True], ids=["data alone", "using the model"])
+@in_a_fresh_process
 def test_workers_of_a_loader(uses_it: bool) -> None:
     model = net()
     data = FromModel(model if uses_it else None)
