@@ -142,10 +142,7 @@ class Profile(Mapping[str, ChannelStats]):
         Raises:
             FmstatsError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ModuleNotFoundError as error:
-            raise FmstatsError("to_pandas() needs pandas: pip install 'fmstats[pandas]'") from error
+        pandas = import_pandas("to_pandas()")
         columns: dict[str, list[Any]] = {"layer": [], "type": [], "channel": []}
         columns |= {f: [] for f in (*FIELDS, *ChannelStats.DERIVED)}
         for name, layer in self.info.items():
@@ -156,7 +153,8 @@ class Profile(Mapping[str, ChannelStats]):
             for field in (*FIELDS, *ChannelStats.DERIVED):
                 nothing = [None] * layer.stats.channels
                 columns[field] += nothing if values[field] is None else values[field]
-        return pd.DataFrame(columns)
+        frame: pd.DataFrame = pandas.DataFrame(columns)
+        return frame
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings: `{"metadata": ..., "layers": {name: ...}}`."""
@@ -207,6 +205,19 @@ class Profile(Mapping[str, ChannelStats]):
 
     def __repr__(self) -> str:
         return f"Profile({len(self)} layers)\n{self}"
+
+
+def import_pandas(asked: str) -> Any:
+    """The module pandas, for what was asked for.
+
+    Raises:
+        FmstatsError: it is not installed.
+    """
+    try:
+        import pandas
+    except ModuleNotFoundError as error:
+        raise FmstatsError(f"{asked} needs pandas: pip install 'fmstats[pandas]'") from error
+    return pandas
 
 
 def _only(values: Array) -> float:

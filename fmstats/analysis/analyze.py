@@ -18,6 +18,7 @@ from fmstats.analysis.stages import Stages, find_stages
 from fmstats.channels import channel_rules
 from fmstats.errors import FmstatsError
 from fmstats.selection import ROOT
+from fmstats.wrappers import unwrap_compiled
 
 
 def analyze(
@@ -53,8 +54,7 @@ def analyze(
     """
     if not isinstance(model, nn.Module):
         raise FmstatsError(f"analyze() takes a torch.nn.Module, got {type(model).__name__}")
-    if type(model).__name__ == "OptimizedModule":  # what torch.compile returns
-        model = model._orig_mod  # type: ignore[assignment]
+    model = unwrap_compiled(model)
     try:
         where = torch.device(device)
     except RuntimeError as error:

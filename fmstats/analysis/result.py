@@ -10,12 +10,10 @@ from fmstats.analysis.records import UNKNOWN
 from fmstats.analysis.rows import LayerRow, Part
 from fmstats.analysis.stages import Stages
 from fmstats.analysis.text import DEFAULT_COLUMNS, describe_totals, format_rows, roll_up
-from fmstats.errors import FmstatsError
+from fmstats.profiles import Profile, import_pandas
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from fmstats.profiles import Profile
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ class Analysis:
         Raises:
             FmstatsError: pandas is not installed.
         """
-        pandas = _import_pandas("to_pandas()")
+        pandas = import_pandas("to_pandas()")
         frame: pd.DataFrame = pandas.DataFrame([dict(row) for row in self.rows])
         return frame
 
@@ -157,7 +155,7 @@ class Analysis:
         Raises:
             FmstatsError: pandas is not installed.
         """
-        pandas = _import_pandas("join()")
+        pandas = import_pandas("join()")
         live = pandas.DataFrame(profile.layers()).rename(columns={"layer": "name"})
         if live.empty:
             live = pandas.DataFrame({"name": [], "type": []})
@@ -183,14 +181,6 @@ class Analysis:
 
     def __repr__(self) -> str:
         return f"Analysis({self.model}, {len(self.rows)} layers)\n{self}"
-
-
-def _import_pandas(asked: str) -> Any:
-    try:
-        import pandas
-    except ModuleNotFoundError as error:
-        raise FmstatsError(f"{asked} needs pandas: pip install 'fmstats[pandas]'") from error
-    return pandas
 
 
 def _plain(value: Any) -> Any:

@@ -52,6 +52,15 @@ ModelArgument = Annotated[
 WeightsOption = Annotated[
     Path | None, typer.Option(help="Trained weights: .pth, .pt or .safetensors.")
 ]
+ImageSizeOption = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Side of the centre crop, pixels.")
+]
+ResizeOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Shorter side before the crop, pixels; default: 8/7 of --image-size."
+    ),
+]
 
 
 def load_network(model: str, weights: Path | None) -> torch.nn.Module:

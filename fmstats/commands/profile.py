@@ -9,7 +9,9 @@ import typer
 
 from fmstats.commands.app import (
     Dtype,
+    ImageSizeOption,
     ModelArgument,
+    ResizeOption,
     WeightsOption,
     app,
     keep_lines,
@@ -88,15 +90,8 @@ def profile(
     zero_tol: Annotated[
         float, typer.Option(metavar="X", min=0.0, help="Values this close to 0 count as zeros.")
     ] = 0.0,
-    image_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Side of the centre crop, pixels.")
-    ] = 224,
-    resize: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Shorter side before the crop, pixels; default: 8/7 of --image-size."
-        ),
-    ] = None,
+    image_size: ImageSizeOption = 224,
+    resize: ResizeOption = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
     ] = False,

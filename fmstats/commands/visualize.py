@@ -7,7 +7,15 @@ from typing import Annotated, cast
 
 import typer
 
-from fmstats.commands.app import ModelArgument, WeightsOption, app, keep_lines, load_network
+from fmstats.commands.app import (
+    ImageSizeOption,
+    ModelArgument,
+    ResizeOption,
+    WeightsOption,
+    app,
+    keep_lines,
+    load_network,
+)
 from fmstats.errors import FmstatsError
 from fmstats.pictures import overlay as draw_overlay
 from fmstats.pictures import visualize as draw_grid
@@ -15,7 +23,7 @@ from fmstats.pictures import visualize_hierarchy
 from fmstats.pictures.canvas import find_colours, require_matplotlib
 from fmstats.pictures.files import check_picture, write_figure
 from fmstats.pictures.maps import Order, Scale
-from fmstats.sources.images import IMAGENET_MEAN, IMAGENET_STD, ImageTransform
+from fmstats.sources.images import IMAGENET_MEAN, IMAGENET_STD, ImageTransform, usual_resize
 
 _EXAMPLES = keep_lines(
     "Examples:",
@@ -63,15 +71,8 @@ def visualize(
         int | None,
         typer.Option(metavar="CHANNEL", min=0, help="This channel alone, upon the picture."),
     ] = None,
-    image_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Side of the centre crop, pixels.")
-    ] = 224,
-    resize: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Shorter side before the crop, pixels; default: 8/7 of --image-size."
-        ),
-    ] = None,
+    image_size: ImageSizeOption = 224,
+    resize: ResizeOption = None,
 ) -> None:
     """Draw what the channels of a layer answer to a picture."""
     check_picture(out)  # Before the run: loading a model takes its time.
@@ -84,7 +85,7 @@ def visualize(
         raise FmstatsError(
             f"--layer was given {len(layers)} times: give one layer, or --hierarchy for several"
         )
-    size = image_size * 256 // 224 if resize is None else resize
+    size = usual_resize(image_size) if resize is None else resize
     transform = ImageTransform(image_size, size, IMAGENET_MEAN, IMAGENET_STD)
     network = load_network(model, weights)
     if hierarchy:

@@ -26,6 +26,7 @@ from fmstats.sources.images import (
     find_images,
     read_images,
     require_pillow,
+    usual_resize,
 )
 
 DATA_FORMS = (
@@ -98,7 +99,7 @@ def open_data(
         raise FmstatsError(f"on_bad_sample {on_bad_sample!r} is neither 'raise' nor 'skip'")
     path = Path(spec).expanduser()
     if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
-        size = image_size * 256 // 224 if resize is None else resize
+        size = usual_resize(image_size) if resize is None else resize
         transform = ImageTransform(image_size, size, tuple(mean), tuple(std))
         return _open_images(path, spec, transform, batch_size, limit, on_bad_sample)
     if is_array_spec(spec):

@@ -82,6 +82,11 @@ class ImageTransform:
         return ((pixels - mean) / std).contiguous()
 
 
+def usual_resize(image_size: int) -> int:
+    """The shorter side before a crop of `image_size`: 256 for 224, as ImageNet is evaluated."""
+    return image_size * 256 // 224
+
+
 def find_images(folder: Path) -> list[Path]:
     """The image files in `folder` and below, sorted; names that start with a dot are left out.
 
