@@ -163,13 +163,10 @@ class Columns {
         if (kMode != kPlain) count(kTotalSatHigh, channel, E::marked(lanes[k].high, c));
       }
     }
-    const auto plus = [](double a, double b) { return a + b; };
-    const auto min_of = [](Real a, Real b) { return smaller(a, b); };
-    const auto max_of = [](Real a, Real b) { return larger(a, b); };
-    settle_field(lanes, tile_.sum, plus, [](const auto& l, int c) { return l.sum[c]; });
-    settle_field(lanes, tile_.sum_sq, plus, [](const auto& l, int c) { return l.sum_sq[c]; });
-    settle_field(lanes, tile_.min, min_of, [](const auto& l, int c) { return E::real(l.min, c); });
-    settle_field(lanes, tile_.max, max_of, [](const auto& l, int c) { return E::real(l.max, c); });
+    settle_field<SumOf<E>>(lanes, tile_.sum);
+    settle_field<SumSqOf<E>>(lanes, tile_.sum_sq);
+    settle_field<MinOf<E>>(lanes, tile_.min);
+    settle_field<MaxOf<E>>(lanes, tile_.max);
     if (__syncthreads_or(!finite)) settle_exactly(channel, position, finite ? 0 : n);
   }
 
@@ -178,23 +175,24 @@ class Columns {
   }
 
   // kOne stages the elements of a pack as two passes, since both are of one channel.
-  template <class Total, class Plus, class Field>
-  __device__ __forceinline__ void settle_field(const Lane<E, kMode>* lanes, Total* totals,
-                                               Plus plus, Field field) {
+  template <class Field, class Total>
+  __device__ __forceinline__ void settle_field(const Lane<E, kMode>* lanes, Total* totals) {
     const int tile = a_.lanes * kVector;
 #pragma unroll
     for (int pass = 0; pass < kRows; ++pass) {
 #pragma unroll
       for (int v = 0; v < kVector; ++v) {
         tile_.staged[row_ * tile + lane_ * kVector + v] =
-            field(lanes[v / (E::kPack / kRows)], kOne ? pass : v % E::kPack);
+            Field::of(lanes[v / (E::kPack / kRows)], kOne ? pass : v % E::kPack);
       }
       __syncthreads();
 #pragma unroll 1
       for (int c = threadIdx.x; c < tile; c += kColumnThreads) {
         Total total = totals[c];
 #pragma unroll 4
-        for (int r = 0; r < rows_; ++r) total = plus(total, tile_.staged[r * tile + c]);
+        for (int r = 0; r < rows_; ++r) {
+          total = Field::join(total, static_cast<Total>(tile_.staged[r * tile + c]));
+        }
         totals[c] = total;
       }
       __syncthreads();

@@ -45,11 +45,12 @@ __device__ __forceinline__ i64 warp_word(int field, i64 word) {
   return word;
 }
 
+__device__ __forceinline__ double warp_real(int field, double x) {
+  return __longlong_as_double(warp_word(field, __double_as_longlong(x)));
+}
+
 template <int kMode>
 __device__ __forceinline__ Partial warp_sum(const Partial& p) {
-  const auto real = [](int field, double x) {
-    return __longlong_as_double(warp_word(field, __double_as_longlong(x)));
-  };
   Partial sum = empty_partial();
   if (__any_sync(kEveryLane, (p.nan | p.pos_inf | p.neg_inf) != 0)) {
     sum.nan = warp_word(kPartNan, p.nan);
@@ -59,10 +60,10 @@ __device__ __forceinline__ Partial warp_sum(const Partial& p) {
   sum.zeros = warp_word(kPartZeros, p.zeros);
   if (kMode == kAll) sum.sat_low = warp_word(kPartSatLow, p.sat_low);
   if (kMode != kPlain) sum.sat_high = warp_word(kPartSatHigh, p.sat_high);
-  sum.sum = real(kPartSum, p.sum);
-  sum.sum_sq = real(kPartSumSq, p.sum_sq);
-  sum.min = real(kPartMin, p.min);
-  sum.max = real(kPartMax, p.max);
+  sum.sum = warp_real(kPartSum, p.sum);
+  sum.sum_sq = warp_real(kPartSumSq, p.sum_sq);
+  sum.min = warp_real(kPartMin, p.min);
+  sum.max = warp_real(kPartMax, p.max);
   return sum;
 }
 

@@ -143,4 +143,40 @@ __device__ void take_all(typename E::Real x, double pivot, const Thresholds& thr
   }
 }
 
+// Fields of lanes, channel by channel, and two of a field as one. Not lambdas: NVRTC up to 13.0
+// takes those within templates for host functions.
+template <class E>
+struct SumOf {
+  template <int kMode>
+  static __device__ __forceinline__ typename E::Real of(const Lane<E, kMode>& l, int c) {
+    return l.sum[c];
+  }
+  static __device__ __forceinline__ double join(double a, double b) { return a + b; }
+};
+template <class E>
+struct SumSqOf : SumOf<E> {
+  template <int kMode>
+  static __device__ __forceinline__ typename E::Real of(const Lane<E, kMode>& l, int c) {
+    return l.sum_sq[c];
+  }
+};
+template <class E>
+struct MinOf {
+  typedef typename E::Real Real;
+  template <int kMode>
+  static __device__ __forceinline__ Real of(const Lane<E, kMode>& l, int c) {
+    return E::real(l.min, c);
+  }
+  static __device__ __forceinline__ Real join(Real a, Real b) { return smaller(a, b); }
+};
+template <class E>
+struct MaxOf {
+  typedef typename E::Real Real;
+  template <int kMode>
+  static __device__ __forceinline__ Real of(const Lane<E, kMode>& l, int c) {
+    return E::real(l.max, c);
+  }
+  static __device__ __forceinline__ Real join(Real a, Real b) { return larger(a, b); }
+};
+
 }  // namespace fmstats
