@@ -66,6 +66,7 @@ PARTS: Mapping[str, Part] = {
     "streams": Part("streams and CUDA graphs", "gpu_checks.streams", 200),
     "large": Part("more than 2^31 elements", "gpu_checks.large", 300),
     "training": Part("gradients, memory and waits in training", "gpu_checks.training", 200),
+    "compiled": Part("torch.compile, with CUDA graphs and without", "gpu_checks.compiled", 600),
     "sanitizer": Part("compute-sanitizer", "gpu_checks.sanitizer", 1300),
     "bandwidth": Part("bandwidth of a hook, and the host's time", "gpu_checks.bandwidth", 900),
     "triton": Part("the triton backend, beside the cuda backend", "gpu_checks.triton", 1500),
