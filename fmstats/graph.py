@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import threading
 import weakref
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 __all__ = [
     "Target",
-    "forget_graphs",
+    "hook_guards",
     "new_order",
     "number_of",
     "observe",
@@ -86,20 +87,67 @@ def run_as_is(function: Any) -> None:
         return
 
 
-def forget_graphs() -> None:
-    """Let every compiled function of this process compile anew when it is next called.
+class _HookGuards:
+    """Has Dynamo look at hooks while anything is tracked.
 
-    Dynamo does not look at hooks when it asks whether a graph still holds: a model compiled before
-    it was tracked, or another instance of its class, would run without them.
+    By default it does not when it asks whether a graph still holds for a module: another instance
+    of a class would run the graph of one that has no hooks, without its own.
     """
-    if "torch._dynamo" in sys.modules:
-        torch.compiler.reset()
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._trackers = 0
+        self._before: bool | None = None  # what was configured, once that has been changed
+
+    def begin(self) -> None:
+        """A tracker begins."""
+        with self._lock:
+            self._trackers += 1
+            if "torch._dynamo" in sys.modules:
+                torch.compiler.reset()  # graphs of before, which hold without looking
+                self._look()
+            elif self not in sys.meta_path:
+                sys.meta_path.insert(0, self)
+
+    def end(self) -> None:
+        """A tracker has ended."""
+        with self._lock:
+            self._trackers -= 1
+            if self._trackers == 0 and self._before is not None:
+                self._configure(self._before)
+                self._before = None
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Import nothing, but note that Dynamo is imported: before the first graph is made.
+
+        Importing it at once would take seconds that most programs need not wait.
+        """
+        if name == "torch._dynamo.guards":
+            sys.meta_path.remove(self)
+            if self._trackers:
+                self._look()
+
+    def _look(self) -> None:
+        before = self._configure(False)
+        if self._before is None:
+            self._before = before
+
+    @staticmethod
+    def _configure(skip: bool) -> bool:
+        """Set Dynamo's option; what it was."""
+        config: Any = sys.modules["torch._dynamo.config"]
+        before: bool = config.skip_nnmodule_hook_guards
+        config.skip_nnmodule_hook_guards = skip
+        return before
+
+
+hook_guards = _HookGuards()
 
 
 def _is_exporting() -> bool:
     """Whether the graph is for torch.export: it would hold a number of this process."""
-    # From torch 2.7.
-    return getattr(torch.compiler, "is_exporting", bool)()
+    # From torch 2.7; Dynamo takes is_exporting() for true in all graphs up to 2.11.
+    return getattr(torch.compiler, "_is_exporting_flag", False)
 
 
 # Else Dynamo would compile what runs below these, too.

@@ -34,8 +34,6 @@ class _NoHook:
 
 
 class _Hook:
-    __slots__ = ("__weakref__", "_number", "_order")
-
     def __init__(self, order: Tensor) -> None:
         self._order, self._number = order, graph.number_of(self)  # type: ignore[arg-type]
 
@@ -44,8 +42,6 @@ class _Hook:
 
 
 class _LayerHook(_Hook):
-    __slots__ = ("_gate", "_layer")
-
     def __init__(self, layer: Folding, gate: Gate, order: Tensor) -> None:
         super().__init__(order)
         self._layer, self._gate = layer, gate
@@ -64,8 +60,6 @@ class _LayerHook(_Hook):
 class OutputHook(_LayerHook):
     """A forward hook: folds the output."""
 
-    __slots__ = ()
-
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
         """Fold the output, if the gate is open."""
         if _is_traced():
@@ -76,8 +70,6 @@ class OutputHook(_LayerHook):
 
 class InputHook(_LayerHook):
     """A forward pre-hook, registered with_kwargs: folds the first float tensor among them."""
-
-    __slots__ = ()
 
     def __call__(self, module: nn.Module, args: object, kwargs: object) -> None:
         """Fold the input, if the gate is open."""
@@ -94,8 +86,6 @@ class GradientHook(_LayerHook):
     recomputed output is hooked as well: under reentrant checkpointing the gradient flows into that
     one alone, otherwise into the first one alone.
     """
-
-    __slots__ = ()
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
         """Hook the output, if it has a gradient and the gate is open."""
@@ -124,8 +114,6 @@ class PassHook(_Hook):
         passes, measured: forward passes begun in the modes asked for, and those of them that
             hooks were to measure.
     """
-
-    __slots__ = ("_began", "_gate", "_per_call", "_sampling", "_when", "measured", "passes")
 
     def __init__(
         self,
@@ -178,8 +166,6 @@ class PassHook(_Hook):
 
 class EndHook(_Hook):
     """A forward hook of the tracked model: ends its passes, for a budget."""
-
-    __slots__ = ("_passes",)
 
     def __init__(self, passes: PassHook, order: Tensor) -> None:
         super().__init__(order)

@@ -19,7 +19,10 @@ def first_tensor(output: object) -> Tensor | None:
     With tensors but none of them floating-point, the first one.
     """
     found = list_tensors(output)
-    return next((x for x in found if x.is_floating_point()), found[0] if found else None)
+    for x in found:  # Dynamo of torch 2.6 knows no next(..., default)
+        if x.is_floating_point():
+            return x
+    return found[0] if found else None
 
 
 def list_tensors(output: object) -> list[Tensor]:

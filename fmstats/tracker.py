@@ -12,18 +12,16 @@ from torch.utils.hooks import RemovableHandle
 
 from fmstats import graph
 from fmstats._version import __version__
-from fmstats.backends import DTYPES, choose_backend
-from fmstats.channels import ChannelRule, channel_rules
 from fmstats.coverage import Coverage, CoverageRow
 from fmstats.errors import FmstatsError
-from fmstats.gates import WHEN, Budget, Every, Folding, Gate, Sampling, Timed
+from fmstats.gates import WHEN, Folding, Gate, Sampling, Timed
 from fmstats.hooks import EndHook, GradientHook, InputHook, OutputHook, PassHook
 from fmstats.layers import Layer, LayerSpec, PerCall
 from fmstats.profiles import Profile
 from fmstats.ranks import merge_ranks
-from fmstats.saturation import Bounds, chosen_bounds
-from fmstats.selection import ROOT, Selection, Selector, fitting, select
-from fmstats.statistic import Thresholds
+from fmstats.saturation import Bounds
+from fmstats.selection import Selection, Selector, select
+from fmstats.specs import choose_sampling, choose_specs, warm_up
 from fmstats.wrappers import unwrap_compiled
 
 
@@ -85,88 +83,22 @@ def track(
     ):
         if value not in choices:
             raise FmstatsError(f"{option}={value!r}: choose {' or '.join(map(repr, choices))}")
-    sampling = _choose_sampling(every, budget)
-    if backend != "auto":
-        choose_backend(backend, _device_of(model))
+    sampling = choose_sampling(every, budget)
     model = unwrap_compiled(model)
     modules = select(model, include, exclude)
-    _refuse_scripts({ROOT: model, **modules})
-    dims = _channel_dims(model, modules, of, channel_dim)
-    bounds = chosen_bounds(modules, of, saturation)
-    specs = {
-        name: LayerSpec(
-            name=name,
-            type=type(module).__name__,
-            channels=dims[name],
-            thresholds=Thresholds(zero_tol, *bounds[name]),
-            of=of,
-            backend=backend,
-            on_error=on_error,
-        )
-        for name, module in modules.items()
-    }
+    specs = choose_specs(
+        model,
+        modules,
+        of=of,
+        channel_dim=channel_dim,
+        zero_tol=zero_tol,
+        saturation=saturation,
+        backend=backend,
+        on_error=on_error,
+    )
     if warmup:
-        _warm_up(model, backend, {spec.thresholds for spec in specs.values()})
-    graph.forget_graphs()
+        warm_up(model, specs)
     return Tracker(model, modules, specs, of=of, when=when, sampling=sampling, per_call=per_call)
-
-
-def _choose_sampling(every: int, budget: float | None) -> Sampling:
-    if not isinstance(every, int) or every < 1:
-        raise FmstatsError(f"every={every!r}: give a whole number of forward passes, 1 or more")
-    if budget is None:
-        return Every(every)
-    if not isinstance(budget, (int, float)) or not 0 < budget < 1:
-        raise FmstatsError(f"budget={budget!r}: give a share of the forward time, as 0.01")
-    if every != 1:
-        raise FmstatsError(f"every={every} and budget={budget}: give one of them")
-    return Budget(budget)
-
-
-def _refuse_scripts(modules: Mapping[str, nn.Module]) -> None:
-    scripts = [n for n, module in modules.items() if isinstance(module, torch.jit.ScriptModule)]
-    if scripts:
-        raise FmstatsError(
-            f"{scripts[0]!r} is TorchScript, which calls no Python hooks: track the module that it "
-            "was made from, or leave it out with exclude="
-        )
-
-
-def _warm_up(model: nn.Module, backend: str, thresholds: set[Thresholds]) -> None:
-    used = {(p.device, p.dtype) for p in model.parameters() if p.dtype in DTYPES}
-    for device, dtype in used:
-        chosen = choose_backend(backend, device)
-        for each in thresholds:
-            chosen.warm_up(device, dtype, each)
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    for tensor in (*model.parameters(), *model.buffers()):
-        return tensor.device
-    return torch.device("cpu")
-
-
-def _channel_dims(
-    model: nn.Module,
-    modules: Mapping[str, nn.Module],
-    of: str,
-    asked: str | int | Mapping[Selector, int],
-) -> dict[str, ChannelRule | int]:
-    if isinstance(asked, int):
-        return dict.fromkeys(modules, asked)
-    rules = channel_rules(model, of)
-    dims: dict[str, ChannelRule | int] = {n: rules["" if n == ROOT else n] for n in modules}
-    if isinstance(asked, Mapping):
-        for selector, dim in asked.items():
-            chosen = fitting(selector, modules, "channel_dim")
-            if not isinstance(dim, int):
-                raise FmstatsError(f"channel_dim of {selector!r} is {dim!r}: give a dim")
-            dims |= dict.fromkeys(chosen, dim)
-    elif asked != "auto":
-        raise FmstatsError(
-            f"channel_dim={asked!r}: choose 'auto', a dim, or a mapping of selectors to dims"
-        )
-    return dims
 
 
 class Tracker:
@@ -200,6 +132,7 @@ class Tracker:
         self._sampling = sampling
         self._passes = PassHook(self._gate, sampling, list(self._per_call.values()), order, when)
         handles = [model.register_forward_pre_hook(self._passes, prepend=True)]
+        graph.hook_guards.begin()
         # Called by close() or when nothing refers to the tracker any more, whichever is first.
         self._remove_hooks = weakref.finalize(self, _remove, handles, self._gate)
         for name, module in modules.items():
@@ -292,3 +225,4 @@ def _remove(handles: list[RemovableHandle], gate: Gate) -> None:
     for handle in handles:
         handle.remove()
     handles.clear()
+    graph.hook_guards.end()

@@ -18,7 +18,7 @@ ORDER = (
     ("saturation", "derived", "backends"),
     ("profiles", "measure", "coverage", "tensors"),
     ("layers", "ranks"),
-    ("hooks",),
+    ("hooks", "specs"),
     ("tracker", "diagnose"),
     ("sources",),
     ("runs", "analysis", "pictures"),

@@ -69,13 +69,20 @@ def list_backends() -> list[BackendInfo]:
     return rows
 
 
-def choose_backend(name: str, device: torch.device) -> Backend:
+def choose_backend(name: str, device: torch.device | None) -> Backend:
     """The backend called `name`, or for "auto" the best usable one for `device`.
+
+    Args:
+        name: one of `list_backends()`, or "auto".
+        device: whose tensors it is to serve; None where that is not known yet: then a named backend
+            has to be usable for devices of its own.
 
     Raises:
         FmstatsError: unknown, not usable here, or not for this device.
     """
-    usable = [b for b in BACKENDS if b.serves(device) and b.why_not(device) is None]
+    usable = [
+        b for b in BACKENDS if (device is None or b.serves(device)) and b.why_not(device) is None
+    ]
     choices = ", ".join(b.name for b in usable)
     if name == "auto":
         return usable[0]
@@ -84,7 +91,7 @@ def choose_backend(name: str, device: torch.device) -> Backend:
             continue
         why_not = (
             backend.why_not(device)
-            if backend.serves(device)
+            if device is None or backend.serves(device)
             else backend.why_not()
             or f"it serves {', '.join(backend.devices)} tensors, this one is on {device}"
         )
