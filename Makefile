@@ -15,7 +15,7 @@ help: ## list the targets
 demo: $(VENV)/demo ## MobileNetV2 over real photographs: what every layer does, and what is wrong
 	@$(BIN)/fmstats demo
 
-test: $(VENV)/dev build/oldest-triton ## all tests
+test: $(VENV)/dev build/oldest-triton build/oldest-nvrtc ## all tests
 	@$(BIN)/python -m pytest -q
 
 check: $(VENV)/dev ## format, lint and types
@@ -67,6 +67,10 @@ $(VENV)/dev: $(BIN)/python $(SOURCES)
 # The Triton of the oldest torch that is supported, beside the one installed.
 build/oldest-triton: $(BIN)/python
 	-$(PIP) --no-deps --target $@ triton==3.2.0
+
+# The compiler of the oldest CUDA that is supported, with its bindings.
+build/oldest-nvrtc: $(BIN)/python
+	-$(PIP) --no-deps --target $@ nvidia-cuda-nvrtc-cu12==12.4.127 cuda-bindings==12.8.0
 
 $(VENV)/bench: $(BIN)/python $(SOURCES)
 	$(PIP) --editable '.[bench]'

@@ -16,7 +16,7 @@ class CoverageRow:
     Attributes:
         status: "tracked"; "skipped", its output has no statistics; or "never fired": no hook of it
             was called while the tracker was measuring.
-        reason: why it was skipped.
+        reason: why it was skipped, or that it is no longer in the model.
         calls: tensors folded in.
     """
 

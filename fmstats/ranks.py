@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch.distributed as dist
+import torch.nn as nn
 
 from fmstats.errors import FmstatsError
 from fmstats.profiles import Profile
@@ -36,3 +38,25 @@ def merge_ranks(profile: Profile, group: object) -> Profile:
     profiles: list[Any] = [None] * ranks
     dist.all_gather_object(profiles, profile, group=among)
     return profiles[0].merge(*profiles[1:], missing="keep")  # type: ignore[no-any-return]
+
+
+def refuse_split_channels(profile: Profile, modules: Mapping[str, nn.Module | None]) -> None:
+    """Refuse layers of which each rank has its own channels, as plain tensors.
+
+    So does tensor parallelism that shards a layer's outputs (`ColwiseParallel`). Merging would add
+    up channels that are not the same ones. FSDP shards weights alone: outputs are whole.
+
+    Raises:
+        FmstatsError: there is such a layer.
+    """
+    for name, module in modules.items():
+        weight: Any = getattr(module, "weight", None)
+        if not hasattr(weight, "placements"):  # no DTensor
+            continue
+        channels, whole, own = profile[name].channels, weight.shape[0], weight.to_local().shape[0]
+        if channels == own != whole:
+            raise FmstatsError(
+                f"layer {name!r} ({type(module).__name__}) gives this rank {channels} of its "
+                f"{whole} channels: merging over ranks would mix different ones. Use stats() on "
+                "each rank, use_local_output=False, or exclude= the layer"
+            )

@@ -1,4 +1,4 @@
-"""What `track` is asked for, checked: how its passes are sampled, what is measured of each layer."""
+"""What `track` is asked for, checked: which passes are measured, and what of each layer."""
 
 from __future__ import annotations
 

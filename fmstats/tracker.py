@@ -18,7 +18,7 @@ from fmstats.gates import WHEN, Folding, Gate, Sampling, Timed
 from fmstats.hooks import EndHook, GradientHook, InputHook, OutputHook, PassHook
 from fmstats.layers import Layer, LayerSpec, PerCall
 from fmstats.profiles import Profile
-from fmstats.ranks import merge_ranks
+from fmstats.ranks import merge_ranks, refuse_split_channels
 from fmstats.saturation import Bounds
 from fmstats.selection import Selection, Selector, select
 from fmstats.specs import choose_sampling, choose_specs, warm_up
@@ -121,6 +121,9 @@ class Tracker:
             **{"of": of, "when": when, "per_call": per_call},
             **{"fmstats": __version__, "torch": torch.__version__},
         }
+        # Weakly: a tracker keeps no model alive.
+        self._model = weakref.ref(model)
+        self._modules = {name: weakref.ref(module) for name, module in modules.items()}
         self._gate = Gate()
         self._layers: dict[str, Layer] = {}
         self._per_call: dict[str, PerCall] = {}
@@ -166,18 +169,32 @@ class Tracker:
         used = {key: value for layer in fired for key, value in layer.backends().items()}
         sampled = self._sampling.describe()
         profile = Profile(info, {**self._metadata, **sampled, **counted, "backends": used})
-        return profile if group is None else merge_ranks(profile, group)
+        if group is None:
+            return profile
+        refuse_split_channels(profile, {n: self._modules[n.split("#")[0]]() for n in profile})
+        return merge_ranks(profile, group)
 
     def coverage(self) -> Coverage:
         """Which of the selected layers were measured, and why the others were not."""
         rows = []
+        gone = self._gone()
         for name, spec in self._specs.items():
             layers = self._rows_of(name)
             calls = sum(layer.calls for layer in layers)
             reason = next((layer.reason for layer in layers if layer.reason), None)
             status = "skipped" if reason else "tracked" if calls else "never fired"
+            if name in gone:
+                reason = "no longer in the model, replaced or removed: track() again to see it"
             rows.append(CoverageRow(name, spec.type, status, reason, calls))
         return Coverage(rows)
+
+    def _gone(self) -> set[str]:
+        """Layers that are not in the model any more."""
+        model = self._model()
+        if model is None:
+            return set()
+        inside = set(map(id, model.modules()))
+        return {name for name, module in self._modules.items() if id(module()) not in inside}
 
     def _rows_of(self, name: str) -> list[Layer]:
         return self._per_call[name].layers if self._per_call else [self._layers[name]]

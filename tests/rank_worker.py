@@ -158,6 +158,8 @@ def tensor_parallel() -> object:
         with fmstats.track(model) as tracker:
             model(x)
         reasons = {row.name: row.reason for row in tracker.coverage()}
+        if local:
+            out["refused"] = error_of(lambda: tracker.stats(group="world"))
         out["local" if local else "dtensor"] = {"own": tracker.stats(), "reasons": reasons}
     whole = net()
     with fmstats.track(whole) as tracker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 import fmstats
 from fmstats.backends import BACKENDS, choose_backend, list_backends
@@ -43,6 +44,21 @@ def test_a_backend_for_another_device() -> None:
         pytest.skip("the native module is not built")
     with pytest.raises(FmstatsError, match="it serves cpu tensors, this one is on meta"):
         choose_backend("cpu", META)
+
+
+def test_a_backend_for_a_model_without_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tensors' device is not known before they come."""
+    cuda = next(b for b in BACKENDS if b.name == "cuda")
+    with monkeypatch.context() as patched:
+        patched.setattr(cuda, "why_not", lambda device=None: None)
+        assert choose_backend("cuda", None) is cuda
+        fmstats.track(nn.Sequential(nn.ReLU()), backend="cuda").close()
+        with pytest.raises(FmstatsError, match="it serves cuda tensors, this one is on cpu"):
+            fmstats.track(nn.Linear(2, 2), backend="cuda")
+        patched.setattr(cuda, "why_not", lambda device=None: "no GPU")
+        with pytest.raises(FmstatsError, match="'cuda' cannot be used: no GPU"):
+            fmstats.track(nn.Sequential(nn.ReLU()), backend="cuda")
+    assert choose_backend("auto", None).why_not() is None
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])

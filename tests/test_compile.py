@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -202,6 +204,51 @@ def test_another_instance_of_a_compiled_class() -> None:
     with fmstats.track(model, include=EVERYTHING) as tracker:
         run(compiled(model))
     assert_same(tracker.stats(), eager_profile())
+
+
+@pytest.mark.parametrize("first", ["bare", "tracked"])
+def test_another_instance_compiled_after_track(first: str) -> None:
+    """Each has its own graph, whichever is made first."""
+    model, bare = Net().eval(), Net().eval()
+    with fmstats.track(model, include=EVERYTHING) as tracker:
+        networks = [compiled(bare), compiled(model)]
+        for network in networks if first == "bare" else networks[::-1]:
+            run(network)
+        run(networks[0])
+    assert_same(tracker.stats(), eager_profile())
+    assert tracker.stats().metadata["passes"] == 3
+
+
+BEFORE_DYNAMO = """
+import sys, torch, fmstats
+tracked, bare = (torch.nn.Sequential(torch.nn.Linear(3, 4)) for _ in range(2))
+tracker = fmstats.track(tracked)
+assert "torch._dynamo" not in sys.modules
+for model in (bare, tracked):
+    torch.compile(model, backend="eager", fullgraph=True)(torch.ones(2, 3))
+assert tracker.stats()["0"].count.tolist() == [2] * 4
+assert not torch._dynamo.config.skip_nnmodule_hook_guards
+tracker.close()
+assert torch._dynamo.config.skip_nnmodule_hook_guards
+assert not [f for f in sys.meta_path if type(f).__module__.startswith("fmstats")]
+"""
+
+
+def test_tracked_before_dynamo_is_imported() -> None:
+    """`track()` does not wait for the import, which takes seconds, and is told of it."""
+    done = subprocess.run([sys.executable, "-c", BEFORE_DYNAMO], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_hooks_are_looked_at_only_while_something_is_tracked() -> None:
+    config = dynamo.config
+    assert config.skip_nnmodule_hook_guards
+    with fmstats.track(Net()), fmstats.track(Net()):
+        assert not config.skip_nnmodule_hook_guards
+    assert config.skip_nnmodule_hook_guards
+    with config.patch(skip_nnmodule_hook_guards=False):
+        fmstats.track(Net()).close()
+        assert not config.skip_nnmodule_hook_guards
 
 
 def test_two_trackers_in_one_graph() -> None:

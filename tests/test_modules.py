@@ -344,7 +344,12 @@ def test_a_module_replaced_after_track() -> None:
     profile = tracker.stats()
     assert_row(profile["0"], [first], 1)  # the old one's row stays
     assert_row(profile["1"], [y], 1)
-    assert [row.calls for row in tracker.coverage()] == [1, 1]
+    rows = tracker.coverage()
+    assert [(row.status, row.calls) for row in rows] == [("tracked", 1), ("tracked", 1)]
+    assert [row.reason for row in rows] == [
+        "no longer in the model, replaced or removed: track() again to see it",
+        None,
+    ]
     assert tracked(model, torch.randn(5, 3)).stats()["0"].channels == 9
 
 

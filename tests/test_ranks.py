@@ -170,6 +170,8 @@ def test_tensor_parallel_layers(ranks: list[dict[str, Any]]) -> None:
         assert [part.channels for part in parts] == [4, 4]
         means = [mean for part in parts for mean in part.mean]
         assert means == pytest.approx(first["whole"][name].mean, rel=1e-4, abs=1e-6)
+    for mine in (first, second):  # merged over ranks, they would be other channels added up
+        assert "layer '1' (Linear) gives this rank 4 of its 8 channels" in mine["refused"]
 
 
 def test_a_strided_shard_of_the_channels_is_one() -> None:
