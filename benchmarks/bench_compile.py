@@ -8,12 +8,14 @@ in plain operations inside of the graph, for Inductor to fuse into what makes th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
 from statistics import median
 
 import torch
 from interleave import options_of, print_line, ratio, time_in_turn, write_json
-from models import MODELS
+from models import MODELS, Made
 from torch import Tensor, nn
 
 import fmstats
@@ -21,9 +23,32 @@ from fmstats.channels import ChannelRule, channel_rules
 from fmstats.selection import is_leaf
 from fmstats.statistic import FIELDS, State, merge
 
-QUICK = ("MLP",)
-CASES = ("ResNet-18", "MobileNetV2", "MLP")
-WIDTHS = (14, 12, 12, 12)
+WIDTHS = (18, 12, 12, 12)
+
+
+def conv_net() -> Made:
+    """Convolution, norm and activation, three times over: what Inductor fuses best."""
+    widths = (16, 32, 64, 64)
+    blocks = [
+        layer
+        for before, after in pairwise(widths)
+        for layer in (nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU())
+    ]
+    return nn.Sequential(*blocks), torch.randn(4, widths[0], 56, 56)
+
+
+def mlp() -> Made:
+    """Small layers: what a call costs shows."""
+    return nn.Sequential(*[m for _ in range(6) for m in (nn.Linear(256, 256), nn.GELU())]), (
+        torch.randn(64, 256)
+    )
+
+
+CASES: Mapping[str, Callable[[], Made]] = {
+    "MLP of 6 layers": mlp,
+    "3 conv blocks": conv_net,
+    "ResNet-18": MODELS["ResNet-18"],
+}
 
 
 class InlineHook:
@@ -77,28 +102,27 @@ def _measure(x: Tensor, dim: int, state: State) -> State:
     return State.of({name: fields[name] for name in FIELDS})
 
 
-def compiled_ways(name: str) -> dict[str, Callable[[], object]]:
-    """The compiled model alone, tracked, and with inline measurements; all compiled and warm."""
+def compiled_ways(name: str) -> tuple[dict[str, Callable[[], object]], fmstats.Tracker]:
+    """The compiled model alone, tracked, and with inline measurements; and the tracker."""
     torch.compiler.reset()
-    ways: dict[str, Callable[[], object]] = {}
-    kept = []
+    made = {}
     for way in ("compiled", "fmstats", "inline"):
         torch.manual_seed(0)
-        model, x = MODELS[name]()
-        model.eval()
-        if way == "fmstats":
-            kept.append(fmstats.track(model))
-        elif way == "inline":
-            rules = channel_rules(model)
-            for layer, module in model.named_modules():
-                if is_leaf(module):
-                    module.register_forward_hook(InlineHook(rules[layer]))
-            model(x)
+        made[way] = CASES[name]()
+        made[way][0].eval()
+    model, x = made["inline"]
+    rules = channel_rules(model)
+    for layer, module in model.named_modules():
+        if is_leaf(module):
+            module.register_forward_hook(InlineHook(rules[layer]))
+    model(x)
+    tracker = fmstats.track(made["fmstats"][0])  # before anything is compiled: it forgets graphs
+    ways: dict[str, Callable[[], object]] = {}
+    for way, (model, x) in made.items():
         network = torch.compile(model, dynamic=False)
-        network(x)
-        # The tracker goes with its way: hooks go with the last reference to it.
-        ways[way] = lambda network=network, x=x, kept=kept: network(x)
-    return ways
+        ways[way] = partial(network, x)
+        ways[way]()
+    return ways, tracker
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -108,8 +132,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     print_line(("model", "compiled ms", "fmstats", "inline"), WIDTHS)
     rows = []
     with torch.no_grad():
-        for name in QUICK if options.quick else CASES:
-            seconds = time_in_turn(compiled_ways(name), 3 if options.quick else 9)
+        for name in list(CASES)[:1] if options.quick else CASES:
+            ways, tracker = compiled_ways(name)
+            seconds = time_in_turn(ways, 3 if options.quick else 15)
+            assert tracker.stats(), "nothing was measured"
             row = {
                 "model": name,
                 "compiled_ms": 1e3 * median(seconds["compiled"]),

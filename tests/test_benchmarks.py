@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import fmstats
 
+bench_compile = importlib.import_module("bench_compile")
 bench_hook = importlib.import_module("bench_hook")
 bench_model = importlib.import_module("bench_model")
 chart = importlib.import_module("chart")
@@ -173,3 +174,21 @@ def test_help_asks_the_question(script: str, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda p: p.name)
 def test_files_stay_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
+
+
+def test_the_inline_rival_measures_the_same() -> None:
+    layer = nn.Conv2d(3, 5, 3)
+    hook = bench_compile.InlineHook(None)
+    batches = [torch.randn(4, 3, 9, 9) for _ in range(3)]
+    batches[1][0, 0, 0, 0] = torch.nan
+    with torch.no_grad(), fmstats.track(nn.Sequential(layer)) as tracker:
+        outputs = [layer(x).clone() for x in batches]
+    state = fmstats.statistic.State.identity(5)
+    hook._dim, hook._words = 1, state.words
+    for y in outputs:
+        hook(layer, (), y)
+    want, got = tracker.stats()["0"].state, state
+    for field in ("count", "nan", "pos_inf", "neg_inf", "zeros", "min", "max"):
+        assert torch.equal(got[field], want[field].to(got[field].dtype)), field
+    for field in ("mean", "m2"):
+        torch.testing.assert_close(got[field], want[field], rtol=1e-5, atol=1e-6)
