@@ -95,7 +95,7 @@ def test_beyond_2_31(shape: tuple[int, ...], dim: int, dtype: torch.dtype) -> No
 
 def test_more_channels_than_blocks() -> None:
     with pytest.raises(ValueError, match="a tensor of 4294967296 channels is more than a launch"):
-        plan((2, 2**32, 2**12))
+        plan((2, 2**32, 2**14))
 
 
 def test_the_workspace_does_not_grow_with_the_tensor() -> None:

@@ -10,6 +10,7 @@ namespace fmstats {
 
 constexpr int kWarp = 32;
 constexpr int kThreads = 256;        // of a block of rows or strided
+constexpr int kRowBlocks = 2;        // of these on a multiprocessor
 constexpr int kColumnThreads = 128;  // of a block of columns
 constexpr int kSlotBytes = 16;       // of a vector load
 

@@ -11,14 +11,14 @@ typedef Element<FMSTATS_DTYPE> E;
 // flight.
 template <Runs kRuns>
 struct ByBlock {
-  static constexpr int kBlock = kThreads, kBlocks = 2;
+  static constexpr int kBlock = kThreads, kBlocks = kRowBlocks;
   static __device__ __forceinline__ void run(const CudaArgs& a) {
     measure_by_block<E, FMSTATS_MODE, kRuns>(a);
   }
 };
 template <Runs kRuns>
 struct ByWarp {
-  static constexpr int kBlock = kThreads, kBlocks = 2;
+  static constexpr int kBlock = kThreads, kBlocks = kRowBlocks;
   static __device__ __forceinline__ void run(const CudaArgs& a) {
     measure_by_warp<E, FMSTATS_MODE, kRuns>(a);
   }

@@ -16,9 +16,13 @@ constexpr i64 kMostBlocks = (i64{1} << 31) - 1;
 constexpr i64 kLoadsWorthASplit = 8;
 // What a part of a channel costs to write and read, twice over, in bytes.
 constexpr i64 kPartsTraffic = 2 * 2 * 8 * kPartFields;
-constexpr i64 kWarpLoads = 16;       // a lane: below, a warp is enough for a channel
-constexpr i64 kWaves = 2;            // of blocks over the GPU: the last one is rarely full
-constexpr i64 kBlocksOfSplits = 4;   // a multiprocessor
+// Loads of a lane up to which a warp is enough for a channel; with more channels than blocks at a
+// time as many times that, at most kMostWaves times.
+constexpr i64 kWarpLoads = 16;
+constexpr i64 kMostWaves = 4;
+constexpr i64 kBlocksOfOne = 4;  // columns_one's of a multiprocessor
+// What a block of rows costs beside its loads (pivot, sums, tickets), in loads of a thread.
+constexpr i64 kBlockLoads = 16;
 constexpr unsigned kGroupFrom = 16;  // splits that one block adds up by itself
 
 i64 ceil_div(i64 a, i64 b) {
@@ -95,7 +99,8 @@ class Planner {
     a.slots = a.positions;
     step_over_positions(rows, true);
     const i64 worth = std::max(rows * kLoadsWorthASplit, kPartsTraffic / bytes_);
-    split(tiles, (vectors ? column_blocks(bytes_) : kBlocksOfSplits) * multiprocessors_, worth);
+    const i64 at_a_time = (vectors ? column_blocks(bytes_) : kBlocksOfOne) * multiprocessors_;
+    split(std::min(std::max(i64{1}, at_a_time / tiles), a.slots / worth));
     if (a.splits > kGroupFrom) {
       a.groups = static_cast<unsigned>(std::ceil(std::sqrt(a.splits)));
       // As many as there really are, of the size that the kernel works out from their number.
@@ -153,7 +158,9 @@ class Planner {
 
   void by_warp_or_block(CudaKernel by_warp, CudaKernel by_block, i64 worth, i64 warp_loads) {
     CudaArgs& a = plan_.args;
-    if (a.slots <= kWarp * warp_loads) {
+    const i64 at_a_time = kRowBlocks * multiprocessors_;
+    const i64 waves = std::min(ceil_div(view_.channels, at_a_time), kMostWaves);
+    if (a.slots <= kWarp * warp_loads * waves) {
       plan_.kernel = by_warp;
       group_ = kWarp;
       a.per_split = a.slots;
@@ -161,7 +168,7 @@ class Planner {
     }
     plan_.kernel = by_block;
     group_ = kThreads;
-    split(view_.channels, kBlocksOfSplits * kWaves * multiprocessors_, kThreads * worth);
+    split(std::min(best_splits(at_a_time), a.slots / (kThreads * worth)));
     if (a.splits > 1) {
       plan_.tickets = view_.channels;
       plan_.parts_words = a.splits * kPartFields * a.part_row;
@@ -169,11 +176,25 @@ class Planner {
     launch(view_.channels, kThreads);
   }
 
-  // Cut the slots of each of `pieces` channels or tiles, so that there are about `blocks` blocks
-  // and none has less than `worth` slots.
-  void split(i64 pieces, i64 blocks, i64 worth) {
+  // Blocks of each channel, so that whole waves of them are done soonest.
+  i64 best_splits(i64 at_a_time) const {
+    i64 best = 1, least = 0;
+    for (i64 waves = 1; waves <= kMostWaves; ++waves) {
+      const i64 splits = waves * at_a_time / view_.channels;
+      if (splits < 1) continue;
+      const i64 loads = ceil_div(plan_.args.slots, splits * kThreads);
+      const i64 cost = waves * (kBlockLoads + loads);
+      if (least == 0 || cost < least) {
+        best = splits;
+        least = cost;
+      }
+    }
+    return best;
+  }
+
+  // Cut the slots of each channel or tile; fewer times where nothing would be left for some.
+  void split(i64 wanted) {
     CudaArgs& a = plan_.args;
-    const i64 wanted = std::min(ceil_div(blocks, pieces), a.slots / worth);
     const i64 splits = std::max({i64{1}, wanted, ceil_div(a.slots, kMaxSplit)});
     // Whole warps, whose loads then begin where a sector of memory does.
     a.per_split = ceil_div(ceil_div(a.slots, splits), kWarp) * kWarp;

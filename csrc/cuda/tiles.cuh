@@ -11,7 +11,7 @@ __device__ __forceinline__ Partial add_parts(const CudaArgs& a, i64 channel, uns
   const i64 step = kPartFields * a.part_row;
   const i64* words = a.parts + from * step + channel;
   Partial sum = empty_partial();
-#pragma unroll 2
+#pragma unroll 4
   for (unsigned i = 0; i < count; ++i) add(sum, load_part(words + i * step, a.part_row));
   return sum;
 }
@@ -71,7 +71,9 @@ __device__ __forceinline__ void measure_columns(const CudaArgs& a) {
     totals.sum[c] = pivot;  // to measure it again with
   });
   if (!last) return;
-  __syncthreads();
+  bool coarse = false;
+  for (int c = threadIdx.x; c < tile; c += kColumnThreads) coarse |= totals.coarse[c];
+  if (!__syncthreads_or(coarse)) return;
   const Group<kColumnThreads> group;
 #pragma unroll 1
   for (int c = 0; c < tile; ++c) {
