@@ -7,7 +7,7 @@ SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') setup.py pyproject.to
 PARTS := kernel hook model memory analyze
 CLANG_FORMAT := $(BIN)/clang-format $(shell find csrc tests/stub_driver -name '*.cpp' -o -name '*.h' -o -name '*.c' -o -name '*.cu*')
 
-.PHONY: help demo test check gpu-check bench bench-quick bench-compare format clean
+.PHONY: help demo test test-long check gpu-check bench bench-quick bench-compare format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -16,7 +16,10 @@ demo: $(VENV)/demo ## MobileNetV2 over real photographs: what every layer does, 
 	@$(BIN)/fmstats demo
 
 test: $(VENV)/dev build/oldest-triton build/oldest-nvrtc ## all tests
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 8 --dist worksteal
+
+test-long: $(VENV)/dev ## what takes minutes a test: kills, fuzzing, drift
+	@$(BIN)/python -m pytest -q -m long
 
 check: $(VENV)/dev ## format, lint and types
 	$(BIN)/ruff format --check .
