@@ -24,6 +24,7 @@ from fmstats.pictures import (
 )
 from fmstats.profiles import LayerProfile, Profile
 from fmstats.runs import profile
+from fmstats.storage import load, merge_files
 from fmstats.tracker import Tracker, track
 
 __all__ = [
@@ -41,6 +42,8 @@ __all__ = [
     "__version__",
     "analyze",
     "channel_stats",
+    "load",
+    "merge_files",
     "overlay",
     "plot_profile",
     "profile",

@@ -1,42 +1,36 @@
-"""What a run leaves behind: a text for the terminal, and a JSON or CSV file.
-
-A file appears whole or not at all: it is written beside its place and then moved there.
-"""
+"""What a run leaves behind: a text for the terminal, and a profile, JSON or CSV file."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fmstats.errors import FmstatsError
+from fmstats.files import check_place, write_whole
+from fmstats.metadata import count_profiles
 from fmstats.profiles import Profile
+from fmstats.storage import save
+
+OUTPUT_SUFFIXES = (".fmstats", ".json", ".csv")
 
 # More notes than this would push the table off the screen.
 _NOTES_SHOWN = 12
+_NAMES_SHOWN = 5  # in one line
 
 
 def describe_run(profile: Profile) -> str:
-    """The table of layers, the findings, and what was selected but not measured.
-
-    `profile` comes from `fmstats.profile`, whose metadata tells of the run.
-    """
+    """What was run, the table of layers, the findings, and what was selected but not measured."""
     metadata = profile.metadata
-    parts = [
-        f"samples: {metadata['samples']}, batches: {metadata['batches']}, "
-        f"seconds: {metadata['seconds']:.1f}",
-        str(profile),
-        f"Findings\n{profile.diagnose()}",
-    ]
-    coverage = metadata["coverage"]
+    parts = [describe_metadata(profile), str(profile), f"Findings\n{profile.diagnose()}"]
     notes = [
-        f"  {row['name']} ({row['type']}): {row['status']}"
-        + (f", {row['reason']}" if row["reason"] else "")
-        for row in coverage
+        f"  {row.get('name')} ({row.get('type')}): {row.get('status')}"
+        + (f", {row['reason']}" if row.get("reason") else "")
+        for row in _listed(metadata.get("coverage"))
+        if isinstance(row, Mapping)
     ]
-    skipped = [f"  {name}" for name in metadata.get("skipped", ())]
+    skipped = [f"  {name}" for name in _listed(metadata.get("skipped"))]
     for title, lines in (("Not measured", notes), ("Unreadable, left out", skipped)):
         if lines:
             more = len(lines) - _NOTES_SHOWN
@@ -45,20 +39,47 @@ def describe_run(profile: Profile) -> str:
     return "\n\n".join(parts)
 
 
+def describe_metadata(profile: Profile) -> str:
+    """How much was seen, of what and by what, as far as the metadata tells."""
+    metadata = profile.metadata
+    seen = [f"{key}: {metadata[key]}" for key in ("samples", "batches") if key in metadata]
+    if isinstance(metadata.get("seconds"), int | float):
+        seen.append(f"seconds: {metadata['seconds']:.1f}")
+    lines = [", ".join(seen)]
+    merged = count_profiles(metadata)
+    if merged > 1:
+        lines.append(f"merged from {merged} profiles: {_name_some(metadata.get('sources'))}")
+    if "started" in metadata and "ended" in metadata:
+        lines.append(f"from {metadata['started']} to {metadata['ended']}")
+    if "differs" in metadata:
+        lines.append(f"not the same in all of them: {_name_some(metadata['differs'])}")
+    return "\n".join(filter(None, lines))
+
+
+def _listed(value: object) -> Sequence[object]:
+    """The value, if it is a list: metadata read from a file can be anything."""
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _name_some(names: object) -> str:
+    listed = list(map(str, _listed(names)))
+    more = len(listed) - _NAMES_SHOWN
+    return ", ".join(listed[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
 def check_output(path: Path) -> None:
     """Refuse a file that `write_profile` could not write.
 
     Raises:
-        FmstatsError: its suffix is neither .json nor .csv, its folder is missing or closed, or
+        FmstatsError: its suffix is none of `OUTPUT_SUFFIXES`, its folder is missing or closed, or
             pandas is missing for .csv.
     """
     suffix = path.suffix.lower()
-    if suffix not in (".json", ".csv"):
-        raise FmstatsError(f"cannot write {str(path)!r}: a result ends in .json or .csv")
-    if not path.parent.is_dir():
-        raise FmstatsError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise FmstatsError(f"cannot write {str(path)!r}: it is a folder, or in a read-only one")
+    if suffix not in OUTPUT_SUFFIXES:
+        raise FmstatsError(
+            f"cannot write {str(path)!r}: a result ends in {', '.join(OUTPUT_SUFFIXES)}"
+        )
+    check_place(path)
     if suffix == ".csv":
         try:
             import pandas  # noqa: F401
@@ -70,26 +91,27 @@ def check_output(path: Path) -> None:
 
 
 def write_profile(profile: Profile, path: Path) -> None:
-    """Write `profile` to a `.json` file (everything) or a `.csv` file (a row per channel).
+    """Write `profile` to a file: `.fmstats`, `.json` or `.csv`.
 
-    JSON has no NaN and no infinity: both become null.
+    `.fmstats` is what `fmstats.load` reads; `.json` has everything, too, but null where a number is
+    not finite; `.csv` has a row per channel.
 
     Raises:
         FmstatsError: as `check_output`, or the disk refuses.
     """
     check_output(path)
-    if path.suffix.lower() == ".csv":
-        text = profile.to_pandas().to_csv(index=False)
-    else:
-        text = json.dumps(_to_plain(profile.to_dict()), allow_nan=False, indent=1) + "\n"
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        raise FmstatsError(f"cannot write {str(path)!r}: {error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    suffix = path.suffix.lower()
+    if suffix == ".fmstats":
+        save(profile, path)
+        return
+    table = suffix == ".csv"
+    text = profile.to_pandas().to_csv(index=False) if table else format_json(profile.to_dict())
+    write_whole(path, text.encode())
+
+
+def format_json(values: Mapping[str, object]) -> str:
+    """JSON text for strict parsers, which know no NaN and no infinity: both become null."""
+    return json.dumps(_to_plain(values), allow_nan=False, indent=1) + "\n"
 
 
 def _to_plain(value: object) -> object:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmstats.derived import Array, ChannelStats
@@ -69,36 +70,34 @@ class Profile(Mapping[str, ChannelStats]):
         return len(self.info)
 
     def merge(self, *others: Profile, missing: str = "refuse") -> Profile:
-        """The profile of all data sets together.
+        """The profile of all data sets together: of shards, ranks, machines or days.
 
-        Counts in the metadata are added; of the rest, what all profiles agree on is kept.
+        In whatever order and grouping profiles are merged, counts come out the same and moments up
+        to rounding in float64. Layers keep the order of the first profile that has them. `calls`
+        are added; of `shape` the largest, of `dtype` and `backend` all are kept. What becomes of
+        the metadata: `fmstats.metadata.merge_metadata`.
 
         Args:
-            *others: of other data, shards, ranks or days.
-            missing: what to do with a layer that not all of them have: "refuse" to merge, "keep"
-                it, or "drop" it.
+            *others: of the same model under the same options.
+            missing: what to do if they do not have the same layers. "refuse": merge nothing.
+                "keep": all layers, those of one profile as they are there; a layer that is in two
+                must fit. "drop": only layers that are in all profiles and fit, also of another
+                version of the model; what a layer is called is then all that tells which is which.
 
         Raises:
-            FmstatsError: other layers, channels or thresholds.
+            FmstatsError: other models (`structure` in the metadata), layers, channels or
+                thresholds, unless `missing` allows for it; in any case, another `of`, `when` or
+                `per_call`, or no layer in common.
         """
-        if missing not in ("refuse", "keep", "drop"):
-            raise FmstatsError(f"missing={missing!r}: choose 'refuse', 'keep' or 'drop'")
-        info, metadata = self.info, self.metadata
-        for other in others:
-            only = sorted(set(info) ^ set(other.info))
-            if only and missing == "refuse":
-                raise FmstatsError(
-                    f"cannot merge profiles of different layers: {len(only)} of them are in one "
-                    f"profile only, such as {', '.join(map(repr, only[:3]))}"
-                )
-            both = {
-                name: _merge_layers(name, layer, other.info[name])
-                for name, layer in info.items()
-                if name in other.info
-            }
-            info = both if missing == "drop" else {**info, **other.info, **both}
-            metadata = _merge_metadata(metadata, other.metadata)
-        return Profile(info, metadata)
+        from fmstats.merging import merge_profiles
+
+        return merge_profiles((self, *others), missing)
+
+    def save(self, path: str | Path) -> None:
+        """Write it to a file that ends in `.fmstats`. See `fmstats.storage.save`."""
+        from fmstats.storage import save
+
+        save(self, path)
 
     def __or__(self, other: object) -> Profile:
         return self.merge(other) if isinstance(other, Profile) else NotImplemented
@@ -222,26 +221,3 @@ def import_pandas(asked: str) -> Any:
 
 def _only(values: Array) -> float:
     return float(values[0]) if len(values) else float("nan")
-
-
-def _merge_layers(name: str, a: LayerProfile, b: LayerProfile) -> LayerProfile:
-    if a.channel_dim != b.channel_dim or a.stats.channels != b.stats.channels:
-        raise FmstatsError(
-            f"cannot merge layer {name!r}: {a.stats.channels} channels in dim {a.channel_dim} "
-            f"with {b.stats.channels} in dim {b.channel_dim}"
-        )
-    try:
-        stats = a.stats.merge(b.stats)
-    except FmstatsError as error:
-        raise FmstatsError(f"layer {name!r}: {error}") from error
-    return replace(b, calls=a.calls + b.calls, stats=stats)
-
-
-_ADDED = ("passes", "passes_measured", "samples", "batches", "seconds")
-
-
-def _merge_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-    merged = {key: value for key, value in a.items() if key not in b or b[key] == value}
-    merged |= {key: value for key, value in b.items() if key not in a}
-    merged |= {key: a[key] + b[key] for key in _ADDED if key in a and key in b}
-    return merged

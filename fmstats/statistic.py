@@ -107,6 +107,15 @@ def merge(a: State, b: State) -> State:
     Raises:
         FmstatsError: the numbers of channels differ.
     """
+    return State.of(merge_fields(a, b))
+
+
+def merge_fields(a: State, b: State) -> dict[str, Tensor]:
+    """As `merge`, a tensor for each of `FIELDS`, to be put anywhere.
+
+    Raises:
+        FmstatsError: the numbers of channels differ.
+    """
     if a.channels != b.channels:
         raise FmstatsError(f"cannot merge a state of {a.channels} channels with {b.channels}")
     na, nb = a.finite.to(torch.float64), b.finite.to(torch.float64)
@@ -116,11 +125,12 @@ def merge(a: State, b: State) -> State:
     m2 = a["m2"] + b["m2"] + delta * delta * (na * share)
     fields = {f: a[f] + b[f] for f in COUNTS}
     # With nothing finite on one side the formulas hold, unless delta overflows: then 0 * inf.
+    only_a, only_b = nb == 0, na == 0
     for field, both in (("mean", mean), ("m2", m2)):
-        fields[field] = torch.where(nb == 0, a[field], torch.where(na == 0, b[field], both))
+        fields[field] = torch.where(only_a, a[field], torch.where(only_b, b[field], both))
     fields["min"] = torch.minimum(a["min"], b["min"])
     fields["max"] = torch.maximum(a["max"], b["max"])
-    return State.of(fields)
+    return fields
 
 
 @dataclass(frozen=True)

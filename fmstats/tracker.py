@@ -22,7 +22,7 @@ from fmstats.ranks import merge_ranks, refuse_split_channels
 from fmstats.saturation import Bounds
 from fmstats.selection import Selection, Selector, select
 from fmstats.specs import choose_sampling, choose_specs, warm_up
-from fmstats.wrappers import unwrap_compiled
+from fmstats.wrappers import hash_structure, unwrap_compiled
 
 
 def track(
@@ -120,6 +120,7 @@ class Tracker:
             "model": type(model).__name__,
             **{"of": of, "when": when, "per_call": per_call},
             **{"fmstats": __version__, "torch": torch.__version__},
+            **{"structure": hash_structure(model)},
         }
         # Weakly: a tracker keeps no model alive.
         self._model = weakref.ref(model)

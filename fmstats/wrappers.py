@@ -8,9 +8,12 @@ layer that has it is a leaf as before.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 
 import torch.nn as nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 # By a class's name, so that none of their packages is imported: the attribute that is wrapped.
@@ -56,6 +59,23 @@ def unwrap_compiled(model: nn.Module) -> nn.Module:
 def named_modules(model: nn.Module) -> dict[str, nn.Module]:
     """As `model.named_modules()`, with neither wrappers nor their part of a name."""
     return {name: module for name, module in _walk(model, "", set())}
+
+
+def hash_structure(model: nn.Module) -> str:
+    """SHA-256, in hex, over the names and types of all modules and the shapes of their parameters.
+
+    Wrappers, dtypes, devices and the values of parameters make no difference.
+    """
+    rows = []
+    # FSDP of this kind leaves each rank another part of the parameters, in shapes of its own.
+    split = any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules())
+    for name, module in named_modules(model).items():
+        shapes = [
+            (key, None if split or is_lazy(parameter) else list(parameter.shape))
+            for key, parameter in module.named_parameters(recurse=False)
+        ]
+        rows.append((name, type(module).__name__, shapes))
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def _walk(module: nn.Module, name: str, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:

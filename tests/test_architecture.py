@@ -12,13 +12,13 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "fmstats"
 # Each layer imports from its own line or from those above it.
 ORDER = (
-    ("errors", "_version", "tables", "wrappers", "gates", "graph"),
+    ("errors", "_version", "files", "metadata", "tables", "wrappers", "gates", "graph"),
     ("statistic",),
     ("layout", "selection", "channels"),
     ("saturation", "derived", "backends"),
-    ("profiles", "measure", "coverage", "tensors"),
+    ("profiles", "merging", "measure", "coverage", "tensors"),
     ("layers", "ranks"),
-    ("hooks", "specs"),
+    ("hooks", "specs", "storage"),
     ("tracker", "diagnose"),
     ("sources",),
     ("runs", "analysis", "pictures"),

@@ -6,13 +6,13 @@ import csv
 import json
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import fmstats
 from fmstats.errors import FmstatsError
 from fmstats.outputs import check_output, describe_run, write_profile
 from fmstats.runs import profile
@@ -68,8 +68,8 @@ def test_csv(result, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("p.txt", r"p.txt': a result ends in .json or .csv"),
-        ("p", r"p': a result ends in .json or .csv"),
+        ("p.txt", r"p.txt': a result ends in .fmstats, .json, .csv"),
+        ("p", r"p': a result ends in .fmstats, .json, .csv"),
         ("absent/p.json", r"there is no folder '.*absent'"),
         ("folder.json", r"it is a folder"),
     ],
@@ -91,17 +91,22 @@ def test_missing_pandas(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_keeps_the_old_file(result, tmp_path, monkeypatch):
-    def fail(self, text, **_):
-        with self.open("w") as file:
-            file.write(text[:10])
+    def fail(handle):
         raise OSError(28, "No space left on device")
 
     (tmp_path / "p.json").write_text("old")
-    monkeypatch.setattr(Path, "write_text", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(FmstatsError, match=r"cannot write '.*p.json': .*No space left on device"):
         write_profile(result, tmp_path / "p.json")
     assert (tmp_path / "p.json").read_text() == "old"
     assert os.listdir(tmp_path) == ["p.json"]
+
+
+def test_a_profile_file(result, tmp_path):
+    write_profile(result, tmp_path / "p.fmstats")
+    read = fmstats.load(tmp_path / "p.fmstats")
+    assert read.metadata == result.metadata
+    assert read.to_dict()["layers"]["1"]["zeros"] == result.to_dict()["layers"]["1"]["zeros"]
 
 
 def test_text_of_a_run(result):

@@ -89,7 +89,7 @@ def test_other_layers_do_not_merge(batches: list[Tensor]) -> None:
     with pytest.raises(
         FmstatsError,
         match=r"^cannot merge profiles of different layers: 2 of them are in one profile only, "
-        r"such as '2', '3'$",
+        r"such as '2', '3'; missing='drop' \(--only-common\) merges the others, ",
     ):
         profile_of(*batches) | profile_of(*batches, include=["0", "1"])
 
@@ -113,7 +113,7 @@ def test_other_channel_dims_do_not_merge() -> None:
 
 def test_other_thresholds_do_not_merge(batches: list[Tensor]) -> None:
     with pytest.raises(
-        FmstatsError, match=r"^layer '0': cannot merge counts made under different thresholds"
+        FmstatsError, match=r"^cannot merge layer '0': counts made under different thresholds"
     ):
         profile_of(*batches) | profile_of(*batches, zero_tol=0.5)
 

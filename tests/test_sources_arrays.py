@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -73,13 +71,6 @@ def test_safetensors(tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(b"cut")
     with pytest.raises(FmstatsError, match=r"cut.safetensors' cannot be read"):
         open_data(tmp_path / "cut.safetensors")
-
-
-def test_missing_safetensors(tmp_path, monkeypatch):
-    (tmp_path / "x.safetensors").write_bytes(b"")
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(FmstatsError, match=r"needs safetensors.*pip install 'fmstats\[data\]'"):
-        open_data(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import fmstats
 from fmstats.backends import BACKENDS
 from fmstats.errors import FmstatsError
+from fmstats.wrappers import hash_structure
 
 NAMES = [b.name for b in BACKENDS if b.why_not() is None]
 
@@ -383,10 +384,12 @@ def test_other_things_than_modules(model: object) -> None:
 
 
 def test_metadata() -> None:
-    with fmstats.track(conv_net(), every=2) as tracker:
+    model = conv_net()
+    with fmstats.track(model, every=2) as tracker:
         pass
     assert tracker.stats().metadata == {
         "model": "Sequential",
+        "structure": hash_structure(model),
         "of": "output",
         "when": "always",
         "every": 2,

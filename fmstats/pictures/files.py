@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmstats.errors import FmstatsError
+from fmstats.files import check_place
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,10 +25,7 @@ def check_picture(path: Path) -> None:
         raise FmstatsError(
             f"cannot write {str(path)!r}: a picture ends in {', '.join(PICTURE_SUFFIXES)}"
         )
-    if not path.parent.is_dir():
-        raise FmstatsError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise FmstatsError(f"cannot write {str(path)!r}: it is a folder, or in a read-only one")
+    check_place(path)
 
 
 def write_figure(figure: Figure, path: Path) -> None:

@@ -86,13 +86,8 @@ def _store_numpy(array: np.ndarray) -> StoredArray:
 
 
 def _open_safetensors(path: Path, key: str | None) -> StoredArray:
-    try:
-        from safetensors import safe_open
-    except ImportError as error:
-        raise FmstatsError(
-            f"{str(path)!r} needs safetensors, which cannot be imported ({error}): "
-            "pip install 'fmstats[data]'"
-        ) from error
+    from safetensors import safe_open
+
     file: Any = safe_open(path, framework="pt")
     tensor = file.get_slice(_choose_key(path, key, list(file.keys())))
     return StoredArray(tuple(tensor.get_shape()), lambda start, stop: tensor[start:stop])

@@ -46,13 +46,8 @@ def load_weights(model: torch.nn.Module, path: str | Path) -> None:
 
 
 def _read_safetensors(file: Path) -> dict[str, object]:
-    try:
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise FmstatsError(
-            f"{str(file)!r} needs safetensors, which cannot be imported ({error}): "
-            "pip install 'fmstats[data]'"
-        ) from error
+    from safetensors.torch import load_file
+
     try:
         return dict(load_file(file))
     except Exception as error:

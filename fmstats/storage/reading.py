@@ -1,0 +1,125 @@
+"""A profile file to a stack, with everything checked on the way.
+
+The safetensors format is read here, not by its library, since a file may come from anywhere: no
+length is believed before it has been compared with the file's size.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from fmstats.derived import Array
+from fmstats.errors import FmstatsError
+from fmstats.merging import Stack
+from fmstats.statistic import COUNTS, FIELDS, State
+from fmstats.storage.checks import check_words
+from fmstats.storage.schema import ALWAYS, KEY, LARGEST_HEADER, SCHEMA, read_layers
+
+_WORD = 8  # bytes
+_DTYPES = {field: "I64" if field in COUNTS else "F64" for field in FIELDS}
+
+
+def read_stack(path: str | Path) -> Stack:
+    """The profile in a file, as a stack.
+
+    Raises:
+        FmstatsError: see `fmstats.storage.load`.
+    """
+    file = Path(path)
+    try:
+        if not file.is_file():  # a pipe or a device could keep us waiting for ever
+            what = "it is no file" if file.exists() else "there is no such file"
+            raise FmstatsError(what)
+        with file.open("rb") as opened:
+            return _read(opened, file.stat().st_size)
+    except (OSError, MemoryError, FmstatsError) as error:
+        reason = str(error) or "there is not enough memory"
+        raise FmstatsError(f"cannot read profile {str(path)!r}: {reason}") from error
+
+
+def _read(file: IO[bytes], size: int) -> Stack:
+    header, start = _read_header(file, size)
+    texts = header.pop("__metadata__", None)
+    if not (isinstance(texts, dict) and isinstance(texts.get(KEY), str)):
+        raise FmstatsError("it is a safetensors file, but no profile: fmstats has not written it")
+    document = _parse(texts[KEY])
+    schema = document.get("schema")
+    if type(schema) is not int or schema < 1:
+        raise FmstatsError(f"its schema version is {schema!r}, not a number from 1")
+    if schema > SCHEMA:
+        raise FmstatsError(
+            f"written by a newer fmstats: its schema is {schema}, this one reads up to {SCHEMA}; "
+            "update fmstats"
+        )
+    layers = read_layers(document.get("layers"))
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict):
+        raise FmstatsError("its metadata is no JSON object")
+    channels = sum(layer.channels for layer in layers.values())
+    places = _find_rows(header, channels, size - start)
+    words = _read_words(file, start, places, channels)
+    check_words(words, layers)
+    return Stack(layers, State(torch.from_numpy(words)), metadata)
+
+
+def _read_header(file: IO[bytes], size: int) -> tuple[dict[str, Any], int]:
+    """The JSON header, and where the data begins."""
+    length = int.from_bytes(file.read(_WORD), "little")
+    if size < _WORD or length > min(size - _WORD, LARGEST_HEADER):
+        raise FmstatsError(
+            f"it is no profile, or cut short: a header of {length:,} bytes in a file of {size:,}"
+        )
+    text = file.read(length)
+    if len(text) != length:
+        raise FmstatsError("it became shorter while it was read")
+    return _parse(text), _WORD + length
+
+
+def _parse(text: str | bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FmstatsError(f"it is no profile, or damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise FmstatsError("it is no profile, or damaged: its header is no JSON object")
+    return found
+
+
+def _find_rows(header: dict[str, Any], channels: int, size: int) -> dict[str, int]:
+    """Where in the data each field's row begins: `size` bytes, all of them taken, none twice."""
+    if not set(ALWAYS) <= set(header) <= set(FIELDS):
+        raise FmstatsError(f"its tensors are not the fields {', '.join(FIELDS)}")
+    length = channels * _WORD
+    begins = {}
+    for field, entry in header.items():
+        want = {"dtype": _DTYPES[field], "shape": [channels]}
+        offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+        if offsets is None or {key: entry.get(key) for key in want} != want:
+            raise FmstatsError(f"tensor {field!r} is not {want['dtype']} of {channels} channels")
+        if not (isinstance(offsets, list) and [type(o) for o in offsets] == [int, int]):
+            raise FmstatsError(f"tensor {field!r} has no place in the file")
+        if offsets[1] - offsets[0] != length:
+            raise FmstatsError(f"tensor {field!r} is not {length:,} bytes long")
+        begins[field] = offsets[0]
+    rows = len(begins)
+    if size != length * rows or sorted(begins.values()) != [length * i for i in range(rows)]:
+        raise FmstatsError(
+            f"its data of {size:,} bytes is not {rows} rows of {channels:,} channels: it is cut "
+            "short or damaged"
+        )
+    return begins
+
+
+def _read_words(file: IO[bytes], start: int, begins: dict[str, int], channels: int) -> Array:
+    words = np.zeros((len(FIELDS), channels), np.dtype("<i8"))
+    for field, begin in begins.items():
+        row = words[FIELDS.index(field)]
+        file.seek(start + begin)
+        if file.readinto(row.data) != row.nbytes:  # type: ignore[attr-defined]
+            raise FmstatsError("it became shorter while it was read")
+    return words

@@ -1,0 +1,58 @@
+"""A stack as the bytes of a profile file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from safetensors.numpy import save as pack
+
+from fmstats.errors import FmstatsError
+from fmstats.merging import Stack
+from fmstats.statistic import FIELDS
+from fmstats.storage.checks import check_words
+from fmstats.storage.schema import ALWAYS, KEY, LARGEST_HEADER, SCHEMA, describe_layer, read_layers
+
+
+def encode(stack: Stack, path: str) -> bytes:
+    """The bytes of a profile file, to be written to `path`.
+
+    Raises:
+        FmstatsError: the metadata is not JSON, or too large, or `read_stack` would refuse it.
+    """
+    _check_json(stack.metadata, "metadata", path)
+    document = json.dumps(
+        {
+            "schema": SCHEMA,
+            "layers": [describe_layer(name, layer) for name, layer in stack.layers.items()],
+            "metadata": dict(stack.metadata),
+        }
+    )
+    layers = read_layers(json.loads(document)["layers"])
+    check_words(stack.state.words.numpy(), layers)  # now, not when it is read a month later
+    # Its text is escaped once more inside the header.
+    if len(json.dumps(document)) > LARGEST_HEADER - 10_000:
+        raise FmstatsError(
+            f"cannot write {path!r}: the metadata and names of layers are {len(document):,} bytes "
+            f"of text; a header has at most {LARGEST_HEADER:,}"
+        )
+    rows = {field: stack.state[field].numpy() for field in FIELDS}
+    tensors = {field: row for field, row in rows.items() if field in ALWAYS or row.any()}
+    return bytes(pack(tensors, {KEY: document}))
+
+
+def _check_json(value: Any, where: str, path: str) -> None:
+    """Refuse what would not come back as it is."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise FmstatsError(f"cannot write {path!r}: {where} has the key {key!r}, no text")
+            _check_json(inner, f"{where}[{key!r}]", path)
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            _check_json(inner, f"{where}[{i}]", path)
+    elif not (value is None or isinstance(value, bool | int | float | str)):
+        raise FmstatsError(
+            f"cannot write {path!r}: {where} is of type {type(value).__name__}; give a number, a "
+            "text, a list, a dict or None"
+        )

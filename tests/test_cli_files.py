@@ -1,0 +1,175 @@
+"""`fmstats show` and `fmstats merge`, and profile files from `fmstats profile`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from profile_files import assert_same_profiles, layer_of, profile_of, some_profile
+
+import fmstats
+from fmstats.cli import main
+from fmstats.storage import merge_files, save
+
+pytest.importorskip("typer", reason="needs typer")
+
+NET = """
+import torch
+from torch import nn
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+def batches():
+    for _ in range(3):
+        yield torch.ones(4, 3, 8, 8)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    for i, name in enumerate("abc"):
+        times = {"started": f"2026-01-0{i + 1}", "ended": f"2026-01-0{i + 2}"}
+        save(some_profile(i, samples=10, seconds=0.5, data=name, **times), f"{name}.fmstats")
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line; return exit code, stdout, stderr."""
+
+    def run_command(*arguments: object):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as exit_:
+            code = exit_.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run_command
+
+
+@pytest.mark.parametrize("command", ["show", "merge"])
+def test_help_teaches_by_example(run, command):
+    code, out, err = run(command, "--help")
+    assert (code, err) == (0, "")
+    assert f"Examples:\n    fmstats {command} " in out
+    assert f"  {command} " in run("--help")[1]
+
+
+def test_show(run, folder):
+    code, out, err = run("show", "a.fmstats")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "a.fmstats: 3 layers of Net, 10 channels"
+    assert lines[1] == "samples: 10, seconds: 0.5"
+    assert lines[2] == "from 2026-01-01 to 2026-01-02"
+    profile = fmstats.load("a.fmstats")
+    assert f"\n\n{profile}\n\nFindings\n{profile.diagnose()}\n" in out
+    assert "non-finite" in out
+
+
+def test_show_as_json(run, folder):
+    code, out, err = run("show", "a.fmstats", "--json")
+    assert (code, err) == (0, "")
+    content = json.loads(out, parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))
+    assert content["metadata"]["samples"] == 10
+    assert content["layers"]["head"]["count"] == [4, 4]
+    assert content["layers"]["b.conv"]["mean"][1] is None
+    assert content["findings"][0]["rule"] == "non-finite"
+    assert content["findings"][0]["layer"] == "b.conv"
+
+
+def test_merge(run, folder):
+    code, out, err = run("merge", "a.fmstats", "b.fmstats", "c.fmstats", "--out", "all.fmstats")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "3 profiles, 3 layers",
+        "samples: 30, seconds: 1.5",
+        "merged from 3 profiles: a.fmstats, b.fmstats, c.fmstats",
+        "from 2026-01-01 to 2026-01-04",
+        "not the same in all of them: data",
+        "Written to all.fmstats",
+    ]
+    names = [f"{name}.fmstats" for name in "abc"]
+    assert_same_profiles(fmstats.load("all.fmstats"), merge_files(names))
+    code, out, _ = run("show", "all.fmstats")
+    assert code == 0
+    assert "merged from 3 profiles: a.fmstats, b.fmstats, c.fmstats\n" in out
+
+
+def test_merge_into_one_of_them(run, folder):
+    want = merge_files(["a.fmstats", "b.fmstats"])
+    assert run("merge", "a.fmstats", "b.fmstats", "--out", "a.fmstats")[0] == 0
+    assert_same_profiles(fmstats.load("a.fmstats"), want)
+
+
+def test_merge_to_json(run, folder):
+    assert run("merge", "a.fmstats", "b.fmstats", "--out", "both.json")[0] == 0
+    assert json.loads((folder / "both.json").read_text())["metadata"]["samples"] == 20
+
+
+def test_merge_only_common(run, folder):
+    head = some_profile(3).info["head"]
+    save(profile_of({"head": head, "new": head}, structure="2" * 64), "b.fmstats")
+    code, _, err = run("merge", "a.fmstats", "b.fmstats", "--out", "x.fmstats")
+    assert code == 2
+    assert "'b.fmstats' does not fit the files before it: cannot merge profiles of diff" in err
+    assert "--only-common" in err
+    assert not (folder / "x.fmstats").exists()
+    arguments = ("merge", "a.fmstats", "b.fmstats", "--only-common", "--out", "x.fmstats")
+    assert run(*arguments)[0] == 0
+    assert list(fmstats.load("x.fmstats")) == ["head"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "absent.fmstats"], "cannot read profile 'absent.fmstats': there is no such file"),
+        (["show", "x.json"], "cannot read profile 'x.json': it is no profile, or cut short"),
+        (["show"], "FILE"),
+        (["merge", "a.fmstats", "--out", "o.txt"], "a result ends in .fmstats, .json, .csv"),
+        (["merge", "a.fmstats", "--out", "no/o.fmstats"], "there is no folder 'no'"),
+        (["merge", "a.fmstats", "x.json", "--out", "o.fmstats"], "cannot read profile 'x.json'"),
+        (["merge", "--out", "o.fmstats"], "FILES"),
+        (["merge", "a.fmstats"], "--out"),
+    ],
+)
+def test_mistakes_are_one_line_and_code_2(run, folder, arguments, message):
+    (folder / "x.json").write_text("{}")
+    before = sorted(os.listdir())
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in out + err
+    assert sorted(os.listdir()) == before
+
+
+def test_a_run_is_saved_shown_and_merged(run, folder):
+    Path("some_file_net.py").write_text(NET)
+    for name in ("x", "y"):
+        arguments = ("some_file_net.py:net", "--data", "some_file_net.py:batches")
+        code, out, err = run("profile", *arguments, "--out", f"{name}.fmstats")
+        assert (code, err) == (0, "")
+        assert out.endswith(f"\nWritten to {name}.fmstats\n")
+    assert run("merge", "x.fmstats", "y.fmstats", "--out", "z.fmstats")[0] == 0
+    both = fmstats.load("z.fmstats")
+    assert both.metadata["samples"] == 24
+    assert both["0"].count.tolist() == [24 * 36] * 4
+    assert run("show", "z.fmstats")[0] == 0
+
+
+def test_an_odd_profile_is_shown_all_the_same(run, folder):
+    """Metadata from a file can be anything."""
+    x = layer_of(torch.randn(3, 2))
+    odd = {"samples": None, "seconds": "x", "coverage": {"a": 1}, "skipped": 5, "differs": 7}
+    save(profile_of({"a": x}, sources=3, profiles="many", started=1, **odd), "odd.fmstats")
+    assert run("show", "odd.fmstats")[0] == 0
+    save(profile_of({"a": x}, coverage=[5, {"name": "b"}], profiles=True), "odd.fmstats")
+    code, out, _ = run("show", "odd.fmstats")
+    assert code == 0
+    assert "Not measured\n  b (None): None\n" in out

@@ -1,0 +1,410 @@
+"""Profile files: nothing is lost, nothing is half written, nothing false is believed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from profile_files import (
+    assert_same_profiles,
+    close_file,
+    layer_of,
+    open_file,
+    profile_of,
+    some_profile,
+)
+from torch import nn
+
+import fmstats
+from fmstats.errors import FmstatsError
+from fmstats.profiles import Profile
+from fmstats.statistic import FIELDS, State
+from fmstats.storage import load, save
+
+PICKLE = pickle.dumps({"a": 1})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    save(some_profile(samples=20), tmp_path / "p.fmstats")
+    return tmp_path / "p.fmstats"
+
+
+def test_nothing_is_lost(tmp_path: Path) -> None:
+    profile = some_profile(data="photos", numbers=[1, 2.5, None, True, {"deep": []}], rate=0.1)
+    profile.save(tmp_path / "p.fmstats")
+    assert_same_profiles(fmstats.load(str(tmp_path / "p.fmstats")), profile)
+
+
+def test_what_a_tracker_has_seen(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU6(), nn.Flatten(), nn.Linear(80, 4))
+    with fmstats.track(model, zero_tol=0.5) as tracker:
+        model(torch.randn(2, 3, 6, 6))
+    tracker.stats().save(tmp_path / "p.fmstats")
+    read = load(tmp_path / "p.fmstats")
+    assert_same_profiles(read, tracker.stats())
+    assert str(read) == str(tracker.stats())
+    assert len(read.metadata["structure"]) == 64
+
+
+def test_an_empty_profile(tmp_path: Path) -> None:
+    save(Profile({}, {}), tmp_path / "p.fmstats")
+    assert_same_profiles(load(tmp_path / "p.fmstats"), Profile({}, {}))
+
+
+def test_counts_beyond_2_to_the_53_and_all_bits_of_moments(tmp_path: Path) -> None:
+    profile = some_profile()
+    state = profile["a.relu"].state
+    state["count"][0], state["zeros"][0] = 2**62 + 1, 2**61 + 1
+    state["mean"][0], state["m2"][0] = math.nextafter(0.1, 1), 5e-324
+    save(profile, tmp_path / "p.fmstats")
+    assert_same_profiles(load(tmp_path / "p.fmstats"), profile)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), JSON_VALUES, max_size=4), st.text(st.characters()))
+def test_any_metadata_and_name(
+    tmp_path_factory: pytest.TempPathFactory, metadata: dict[str, Any], name: str
+) -> None:
+    """NaN, infinities, lone surrogates (as in names of files) and huge integers among them."""
+    path = tmp_path_factory.mktemp("any") / "p.fmstats"
+    profile = Profile({name: layer_of(torch.randn(3, 2))}, metadata)
+    save(profile, path)
+    assert_same_profiles(load(path), profile)
+
+
+def test_numbers_that_are_not_finite_come_back(tmp_path: Path) -> None:
+    save(profile_of({}, a=[math.nan, math.inf, -math.inf]), tmp_path / "p.fmstats")
+    assert repr(load(tmp_path / "p.fmstats").metadata["a"]) == "[nan, inf, -inf]"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Path("x"), r"metadata\['a'\] is of type PosixPath; give a number, a text"),
+        ([0, {"b": np.int64(1)}], r"metadata\['a'\]\[1\]\['b'\] is of type int64"),
+        ({1: 2}, r"metadata\['a'\] has the key 1, no text"),
+    ],
+)
+def test_metadata_that_json_has_not(file: Path, value: Any, message: str) -> None:
+    before = file.read_bytes()
+    with pytest.raises(FmstatsError, match=message):
+        save(profile_of({}, a=value), file)
+    assert file.read_bytes() == before
+    assert os.listdir(file.parent) == [file.name]
+
+
+def test_the_file_is_plain_safetensors(file: Path) -> None:
+    tensors, document = open_file(file)
+    profile = some_profile()
+    assert {str(t.dtype) for t in tensors.values()} == {"int64", "float64"}
+    assert tensors["m2"].tolist() == [
+        value for stats in profile.values() for value in stats.state["m2"].tolist()
+    ]
+    assert [layer["name"] for layer in document["layers"]] == list(profile)
+    assert document["schema"] == 1
+
+
+def test_the_size_is_that_of_the_channels(tmp_path: Path) -> None:
+    """Not of the data; and counts that are 0 everywhere take nothing."""
+    sizes = []
+    for channels, elements in ((1000, 2), (3000, 2), (3000, 200)):
+        x = torch.randn(elements, channels).abs() + 1
+        save(profile_of({"a": layer_of(x, shape=(2, 1))}), tmp_path / "p.fmstats")
+        sizes.append((tmp_path / "p.fmstats").stat().st_size)
+    assert sizes[1] - sizes[0] == pytest.approx(2000 * 8 * 5, abs=100)
+    assert sizes[1] == sizes[2]
+    assert sizes[0] < 1000 * 8 * 5 + 1500
+
+
+def test_reading_needs_no_backend(file: Path) -> None:
+    code = (
+        "import sys; sys.modules['fmstats._native'] = None; sys.modules['triton'] = None\n"
+        "import torch, pickle, fmstats\n"
+        "def no(*a, **k): raise AssertionError('not to be used')\n"
+        "torch.load = pickle.load = pickle.loads = no\n"
+        f"print(len(fmstats.load({str(file)!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "3\n"
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_old_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    before = file.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(FmstatsError, match=r"cannot write '.*p\.fmstats': .*No space left"):
+        save(some_profile(1), file)
+    assert file.read_bytes() == before
+    assert os.listdir(file.parent) == [file.name]
+
+
+def test_what_is_written_is_on_the_disk_before_it_is_in_its_place(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file's bytes, then its name, then the folder."""
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(handle: int) -> None:
+        calls.append("folder" if os.path.isdir(f"/proc/self/fd/{handle}") else "file")
+        fsync(handle)
+
+    def noted_replace(*paths: Any) -> None:
+        calls.append("replace")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    save(some_profile(1), file)
+    assert calls == ["file", "replace", "folder"]
+    assert_same_profiles(load(file), some_profile(1))
+
+
+def test_places_that_take_no_file(tmp_path: Path) -> None:
+    with pytest.raises(FmstatsError, match=r"there is no folder '.*absent'"):
+        save(some_profile(), tmp_path / "absent" / "p.fmstats")
+    with pytest.raises(FmstatsError, match=r"it is a folder"):
+        save(some_profile(), tmp_path)
+
+
+def test_states_that_could_not_be_read_are_not_written(file: Path) -> None:
+    broken = some_profile()
+    broken["head"].state["count"][1] = -1
+    with pytest.raises(FmstatsError, match=r"layer 'head': count of channel 1 is -1: is negative"):
+        save(broken, file)
+    assert_same_profiles(load(file), some_profile(samples=20))
+
+
+def refused(path: Path, message: str) -> None:
+    with pytest.raises(FmstatsError, match=message) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"cannot read profile {str(path)!r}: ")
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    refused(tmp_path / "absent", "there is no such file")
+    refused(tmp_path, "it is no file")
+    os.mkfifo(tmp_path / "pipe")
+    refused(tmp_path / "pipe", "it is no file")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"it is no profile, or cut short: a header of 0 bytes in a file of 0$"),
+        (b"\x02\0\0", r"cut short: a header of 2 bytes in a file of 3$"),
+        (b"\xff" * 8, r"a header of 18,446,744,073,709,551,615 bytes in a file of 8$"),
+        (b"\xff" * 8 + b"{}", r"a header of 18,446,744,073,709,551,615 bytes"),
+        (PICKLE, r"it is no profile"),
+        (b"\x02\0\0\0\0\0\0\0{}", r"no profile: fmstats has not written it$"),
+        (b"\x02\0\0\0\0\0\0\0[]", r"its header is no JSON object$"),
+        (b"\x02\0\0\0\0\0\0\0{\xff", r"it is no profile, or damaged: "),
+        ((9999).to_bytes(8, "little") + b"[" * 9999, r"it is no profile, or damaged: "),
+    ],
+)
+def test_bytes_that_are_no_profile(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "p.fmstats").write_bytes(content)
+    refused(tmp_path / "p.fmstats", message)
+
+
+def test_a_huge_header_is_not_read(tmp_path: Path) -> None:
+    """Nor in a file that is as large, which costs no room on the disk."""
+    with (tmp_path / "p.fmstats").open("wb") as file:
+        file.write((2**40).to_bytes(8, "little"))
+        file.truncate(2**40 + 8)
+    refused(tmp_path / "p.fmstats", r"a header of 1,099,511,627,776 bytes")
+
+
+def test_every_truncation(file: Path) -> None:
+    content = file.read_bytes()
+    for length in range(len(content)):
+        file.write_bytes(content[:length])
+        refused(file, "cut short|damaged")
+    file.write_bytes(content + b"\0")
+    refused(file, "damaged")
+
+
+def edit(file: Path, *keys: Any, value: Any) -> None:
+    """Set one value in the JSON of a file."""
+    tensors, document = open_file(file)
+    inside = document
+    for key in keys[:-1]:
+        inside = inside[key]
+    inside[keys[-1]] = value
+    close_file(file, tensors, document)
+
+
+@pytest.mark.parametrize("schema", [2, 10**30])
+def test_a_newer_schema(file: Path, schema: int) -> None:
+    edit(file, "layers", value="as nobody knows them yet")
+    edit(file, "schema", value=schema)
+    refused(
+        file, rf"written by a newer fmstats: its schema is {schema}, this one reads up to 1; up"
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("schema",), None, r"its schema version is None, not a number from 1"),
+        (("schema",), True, r"its schema version is True"),
+        (("schema",), 0, r"its schema version is 0"),
+        (("metadata",), [], r"its metadata is no JSON object"),
+        (("layers",), {}, r"its layers are no list"),
+        (("layers", 1), "head", r"layer 1 has no name"),
+        (("layers", 1, "name"), 5, r"layer 1 has no name"),
+        (("layers", 1, "name"), "head", r"there are two layers 'head'"),
+        (("layers", 0, "type"), None, r"layer 'b.conv': 'type' must be a text, not None"),
+        (("layers", 0, "dtype"), 3, r"layer 'b.conv': 'dtype' must be a text, not 3"),
+        (("layers", 0, "shape"), [1, -5], r"'shape' must be a list of sizes, not \[1, -5\]"),
+        (("layers", 0, "calls"), -1, r"'calls' must be a count, not -1"),
+        (("layers", 0, "calls"), math.nan, r"'calls' must be a count, not nan"),
+        (("layers", 0, "calls"), 2**63, r"'calls' must be a count, not 9223372036854775808"),
+        (("layers", 0, "calls"), True, r"'calls' must be a count, not True"),
+        (("layers", 0, "channels"), -5, r"'channels' must be a count, not -5"),
+        (("layers", 0, "channels"), 6, r"tensor '\w+' is not [IF]64 of 11 channels"),
+        (("layers", 0, "channels"), 2**62, r"tensor '\w+' is not [IF]64"),
+        (("layers", 0, "channel_dim"), 2, r"'channel_dim' must be a dim of \[20, 5\], not 2"),
+        (("layers", 0, "channel_dim"), -1, r"'channel_dim' must be a dim of \[20, 5\], not -1"),
+        (("layers", 0, "thresholds"), [0.0], r"'thresholds' must be \[zero_tol, low, high\]"),
+        (("layers", 0, "thresholds"), [-1, None, None], r"zero_tol must be finite and not negat"),
+        (("layers", 0, "thresholds"), [math.nan, None, None], r"zero_tol must be finite"),
+        (("layers", 0, "thresholds"), [None, None, None], r"zero_tol must be finite"),
+        (("layers", 0, "thresholds"), [0, "x", None], r"'thresholds' must be numbers, not 'x'"),
+        (("layers", 0, "thresholds"), [0, None, math.inf], r"saturation bound high=inf"),
+        (("layers", 0, "thresholds"), [0, 10**400, None], r"layer 'b.conv': 'thresholds': "),
+        (("layers", 1, "thresholds"), [0.25, None, 1.5], r"sat_low of channel \d is \d+: .*bound"),
+    ],
+)
+def test_wrong_json(file: Path, keys: tuple[Any, ...], value: Any, message: str) -> None:
+    edit(file, *keys, value=value)
+    refused(file, message)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[" * 100_000, "[]", '{"schema": ' + "9" * 5000])
+def test_a_document_that_is_none(file: Path, text: str) -> None:
+    from safetensors.numpy import save as pack
+
+    file.write_bytes(pack(open_file(file)[0], {"fmstats": text}))
+    refused(file, "it is no profile, or damaged: ")
+
+
+# The first five channels are those of b.conv: 0 has NaN and infinities, 1 has nothing finite.
+@pytest.mark.parametrize(
+    ("field", "channel", "value", "message"),
+    [
+        *[(f, 4, -1, rf"layer 'b.conv': {f} of channel 4 is -1: is negative") for f in FIELDS[:7]],
+        ("count", 0, 2, r"nan of channel 0 is 1|neg_inf of channel 0 is 1: .*count leaves"),
+        ("nan", 4, 21, r"layer 'b.conv': nan of channel 4 is 21: is more than the count"),
+        ("nan", 4, 2**63 - 1, r"is more than the count"),
+        ("nan", 0, 19, r"pos_inf of channel 0 is 1: is more than the count leaves|neg_inf"),
+        ("zeros", 6, 21, r"layer 'a.relu': zeros of channel 1 is 21: is more than the count"),
+        ("zeros", 0, 18, r"zeros of channel 0 is 18: is more than the finite elements"),
+        ("sat_high", 6, 21, r"sat_high of channel 1 is 21: is more than the count"),
+        ("sat_high", 2, 1, r"layer 'b.conv': sat_high of channel 2 is 1: is counted without"),
+        ("mean", 9, math.nan, r"layer 'head': mean of channel 1 is nan: is not finite"),
+        ("mean", 9, math.inf, r"mean of channel 1 is inf: is not finite"),
+        ("mean", 9, 100.0, r"mean of channel 1 is 100.0: lies outside of minimum and maximum"),
+        ("mean", 9, -100.0, r"lies outside of minimum and maximum"),
+        ("m2", 9, math.nan, r"m2 of channel 1 is nan: is not finite"),
+        ("m2", 9, math.inf, r"m2 of channel 1 is inf: is not finite"),
+        ("m2", 9, -1e-9, r"m2 of channel 1 is -1e-09: is negative"),
+        ("min", 9, math.nan, r"min of channel 1 is nan: is not finite"),
+        ("max", 9, math.inf, r"max of channel 1 is inf: is not finite"),
+        ("min", 9, 100.0, r"min of channel 1 is 100.0: is more than the maximum"),
+        ("mean", 1, 1.0, r"mean of channel 1 is 1.0: is not 0.0 with nothing finite"),
+        ("m2", 1, math.nan, r"m2 of channel 1 is nan: is not 0.0 with nothing finite"),
+        ("min", 1, 0.0, r"min of channel 1 is 0.0: is not inf with nothing finite"),
+        ("max", 1, 0.0, r"max of channel 1 is 0.0: is not -inf with nothing finite"),
+    ],
+)
+def test_numbers_that_no_data_gives(
+    file: Path, field: str, channel: int, value: Any, message: str
+) -> None:
+    tensors, document = open_file(file)
+    missing = {f: np.zeros(10, np.int64) for f in FIELDS if f not in tensors}
+    tensors = {**missing, **tensors}
+    tensors[field] = tensors[field].copy()
+    tensors[field][channel] = value
+    close_file(file, tensors, document)
+    refused(file, message)
+
+
+def test_tensors_of_another_kind(file: Path) -> None:
+    tensors, document = open_file(file)
+    for field, wrong in (
+        ("count", tensors["count"].astype(np.float64)),
+        ("mean", tensors["mean"].astype(np.float32)),
+        ("mean", tensors["mean"][:-1]),
+        ("mean", tensors["mean"].reshape(2, 5)),
+        ("mean", tensors["mean"].reshape(1, 10)),
+    ):
+        close_file(file, {**tensors, field: wrong}, document)
+        refused(file, rf"tensor '{field}' is not [IF]64 of 10 channels")
+    close_file(file, {f: t for f, t in tensors.items() if f != "m2"}, document)
+    refused(file, "its tensors are not the fields")
+    close_file(file, {**tensors, "p99": tensors["mean"]}, document)
+    refused(file, "its tensors are not the fields")
+
+
+@pytest.mark.parametrize(
+    ("offsets", "message"),
+    [
+        ([0, 80], r"is not \d+ rows of 10 channels"),  # where another tensor is
+        ([-80, 0], r"is not \d+ rows"),
+        ([80, 0], r"tensor 'max' is not 80 bytes long"),
+        ([0, 10**30], r"tensor 'max' is not 80 bytes long"),
+        ([10**30, 10**30 + 80], r"is not \d+ rows"),
+        ([0.0, 80.0], r"tensor 'max' has no place in the file"),
+        ([False, 80], r"tensor 'max' has no place"),
+        ([0], r"tensor 'max' has no place"),
+        ("0-80", r"tensor 'max' has no place"),
+    ],
+)
+def test_hostile_offsets(file: Path, offsets: Any, message: str) -> None:
+    content = file.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["max"]["data_offsets"] = offsets
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+    refused(file, message)
+
+
+def test_moments_that_have_overflowed_are_no_damage(tmp_path: Path) -> None:
+    """Squares of float64 data need not fit into float64."""
+    profile = profile_of({"a": layer_of(torch.tensor([[1e300], [-1e300]], dtype=torch.float64))})
+    assert profile["a"].state["m2"].tolist() == [math.inf]
+    save(profile, tmp_path / "p.fmstats")
+    assert_same_profiles(load(tmp_path / "p.fmstats"), profile)
+
+
+def test_loaded_states_stand_alone(file: Path) -> None:
+    """One that is sent to another process takes the room of one layer."""
+    stats = load(file)["head"]
+    assert stats.state.words.untyped_storage().nbytes() == 8 * len(FIELDS) * 2
+    stats.state.merge_(State.identity(2))
