@@ -10,7 +10,7 @@ from fmstats._version import __version__
 from fmstats.analysis import Analysis, analyze
 from fmstats.coverage import Coverage
 from fmstats.derived import ChannelStats
-from fmstats.diagnose import Diagnosis, Finding
+from fmstats.diagnosis import Diagnosis, Finding, diagnose
 from fmstats.errors import FmstatsError
 from fmstats.measure import channel_stats
 from fmstats.pictures import (
@@ -42,6 +42,7 @@ __all__ = [
     "__version__",
     "analyze",
     "channel_stats",
+    "diagnose",
     "load",
     "merge_files",
     "overlay",

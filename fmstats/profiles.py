@@ -6,7 +6,7 @@ Reading, merging and printing a profile needs no kernel and no device.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from fmstats.tables import format_number, format_share, format_table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fmstats.diagnose import Diagnosis
+    from fmstats.diagnosis import Diagnosis
 
 
 @dataclass(frozen=True)
@@ -163,11 +163,21 @@ class Profile(Mapping[str, ChannelStats]):
             layers[name] = {**known, "shape": list(layer.shape), **layer.stats.to_dict()}
         return {"metadata": dict(self.metadata), "layers": layers}
 
-    def diagnose(self) -> Diagnosis:
-        """What is wrong: dead, saturated and non-finite channels. See `fmstats.diagnose`."""
-        from fmstats.diagnose import diagnose
+    def diagnose(
+        self, rules: Iterable[str] | None = None, thresholds: Mapping[str, float] | None = None
+    ) -> Diagnosis:
+        """What is wrong: silent, saturated and non-finite channels, scale and range.
 
-        return diagnose(self)
+        Args:
+            rules: names of rules; None: all of `fmstats.diagnosis.RULES`.
+            thresholds: numbers by name, such as `{"dead": 0.999}`.
+
+        Raises:
+            FmstatsError: an unknown rule or threshold, or a number out of its range.
+        """
+        from fmstats.diagnosis import diagnose
+
+        return diagnose(self, rules, thresholds)
 
     def __str__(self) -> str:
         header = (

@@ -19,7 +19,7 @@ ORDER = (
     ("profiles", "merging", "measure", "coverage", "tensors"),
     ("layers", "ranks"),
     ("hooks", "specs", "storage"),
-    ("tracker", "diagnose"),
+    ("tracker", "diagnosis"),
     ("sources",),
     ("runs", "analysis", "pictures"),
     ("outputs", "demo"),

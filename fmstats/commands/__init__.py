@@ -6,7 +6,26 @@ Only `fmstats.cli` imports this package, since it needs typer.
 from __future__ import annotations
 
 # In the order in which the help lists them.
-from fmstats.commands import demo, profile, show, merge, analyze, visualize, backends  # isort: skip
+from fmstats.commands import (  # isort: skip
+    demo,
+    profile,
+    show,
+    diagnose,
+    merge,
+    analyze,
+    visualize,
+    backends,
+)
 from fmstats.commands.app import app
 
-__all__ = ["analyze", "app", "backends", "demo", "merge", "profile", "show", "visualize"]
+__all__ = [
+    "analyze",
+    "app",
+    "backends",
+    "demo",
+    "diagnose",
+    "merge",
+    "profile",
+    "show",
+    "visualize",
+]

@@ -1,0 +1,83 @@
+"""Make the tables of docs/diagnose.md from the registry: `python docs/diagnose_tables.py`."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from fmstats.diagnosis import RULES, THRESHOLDS
+from fmstats.diagnosis.measures import COUNTED
+
+PAGE = Path(__file__).parent / "diagnose.md"
+
+
+def main() -> None:
+    """Write the page with new tables."""
+    PAGE.write_text(renew(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def renew(page: str) -> str:
+    """The page, what is between `<!-- NAME -->` and `<!-- /NAME -->` made anew."""
+    for name, table in (
+        ("rules", _rules()),
+        ("meanings", _meanings()),
+        ("thresholds", _thresholds()),
+        ("measures", _measures()),
+    ):
+        marks = f"<!-- {name} -->", f"<!-- /{name} -->"
+        page, found = re.subn(
+            f"{marks[0]}.*?{marks[1]}",
+            lambda _, table=table, marks=marks: f"{marks[0]}\n{table}\n{marks[1]}",
+            page,
+            flags=re.DOTALL,
+        )
+        if found != 1:
+            raise SystemExit(f"{PAGE}: {found} places for {marks[0]}, 1 needed")
+    return page
+
+
+def _rules() -> str:
+    rows = [
+        (f"`{name}`", ", ".join(rule.severities), rule.unit, rule.condition.replace("|", "\\|"))
+        for name, rule in RULES.items()
+    ]
+    return _table(("rule", "severity", "judges", "it holds where"), rows)
+
+
+def _meanings() -> str:
+    rows = [(f"`{name}`", rule.meaning, rule.advice, rule.source) for name, rule in RULES.items()]
+    return _table(("rule", "what it means", "what to do", "source"), rows)
+
+
+def _thresholds() -> str:
+    rows = [
+        (
+            f"`{name}`",
+            f"{threshold.default:g}",
+            f"{threshold.least:g} to {threshold.most:g}"
+            if math.isfinite(threshold.most)
+            else f"from {threshold.least:g}",
+            threshold.meaning,
+        )
+        for name, threshold in THRESHOLDS.items()
+    ]
+    return _table(("threshold", "default", "range", "meaning"), rows)
+
+
+def _measures() -> str:
+    rows = [(f"`{name}`", f"number of {meaning}") for name, meaning in COUNTED.items()]
+    rows += [
+        (f"`{name}`", f"share of {rule.unit} that the rule finds, of those it applies to")
+        for name, rule in RULES.items()
+    ]
+    return _table(("measure", "meaning"), rows)
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""`fmstats diagnose`: what is wrong in a profile, and whether that is too much for CI."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fmstats.commands.app import app, keep_lines
+from fmstats.diagnosis import RULES, Diagnosis, Outcome, read_conditions
+from fmstats.diagnosis.conditions import check_conditions
+from fmstats.diagnosis.measures import COUNTED
+from fmstats.errors import FmstatsError
+from fmstats.storage import load
+
+FAILED = 1  # the exit code where a --fail-on condition holds, or cannot be judged
+
+_EXAMPLES = "\n\n".join(
+    [
+        keep_lines(
+            "Examples:",
+            "fmstats diagnose run.fmstats",
+            'fmstats diagnose run.fmstats --fail-on "dead>5%,nan>0"',
+            "fmstats diagnose run.fmstats --rule dead --set dead=0.999 --set samples=1000",
+            "fmstats diagnose run.fmstats --json > findings.json",
+        ),
+        f"MEASURE is {', '.join(COUNTED)}, or a rule, which stands for the share of channels or "
+        f"layers that it finds. Rules: {', '.join(RULES)}.",
+        "Exit codes: 0: no --fail-on condition holds. 1: one holds, or there is not enough data to "
+        "say. 2: wrong usage, or FILE cannot be read. docs/diagnose.md describes all of it.",
+    ]
+)
+
+
+@app.command(epilog=_EXAMPLES)
+def diagnose(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A profile that was saved as .fmstats.")
+    ],
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-on",
+            metavar="MEASURE>X,...",
+            help="Exit with 1 if a condition holds, e.g. 'dead>5%,nan>0'; may be repeated.",
+        ),
+    ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option("--rule", metavar="NAME", help="Apply this rule alone; may be repeated."),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=X", help="Set a threshold, e.g. dead=0.999."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, for machines, and nothing else.")
+    ] = False,
+) -> None:
+    """Say what is wrong with the layers of a saved profile.
+
+    Prints the findings rule by rule, what to do, and where there is too little data to say.
+    """
+    conditions = [condition for text in fail_on or () for condition in read_conditions(text)]
+    check_conditions(conditions, rule or tuple(RULES))
+    found = load(file).diagnose(rule or None, _read_settings(setting or []))
+    outcomes = [condition.judge(found.measures) for condition in conditions]
+    typer.echo(_as_json(found, outcomes) if as_json else _as_text(found, outcomes))
+    if any(outcome.fails for outcome in outcomes):
+        raise typer.Exit(FAILED)
+
+
+def _read_settings(texts: list[str]) -> dict[str, float]:
+    thresholds = {}
+    for text in texts:
+        name, equals, number = text.partition("=")
+        try:
+            thresholds[name.strip()] = float(number)
+        except ValueError as error:
+            what = f"{number!r} is not a number" if equals else "there is no '=' in it"
+            raise FmstatsError(
+                f"--set {text!r}: {what}; write NAME=X, such as dead=0.999"
+            ) from error
+    return thresholds
+
+
+def _as_text(found: Diagnosis, outcomes: list[Outcome]) -> str:
+    lines = [f"  {outcome}" for outcome in outcomes]
+    return "\n".join([str(found), *(["", "Conditions to fail on", *lines] if lines else [])])
+
+
+def _as_json(found: Diagnosis, outcomes: list[Outcome]) -> str:
+    conditions = [
+        {
+            "condition": outcome.condition,
+            "verdict": outcome.verdict,
+            "at_least": outcome.measure.at_least,
+            "at_most": outcome.measure.at_most,
+            "reason": outcome.measure.reason,
+        }
+        for outcome in outcomes
+    ]
+    failed = any(outcome.fails for outcome in outcomes)
+    content = {**found.to_dict(), "fail_on": conditions, "failed": failed}
+    return json.dumps(content, allow_nan=False, indent=1)

@@ -1,0 +1,164 @@
+"""`diagnose`: apply rules to a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fmstats.diagnosis.limits import Limits, choose_limits, unknown
+from fmstats.diagnosis.measures import Measure, measure_counts, measure_share
+from fmstats.diagnosis.observed import Mask, Observed, Verdict, observe, why_too_little
+from fmstats.diagnosis.result import Diagnosis, Finding, NotEnoughData
+from fmstats.diagnosis.rules import RULES, SEVERITIES
+from fmstats.errors import FmstatsError
+from fmstats.profiles import Profile
+
+Verdicts = Mapping[str, Sequence[Verdict | None]]
+
+
+def diagnose(
+    profile: Profile,
+    rules: Iterable[str] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+) -> Diagnosis:
+    """Say what is wrong with the layers of a profile, and where there is too little data to say.
+
+    Args:
+        profile: of one run, or several merged.
+        rules: names of `fmstats.diagnosis.RULES`; None: all.
+        thresholds: numbers by name, such as `{"dead": 0.999}`, instead of the defaults of
+            `fmstats.diagnosis.THRESHOLDS`.
+
+    Raises:
+        FmstatsError: an unknown rule or threshold, or a number out of its range.
+    """
+    chosen, limits = choose_rules(rules), choose_limits(thresholds)
+    layers = observe(profile)
+    verdicts = {name: RULES[name].judge(layers, limits) for name in chosen}
+    findings = _mark_repeats(layers, list(_find(layers, verdicts, limits)))
+    lacking = list(_lack(layers, verdicts, limits))
+    return Diagnosis(
+        sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)),
+        lacking,
+        chosen,
+        limits,
+        _measure(layers, verdicts, findings, lacking),
+        len(layers),
+    )
+
+
+def choose_rules(given: Iterable[str] | None) -> tuple[str, ...]:
+    """The names of rules that are asked for, in the order of the registry.
+
+    Raises:
+        FmstatsError: an unknown name, or none at all.
+    """
+    if given is None:
+        return tuple(RULES)
+    asked = [given] if isinstance(given, str) else list(given)
+    for name in asked:
+        if name not in RULES:
+            raise FmstatsError(unknown("rule", name, RULES))
+    if not asked:
+        raise FmstatsError(f"rules=[]: choose from {', '.join(RULES)}, or None for all")
+    return tuple(name for name in RULES if name in asked)
+
+
+def _find(layers: Sequence[Observed], verdicts: Verdicts, limits: Limits) -> Iterator[Finding]:
+    """The findings in the order of execution."""
+    for layer in layers:
+        for name, of_layers in verdicts.items():
+            verdict = of_layers[layer.index]
+            if verdict is None:
+                continue
+            where = verdict.hit & ~_told_by(RULES[name].yields_to, verdicts, layer)
+            if where.any():
+                yield _tell(layer, name, verdict, where, limits)
+
+
+def _told_by(others: Sequence[str], verdicts: Verdicts, layer: Observed) -> Mask:
+    told = np.zeros(1, dtype=bool)
+    for other in others:
+        verdict = verdicts[other][layer.index] if other in verdicts else None
+        if verdict is not None:
+            told = told | verdict.hit
+    return told
+
+
+def _tell(layer: Observed, name: str, verdict: Verdict, where: Mask, limits: Limits) -> Finding:
+    rule, told = RULES[name], verdict.tell(where)
+    by_channel = rule.unit == "channels"
+    count = layer.stats.count[where] if by_channel else layer.whole.count
+    seen = {"calls": layer.profile.calls, "samples": layer.samples, "elements": int(count.min())}
+    return Finding(
+        layer=layer.name,
+        type=layer.type,
+        rule=name,
+        severity=told.severity or rule.severities[0],
+        message=told.message,
+        channels=tuple(map(int, np.flatnonzero(where))) if by_channel else (),
+        width=layer.stats.channels,
+        evidence={**seen, **told.numbers},
+        thresholds={threshold: limits[threshold] for threshold in rule.thresholds},
+        advice=rule.advice,
+        follows=told.follows,
+    )
+
+
+def _mark_repeats(layers: Sequence[Observed], findings: Sequence[Finding]) -> list[Finding]:
+    """Say which findings show channels that the layer right before shows, in the same family."""
+    index = {layer.name: layer.index for layer in layers}
+    marked: list[list[Finding]] = [[] for _ in layers]
+    for finding in findings:
+        place = index[finding.layer]
+        before = marked[place - 1] if place else []
+        marked[place].append(_mark(finding, [other for other in before if _akin(finding, other)]))
+    return [finding for of_layer in marked for finding in of_layer]
+
+
+def _akin(a: Finding, b: Finding) -> bool:
+    family = RULES[a.rule].family
+    same = family is not None and family == RULES[b.rule].family
+    return same and a.width == b.width and a.severity == b.severity
+
+
+def _mark(finding: Finding, before: Sequence[Finding]) -> Finding:
+    """`finding`, and what it follows if those of the layer before explain all its channels."""
+    mine = set(finding.channels)
+    explaining = [other for other in before if mine & set(other.channels) or not mine]
+    if not explaining or mine - set().union(*(other.channels for other in explaining)):
+        return finding
+    return replace(finding, follows=explaining[0].follows or explaining[0].layer)
+
+
+def _lack(
+    layers: Sequence[Observed], verdicts: Verdicts, limits: Limits
+) -> Iterator[NotEnoughData]:
+    for layer in layers:
+        for name, of_layers in verdicts.items():
+            verdict = of_layers[layer.index]
+            if verdict is None or verdict.judged.all():
+                continue
+            unjudged = ~verdict.judged
+            number = int(unjudged.sum()) if RULES[name].unit == "channels" else None
+            reason = verdict.lacks or why_too_little(layer, unjudged, limits)
+            yield NotEnoughData(layer.name, name, number, reason)
+
+
+def _measure(
+    layers: Sequence[Observed],
+    verdicts: Verdicts,
+    findings: Sequence[Finding],
+    lacking: Sequence[NotEnoughData],
+) -> dict[str, Measure]:
+    shares = {
+        name: measure_share(of_layers, RULES[name].unit) for name, of_layers in verdicts.items()
+    }
+    first = [finding.severity for finding in findings if finding.follows is None]
+    counts = {"findings": (len(first), len(lacking))}
+    for severity in SEVERITIES:
+        more = sum(severity in RULES[row.rule].severities for row in lacking)
+        counts[f"{severity}s"] = first.count(severity), more
+    return shares | measure_counts(layers, counts)

@@ -1,0 +1,59 @@
+"""Channels that stick to the bounds of their activation."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from fmstats.derived import Array
+from fmstats.diagnosis.limits import Limits
+from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, enough, name_channels
+
+
+def _at_one_bound(layer: Observed, limits: Limits, *, high: bool) -> Verdict | None:
+    bounds, stats = layer.stats.thresholds, layer.stats
+    bound = bounds.high if high else bounds.low
+    if bound is None:
+        return None
+    judged, limit = enough(layer, limits), limits["saturated"]
+    share = _share(stats.sat_high if high else stats.sat_low, stats.count)
+    where_at = f"{bound:g} or {'above' if high else 'below'}"
+
+    def tell(where: Mask) -> Told:
+        message = (
+            f"{name_channels(where)}: at {where_at} in more than {100 * limit:g} % of the elements"
+        )
+        return Told(message, {"bound": bound, "share": float(share[where].min())})
+
+    return Verdict(judged, judged & (share > limit), tell)
+
+
+saturated_low = partial(_at_one_bound, high=False)
+saturated_high = partial(_at_one_bound, high=True)
+
+
+def saturated_both(layer: Observed, limits: Limits) -> Verdict | None:
+    """Channels at one bound or the other in most of their elements, at neither alone."""
+    bounds, stats = layer.stats.thresholds, layer.stats
+    if bounds.low is None or bounds.high is None:
+        return None
+    judged, limit = enough(layer, limits), limits["saturated"]
+    low, high = _share(stats.sat_low, stats.count), _share(stats.sat_high, stats.count)
+    hit = judged & (low + high > limit) & (low <= limit) & (high <= limit)
+
+    def tell(where: Mask) -> Told:
+        message = (
+            f"{name_channels(where)}: at {bounds.low:g} or at {bounds.high:g} in more than "
+            f"{100 * limit:g} % of the elements"
+        )
+        return Told(
+            message,
+            {"low": bounds.low, "high": bounds.high, "share": float((low + high)[where].min())},
+        )
+
+    return Verdict(judged, hit, tell)
+
+
+def _share(part: Array, whole: Array) -> Array:
+    return np.asarray(part / np.maximum(whole, 1))

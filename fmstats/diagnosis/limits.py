@@ -1,0 +1,96 @@
+"""The thresholds of all rules: what each means, its default, and the numbers it may be set to."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from fmstats.derived import DEAD_SPARSITY
+from fmstats.errors import FmstatsError
+
+Limits = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A number that rules compare with.
+
+    Attributes:
+        default: used where nothing else is set.
+        least, most: the range it may be set in, both included.
+        meaning: one sentence for people.
+    """
+
+    default: float
+    least: float
+    most: float
+    meaning: str
+
+
+# 300 by the rule of three: a channel that is active in 1 % of its elements stays silent in 300
+# independent ones with a probability of 5 %.
+THRESHOLDS: dict[str, Threshold] = {
+    "elements": Threshold(
+        300,
+        1,
+        math.inf,
+        "elements that a channel, or a layer where a rule judges whole layers, must have shown",
+    ),
+    "samples": Threshold(10, 1, math.inf, "samples that a layer must have seen"),
+    "dead": Threshold(DEAD_SPARSITY, 0, 1, "a larger share of zeros makes a channel dead"),
+    "constant": Threshold(
+        1e-6, 0, 1, "largest spread, max - min, of a constant channel, as a share of its abs_max"
+    ),
+    "sparse": Threshold(0.95, 0, 1, "a larger share of zeros makes a layer sparse"),
+    "saturated": Threshold(0.5, 0, 1, "a larger share of elements at a bound saturates a channel"),
+    "growth": Threshold(
+        1000, 1, math.inf, "factor of the rms along depth, or in one step, that is too much"
+    ),
+    "depth": Threshold(4, 2, math.inf, "layers of one type that a trend along depth takes"),
+    "headroom": Threshold(
+        2, 1, math.inf, "factor that abs_max must stay below the largest number of a format"
+    ),
+    "outlier": Threshold(
+        6, 0, math.inf, "robust standard deviations of log rms that an outlier is off the median"
+    ),
+    "outlier-ratio": Threshold(
+        10, 1, math.inf, "factor between an outlier's rms and the median of its layer"
+    ),
+    "channels": Threshold(8, 3, math.inf, "channels that a layer's median takes"),
+}
+
+
+def choose_limits(given: Mapping[str, float] | None) -> dict[str, float]:
+    """Every threshold: what is given, else its default.
+
+    Raises:
+        FmstatsError: an unknown name, or a number out of its range.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise FmstatsError(f"thresholds={given!r}: give a mapping of names to numbers")
+    limits = {name: threshold.default for name, threshold in THRESHOLDS.items()}
+    for name, value in (given or {}).items():
+        if name not in THRESHOLDS:
+            raise FmstatsError(unknown("threshold", name, THRESHOLDS))
+        limits[name] = _checked(name, value)
+    return limits
+
+
+def unknown(kind: str, name: object, choices: Iterable[str]) -> str:
+    """The message of an error: there is no such name; what is close, and all there are."""
+    near = difflib.get_close_matches(str(name), list(choices), n=1)
+    hint = f"; closest: {near[0]}" if near else ""
+    return f"there is no {kind} {name!r}{hint}; choose from {', '.join(choices)}"
+
+
+def _checked(name: str, value: object) -> float:
+    threshold = THRESHOLDS[name]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (number and threshold.least <= value <= threshold.most and math.isfinite(value)):  # type: ignore[operator, arg-type]
+        most = "" if math.isinf(threshold.most) else f", at most {threshold.most:g}"
+        raise FmstatsError(
+            f"threshold {name}={value!r}: give a finite number, at least {threshold.least:g}{most}"
+        )
+    return float(value)  # type: ignore[arg-type]

@@ -1,0 +1,94 @@
+"""Numbers of a whole model that a condition can be put on, and how well each is known.
+
+Where evidence is lacking a measure is a range: at least this much was found, and at most this much
+could be there if everything that was not judged were as bad as can be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fmstats.diagnosis.observed import Observed, Verdict
+
+COUNTED = {
+    "nan": "NaN elements",
+    "inf": "infinite elements, of both signs",
+    "errors": "findings of severity error that repeat no other",
+    "warnings": "findings of severity warning that repeat no other",
+    "infos": "findings of severity info that repeat no other",
+    "findings": "findings that repeat no other",
+    "samples": "samples that the run saw",
+}
+NO_LAYER = "no layer was measured"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of the whole model.
+
+    Attributes:
+        value: of what was judged; None where nothing was.
+        at_least, at_most: between these it is; equal where it is known, `at_most` None where there
+            is no bound.
+        unit: what it counts.
+        reason: why it is not known, None where it is.
+    """
+
+    value: float | None
+    at_least: float
+    at_most: float | None
+    unit: str
+    reason: str | None = None
+
+    @property
+    def most(self) -> float:
+        """`at_most`, infinite where there is no bound."""
+        return math.inf if self.at_most is None else self.at_most
+
+
+def measure_share(verdicts: Sequence[Verdict | None], unit: str) -> Measure:
+    """The share of channels, or of layers, that a rule hits among those it applies to."""
+    applied = [verdict for verdict in verdicts if verdict is not None]
+    hit = sum(int(verdict.hit.sum()) for verdict in applied)
+    judged = sum(int(verdict.judged.sum()) for verdict in applied)
+    total = sum(verdict.judged.size for verdict in applied)
+    named = f"share of {unit}"
+    if not total:
+        return Measure(None, 0.0, 1.0, named, "the rule applies to no layer of this profile")
+    missing = total - judged
+    reason = f"{missing} of {total} {unit} have too little data" if missing else None
+    at_most = (hit + missing) / total
+    return Measure(hit / judged if judged else None, hit / total, at_most, named, reason)
+
+
+def measure_counts(
+    layers: Sequence[Observed], findings: Mapping[str, tuple[int, int]]
+) -> dict[str, Measure]:
+    """The measures of `COUNTED`.
+
+    Args:
+        layers: the profile.
+        findings: by measure, how many there are and how many more there could be with more data.
+    """
+    if not layers:
+        return {name: Measure(None, 0, None, COUNTED[name], NO_LAYER) for name in COUNTED}
+    unseen = sum(not bool(np.all(layer.stats.count > 0)) for layer in layers)
+    blind = f"{unseen} layers have channels that saw nothing" if unseen else None
+    fed = layers[0].fed
+    counted = {
+        "nan": _count("nan", sum(layer.nan for layer in layers), blind),
+        "inf": _count("inf", sum(layer.inf for layer in layers), blind),
+        "samples": _count("samples", fed, "the profile does not tell" if fed is None else None),
+    }
+    for name, (number, more) in findings.items():
+        reason = f"{more} verdicts have too little data" if more else None
+        counted[name] = Measure(number, number, number + more, COUNTED[name], reason)
+    return counted
+
+
+def _count(name: str, number: int | None, reason: str | None) -> Measure:
+    return Measure(number, number or 0, number if reason is None else None, COUNTED[name], reason)

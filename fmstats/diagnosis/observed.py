@@ -1,0 +1,151 @@
+"""A layer as rules see it: its statistics, how much was seen of it, and its place in the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmstats.derived import ChannelStats
+from fmstats.diagnosis.limits import Limits
+from fmstats.profiles import LayerProfile, Profile
+
+Mask = NDArray[np.bool_]
+Numbers = Mapping[str, float | int | str | None]
+
+SHOWN = 8  # channel numbers named in a message
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One layer of a profile.
+
+    Attributes:
+        index: its place in the order of execution.
+        of: what was measured of it, as in `fmstats.track`: "output", "input" or "grad_output".
+        fed: samples that the whole run saw, where the profile tells.
+    """
+
+    name: str
+    index: int
+    profile: LayerProfile
+    of: str
+    fed: int | None
+
+    @property
+    def stats(self) -> ChannelStats:
+        """Statistics by channel."""
+        return self.profile.stats
+
+    @property
+    def type(self) -> str:
+        """The module's class name."""
+        return self.profile.type
+
+    @cached_property
+    def whole(self) -> ChannelStats:
+        """All channels taken together as one."""
+        return self.stats.pooled()
+
+    @cached_property
+    def nan(self) -> int:
+        """NaN elements of all channels."""
+        return int(self.stats.nan.sum())
+
+    @cached_property
+    def inf(self) -> int:
+        """Infinite elements of all channels."""
+        return int((self.stats.pos_inf + self.stats.neg_inf).sum())
+
+    @cached_property
+    def samples(self) -> int:
+        """About how many samples the layer saw.
+
+        What it measured, in units of what one index of dim 0 holds in a tensor of the last shape;
+        a layer whose channels are in dim 0 saw one sample a call. Never more than the run saw.
+        """
+        shape, channels = self.profile.shape, self.profile.channel_dim
+        about = self.profile.calls
+        if channels > 0:
+            each = math.prod(n for dim, n in enumerate(shape) if dim not in (0, channels))
+            about = int(self.stats.count.max(initial=0)) // max(each, 1)
+        return about if self.fed is None else min(about, self.fed)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a finding says beside its layer and channels: a message, and its numbers by name.
+
+    Attributes:
+        severity: None for the usual one of the rule.
+        follows: the layer before it whose finding this one repeats, where the rule knows.
+    """
+
+    message: str
+    numbers: Numbers
+    severity: str | None = None
+    follows: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a rule says of one layer.
+
+    Attributes:
+        judged: of which channels there was enough evidence (bool, one a channel; of length 1 for a
+            rule that judges whole layers).
+        hit: for which of these the rule's condition holds (bool, as long).
+        tell: what to say of some of the hits, given as such a mask.
+        lacks: what the rest lacks, None where it is elements or samples.
+    """
+
+    judged: Mask
+    hit: Mask
+    tell: Callable[[Mask], Told]
+    lacks: str | None = None
+
+
+def observe(profile: Profile) -> list[Observed]:
+    """The layers of a profile in the order of execution."""
+    metadata: Mapping[str, Any] = profile.metadata
+    fed = metadata.get("samples")
+    fed = fed if isinstance(fed, int) and not isinstance(fed, bool) else None
+    of = str(metadata.get("of", "output"))
+    return [
+        Observed(name, i, layer, of, fed) for i, (name, layer) in enumerate(profile.info.items())
+    ]
+
+
+def enough(layer: Observed, limits: Limits) -> Mask:
+    """Which channels have shown enough finite elements, of enough samples."""
+    many = layer.samples >= limits["samples"]
+    return np.asarray((layer.stats.finite_count >= limits["elements"]) & many)
+
+
+def enough_whole(layer: Observed, limits: Limits) -> Mask:
+    """The same of the whole layer, as a mask of length 1."""
+    many = layer.samples >= limits["samples"]
+    return np.asarray((layer.whole.finite_count >= limits["elements"]) & many)
+
+
+def why_too_little(layer: Observed, unjudged: Mask, limits: Limits) -> str:
+    """What evidence those that were not judged lack: some channels, or the whole layer."""
+    if not layer.stats.count.any():
+        return "nothing was seen"
+    if layer.samples < limits["samples"]:
+        return f"{layer.samples} samples seen, {limits['samples']:g} needed"
+    stats = layer.stats if len(unjudged) == layer.stats.channels else layer.whole
+    finite = int(stats.finite_count[unjudged].min())
+    return f"{finite} finite elements seen, {limits['elements']:g} needed"
+
+
+def name_channels(where: Mask) -> str:
+    """Which channels, in words: `2 of 8 channels (3, 5)`."""
+    channels = np.flatnonzero(where)
+    named = ", ".join(map(str, channels[:SHOWN])) + (", ..." if len(channels) > SHOWN else "")
+    return f"{len(channels)} of {len(where)} channels ({named})"

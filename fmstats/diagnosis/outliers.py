@@ -1,0 +1,50 @@
+"""Channels whose scale is far from that of their layer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fmstats.diagnosis.limits import Limits
+from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, enough, name_channels
+
+_TO_DEVIATIONS = 1.4826  # of a normal distribution: its standard deviation over its MAD
+
+
+def outlier(layer: Observed, limits: Limits) -> Verdict | None:
+    """Channels whose rms is far above or below the median of the layer.
+
+    In robust units: |log(rms / median)| over 1.4826 times the median of these distances (MAD,
+    Iglewicz and Hoaglin 1993). Channels that are 0 everywhere have no scale and do not take part.
+    """
+    if layer.stats.channels < limits["channels"]:
+        return None
+    rms = layer.stats.rms
+    judged = enough(layer, limits)
+    part = judged.copy()
+    part[part] = (rms[part] > 0) & np.isfinite(rms[part])
+    log = np.log(np.where(part, rms, 1.0))
+    comparable = part.sum() >= limits["channels"]
+    middle = float(np.median(log[part])) if comparable else 0.0
+    distance = np.where(part, np.abs(log - middle), 0.0)
+    unit = _TO_DEVIATIONS * float(np.median(distance[part])) if comparable else 0.0
+    far = (distance > limits["outlier"] * unit) & (distance > np.log(limits["outlier-ratio"]))
+
+    def tell(where: Mask) -> Told:
+        ratio = np.exp(log - middle)
+        above, below = where & (log > middle), where & (log < middle)
+        words = []
+        if above.any():
+            words.append(f"{int(above.sum())} with an rms up to {ratio[above].max():.4g}")
+        if below.any():
+            words.append(f"{int(below.sum())} with an rms down to {ratio[below].min():.4g}")
+        numbers = {
+            "median_rms": float(np.exp(middle)),
+            "largest_ratio": float(ratio[where].max()),
+            "smallest_ratio": float(ratio[where].min()),
+        }
+        return Told(f"{name_channels(where)}: {', '.join(words)} times the layer's median", numbers)
+
+    if not comparable:
+        few = f"{int(part.sum())} channels with a scale seen, {limits['channels']:g} needed"
+        return Verdict(part & False, part & False, tell, few if judged.all() else None)
+    return Verdict(judged, part & far, tell)

@@ -1,0 +1,51 @@
+"""docs/diagnose.md and the registry say the same; what it quotes is what is printed."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+from fmstats.diagnosis import RULES, THRESHOLDS
+from fmstats.diagnosis.measures import COUNTED
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_tables_are_those_of_the_registry() -> None:
+    spec = importlib.util.spec_from_file_location("diagnose_tables", DOCS / "diagnose_tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    page = (DOCS / "diagnose.md").read_text()
+    assert tables.renew(page) == page, "run python docs/diagnose_tables.py"
+
+
+def test_every_name_is_described() -> None:
+    page = (DOCS / "diagnose.md").read_text()
+    for name in (*RULES, *THRESHOLDS, *COUNTED):
+        assert f"| `{name}` |" in page
+
+
+def test_the_schema_names_every_key() -> None:
+    page = (DOCS / "diagnose.md").read_text()
+    keys = (
+        *("schema", "layers", "rules", "thresholds", "measures", "findings", "not_enough_data"),
+        *("fail_on", "failed", "layer", "type", "rule", "severity", "message", "channels", "width"),
+        *("evidence", "calls", "samples", "elements", "advice", "follows", "value", "at_least"),
+        *("at_most", "unit", "reason", "condition", "verdict"),
+    )
+    assert not [key for key in keys if f"`{key}`" not in page]
+
+
+def test_python_blocks_run(capsys) -> None:
+    page = (DOCS / "diagnose.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert blocks
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "diagnose.md", "exec"), names)
+    printed = capsys.readouterr().out.strip()
+    (quoted,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert printed == quoted.strip()

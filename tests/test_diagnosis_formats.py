@@ -1,0 +1,89 @@
+"""Range at risk in small formats: the limits are torch's, and the bounds hold for real casts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diagnosis_profiles import layer_of, profile_of, scaled
+from torch import Tensor
+
+from fmstats import Finding
+from fmstats.diagnosis.formats import FORMATS, RANGE_RULES, Format
+
+by_format = pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+
+
+def found(x: Tensor, form: Format, dtype: str = "float32", **thresholds: float) -> list[Finding]:
+    layer = layer_of(x, "Linear", dtype=dtype)
+    return profile_of(layer).diagnose([f"range-{form.name}"], thresholds).findings
+
+
+@by_format
+def test_limits_are_those_of_torch(form: Format) -> None:
+    info = torch.finfo(getattr(torch, form.dtype))
+    assert (form.largest, form.smallest_normal) == (info.max, info.smallest_normal)
+    assert f"range-{form.name}" in RANGE_RULES
+
+
+@by_format
+def test_overflow(form: Format) -> None:
+    x = torch.ones(400, 2, dtype=torch.float64)
+    x[7, 1] = form.largest / 2
+    assert found(x, form) == []
+    x[7, 1] = -form.largest * 0.6
+    (finding,) = found(x, form)
+    assert (finding.channels, finding.severity) == ((1,), "info")
+    assert finding.message.endswith(", none beyond it")
+    assert found(x, form, headroom=1) == []
+    x[7, 1] = form.largest * 1.01
+    (finding,) = found(x, form, headroom=1)
+    assert 1 / 400 <= finding.evidence["beyond_at_most"] < 1.1 / 400
+    (finding,) = found(x, form, dtype=form.dtype)
+    assert finding.severity == "warning"
+
+
+@by_format
+def test_underflow(form: Format) -> None:
+    x = torch.ones(400, 2, dtype=torch.float64)
+    x[:, 1] = form.smallest_normal
+    assert found(x, form) == []
+    x[:, 1] = form.smallest_normal / 2
+    (finding,) = found(x, form)
+    assert finding.channels == (1,)
+    assert finding.evidence["below_at_least"] == pytest.approx(0.75)
+    # Zeros are kept by a cast: the rest counts, and is as small as before.
+    x[:300, 1] = 0
+    (finding,) = found(x, form)
+    assert finding.evidence["rms_of_nonzero"] == pytest.approx(form.smallest_normal / 2)
+    x[:, 1] = 0
+    assert found(x, form) == []
+
+
+@by_format
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_bound_what_happens(form: Format, seed: int) -> None:
+    """The shares that a finding gives are bounds for the elements that were really there."""
+    torch.manual_seed(seed)
+    spread = torch.randn(1000, 1, dtype=torch.float64).mul(2).exp()
+    large = spread * form.largest * 0.05 if form.name != "bfloat16" else spread * 1e37
+    (finding,) = found(large, form)
+    beyond = float((large > form.largest).double().mean())
+    assert beyond <= finding.evidence.get("beyond_at_most", 0.0)
+    small = torch.randn(1000, 1, dtype=torch.float64) * form.smallest_normal / 3
+    (finding,) = found(small, form)
+    below = float((small.abs() < form.smallest_normal).double().mean())
+    assert 0 < finding.evidence["below_at_least"] <= below
+
+
+def test_one_large_element_is_proof_enough() -> None:
+    """Too few elements to say that all is well, enough to say that it is not."""
+    x = torch.tensor([[1.0, 1e6]])
+    diagnosis = profile_of(layer_of(x)).diagnose(["range-float16"])
+    (finding,) = diagnosis.findings
+    assert finding.channels == (1,)
+    (lacking,) = diagnosis.not_enough_data
+    assert lacking.channels == 1
+
+
+def test_healthy() -> None:
+    assert profile_of(scaled(1.0)).diagnose(list(RANGE_RULES)).findings == []

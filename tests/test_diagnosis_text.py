@@ -1,0 +1,80 @@
+"""What people read of a diagnosis: golden texts, short also where much is wrong."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from diagnosis_profiles import healthy, layer_of, profile_of, unseen
+
+from fmstats import LayerProfile
+from fmstats.diagnosis.observed import SHOWN
+from fmstats.diagnosis.text import MOST_SHOWN
+
+
+def silent(*channels: int) -> LayerProfile:
+    x = healthy()
+    x[:, list(channels)] = 0
+    return layer_of(x)
+
+
+def test_a_whole_diagnosis() -> None:
+    bad = healthy()
+    bad[3, 1] = math.nan
+    quiet = healthy().abs()
+    layers = [silent(1), silent(1), layer_of(bad), layer_of(bad), layer_of(quiet, "Linear")]
+    profile = profile_of(*layers, layer_of(healthy(20), "Linear"), unseen())
+    assert str(profile.diagnose(["non-finite", "never-active", "one-sided"])) == (
+        "error    non-finite, 1 layer\n"
+        "  do: look at the producer: overflow in a small format, a division by 0, a log or root of "
+        "a negative number; for the first layer, look at the data\n"
+        "  c  1 of 4 channels (1): 1 NaN and 0 infinite of 4,000 elements, made here (no layer "
+        "before it had any); again in 1 layer (d)\n"
+        "warning  never-active, 1 layer\n"
+        "  do: prune it; in training use a lower learning rate, a leaky activation, or another "
+        "initialisation\n"
+        "  a  1 of 4 channels (1): exactly 0 in each of 1,000 finite elements; again in 1 layer "
+        "(b)\n"
+        "info     one-sided, 1 layer\n"
+        "  do: nothing by itself; a convolution of positive weights over a ReLU is one-sided by "
+        "rights\n"
+        "  e  4 of 4 channels (0, 1, 2, 3): 4 never below 0, 0 never above 0\n"
+        "not enough data\n"
+        "  20 finite elements seen, 300 needed: 1 layer (f); no verdict on never-active, "
+        "one-sided\n"
+        "  nothing was seen: 1 layer (g); no verdict on non-finite, never-active"
+    )
+
+
+def test_the_tail_is_counted() -> None:
+    bad = healthy()
+    bad[:, 0] = bad[:, 0].abs()
+    layers = [layer_of(bad, "Linear"), layer_of(healthy(), "Linear")] * 8
+    *_, last = str(profile_of(*layers).diagnose(["one-sided"])).splitlines()
+    assert MOST_SHOWN["info"] == 3
+    assert last == "  and in 5 layers (g, i, k, ...)"
+
+
+def test_nothing_found_is_not_said_without_the_rest() -> None:
+    text = str(profile_of(layer_of(healthy(20))).diagnose(["dead"]))
+    assert text == (
+        "nothing found\nnot enough data\n"
+        "  20 finite elements seen, 300 needed: 1 layer (a); no verdict on dead"
+    )
+
+
+@pytest.mark.parametrize("dead", [SHOWN, SHOWN + 1])
+def test_long_lists_of_channels_are_cut(dead: int) -> None:
+    x = healthy(400, 20)
+    x[:, :dead] = 0
+    (finding,) = profile_of(layer_of(x)).diagnose(["never-active"])
+    named = ", ".join(map(str, range(SHOWN))) + (", ..." if dead > SHOWN else "")
+    assert finding.message.startswith(f"{dead} of 20 channels ({named}): ")
+    assert len(finding.channels) == dead
+
+
+def test_reasons_are_cut() -> None:
+    layers = [layer_of(torch.ones(n, 2)) for n in range(20, 27)]
+    *_, last = str(profile_of(*layers).diagnose(["dead"])).splitlines()
+    assert last == "  and 3 layers more"
