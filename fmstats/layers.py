@@ -166,6 +166,11 @@ class Layer:
             for device, meter in self._meters.items()
         }
 
+    @property
+    def states(self) -> list[State]:
+        """What has been seen so far, on each device."""
+        return [meter.state for meter in self._meters.values()]
+
     def reset(self) -> None:
         """Forget all that was seen; an error that disabled the layer stays."""
         with self._lock:  # not between the reading and the writing of a fold

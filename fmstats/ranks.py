@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 import torch.nn as nn
 
 from fmstats.errors import FmstatsError
 from fmstats.profiles import Profile
+
+_T = TypeVar("_T")
+
+
+def check_group(group: object, asked: str) -> Any:
+    """A process group of torch.distributed, or "world" for all, as torch.distributed takes it.
+
+    Args:
+        group: what somebody gave.
+        asked: what it was given to, for the error.
+
+    Raises:
+        FmstatsError: torch.distributed is not initialised, it is no group, or this process is not
+            one of its ranks.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        raise FmstatsError(
+            f"{asked}(group=...) needs torch.distributed to be initialised: call "
+            f"init_process_group first, or {asked}() for what this process has seen"
+        )
+    outside = dist.GroupMember.NON_GROUP_MEMBER  # what new_group() gives ranks that are not in it
+    if not (group in ("world", outside) or isinstance(group, dist.ProcessGroup)):
+        raise FmstatsError(f"{asked}(group={group!r}): choose 'world' or a process group")
+    among: Any = None if group == "world" else group
+    if dist.get_world_size(among) < 1:
+        raise FmstatsError(
+            f"{asked}(group=...): rank {dist.get_rank()} is not of that group: call it on the "
+            "ranks that are, or with group='world' on all"
+        )
+    return among
 
 
 def merge_ranks(profile: Profile, group: object) -> Profile:
@@ -20,24 +50,15 @@ def merge_ranks(profile: Profile, group: object) -> Profile:
     Raises:
         FmstatsError: torch.distributed is not initialised, or the profiles do not fit together.
     """
-    if not (dist.is_available() and dist.is_initialized()):
-        raise FmstatsError(
-            "stats(group=...) needs torch.distributed to be initialised: call init_process_group "
-            "first, or stats() for what this process has seen"
-        )
-    outside = dist.GroupMember.NON_GROUP_MEMBER  # what new_group() gives ranks that are not in it
-    if not (group in ("world", outside) or isinstance(group, dist.ProcessGroup)):
-        raise FmstatsError(f"stats(group={group!r}): choose 'world' or a process group")
-    among: Any = None if group == "world" else group
-    ranks = dist.get_world_size(among)
-    if ranks < 1:
-        raise FmstatsError(
-            f"stats(group=...): rank {dist.get_rank()} is not of that group: call it on the ranks "
-            "that are, or with group='world' on all"
-        )
-    profiles: list[Any] = [None] * ranks
-    dist.all_gather_object(profiles, profile, group=among)
-    return profiles[0].merge(*profiles[1:], missing="keep")  # type: ignore[no-any-return]
+    profiles = gather(profile, check_group(group, "stats"))
+    return profiles[0].merge(*profiles[1:], missing="keep")
+
+
+def gather(value: _T, among: Any) -> list[_T]:
+    """The value that each rank gives, on each rank, in their order."""
+    values: list[Any] = [None] * dist.get_world_size(among)
+    dist.all_gather_object(values, value, group=among)
+    return values
 
 
 def refuse_split_channels(profile: Profile, modules: Mapping[str, nn.Module | None]) -> None:

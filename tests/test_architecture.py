@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ ORDER = (
     ("tracker", "diagnosis"),
     ("sources",),
     ("runs", "analysis", "pictures"),
+    ("integrations",),
     ("outputs", "demo"),
     ("commands",),
     ("cli", "__main__"),
@@ -67,6 +69,12 @@ def test_files_stay_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
 
 
+def test_integrations_use_the_public_api_alone() -> None:
+    for path in FILES:
+        if part_of(path) == "integrations":
+            assert not re.search(r"(from|import) fmstats[. ]", path.read_text())
+
+
 def test_backend_names_stay_in_the_backends() -> None:
     for path in FILES:
         if part_of(path) in ("layers", "hooks", "tracker", "measure", "runs"):
@@ -76,6 +84,7 @@ def test_backend_names_stay_in_the_backends() -> None:
 
 def test_importing_the_package_is_light() -> None:
     heavy = ("triton", "matplotlib", "rich", "pandas", "typer", "PIL", "torch._dynamo", "sklearn")
+    heavy += ("ray", "torch.distributed.run")
     code = "import torch, sys; before = set(sys.modules); import fmstats; " + (
         f"print([m for m in {heavy!r} if m in set(sys.modules) - before])"
     )

@@ -156,10 +156,10 @@ def test_profile_of_images(run, folder):
     pillow.new("RGB", (50, 40)).save("photos/good.png")
     code, out, err = run(
         *("profile", "some_cli_net.py:Net", "--data", "photos", "--image-size", 16),
-        *("--resize", 20, "--skip-unreadable", "--out", "p.json"),
+        *("--resize", 20, "--on-bad-sample", "skip", "--out", "p.json"),
     )
     assert (code, err) == (0, "")
-    assert "Unreadable, left out\n  photos/bad.png\n" in out
+    assert "  image 'photos/bad.png' cannot be read: UnidentifiedImageError" in out
     assert json.loads((folder / "p.json").read_text())["layers"]["0"]["shape"] == [1, 4, 14, 14]
 
 

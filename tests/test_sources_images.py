@@ -87,10 +87,23 @@ def test_unreadable_image_is_named(folder):
 def test_unreadable_images_can_be_skipped(folder):
     (folder / "b" / "11.png").write_bytes(b"broken")
     Image.fromarray(np.full((9, 9), 40000, np.uint16)).save(folder / "bb.png")
-    source = open_data(folder, batch_size=2, image_size=8, limit=5, on_bad_sample="skip")
-    for _ in range(2):
-        assert [len(batch) for batch in source] == [2, 2, 1]
-        assert source.skipped == [str(folder / "b" / "11.png"), str(folder / "bb.png")]
+    source = open_data(folder, batch_size=2, image_size=8, limit=6, on_bad_sample="skip")
+    for _ in range(2):  # x.bmp and 10.JPG; neither 11.png nor 2.png without; bb.png and c.webp
+        assert [len(batch) for batch in source] == [2, 1, 1]
+        assert source.skipped.count == 2
+        assert [entry.split("'")[1] for entry in source.skipped.entries] == [
+            str(folder / "b" / "11.png"),
+            str(folder / "bb.png"),
+        ]
+
+
+def test_batches_of_any_span(folder):
+    source = open_data(folder, batch_size=2, image_size=8)
+    every = list(source)
+    spans = source.stored.spans()
+    assert spans == [range(0, 2), range(2, 4), range(4, 5)]
+    read = dict(source.stored.read(reversed(spans), source.skipped))
+    assert all(torch.equal(read[span], batch) for span, batch in zip(spans, every, strict=True))
 
 
 def test_sixteen_bits_are_refused_rather_than_clipped(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,10 @@ from fmstats.commands.app import (
 )
 from fmstats.errors import FmstatsError
 from fmstats.outputs import check_output, describe_run, write_profile
+from fmstats.profiles import Profile
+from fmstats.runs import RunInterrupted
 from fmstats.runs import profile as run_profile
+from fmstats.runs.shards import join_launched
 from fmstats.sources import open_data
 from fmstats.sources.placement import move_model
 
@@ -31,6 +35,8 @@ _EXAMPLES = "\n\n".join(
             "fmstats profile torchvision:resnet50 --weights r50.pth --data val/ --device cuda",
             "fmstats profile nets:Net --data x.npy --include 'blocks.*' --exclude '*.drop'",
             "fmstats profile net.pt2 --data loader.py:make_loader --limit 5000 --out profile.json",
+            "fmstats profile nets:Net --data val/ --checkpoint run.fmstats --on-bad-sample skip",
+            "torchrun --nproc-per-node 4 -m fmstats profile nets:Net --data val/ --device cuda",
         ),
         keep_lines(
             "A function given as MODEL or DATA is called without arguments:",
@@ -39,6 +45,13 @@ _EXAMPLES = "\n\n".join(
         ),
     ]
 )
+
+
+class OnBadSample(str, Enum):
+    """What to do with a sample that cannot be used."""
+
+    fatal = "raise"
+    skip = "skip"
 
 
 @app.command(epilog=_EXAMPLES)
@@ -74,6 +87,12 @@ def profile(
     every: Annotated[
         int, typer.Option(metavar="N", min=1, help="Observe one batch in so many.")
     ] = 1,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Observe as many as cost this share of the time, e.g. 0.01."
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...; default: where MODEL is.")
     ] = None,
@@ -82,6 +101,9 @@ def profile(
     ] = None,
     channels_last: Annotated[
         bool, typer.Option("--channels-last", help="Run in the channels_last memory format.")
+    ] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Run the model under torch.compile.")
     ] = False,
     channel_dim: Annotated[
         str, typer.Option(help="The channel dimension of all layers, e.g. 1; auto: by layer type.")
@@ -92,9 +114,22 @@ def profile(
     ] = 0.0,
     image_size: ImageSizeOption = 224,
     resize: ResizeOption = None,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
-    ] = False,
+    on_bad_sample: Annotated[
+        OnBadSample,
+        typer.Option(
+            help="An image that cannot be read, or a batch that raises: fatal, or left out and "
+            "reported."
+        ),
+    ] = OnBadSample.fatal,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Keep the profile in FILE; the same command goes on from there."
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.0, help="How often FILE is written.")
+    ] = 60.0,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write .json (everything) or .csv (a row per channel)."),
@@ -105,7 +140,8 @@ def profile(
 ) -> None:
     """Run MODEL over DATA once and show what its layers do.
 
-    Prints a row per layer, what is wrong, and which layers were not measured.
+    Prints a row per layer, what is wrong, and which layers were not measured. Ends with 0; with 2
+    where something is wrong with the request or the data; with 130 where it was told to stop.
     """
     if out is not None:
         check_output(out)  # Before the run: an hour of work must not end in a misspelt folder.
@@ -114,32 +150,66 @@ def profile(
         batch_size=batch_size,
         image_size=image_size,
         resize=resize,
-        limit=limit,
-        on_bad_sample="skip" if skip_unreadable else "raise",
+        on_bad_sample=on_bad_sample.value,
     )
-    network = load_network(model, weights)
     torch_dtype = None if dtype is None else dtype.of_torch
-    # In place: nobody else uses this model, so profile() need not copy it.
-    network = move_model(network, device, torch_dtype, channels_last)
-    result = run_profile(
-        network,
-        source,
-        include=include or None,
-        exclude=exclude or None,
-        every=every,
-        channel_dim=_read_channel_dim(channel_dim),
-        zero_tol=zero_tol,
-        backend=backend,
-        device=device,
-        dtype=torch_dtype,
-        channels_last=channels_last,
-        progress=not no_progress,
-    )
-    typer.echo(f"{model} on {source.description}")
+    with join_launched(device) as (share, device):
+        group = "world" if share.ranks > 1 else None
+        # In place: nobody else uses this model, so profile() need not copy it.
+        network = move_model(load_network(model, weights), device, torch_dtype, channels_last)
+        try:
+            result = run_profile(
+                network,
+                source,
+                include=include or None,
+                exclude=exclude or None,
+                every=every,
+                budget=budget,
+                channel_dim=_read_channel_dim(channel_dim),
+                zero_tol=zero_tol,
+                backend=backend,
+                device=device,
+                dtype=torch_dtype,
+                channels_last=channels_last,
+                compile=compiled,
+                limit=limit,
+                on_bad_sample=on_bad_sample.value,
+                checkpoint=checkpoint,
+                checkpoint_every=checkpoint_every,
+                group=group,
+                progress=not no_progress,
+            )
+        except RunInterrupted as stop:
+            if share.rank == 0:
+                _tell_interrupted(stop, out if group is None else None)
+            raise typer.Exit(130) from stop
+        if share.rank == 0:
+            _show(result, model, source.description, checkpoint)
+            if out is not None:
+                write_profile(result, out)
+                typer.echo(f"\nWritten to {out}")
+
+
+def _show(result: Profile, model: str, data: str, checkpoint: Path | None) -> None:
+    typer.echo(f"{model} on {data}")
+    there, samples = result.metadata["resumed"], result.metadata["samples"]
+    if there == samples:
+        typer.echo(
+            f"All {samples} samples were in {checkpoint}, which is complete: nothing was run"
+        )
+    elif there:
+        typer.echo(f"Gone on from {checkpoint}, which had {there} of {samples} samples")
     typer.echo(describe_run(result))
-    if out is not None:
-        write_profile(result, out)
-        typer.echo(f"\nWritten to {out}")
+
+
+def _tell_interrupted(stop: RunInterrupted, out: Path | None) -> None:
+    """Say what has become of a run that was told to stop; without a checkpoint, write it."""
+    typer.echo(f"\n{stop}", err=True)
+    if stop.checkpoint is not None:
+        typer.echo("To go on, give the same command again", err=True)
+    elif out is not None and stop.profile is not None:
+        write_profile(stop.profile, out)
+        typer.echo(f"What was folded is written to {out}", err=True)
 
 
 def _read_channel_dim(text: str) -> int | str:

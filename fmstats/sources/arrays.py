@@ -8,7 +8,7 @@ dtype: fmstats.profile casts floats to the model's dtype and leaves integers alo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from fmstats.errors import FmstatsError
 from fmstats.sources.batches import to_tensor
 from fmstats.sources.entrypoints import describe_error, list_closest
+from fmstats.sources.stored import Skipped
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".safetensors")
 
@@ -33,10 +34,12 @@ class StoredArray:
     shape: tuple[int, ...]
     read: Callable[[int, int], torch.Tensor]
 
-    def split(self, batch_size: int, samples: int) -> Iterator[torch.Tensor]:
-        """Yield the first `samples` samples, `batch_size` at a time."""
-        for start in range(0, samples, batch_size):
-            yield self.read(start, min(start + batch_size, samples))
+    def read_spans(
+        self, spans: Iterable[range], skipped: Skipped
+    ) -> Iterator[tuple[range, torch.Tensor]]:
+        """Yield each span of samples and what is there; nothing is ever left out."""
+        for span in spans:
+            yield span, self.read(span.start, span.stop)
 
 
 def is_array_spec(spec: str) -> bool:

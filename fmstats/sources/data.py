@@ -5,6 +5,7 @@ Opening checks all that can be checked without reading samples: paths, keys, sha
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from fmstats.sources.images import (
     require_pillow,
     usual_resize,
 )
+from fmstats.sources.stored import Skipped, Stored
 
 DATA_FORMS = (
     "a folder of images, an image, a .npy, .npz or .safetensors file (with ':KEY' where it holds "
@@ -42,13 +44,17 @@ class DataSource:
     Attributes:
         description: what it is, for people, e.g. `50000 images in 'val'`.
         samples: how many samples one pass gives at most, or None where only a pass can tell.
-        skipped: the unreadable files of the latest pass, where they are not errors.
+        batches: begins a pass.
+        skipped: the unreadable files of the latest pass begun by `iter()`, where they are not
+            errors.
+        stored: the samples, where any can be read without those before it.
     """
 
     description: str
     samples: int | None
     batches: Callable[[], Iterable[object]] = field(repr=False)
-    skipped: list[str] = field(default_factory=list)
+    skipped: Skipped = field(default_factory=Skipped)
+    stored: Stored | None = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[object]:
         """Start a pass."""
@@ -85,7 +91,7 @@ def open_data(
         resize: the shorter side before the crop, pixels; None: 8/7 of image_size (256 for 224).
         mean: per channel, subtracted from pixels in 0..1; ImageNet's.
         std: per channel, divides; ImageNet's.
-        limit: stop after this many samples; None: all.
+        limit: stop after this many samples, unreadable images among them; None: all.
         on_bad_sample: an unreadable image is an error ("raise") or is left out and noted in
             `DataSource.skipped` ("skip").
 
@@ -103,13 +109,10 @@ def open_data(
         transform = ImageTransform(image_size, size, tuple(mean), tuple(std))
         return _open_images(path, spec, transform, batch_size, limit, on_bad_sample)
     if is_array_spec(spec):
-        stored = open_array(spec)
-        samples = stored.shape[0] if limit is None else min(limit, stored.shape[0])
-        return DataSource(
-            f"{samples} samples of shape {stored.shape[1:]} in {spec!r}",
-            samples,
-            lambda: stored.split(batch_size, samples),
-        )
+        array = open_array(spec)
+        samples = array.shape[0] if limit is None else min(limit, array.shape[0])
+        description = f"{samples} samples of shape {array.shape[1:]} in {spec!r}"
+        return _open_stored(description, Stored(samples, batch_size, array.read_spans, {}))
     if is_entrypoint(spec):
         return _open_entrypoint(spec, batch_size, limit)
     if not path.exists():
@@ -149,20 +152,27 @@ def _open_images(
     require_pillow(spec)
     paths = find_images(path) if path.is_dir() else [path]
     samples = len(paths) if limit is None else min(limit, len(paths))
-    skipped: list[str] = []
-    return DataSource(
-        f"{samples} images in {spec!r}" if path.is_dir() else f"image {spec!r}",
-        samples,
-        lambda: read_images(
-            paths,
-            transform.read,
-            batch_size=batch_size,
-            limit=limit,
-            on_bad_sample=on_bad_sample,
-            skipped=skipped,
-        ),
-        skipped,
-    )
+
+    def read(
+        spans: Iterable[range], skipped: Skipped
+    ) -> Iterator[tuple[range, torch.Tensor | None]]:
+        return read_images(
+            paths, transform.read, spans, on_bad_sample=on_bad_sample, skipped=skipped
+        )
+
+    names = "\n".join(map(str, paths[:samples])).encode("utf-8", "surrogateescape")
+    identity = {"transform": str(transform), "file names": hashlib.sha256(names).hexdigest()[:16]}
+    description = f"{samples} images in {spec!r}" if path.is_dir() else f"image {spec!r}"
+    return _open_stored(description, Stored(samples, batch_size, read, identity))
+
+
+def _open_stored(description: str, stored: Stored) -> DataSource:
+    def start() -> Iterable[object]:
+        read = stored.read(stored.spans(), source.skipped)
+        return (batch for _, batch in read if batch is not None)
+
+    source = DataSource(description, stored.samples, start, stored=stored)
+    return source
 
 
 def _open_entrypoint(spec: str, batch_size: int, limit: int | None) -> DataSource:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from fmstats.errors import FmstatsError
+from fmstats.sources.stored import Skipped
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -122,42 +123,37 @@ def require_pillow(spec: str) -> None:
 def read_images(
     paths: Sequence[Path],
     read: Callable[[Path], torch.Tensor],
+    spans: Iterable[range],
     *,
-    batch_size: int,
-    limit: int | None,
     on_bad_sample: Literal["raise", "skip"],
-    skipped: list[str],
-) -> Iterator[torch.Tensor]:
-    """Yield batches (N, 3, H, W) of at most `limit` readable images, in the order of `paths`.
+    skipped: Skipped,
+) -> Iterator[tuple[range, torch.Tensor | None]]:
+    """Yield each span of places in `paths` and its batch (N, 3, H, W), None where N is 0.
 
-    With `on_bad_sample="skip"` the name of each unreadable file is appended to `skipped`.
+    With `on_bad_sample="skip"` unreadable files are left out of their batch and noted in `skipped`.
     """
-    left = len(paths) if limit is None else limit
-    batch: list[torch.Tensor] = []
     # Threads suffice: Pillow decodes and resizes outside of the interpreter lock.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        waiting: deque[tuple[Path, Future[torch.Tensor]]] = deque()
-        coming = iter(paths)
+        waiting: deque[tuple[range, list[Future[torch.Tensor]]]] = deque()
+        coming = iter(spans)
+
+        def begin(count: int) -> None:
+            for span in islice(coming, count):
+                waiting.append((span, [pool.submit(read, paths[place]) for place in span]))
+
         try:
-            while left > 0:
-                ahead = min(2 * batch_size, left) - len(waiting)
-                for path in islice(coming, max(0, ahead)):
-                    waiting.append((path, pool.submit(read, path)))
-                if not waiting:
-                    break
-                path, future = waiting.popleft()
-                try:
-                    batch.append(future.result())
-                except FmstatsError:
-                    if on_bad_sample == "raise":
-                        raise
-                    skipped.append(str(path))
-                    continue
-                left -= 1
-                if len(batch) == batch_size:
-                    yield torch.stack(batch)
-                    batch = []
+            begin(2)
+            while waiting:
+                span, futures = waiting.popleft()
+                images = []
+                for future in futures:
+                    try:
+                        images.append(future.result())
+                    except FmstatsError as error:
+                        if on_bad_sample == "raise":
+                            raise
+                        skipped.add(str(error))
+                begin(1)
+                yield span, torch.stack(images) if images else None
         finally:
             pool.shutdown(cancel_futures=True)
-    if batch:
-        yield torch.stack(batch)

@@ -1,0 +1,96 @@
+"""What a run, or a part of one, has done: the part of a profile's metadata that tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from fmstats.coverage import Coverage
+from fmstats.sources.stored import Skipped
+
+PASSES = ("passes", "passes_measured")  # of a tracker's metadata, to be added up
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass
+class Account:
+    """A part of a run.
+
+    Attributes:
+        started, ended: UTC, ISO 8601.
+        samples, batches: folded.
+        seconds: from start to end, without pauses between parts.
+        skipped: what was left out.
+        statistics_share: of the seconds, by the host's clock; None if it is not known.
+        coverage: name, type, status and reason of each selected layer that has no statistics.
+        resumed: samples that were taken over from a checkpoint.
+    """
+
+    started: str
+    ended: str = ""
+    samples: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+    skipped: Skipped = field(default_factory=Skipped)
+    statistics_share: float | None = None
+    coverage: Rows = field(default_factory=list)
+    resumed: int = 0
+
+    def to_metadata(self) -> dict[str, Any]:
+        """As the metadata of a profile have it."""
+        return {
+            **vars(self),
+            "skipped": list(self.skipped.entries),
+            "skipped_count": self.skipped.count,
+        }
+
+    @classmethod
+    def of_metadata(cls, metadata: Mapping[str, Any]) -> Account:
+        """What `to_metadata` has told."""
+        known = {name: metadata[name] for name in cls.__dataclass_fields__}
+        skipped = Skipped(metadata["skipped_count"], list(metadata["skipped"]))
+        return cls(**{**known, "skipped": skipped})
+
+
+def tell_time() -> str:
+    """Now, in UTC, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def tell_coverage(coverage: Coverage) -> Rows:
+    """The layers that were selected but have no statistics, as plain rows."""
+    return [
+        {"name": row.name, "type": row.type, "status": row.status, "reason": row.reason}
+        for row in coverage
+        if row.status != "tracked"
+    ]
+
+
+def join(accounts: Sequence[Account], *, parallel: bool) -> Account:
+    """Parts of one run, one after the other or side by side, taken together."""
+    whole = Account(min(part.started for part in accounts), max(part.ended for part in accounts))
+    whole.coverage = accounts[0].coverage
+    for part in accounts[1:]:
+        whole.coverage = _join_coverage(whole.coverage, part.coverage)
+    for part in accounts:
+        whole.samples += part.samples
+        whole.batches += part.batches
+        whole.resumed += part.resumed
+        whole.skipped.extend(part.skipped)
+    seconds = [part.seconds for part in accounts]
+    whole.seconds = max(seconds) if parallel else sum(seconds)
+    timed = [(p.seconds, p.statistics_share) for p in accounts if p.statistics_share is not None]
+    if sum(seconds for seconds, _ in timed):
+        spent = sum(seconds * share for seconds, share in timed)
+        whole.statistics_share = spent / sum(seconds for seconds, _ in timed)
+    return whole
+
+
+def _join_coverage(earlier: Rows, later: Rows) -> Rows:
+    """The last word on each layer; a part in which it never fired says nothing of it."""
+    before = {row["name"]: row for row in earlier}
+    rows = [before.get(r["name"]) if r["status"] == "never fired" else r for r in later]
+    return [row for row in rows if row is not None]

@@ -1,0 +1,126 @@
+"""Run batches through a tracked model: each is counted whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from fmstats.errors import FmstatsError
+from fmstats.runs.cost import Cost
+from fmstats.runs.stopping import Interrupts
+from fmstats.runs.totals import Totals
+from fmstats.sources.batches import ModelInput
+from fmstats.sources.entrypoints import describe_error
+from fmstats.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where inputs belong.
+
+    Attributes:
+        device, dtype: None to leave them.
+        channels_last: whether 4-d inputs get that memory format.
+    """
+
+    device: torch.device | None
+    dtype: torch.dtype | None
+    channels_last: bool
+
+
+class Folder:
+    """Folds batches into the totals of a tracker.
+
+    Args:
+        model: the tracked module.
+        call: what runs it: itself, or compiled.
+        passes: forward passes begun before, in the same run.
+        every: one pass in so many is measured, counted from the run's beginning.
+
+    Attributes:
+        totals: what was folded.
+        passes: begun so far, in all the run.
+        idle: of these, passes that the tracker was not told of.
+        lost: the device has failed, and all that is on it.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        call: Callable[..., object],
+        tracker: Tracker,
+        placement: Placement,
+        cost: Cost,
+        interrupts: Interrupts,
+        *,
+        passes: int,
+        every: int,
+    ) -> None:
+        self._model, self._call, self._tracker = model, call, tracker
+        self._placement, self._cost, self._interrupts = placement, cost, interrupts
+        self.totals = Totals(tracker)
+        self.passes, self.idle = passes, 0
+        self.lost = self._begun = False
+        self._ahead = -passes % every  # of the next that is to be measured
+        if self._ahead:
+            tracker.pause()
+
+    def fold(self, number: int, inputs: ModelInput) -> None:
+        """Run one batch.
+
+        Raises:
+            FmstatsError: the model or a layer's statistics refuse it.
+        """
+        self.totals.begin_batch()
+        try:
+            with self._interrupts.breakable(), self._cost.batch():
+                self._run(inputs)
+        except BaseException as error:
+            self._take_back(error)
+            if not isinstance(error, Exception):
+                raise
+            raise _refusal(number, inputs, error) from error
+        self.totals.add_batch()
+
+    def _run(self, inputs: ModelInput) -> None:
+        where = self._placement
+        placed = inputs.to(where.device, where.dtype, where.channels_last)
+        # Lazy modules make their parameters in their first call; inference mode would bar them for
+        # ever from training.
+        lazy = not self._begun and any(map(torch.nn.parameter.is_lazy, self._model.parameters()))
+        self._begun = True
+        self.passes += 1
+        try:
+            with torch.no_grad() if lazy else torch.inference_mode():
+                self._call(*placed.args, **placed.kwargs)
+        finally:
+            self._count_idle()
+
+    def _count_idle(self) -> None:
+        if self._ahead:
+            self._ahead, self.idle = self._ahead - 1, self.idle + 1
+            if not self._ahead:
+                self._tracker.resume()
+
+    def _take_back(self, cause: BaseException) -> None:
+        try:
+            device = self._placement.device
+            if device is not None and device.type != "cpu":
+                # After some errors a GPU is of no more use to its process: then this raises.
+                torch.get_device_module(device).synchronize()
+            self.totals.forget_batch()
+        except Exception as error:
+            self.lost = True
+            raise FmstatsError(
+                f"the device cannot go on after {describe_error(cause)}: {describe_error(error)}"
+            ) from error
+
+
+def _refusal(number: int, inputs: ModelInput, error: Exception) -> FmstatsError:
+    if isinstance(error, FmstatsError):
+        return FmstatsError(f"batch {number + 1}: {error}")
+    return FmstatsError(
+        f"the model refused batch {number + 1}, {inputs.describe()}: {describe_error(error)}"
+    )

@@ -1,0 +1,168 @@
+"""What one process does of a run, from the beginning or from a checkpoint to the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from fmstats.errors import FmstatsError
+from fmstats.profiles import Profile
+from fmstats.runs.account import PASSES, Account, join, tell_coverage, tell_time
+from fmstats.runs.checkpoints import Checkpoint, Progress
+from fmstats.runs.cost import Cost
+from fmstats.runs.folding import Folder
+from fmstats.runs.identity import checksum
+from fmstats.runs.progress import Advance
+from fmstats.runs.reading import OnBadSample, Reading, Share
+from fmstats.runs.stopping import Interrupts, RunInterrupted
+from fmstats.sources.batches import ModelInput
+from fmstats.sources.data import DataSource
+from fmstats.sources.stored import Skipped
+from fmstats.tracker import Tracker
+
+
+class Part:
+    """Reads the batches of a share, folds them, keeps the accounts and writes the checkpoint.
+
+    Args:
+        batches: the data.
+        limit: of samples, over all shares.
+        share: this process's, from the checkpoint's place on.
+        on_bad_sample: "raise" or "skip".
+        folder: folds batches into `tracker`.
+        cost: times some of them.
+        checkpoint: where to write to, or None.
+        told: what else belongs in the metadata.
+    """
+
+    def __init__(
+        self,
+        batches: Iterable[object],
+        limit: int | None,
+        share: Share,
+        on_bad_sample: OnBadSample,
+        *,
+        tracker: Tracker,
+        folder: Folder,
+        cost: Cost,
+        checkpoint: Checkpoint | None,
+        told: dict[str, Any],
+    ) -> None:
+        self._tracker, self._folder, self._cost = tracker, folder, cost
+        self._checkpoint, self._told = checkpoint, told
+        self._progress = Progress() if checkpoint is None else checkpoint.progress
+        self._on_bad_sample = on_bad_sample
+        self._passed_over = Skipped()  # by reading, on the way to the next batch
+        self._reading = Reading(
+            batches, limit, share, on_bad_sample, self._passed_over, self._progress.known
+        )
+        self._is_stored = isinstance(batches, DataSource) and batches.stored is not None
+        self._last: tuple[int, ModelInput] | None = None
+        self._account = Account(tell_time())
+        self._began = time.perf_counter()
+
+    def run(self, interrupts: Interrupts, advance: Advance) -> Profile:
+        """Do all of it.
+
+        Raises:
+            FmstatsError: a batch that is not to be skipped; it tells how many were folded before.
+            RunInterrupted: the process was told to stop.
+        """
+        try:
+            if self._checkpoint is not None:
+                self._save()  # Before any work, so that a file that cannot be written is known.
+            for number, inputs in self._reading:
+                with interrupts.held():
+                    self._fold(number, inputs)
+                    if self._checkpoint is not None and self._checkpoint.is_due():
+                        self._save()
+                advance(inputs.samples, self._cost.share)
+            interrupts.stop()
+            self._note_passed_over()
+            self._progress.complete = True
+            return self._save()
+        except KeyboardInterrupt as error:
+            interrupts.stop()
+            raise self._interrupted() from error
+        except FmstatsError as error:
+            interrupts.stop()
+            raise self._failed(error) from error.__cause__ or error
+
+    def _fold(self, number: int, inputs: ModelInput) -> None:
+        try:
+            self._folder.fold(number, inputs)
+        except FmstatsError as error:
+            if self._on_bad_sample == "raise" or self._folder.lost:
+                raise
+            self._account.skipped.add(str(error))
+        else:
+            self._account.samples += inputs.samples
+            self._account.batches += 1
+        self._note_passed_over()
+        self._progress.next_batch = number + 1
+        self._progress.passes = self._folder.passes
+        self._last = None if self._is_stored else (number, inputs)
+
+    def _note_passed_over(self) -> None:
+        self._account.skipped.extend(self._passed_over)
+        self._passed_over.clear()
+
+    def _save(self) -> Profile:
+        """Write the checkpoint, if there is one, of what it returns: the profile so far."""
+        result = self._tell()
+        if self._checkpoint is not None:
+            if self._last is not None:
+                number, inputs = self._last
+                self._progress.known = number, checksum([inputs.args, inputs.kwargs])
+            self._checkpoint.write(result, self._progress)
+        return result
+
+    def _tell(self) -> Profile:
+        profile = self._folder.totals.stats()
+        profile.metadata["passes"] += self._folder.idle
+        share = self._cost.share
+        if "budget_spent" in profile.metadata:  # The tracker times all of its passes itself.
+            spent = profile.metadata["budget_spent"]
+            share = spent / (1 + spent)
+        account = replace(
+            self._account,
+            ended=tell_time(),
+            seconds=time.perf_counter() - self._began,
+            statistics_share=share,
+            coverage=tell_coverage(self._tracker.coverage()),
+        )
+        base = None if self._checkpoint is None else self._checkpoint.base
+        if base is not None:
+            profile, account = _continue(base, profile, account)
+        profile.metadata.update(account.to_metadata(), **self._told)
+        return profile
+
+    def _interrupted(self) -> RunInterrupted:
+        if self._folder.lost:
+            return RunInterrupted(None, None)
+        path = None if self._checkpoint is None else self._checkpoint.path
+        return RunInterrupted(self._save(), path)
+
+    def _failed(self, error: FmstatsError) -> FmstatsError:
+        base = None if self._checkpoint is None else self._checkpoint.base
+        count = self._account.batches + (0 if base is None else base.metadata["batches"])
+        text = f"{count} {'batch was' if count == 1 else 'batches were'} folded before"
+        if self._checkpoint is not None and not self._folder.lost:
+            self._save()
+            text += f", kept in {str(self._checkpoint.path)!r}"
+        return FmstatsError(f"{error} ({text})")
+
+
+def _continue(base: Profile, profile: Profile, account: Account) -> tuple[Profile, Account]:
+    """A part with what was done before it."""
+    account = join([Account.of_metadata(base.metadata), account], parallel=False)
+    info = (
+        base.merge(profile, missing="keep").info
+        if base and profile
+        else {**base.info, **profile.info}
+    )
+    passes = {key: base.metadata[key] + profile.metadata[key] for key in PASSES}
+    latest = [base.metadata, profile.metadata] if profile else [profile.metadata, base.metadata]
+    return Profile(info, {**latest[0], **latest[1], **passes}), account

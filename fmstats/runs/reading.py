@@ -1,0 +1,188 @@
+"""The batches of a run by number: those of one process, from where the run has come to.
+
+Stored samples are read from there, and only those of this process. Any other iterable is gone
+through from its beginning, and every process goes through all of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from types import GeneratorType
+from typing import Literal
+
+import numpy as np
+import torch
+
+from fmstats.errors import FmstatsError
+from fmstats.runs.identity import checksum
+from fmstats.sources.batches import ModelInput, read_batch
+from fmstats.sources.data import DataSource, open_data, require_batches
+from fmstats.sources.entrypoints import describe_error
+from fmstats.sources.stored import Skipped, Stored
+
+OnBadSample = Literal["raise", "skip"]
+
+_MOST_FAILURES = 100  # of reading, one after the other: whatever gives the batches is broken
+
+
+def open_batches(data: object, on_bad_sample: OnBadSample = "raise") -> Iterable[object]:
+    """The batches of what `profile` takes as data, to be run through once.
+
+    Raises:
+        FmstatsError: it is none of these.
+    """
+    if isinstance(data, str | Path):
+        return open_data(data, on_bad_sample=on_bad_sample)
+    if isinstance(data, torch.Tensor | np.ndarray):
+        return [data]
+    return require_batches(data, "data")
+
+
+def refuse_random_order(batches: Iterable[object], asked: str) -> None:
+    """Refuse a DataLoader that gives another order each time it is made.
+
+    Raises:
+        FmstatsError: it is one; `asked` says what needs the same order.
+    """
+    sampler = getattr(batches, "sampler", None)
+    if isinstance(sampler, torch.utils.data.RandomSampler) and sampler.generator is None:
+        raise FmstatsError(
+            f"{asked} needs the same batches in the same order each time, and this DataLoader "
+            "shuffles: make it with shuffle=False, or with a generator= that you have seeded"
+        )
+
+
+@dataclass(frozen=True)
+class Share:
+    """The batches that a process has to do: every `ranks`-th from `rank`, none before `first`."""
+
+    rank: int = 0
+    ranks: int = 1
+    first: int = 0
+
+    def has(self, number: int) -> bool:
+        """Whether the batch of this number is one of them."""
+        return number >= self.first and number % self.ranks == self.rank
+
+    def numbers(self, stop: int) -> range:
+        """Their numbers below `stop`."""
+        return range(self.first + (self.rank - self.first) % self.ranks, stop, self.ranks)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Gives the number and the arguments of each batch of a share.
+
+    Attributes:
+        limit: of samples, over all shares; None for all.
+        on_bad_sample: what to do with a batch that cannot be read: "raise", or "skip" and note it.
+        skipped: where what is left out is noted.
+        known: number and checksum of a batch that was folded in an earlier life of the run, where
+            nothing else tells the data from others.
+
+    Raises:
+        FmstatsError: a batch cannot be read and is not to be skipped; nothing tells whether
+            batches follow one that raised; or the data are not those of the run's earlier life.
+    """
+
+    batches: Iterable[object]
+    limit: int | None
+    share: Share
+    on_bad_sample: OnBadSample
+    skipped: Skipped
+    known: tuple[int, str] | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, ModelInput]]:
+        """Begin to read."""
+        stored = self.batches.stored if isinstance(self.batches, DataSource) else None
+        return self._go_through() if stored is None else self._read(stored)
+
+    def _read(self, stored: Stored) -> Iterator[tuple[int, ModelInput]]:
+        spans = stored.spans(self.limit)
+        numbers = self.share.numbers(len(spans))
+        while numbers:
+            done = 0
+            try:
+                for _, batch in stored.read((spans[n] for n in numbers), self.skipped):
+                    done += 1
+                    if batch is not None:
+                        yield numbers[done - 1], ModelInput((batch,))
+                return
+            except Exception as error:
+                if done == len(numbers):
+                    raise
+                self._leave_out(numbers[done], error)
+                numbers = numbers[done + 1 :]
+
+    def _go_through(self) -> Iterator[tuple[int, ModelInput]]:
+        iterator = self._begin()
+        left, failures = self.limit, 0
+        for number in itertools.count():
+            try:
+                inputs = read_batch(next(iterator), number + 1)
+            except StopIteration:
+                if number < self.share.first:
+                    raise FmstatsError(
+                        f"the data ended after {number} batches, and {self.share.first} were "
+                        "folded before the run was broken off: give the same data from the start"
+                    ) from None
+                if failures and not self._ends_at(number):
+                    raise self._lost(number) from None
+                return
+            except Exception as error:
+                failures += 1
+                self._leave_out(number, error)
+                if failures == _MOST_FAILURES or isinstance(iterator, GeneratorType):
+                    raise self._lost(number) from error
+                continue
+            failures = 0
+            if left is not None:
+                inputs = inputs.cut(left)
+                left -= inputs.samples
+            if self.known is not None and number == self.known[0]:
+                self._compare(inputs)
+            if self.share.has(number):
+                yield number, inputs
+            if left is not None and left <= 0:  # Here: no batch is read in vain.
+                return
+
+    def _compare(self, inputs: ModelInput) -> None:
+        if self.known is not None and checksum([inputs.args, inputs.kwargs]) != self.known[1]:
+            raise FmstatsError(
+                f"batch {self.known[0] + 1} is another one than when the run was broken off: the "
+                "data are others, come in another order, or are altered at random"
+            )
+
+    def _begin(self) -> Iterator[object]:
+        try:
+            return iter(self.batches)
+        except FmstatsError:
+            raise
+        except Exception as error:
+            raise FmstatsError(f"reading batch 1 raised {describe_error(error)}") from error
+
+    def _leave_out(self, number: int, error: Exception) -> None:
+        """Note the batch, if it is this share's; or raise."""
+        text = str(error)
+        if not isinstance(error, FmstatsError):
+            text = f"reading batch {number + 1} raised {describe_error(error)}"
+        if self.on_bad_sample == "raise":
+            raise FmstatsError(text) from error
+        if self.share.has(number):
+            self.skipped.add(text)
+
+    def _ends_at(self, number: int) -> bool:
+        try:
+            return isinstance(self.batches, Sized) and len(self.batches) == number
+        except TypeError:  # A DataLoader over an IterableDataset.
+            return False
+
+    def _lost(self, number: int) -> FmstatsError:
+        return FmstatsError(
+            f"the data ended at batch {number + 1} because reading raised, and what follows is "
+            "lost: a generator ends when it raises, so let it catch its errors, or give a "
+            "DataLoader or an iterator that goes on"
+        )

@@ -1,0 +1,88 @@
+"""Being told to stop: Ctrl-C and SIGTERM end a run between two batches.
+
+While data are read a signal ends the run at once; while a batch is folded it waits for the end of
+the batch, and a second one breaks off the model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from fmstats.profiles import Profile
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A run was told to stop before its end.
+
+    Attributes:
+        profile: what had been folded, whole batches only; None if its device
+            has failed.
+        checkpoint: the file that it was written to, with which the same call goes on; or None.
+    """
+
+    def __init__(self, profile: Profile | None, checkpoint: Path | None) -> None:
+        self.profile, self.checkpoint = profile, checkpoint
+        samples = 0 if profile is None else profile.metadata["samples"]
+        after = "there is no checkpoint to go on from"
+        if checkpoint is not None:
+            after = f"what was folded is in {str(checkpoint)!r}: the same run again goes on there"
+        super().__init__(f"interrupted after {samples} samples; {after}")
+
+
+class Interrupts:
+    """Takes SIGINT and SIGTERM over, where the process leaves them to their defaults.
+
+    Raises:
+        KeyboardInterrupt: within its context, when a signal came.
+    """
+
+    _DEFAULTS = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL))
+
+    def __init__(self) -> None:
+        self._before: list[tuple[signal.Signals, object]] = []
+        self._held = self._breakable = self._told = False
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():  # No other may set handlers.
+            for number, default in self._DEFAULTS:
+                if signal.getsignal(number) is default:
+                    signal.signal(number, self._tell)
+                    self._before.append((number, default))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, default in self._before:
+            signal.signal(number, default)  # type: ignore[arg-type]
+        self._before.clear()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let signals wait for the end of this context."""
+        self._held = True
+        yield  # An error on its way out says more than a signal that waits.
+        self._held = False
+        if self._told:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def breakable(self) -> Iterator[None]:
+        """Let the second signal end this context at once."""
+        self._breakable = True
+        try:
+            yield
+        finally:
+            self._breakable = False
+
+    def stop(self) -> None:
+        """The run ends: no signal shall disturb what is still to be written."""
+        self._held, self._breakable = True, False
+
+    def _tell(self, number: int, frame: FrameType | None) -> None:
+        again, self._told = self._told, True
+        if not self._held or (again and self._breakable):
+            raise KeyboardInterrupt

@@ -1,0 +1,65 @@
+"""Samples that lie somewhere in order, any of which can be read without those before it.
+
+So a run can be cut anywhere, spread over processes, and gone on with. A batch is a span of places:
+it is the same batch whoever reads it, and what of it cannot be read makes it smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+MOST_ENTRIES = 100
+
+
+@dataclass
+class Skipped:
+    """What was left out.
+
+    Attributes:
+        count: images and batches left out.
+        entries: what and why of the first `MOST_ENTRIES` of them.
+    """
+
+    count: int = 0
+    entries: list[str] = field(default_factory=list)
+
+    def add(self, entry: str) -> None:
+        """Note one more, as a text of what and why."""
+        self.extend(Skipped(1, [entry]))
+
+    def extend(self, other: Skipped) -> None:
+        """Note all of another."""
+        self.count += other.count
+        self.entries += other.entries[: MOST_ENTRIES - len(self.entries)]
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.count = 0
+        self.entries.clear()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Samples in order.
+
+    Attributes:
+        samples: how many there are.
+        batch_size: how many make a batch.
+        read: gives each of some spans of places and its batch, or None where nothing in it can be
+            read; what is left out is noted.
+        identity: what tells these samples from others, in numbers and short texts.
+    """
+
+    samples: int
+    batch_size: int
+    read: Callable[[Iterable[range], Skipped], Iterator[tuple[range, torch.Tensor | None]]]
+    identity: Mapping[str, str | int]
+
+    def spans(self, limit: int | None = None) -> list[range]:
+        """The places of each batch, of at most the first `limit` samples."""
+        stop = self.samples if limit is None else min(limit, self.samples)
+        starts = range(0, stop, self.batch_size)
+        return [range(start, min(start + self.batch_size, stop)) for start in starts]

@@ -1,0 +1,135 @@
+"""How much of a run its statistics take, and the bar that shows it."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+
+import pytest
+import torch
+from test_run_progress import Terminal
+from torch import nn
+
+from fmstats.layers import Layer
+from fmstats.runs import profile
+from fmstats.runs.cost import Cost
+
+
+class Clock:
+    """A clock that goes on only where it is told to."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+clock = Clock()
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch):
+    """Each fold takes 10 ms, as each slow layer does."""
+    clock.now = 0.0
+    for module in ("runs.cost", "gates", "hooks"):
+        monkeypatch.setattr(f"fmstats.{module}.clock", clock)
+    fold = Layer.fold
+
+    def slow(self, output):
+        clock.now += 0.01
+        fold(self, output)
+
+    monkeypatch.setattr(Layer, "fold", slow)
+
+
+class Slow(nn.Module):
+    def forward(self, x):
+        clock.now += 0.01
+        return x + 0
+
+
+def run(count, **options):
+    model = nn.Sequential(Slow(), Slow(), nn.Identity())
+    return profile(model, [torch.zeros(2, 3)] * count, **options)
+
+
+@pytest.mark.parametrize("of", ["output", "input"])
+def test_share_of_the_time(of):
+    # 3 folds of 10 ms beside 2 layers of 10 ms.
+    assert run(4, of=of).metadata["statistics_share"] == pytest.approx(0.6)
+
+
+def test_passes_that_are_not_measured_are_in_the_time():
+    # Of 3 passes one has folds: 30 ms of 90.
+    assert run(9, every=3).metadata["statistics_share"] == pytest.approx(30 / 90)
+
+
+def test_reading_is_in_the_time():
+    class Source:
+        def __iter__(self):
+            for _ in range(4):
+                clock.now += 0.05
+                yield torch.zeros(2, 3)
+
+    model = nn.Sequential(Slow(), Slow(), nn.Identity())
+    share = profile(model, Source()).metadata["statistics_share"]
+    assert share == pytest.approx(30 / 100)
+
+
+def test_with_a_budget_it_is_what_the_budget_says():
+    metadata = run(20, budget=0.1).metadata
+    spent = metadata["budget_spent"]
+    assert metadata["statistics_share"] == pytest.approx(spent / (1 + spent))
+    assert metadata["passes_measured"] < metadata["passes"] == 20
+
+
+def test_other_hooks_are_not_statistics():
+    model = nn.Sequential(Slow(), Slow())
+
+    def other(*_):
+        clock.now += 0.03
+
+    model[0].register_forward_hook(other)
+    share = profile(model, [torch.zeros(2, 3)] * 3).metadata["statistics_share"]
+    assert share == pytest.approx(20 / 70)
+
+
+def test_some_passes_are_timed_and_no_hook_stays():
+    model = nn.Sequential(nn.ReLU(), nn.ReLU())
+    for module in model:
+        module.register_forward_hook(lambda *_: None)
+    cost = Cost(model, "output", 2, 0)
+    timed = []
+    for _ in range(70):
+        with cost.batch():
+            timed.append(len(model[0]._forward_hooks) == 3)
+            model(torch.zeros(1))
+    assert [n for n, yes in enumerate(timed) if yes] == [0, 1, 2, 3, 32, 33, 64, 65]
+    assert len(model[0]._forward_hooks) == 1
+
+
+def test_compiled(monkeypatch):
+    compile_ = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", lambda model: seen.append(1) or compile_(model))
+    seen: list[int] = []
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    data = list(torch.randn(9, 3).split(4))
+    got, want = profile(model, data, compile=True), profile(model, data)
+    assert seen == [1]
+    assert got.metadata["statistics_share"] is None
+    assert got.metadata["options"]["compile"] is True
+    for name in want:
+        assert got[name].count.tolist() == want[name].count.tolist() == [9] * 4
+        assert torch.allclose(torch.tensor(got[name].mean), torch.tensor(want[name].mean))
+
+
+def test_the_bar_tells_speed_and_share(monkeypatch):
+    pytest.importorskip("rich", reason="needs rich")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    run(4)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", sys.stderr.getvalue())
+    assert re.search(r"4/4 batches +[\d.]+ samples/s, statistics 60 %", text)
