@@ -160,7 +160,7 @@ def _merge_layers(name: str, a: StackedLayer, b: StackedLayer) -> StackedLayer:
     return replace(
         a,
         calls=a.calls + b.calls,
-        shape=b.shape,
+        shape=max(a.shape, b.shape),
         dtype=_both(a.dtype, b.dtype),
         backend=_both(a.backend, b.backend),
     )

@@ -21,7 +21,8 @@ _UNLIKE = object()  # what becomes of values that do not agree
 def merge_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata of both data sets together.
 
-    - `passes`, `passes_measured`, `samples`, `batches` and `seconds` are added;
+    - `passes`, `passes_measured`, `samples`, `batches`, `seconds`, `skipped_count` and `resumed`
+      are added; of `statistics_share` the largest is kept;
     - `started` is the earlier, `ended` the later one;
     - `profiles` says how many were merged;
     - `sources` names their data (the `data` of each) and `skipped` what could not be read, both
@@ -81,6 +82,12 @@ def _unite(a: Any, b: Any) -> Any:
     return sorted({*a, *b})[:MOST_SOURCES]
 
 
+def _largest(a: Any, b: Any) -> Any:
+    if a is None or b is None:
+        return b if a is None else a
+    return max(a, b) if isinstance(a, float) and isinstance(b, float) else _agree(a, b)
+
+
 def _first(a: Any, b: Any) -> Any:
     return min(a, b) if isinstance(a, str) and isinstance(b, str) else _agree(a, b)
 
@@ -95,5 +102,6 @@ def _is_texts(value: Any) -> bool:
 
 _RULES: dict[str, Callable[[Any, Any], Any]] = {
     **dict.fromkeys(("passes", "passes_measured", "samples", "batches", "seconds"), _add),
+    **{"skipped_count": _add, "resumed": _add, "statistics_share": _largest},
     **{"profiles": _add, "sources": _unite, "skipped": _unite, "started": _first, "ended": _last},
 }
