@@ -36,7 +36,8 @@ NATIVE = pytest.mark.skipif(load_native() is None, reason="the native module is 
     [
         ((64, 8, 56, 56), "contiguous", torch.float32, "rows"),
         ((4, 8, 6, 6), "contiguous", torch.float32, "rows_warp"),
-        ((64, 2048, 7, 7), "contiguous", torch.float32, "ragged"),  # 196 bytes a run
+        ((640, 8, 7, 7), "contiguous", torch.float32, "ragged"),  # 196 bytes a run
+        ((64, 2048, 7, 7), "contiguous", torch.float32, "ragged_warp"),  # many short channels
         ((64, 8, 14, 14), "contiguous", torch.bfloat16, "ragged"),  # 392 bytes
         ((4, 8, 7, 7), "contiguous", torch.float32, "ragged_warp"),
         ((64, 8, 1, 3), "contiguous", torch.float32, "strided_warp"),  # less than a vector
