@@ -6,7 +6,7 @@ Reading, merging and printing a profile needs no kernel and no device.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fmstats.diagnosis import Diagnosis
+    from fmstats.drift import Comparison
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,35 @@ class Profile(Mapping[str, ChannelStats]):
         from fmstats.diagnosis import diagnose
 
         return diagnose(self, rules, thresholds)
+
+    def compare(
+        self,
+        baseline: Profile,
+        *,
+        calibration: Sequence[Profile] | None = None,
+        threshold: float | None = None,
+        only_common: bool = False,
+    ) -> Comparison:
+        """Whether this has drifted from a baseline, and where. See `fmstats.drift.compare`.
+
+        Args:
+            baseline: what it should be like.
+            calibration: three or more parts of the baseline, to tell change from chance.
+            threshold: drift from this score on; None: 1.5 with calibration, 2.5 without.
+            only_common: compare the layers that fit, instead of refusing if some do not.
+
+        Raises:
+            FmstatsError: other models, layers, channels or thresholds; too few shards.
+        """
+        from fmstats.drift import compare
+
+        return compare(
+            self,
+            baseline,
+            calibration=calibration,
+            threshold=threshold,
+            only_common=only_common,
+        )
 
     def __str__(self) -> str:
         header = (

@@ -20,7 +20,7 @@ ORDER = (
     ("profiles", "merging", "measure", "coverage", "tensors"),
     ("layers", "ranks"),
     ("hooks", "specs", "storage"),
-    ("tracker", "diagnosis"),
+    ("tracker", "diagnosis", "drift"),
     ("sources",),
     ("runs", "analysis", "pictures"),
     ("integrations",),

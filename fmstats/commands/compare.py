@@ -1,0 +1,79 @@
+"""`fmstats compare`: has what a model does changed since its baseline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fmstats.commands.app import app, keep_lines
+from fmstats.drift import ASSUMED_THRESHOLD, THRESHOLD
+from fmstats.storage import load
+
+_EXAMPLES = "\n\n".join(
+    [
+        keep_lines(
+            "Examples:",
+            "fmstats compare today.fmstats baseline.fmstats",
+            "fmstats compare today.fmstats march-*.fmstats --fail-on-drift",
+            "fmstats compare today.fmstats baseline.fmstats --json --top 50 > drift.json",
+        ),
+        keep_lines(
+            "Exit codes:",
+            "0  compared; without --fail-on-drift also where there is drift",
+            "1  drift, and --fail-on-drift",
+            "2  refused: a wrong option, an unreadable file, profiles that do not fit; with",
+            "   --fail-on-drift also not enough data for a verdict",
+        ),
+    ]
+)
+
+
+@app.command(epilog=_EXAMPLES)
+def compare(
+    now: Annotated[Path, typer.Argument(metavar="NOW", help="The profile in question.")],
+    baseline: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="BASELINE...",
+            help="The profile to compare with; better three or more shards of it, which also tell "
+            "what chance gives.",
+        ),
+    ],
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            help="Drift from this score on; chance alone gives about 1. Default: "
+            f"{THRESHOLD} with shards of the baseline, {ASSUMED_THRESHOLD} without.",
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(metavar="N", min=0, help="Layers and channels to list.")] = 10,
+    only_common: Annotated[
+        bool,
+        typer.Option("--only-common", help="Leave out layers that cannot be compared."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    fail_on_drift: Annotated[
+        bool, typer.Option("--fail-on-drift", help="Exit with code 1 where there is drift.")
+    ] = False,
+) -> None:
+    """Say how far the channels of NOW have moved from BASELINE: one score, a verdict, and where.
+
+    Scores are effect sizes over what chance gives for so many samples.
+    """
+    question, shards = load(now), [load(path) for path in baseline]
+    found = question.compare(
+        shards[0].merge(*shards[1:]),
+        calibration=shards if len(shards) > 1 else None,
+        threshold=threshold,
+        only_common=only_common,
+    )
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(top=top), allow_nan=False, indent=1))
+    else:
+        typer.echo(f"{now} against {', '.join(map(str, baseline))}\n\n{found.describe(top=top)}")
+    if fail_on_drift and found.verdict != "no drift":
+        raise typer.Exit(1 if found.drift else 2)

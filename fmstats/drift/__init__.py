@@ -1,0 +1,21 @@
+"""Drift: how far what a model does has moved from a baseline, and whether by more than chance.
+
+`compare` pairs the layers (`matching`), measures effect sizes per channel (`effects`), relates
+those of each layer to what chance gives (`layers`, `noise`), and sums up (`comparison`).
+"""
+
+from __future__ import annotations
+
+from fmstats.drift.compare import ASSUMED_THRESHOLD, THRESHOLD, compare
+from fmstats.drift.comparison import Comparison
+from fmstats.drift.effects import ChannelEffects
+from fmstats.drift.layers import LayerDrift
+
+__all__ = [
+    "ASSUMED_THRESHOLD",
+    "THRESHOLD",
+    "ChannelEffects",
+    "Comparison",
+    "LayerDrift",
+    "compare",
+]

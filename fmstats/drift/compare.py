@@ -1,0 +1,156 @@
+"""Has what a model does changed: `compare`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fmstats.drift.comparison import Comparison, overall_score
+from fmstats.drift.layers import Evidence, LayerDrift, compare_layer
+from fmstats.drift.matching import match_layers
+from fmstats.errors import FmstatsError
+from fmstats.profiles import Profile
+
+# Chosen on other splits of the photographs than those that docs/drift.md reports.
+THRESHOLD = 1.5
+# Without shards chance is only assumed, and its directions are not known.
+ASSUMED_THRESHOLD = 2.5
+LEAST_SAMPLES = 16
+LEAST_ELEMENTS = 16  # in a channel
+LEAST_SHARDS = 3
+NOT_ENOUGH = "not enough data"
+# More tell little more, and cost their cube.
+MOST_SHARDS = 24
+
+
+def compare(
+    now: Profile,
+    baseline: Profile,
+    *,
+    calibration: Sequence[Profile] | None = None,
+    threshold: float | None = None,
+    only_common: bool = False,
+    least_samples: int = LEAST_SAMPLES,
+) -> Comparison:
+    """Compare a profile with its baseline: effect sizes, a score, a verdict (see docs/drift.md).
+
+    Both need `samples` in their metadata, as `fmstats.profile` writes it: how far chance moves a
+    channel depends on the number of samples, not of elements.
+
+    Args:
+        now: the profile in question.
+        baseline: what it should be like.
+        calibration: three or more parts of the baseline, whose differences show what chance gives.
+            None: what photographs gave in an image classifier is assumed, which misses more.
+        threshold: drift from this score on; None: 1.5 with calibration, 2.5 without.
+        only_common: compare what fits, instead of refusing profiles of other layers or models.
+        least_samples: with fewer on a side there is no verdict.
+
+    Raises:
+        FmstatsError: other models, layers, channels or thresholds for zero or saturation, too few
+            shards, a threshold that is not positive.
+    """
+    limit = _choose_threshold(threshold, calibration)
+    shards = _check_shards(calibration)
+    matching = match_layers(now, baseline, only_common, "the profile")
+    layers, left_out = matching.layers, dict(matching.left_out)
+    for number, shard in enumerate(shards, start=1):
+        role = f"calibration profile {number}"
+        fitting = set(match_layers(shard, baseline, only_common, role).layers)
+        left_out |= {name: f"differs in {role}" for name in layers if name not in fitting}
+        layers = [name for name in layers if name in fitting]
+    evidence = _count_samples(now, baseline, shards)
+    if evidence is None:
+        reason = (
+            "a profile has no 'samples' in its metadata, the number of images seen: "
+            "fmstats.profile writes it; with fmstats.track set profile.metadata['samples']"
+        )
+        return Comparison(math.nan, limit, NOT_ENOUGH, (reason,), (), left_out, None)
+    parts = _merge_runs(shards)
+    evidence = replace(evidence, shards=tuple(part.metadata["samples"] for part in parts))
+    drifts = [
+        compare_layer(
+            name,
+            now.info[name].type,
+            now[name],
+            baseline[name],
+            [part[name] for part in parts],
+            evidence,
+            LEAST_ELEMENTS,
+        )
+        for name in layers
+    ]
+    return _judge(drifts, limit, evidence, least_samples, left_out)
+
+
+def _choose_threshold(threshold: float | None, calibration: Sequence[Profile] | None) -> float:
+    if threshold is None:
+        return ASSUMED_THRESHOLD if calibration is None else THRESHOLD
+    if not threshold > 0:
+        raise FmstatsError(f"threshold={threshold}: give a score above 0; chance gives about 1")
+    return float(threshold)
+
+
+def _check_shards(calibration: Sequence[Profile] | None) -> list[Profile]:
+    if calibration is None:
+        return []
+    shards = list(calibration)
+    if len(shards) < LEAST_SHARDS:
+        raise FmstatsError(
+            f"calibration has {len(shards)} profiles: give at least {LEAST_SHARDS} parts of the "
+            "baseline, or None to assume what chance gives"
+        )
+    return shards
+
+
+def _count_samples(now: Profile, baseline: Profile, shards: list[Profile]) -> Evidence | None:
+    counts = []
+    for profile in (now, baseline, *shards):
+        count = profile.metadata.get("samples")
+        if not isinstance(count, int) or count < 1:
+            return None
+        counts.append(count)
+    return Evidence(counts[0], counts[1], tuple(counts[2:]))
+
+
+def _merge_runs(shards: list[Profile]) -> list[Profile]:
+    """At most `MOST_SHARDS` parts, each of shards that follow one another."""
+    parts = min(len(shards), MOST_SHARDS)
+    bounds = [len(shards) * i // parts for i in range(parts + 1)] if parts else []
+    runs = [shards[start:end] for start, end in itertools.pairwise(bounds)]
+    return [run[0].merge(*run[1:], missing="drop") for run in runs]
+
+
+def _judge(
+    drifts: Sequence[LayerDrift],
+    threshold: float,
+    evidence: Evidence,
+    least_samples: int,
+    left_out: dict[str, str],
+) -> Comparison:
+    score = overall_score([drift.score for drift in drifts])
+    few = [f"{n} samples in {role}" for role, n in _roles(evidence) if n < least_samples]
+    reasons = [f"{text}, at least {least_samples} are needed" for text in few]
+    thin = [drift.layer for drift in drifts if math.isnan(drift.score)]
+    if len(thin) == len(drifts):
+        reasons.append(f"fewer than {LEAST_ELEMENTS} finite elements in every channel")
+    verdict = NOT_ENOUGH if reasons else "drift" if score >= threshold else "no drift"
+    broken = [drift.layer for drift in drifts if drift.effects.newly_broken.any()]
+    if broken:
+        verdict = "drift"
+        reasons.append(
+            f"NaN or infinities that the baseline does not have, in {len(broken)} layers, "
+            f"the first of them {broken[0]!r}"
+        )
+    if thin and len(thin) < len(drifts):
+        reasons.append(
+            f"{len(thin)} layers count for nothing, with fewer than {LEAST_ELEMENTS} finite "
+            f"elements in every channel, such as {thin[0]!r}"
+        )
+    return Comparison(score, threshold, verdict, tuple(reasons), tuple(drifts), left_out, evidence)
+
+
+def _roles(evidence: Evidence) -> list[tuple[str, int]]:
+    return [("the profile", evidence.now), ("the baseline", evidence.baseline)]

@@ -1,0 +1,164 @@
+"""What `Profile.compare` gives: a score, a verdict, and where things changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fmstats.drift.layers import Evidence, LayerDrift
+from fmstats.tables import format_number, format_share, format_table
+
+SECTIONS = 8
+# Alone, a layer counts half: the highest of a hundred scores is high by chance.
+_ALONE = 0.5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two profiles compared; true where there is drift.
+
+    Attributes:
+        score: the overall score: about 1 by chance, 0 for equal profiles; NaN without evidence.
+        threshold: drift from this score on.
+        verdict: "drift", "no drift" or "not enough data".
+        reasons: why there is no verdict, or why it is drift whatever the score.
+        layers: in the order of execution.
+        left_out: why a layer was not compared, by name.
+        evidence: samples seen.
+    """
+
+    score: float
+    threshold: float
+    verdict: str
+    reasons: tuple[str, ...]
+    layers: tuple[LayerDrift, ...]
+    left_out: dict[str, str]
+    evidence: Evidence | None
+
+    @property
+    def drift(self) -> bool:
+        """Whether the verdict is drift."""
+        return self.verdict == "drift"
+
+    def __bool__(self) -> bool:
+        return self.drift
+
+    def top_layers(self, top: int | None = None) -> list[dict[str, Any]]:
+        """A row per layer, highest score first: see `LayerDrift.row`."""
+        ranked = sorted(self.layers, key=lambda layer: -_known(layer.score))
+        return [layer.row() for layer in ranked[:top]]
+
+    def top_channels(self, top: int | None = None) -> list[dict[str, Any]]:
+        """A row per channel, largest size first: see `LayerDrift.channels`."""
+        rows = [row for layer in self.layers for row in layer.channels()]
+        return sorted(rows, key=lambda row: -(row["size"] or 0.0))[:top]
+
+    def to_dict(self, top: int | None = None) -> dict[str, Any]:
+        """Plain lists, numbers and strings, with so many layers and channels; None: all."""
+        evidence = self.evidence
+        return {
+            "score": None if math.isnan(self.score) else self.score,
+            "threshold": self.threshold,
+            "verdict": self.verdict,
+            "reasons": list(self.reasons),
+            "samples": None if evidence is None else evidence.now,
+            "baseline_samples": None if evidence is None else evidence.baseline,
+            "calibration_samples": [] if evidence is None else list(evidence.shards),
+            "left_out": dict(self.left_out),
+            "layers": self.top_layers(top),
+            "channels": self.top_channels(top),
+        }
+
+    def describe(self, top: int = 10) -> str:
+        """The verdict in words, and tables of so many layers and channels."""
+        parts = [self._summary()]
+        if top and self.layers:
+            parts += [_layer_table(self.top_layers(top)), _channel_table(self.top_channels(top))]
+        return "\n\n".join(parts)
+
+    def _summary(self) -> str:
+        lines = [f"{self.verdict}: score {format_number(self.score)}, "]
+        lines[0] += f"drift from {format_number(self.threshold)} on; chance alone gives about 1"
+        if self.evidence is not None:
+            e = self.evidence
+            chance = f"{len(e.shards)} shards of the baseline" if e.shards else "photographs"
+            lines.append(
+                f"{e.now} samples against {e.baseline}, {len(self.layers)} layers; what chance "
+                f"gives is {'measured on' if e.shards else 'assumed to be that of'} {chance}"
+            )
+        lines += [f"  {reason}" for reason in self.reasons]
+        if self.left_out:
+            lines.append(f"  {len(self.left_out)} layers were not compared")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.describe()
+
+
+def overall_score(scores: Sequence[float]) -> float:
+    """One score for layers in the order of execution; NaN if none has one.
+
+    The network is cut into sections of equal numbers of layers, and each section has the median of
+    its layers, which single layers do not sway. The score is the highest of these, or half that of
+    the layer with the highest, whichever is more.
+    """
+    known = np.array([score for score in scores if not math.isnan(score)])
+    if not known.size:
+        return math.nan
+    sections = np.array_split(known, min(SECTIONS, known.size))
+    medians = [float(np.median(section)) for section in sections if section.size >= 3]
+    medians.append(float(np.median(known)))
+    return max(*medians, _ALONE * float(known.max()))
+
+
+def _layer_table(rows: list[dict[str, Any]]) -> str:
+    header = ("layer", "type", "score", "shift", "spread", "sparsity", "growth", "dead", "revived")
+    cells = [
+        (
+            row["layer"],
+            row["type"],
+            *(_number(row[key]) for key in ("score", "shift", "spread")),
+            format_share(row["sparsity"]),
+            _number(row["growth"]),
+            str(row["newly_dead"]),
+            str(row["revived"]),
+        )
+        for row in rows
+    ]
+    return format_table(header, cells, left=2)
+
+
+def _channel_table(rows: list[dict[str, Any]]) -> str:
+    header = ("layer", "channel", "shift", "spread", "sparsity", "growth", "now")
+    cells = [
+        (
+            row["layer"],
+            str(row["channel"]),
+            *(_number(row[key]) for key in ("shift", "spread")),
+            format_share(row["sparsity"]),
+            _number(row["growth"]),
+            ", ".join(
+                word
+                for word, key in (
+                    ("dead", "newly_dead"),
+                    ("revived", "revived"),
+                    ("NaN or Inf", "newly_broken"),
+                )
+                if row[key]
+            ),
+        )
+        for row in rows
+    ]
+    return format_table(header, cells)
+
+
+def _number(x: float | None) -> str:
+    return "-" if x is None else format_number(x)
+
+
+def _known(score: float) -> float:
+    return -1.0 if math.isnan(score) else score

@@ -1,0 +1,84 @@
+"""How far each channel moved from a baseline: effect sizes, in units of the channel's own spread.
+
+An effect size says how large a change is, however many elements were seen. None of them changes
+when a channel is rescaled in both profiles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fmstats.derived import Array, ChannelStats
+
+# Shifts and log ratios end here: a channel that was constant would have infinite ones.
+LIMIT = 10.0
+# Rounding of the moments: a channel with less spread than this share of its size is constant.
+_CONSTANT = 1e-6
+
+EFFECTS = ("shift", "spread", "sparsity")
+
+
+@dataclass(frozen=True)
+class ChannelEffects:
+    """Changes of the channels of one layer: arrays of length C.
+
+    With nothing finite seen on one side, shift, spread and growth are NaN.
+
+    Attributes:
+        shift: change of the mean, in standard deviations (root of the mean of both variances).
+        spread: ln(variance now / variance of the baseline).
+        sparsity: change of the share of zeros, -1 to 1.
+        growth: width of the range, max - min, now over that of the baseline; 1: as wide.
+        newly_dead, revived: dead now and not before, and the other way round (bool).
+        newly_broken: NaN or infinities now, none before (bool).
+    """
+
+    shift: Array
+    spread: Array
+    sparsity: Array
+    growth: Array
+    newly_dead: Array
+    revived: Array
+    newly_broken: Array
+
+    def of(self, effect: str) -> Array:
+        """One of `EFFECTS` by name."""
+        values: Array = getattr(self, effect)
+        return values
+
+
+def measure_effects(now: ChannelStats, baseline: ChannelStats) -> ChannelEffects:
+    """Compare the channels of one layer, which both have as many of."""
+    moved = standardise(now, baseline)
+    return ChannelEffects(
+        **moved,
+        growth=_growth(now.max - now.min, baseline.max - baseline.min),
+        newly_dead=now.dead & ~baseline.dead,
+        revived=baseline.dead & ~now.dead,
+        newly_broken=(now.finite_count < now.count) & (baseline.finite_count == baseline.count),
+    )
+
+
+def standardise(now: ChannelStats, baseline: ChannelStats) -> dict[str, Array]:
+    """The three effects that have a noise level, by name: see `ChannelEffects`."""
+    first, second = now.variance(0), baseline.variance(0)
+    size = np.maximum(np.abs(now.mean), np.abs(baseline.mean))
+    floor = np.square(_CONSTANT * size)
+    first, second = (np.where(var > floor, var, 0.0 * var) for var in (first, second))
+    step = now.mean - baseline.mean
+    step = np.where(np.abs(step) > _CONSTANT * size, step, 0.0 * step)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift = np.where(step == 0, 0.0, step / np.sqrt((first + second) / 2))
+        spread = np.where(first == second, 0.0, np.log(first) - np.log(second))
+    return {
+        "shift": np.clip(shift, -LIMIT, LIMIT),
+        "spread": np.clip(spread, -LIMIT, LIMIT),
+        "sparsity": now.sparsity - baseline.sparsity,
+    }
+
+
+def _growth(now: Array, before: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(now == before, 1.0, now / before)

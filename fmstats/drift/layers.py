@@ -1,0 +1,133 @@
+"""What changed in one layer, and how surprising that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fmstats.derived import Array, ChannelStats
+from fmstats.drift.effects import EFFECTS, ChannelEffects, measure_effects, standardise
+from fmstats.drift.noise import NEGLIGIBLE, assume_level, surprise
+
+
+@dataclass(frozen=True)
+class LayerDrift:
+    """One layer of a comparison.
+
+    Attributes:
+        score: its changes over what chance gives, root mean square of `scores`; NaN for too few
+            elements.
+        scores: the same by effect, without effects that the layer does not have.
+        effects: of its channels.
+    """
+
+    layer: str
+    type: str
+    score: float
+    scores: dict[str, float]
+    effects: ChannelEffects
+
+    def row(self) -> dict[str, Any]:
+        """Plain numbers: root mean square over channels of each effect, and numbers of channels."""
+        e = self.effects
+        sizes = {effect: _size(e.of(effect)) for effect in EFFECTS}
+        growth = e.growth[np.isfinite(e.growth)]
+        return {
+            "layer": self.layer,
+            "type": self.type,
+            "score": _plain(self.score),
+            **{effect: _plain(size) for effect, size in sizes.items()},
+            "growth": _plain(float(np.median(growth))) if growth.size else None,
+            "newly_dead": int(e.newly_dead.sum()),
+            "revived": int(e.revived.sum()),
+            "newly_broken": int(e.newly_broken.sum()),
+        }
+
+    def channels(self) -> list[dict[str, Any]]:
+        """A row per channel: every effect, and their `size`, by which channels are ranked.
+
+        The size is the largest of |shift|, |spread| / 2 (the change of the standard deviation, in
+        e-folds) and |sparsity|.
+        """
+        e = self.effects
+        sizes = np.fmax.reduce([np.abs(e.shift), np.abs(e.spread) / 2, np.abs(e.sparsity)])
+        return [
+            {
+                "layer": self.layer,
+                "channel": channel,
+                "size": _plain(float(sizes[channel])),
+                **{effect: _plain(float(e.of(effect)[channel])) for effect in EFFECTS},
+                "growth": _plain(float(e.growth[channel])),
+                "newly_dead": bool(e.newly_dead[channel]),
+                "revived": bool(e.revived[channel]),
+                "newly_broken": bool(e.newly_broken[channel]),
+            }
+            for channel in range(len(sizes))
+        ]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How many samples there are.
+
+    Attributes:
+        now, baseline: samples in the profiles.
+        shards: samples in each shard; empty without calibration.
+    """
+
+    now: int
+    baseline: int
+    shards: tuple[int, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """The variance of an effect between the profiles, for one of 1 per sample."""
+        return 1 / self.now + 1 / self.baseline
+
+
+def compare_layer(
+    layer: str,
+    kind: str,
+    now: ChannelStats,
+    baseline: ChannelStats,
+    shards: Sequence[ChannelStats],
+    evidence: Evidence,
+    least_elements: int,
+) -> LayerDrift:
+    """Compare one layer of two profiles; it scores if its channels have enough elements."""
+    effects = measure_effects(now, baseline)
+    counts = [stats.finite_count for stats in (now, baseline)]
+    enough = np.minimum(*counts) >= least_elements
+    moved = [standardise(shard, baseline) for shard in shards]
+    scores = {}
+    for effect in EFFECTS:
+        rows = np.stack([effects.of(effect), *(m[effect] for m in moved)])
+        rows = rows[:, enough & np.isfinite(rows).all(0)]
+        score = _score(effect, rows, evidence)
+        if not np.isnan(score):
+            scores[effect] = score
+    known = list(scores.values()) or [0.0 if enough.any() else float("nan")]
+    return LayerDrift(layer, kind, _size(np.array(known)), scores, effects)
+
+
+def _score(effect: str, rows: Array, evidence: Evidence) -> float:
+    if not rows.size:
+        return float("nan")
+    if evidence.shards:
+        samples = np.array(evidence.shards, dtype=float)
+        return surprise(rows[0], rows[1:], samples, evidence.share)
+    # An effect that no photograph has here, as zeros behind a convolution, would lower the score.
+    absent = effect == "sparsity" and _size(rows[0]) < NEGLIGIBLE * evidence.share**0.5
+    return float("nan") if absent else assume_level(effect, rows[0], evidence.share)
+
+
+def _size(values: Array) -> float:
+    values = values[np.isfinite(values)]
+    return float(np.sqrt(np.mean(np.square(values)))) if values.size else float("nan")
+
+
+def _plain(x: float) -> float | None:
+    return x if np.isfinite(x) else None

@@ -1,0 +1,85 @@
+"""Which layers two profiles have in common, and whether they may be compared at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fmstats.errors import FmstatsError
+from fmstats.profiles import LayerProfile, Profile
+
+_NAMED = 3  # layers named in a message
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Layers that can be compared, in the order of execution of the profile in question.
+
+    Attributes:
+        left_out: why, by layer, for those that cannot.
+    """
+
+    layers: list[str]
+    left_out: dict[str, str]
+
+
+def match_layers(now: Profile, baseline: Profile, only_common: bool, role: str) -> Matching:
+    """Pair the layers of two profiles by name.
+
+    Args:
+        now: the profile in question.
+        baseline: what it is compared with.
+        only_common: leave out what cannot be compared, instead of raising.
+        role: what `now` is called in messages.
+
+    Raises:
+        FmstatsError: other models, layers, channels or thresholds, unless `only_common`; or
+            nothing in common.
+    """
+    _refuse_other(now, baseline, "of", "tensors", role)
+    reasons = {name: f"in {role} only" for name in now if name not in baseline}
+    reasons |= {name: "in the baseline only" for name in baseline if name not in now}
+    common = [name for name in now if name in baseline]
+    for name in common:
+        reason = _tell_difference(now.info[name], baseline.info[name])
+        if reason is not None:
+            reasons[name] = reason
+    layers = [name for name in common if name not in reasons]
+    if not only_common:
+        _refuse_difference(now, baseline, reasons, role)
+    if not layers:
+        raise FmstatsError(f"{role} and the baseline have no layer in common that can be compared")
+    return Matching(layers, reasons)
+
+
+def _refuse_difference(now: Profile, baseline: Profile, reasons: dict[str, str], role: str) -> None:
+    choice = "only_common=True (--only-common) compares the layers that fit by name"
+    if reasons:
+        named = "; ".join(f"{name!r}: {why}" for name, why in list(reasons.items())[:_NAMED])
+        more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
+        raise FmstatsError(
+            f"cannot compare {role} with the baseline: layers differ: {named}{more}. {choice}"
+        )
+    _refuse_other(now, baseline, "structure", "models", role, f". {choice}")
+
+
+def _refuse_other(
+    now: Profile, baseline: Profile, key: str, meaning: str, role: str, choice: str = ""
+) -> None:
+    mine, theirs = now.metadata.get(key), baseline.metadata.get(key)
+    if mine is not None and theirs is not None and mine != theirs:
+        raise FmstatsError(
+            f"cannot compare {role} with the baseline: they are of other {meaning} ({key} "
+            f"{mine!r} and {theirs!r}){choice}"
+        )
+
+
+def _tell_difference(now: LayerProfile, baseline: LayerProfile) -> str | None:
+    mine, theirs = now.stats, baseline.stats
+    if mine.channels != theirs.channels or now.channel_dim != baseline.channel_dim:
+        return (
+            f"{mine.channels} channels in dim {now.channel_dim} here, {theirs.channels} in dim "
+            f"{baseline.channel_dim} there"
+        )
+    if mine.thresholds != theirs.thresholds:
+        return f"counted with {mine.thresholds} here, {theirs.thresholds} there"
+    return None

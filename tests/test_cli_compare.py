@@ -1,0 +1,124 @@
+"""`fmstats compare`: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import fmstats
+from fmstats.cli import main
+from fmstats.storage import save
+
+pytest.importorskip("typer", reason="needs typer")
+
+Run = Callable[..., tuple[object, str, str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("profiles")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3)).eval()
+    for name, factor in (("a", 1), ("b", 1), ("c", 1), ("same", 1), ("other", 3)):
+        images = factor * torch.randn(30, 3, 8, 8)
+        save(fmstats.profile(net, [images], progress=False), folder / f"{name}.fmstats")
+    save(fmstats.profile(net, [images[:4]], progress=False), folder / "few.fmstats")
+    save(fmstats.profile(net[:2], [images], progress=False), folder / "short.fmstats")
+    return folder
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run `fmstats compare`; return exit code, stdout, stderr."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run_command(*arguments: str) -> tuple[object, str, str]:
+        try:
+            code: object = main(["compare", *arguments])
+        except SystemExit as exit_:
+            code = exit_.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run_command
+
+
+SHARDS = ("a.fmstats", "b.fmstats", "c.fmstats")
+
+
+def test_text(run: Run) -> None:
+    code, out, err = run("same.fmstats", *SHARDS, "--top", "2")
+    assert (code, err) == (0, "")
+    title, _, verdict, evidence, *rest = out.splitlines()
+    assert title == "same.fmstats against a.fmstats, b.fmstats, c.fmstats"
+    assert verdict.startswith("no drift: score ")
+    assert "30 samples against 90, 3 layers" in evidence
+    assert "3 shards of the baseline" in evidence
+    assert [line.split()[0] for line in rest if line][0::3] == ["layer", "layer"]
+
+
+def test_without_shards_chance_is_assumed(run: Run) -> None:
+    code, out, _ = run("same.fmstats", "a.fmstats")
+    assert code == 0
+    assert "assumed to be that of photographs" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("other.fmstats", *SHARDS), 0),
+        (("other.fmstats", *SHARDS, "--fail-on-drift"), 1),
+        (("other.fmstats", *SHARDS, "--fail-on-drift", "--threshold", "1000"), 0),
+        (("same.fmstats", "a.fmstats", "--fail-on-drift"), 0),
+        (("same.fmstats", "a.fmstats", "--fail-on-drift", "--threshold", "0.001"), 1),
+        (("few.fmstats", "a.fmstats"), 0),
+        (("few.fmstats", "a.fmstats", "--fail-on-drift"), 2),
+    ],
+)
+def test_exit_codes(run: Run, arguments: tuple[str, ...], code: int) -> None:
+    assert run(*arguments)[0] == code
+
+
+def test_json(run: Run) -> None:
+    code, out, err = run("other.fmstats", *SHARDS, "--json", "--top", "1", "--fail-on-drift")
+    assert (code, err) == (1, "")
+    found = json.loads(out, parse_constant=pytest.fail)
+    assert found["verdict"] == "drift"
+    assert found["score"] >= found["threshold"] == 1.5
+    assert found["calibration_samples"] == [30, 30, 30]
+    assert len(found["layers"]) == len(found["channels"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("short.fmstats", "a.fmstats"), "layers differ: '2': in the baseline only"),
+        (("absent.fmstats", "a.fmstats"), "absent.fmstats"),
+        (("same.fmstats", "a.fmstats", "b.fmstats"), "2 profiles: give at least 3"),
+        (("same.fmstats", "a.fmstats", "--threshold", "-1"), "give a score above 0"),
+    ],
+)
+def test_mistakes(run: Run, arguments: tuple[str, ...], message: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err
+
+
+def test_only_common(run: Run) -> None:
+    code, out, _ = run("short.fmstats", "a.fmstats", "--only-common")
+    assert code == 0
+    assert "1 layers were not compared" in out
+
+
+def test_help_tells_the_exit_codes(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    assert "Examples:\n    fmstats compare" in out
+    assert "1  drift, and --fail-on-drift" in out

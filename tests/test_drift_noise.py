@@ -1,0 +1,82 @@
+"""What chance gives: 1 on average, whatever the sizes, and steps off the usual ways count more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fmstats.drift.noise import LARGEST, TYPICAL, assume_level, surprise
+
+
+def draw_effects(rng: np.random.Generator, samples: np.ndarray, ways: np.ndarray) -> np.ndarray:
+    """Effects of so many samples: large along a few ways, small everywhere."""
+    along = 3 * rng.normal(size=(len(samples), len(ways))) @ ways
+    noise = along + rng.normal(size=along.shape)
+    return noise / np.sqrt(samples)[:, None]
+
+
+@pytest.mark.parametrize("shards", [3, 6, 20])
+@pytest.mark.parametrize("now", [5, 500])
+def test_chance_gives_one(shards: int, now: int) -> None:
+    scores = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        samples = rng.integers(5, 50, shards).astype(float)
+        effects = draw_effects(rng, np.append(samples, now), rng.normal(size=(2, 60)))
+        baseline = samples @ effects[:-1] / samples.sum()
+        change = effects[-1] - baseline
+        share = 1 / now + 1 / samples.sum()
+        scores.append(surprise(change, effects[:-1], samples, share))
+    assert 0.7 < np.median(scores) < 1.2
+
+
+def test_a_step_off_the_usual_ways_counts_more() -> None:
+    rng = np.random.default_rng(0)
+    ways = rng.normal(size=(2, 60))
+    samples = np.full(12, 10.0)
+    shards = draw_effects(rng, samples, ways)
+    usual = ways[0] / np.linalg.norm(ways[0])
+    other = rng.normal(size=60)
+    other -= usual * (usual @ other)
+    other /= np.linalg.norm(other)
+    along, off = (surprise(3 * step, shards, samples, 1 / 100) for step in (usual, other))
+    assert off > 2 * along > 0
+
+
+def test_by_the_formula() -> None:
+    """With the matrices that the module's head has, and no products of rows alone."""
+    rng = np.random.default_rng(1)
+    samples, share = np.array([4.0, 7.0, 9.0, 2.0]), 0.3
+    shards, change = rng.normal(size=(4, 5)), rng.normal(size=5)
+
+    def distance(step: np.ndarray, chosen: np.ndarray, n: np.ndarray) -> float:
+        apart = chosen - n @ chosen / n.sum()
+        s = (apart * n[:, None]).T @ apart / (len(n) - 1)
+        ridge = 0.1 * np.trace(s) / 5
+        return float(step @ np.linalg.inv(s + ridge * np.eye(5)) @ step / 5)
+
+    level, change_levels = [], []
+    for k in range(4):
+        rest, n = np.delete(shards, k, 0), np.delete(samples, k)
+        step = (shards[k] - n @ rest / n.sum()) / np.sqrt(1 / samples[k] + 1 / n.sum())
+        level.append(distance(step, rest, n))
+        change_levels.append(distance(change / np.sqrt(share), rest, n))
+    expected = np.sqrt(np.mean(change_levels) / np.mean(level))
+    assert surprise(change, shards, samples, share) == pytest.approx(expected, rel=1e-9)
+
+
+def test_no_change_and_shards_that_never_differ() -> None:
+    rng = np.random.default_rng(0)
+    samples = np.full(4, 10.0)
+    assert surprise(np.zeros(5), rng.normal(size=(4, 5)), samples, 0.1) == 0
+    still = np.ones((4, 5))
+    assert np.isnan(surprise(np.zeros(5), still, samples, 0.1))
+    assert surprise(np.ones(5), still, samples, 0.1) == LARGEST
+
+
+def test_what_is_assumed_goes_with_the_root_of_samples() -> None:
+    change = np.array([0.3, -0.4])
+    size = np.sqrt((0.09 + 0.16) / 2)
+    assert assume_level("shift", change, 1.0) == pytest.approx(size / TYPICAL["shift"])
+    assert assume_level("shift", change, 0.01) == pytest.approx(10 * size / TYPICAL["shift"])
+    assert assume_level("shift", 1e6 * change, 0.01) == LARGEST
