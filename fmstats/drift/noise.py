@@ -20,7 +20,7 @@ import numpy as np
 
 from fmstats.derived import Array
 
-# Effects of one photograph, root mean square over channels, median over the layers of a network:
+# Effects of one photograph, root mean square over channels, median over layers of MobileNetV2:
 # see docs/drift.md. What is assumed where there are no shards.
 TYPICAL = {"shift": 0.42, "spread": 0.85, "sparsity": 0.16}
 # Less than this much in one sample is as good as nothing: such effects of a layer are left out.
