@@ -103,9 +103,9 @@ def llama_70b(layers: int) -> nn.Module:
 
 def test_seventy_billion_parameters_on_the_meta_device() -> None:
     model = llama_70b(80)
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     found = fmstats.analyze(model, input_size=(1, 128), dtype=torch.long)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started  # others may keep the machine busy
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     width, inner, tokens = 8192, 28672, 128
     layer = 2 * width * width + 2 * width * 1024 + 3 * width * inner

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,14 @@ class Net(nn.Module):
         x = self.first(x)
         call()
         return self.second(x)
+
+
+@pytest.fixture(autouse=True)
+def _listening() -> Iterator[None]:
+    """SIGINT as in a terminal: in the background it may have been set to be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
