@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cuda_host
 import pytest
@@ -52,6 +52,24 @@ def stub() -> Iterator[cuda_host.StubDriver]:
     stub.reset()
     yield stub
     stub.reset()
+
+
+@pytest.fixture
+def command_line(
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[object, str, str]]:
+    """Runs a command line; returns exit code, stdout, stderr."""
+    from fmstats.cli import main  # needs typer
+
+    def run_command(*arguments: object) -> tuple[object, str, str]:
+        try:
+            code: object = main([str(argument) for argument in arguments])
+        except SystemExit as exit_:
+            code = exit_.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run_command
 
 
 @pytest.fixture(autouse=True)

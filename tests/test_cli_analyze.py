@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from functools import partial
 
 import pytest
 
@@ -46,18 +47,9 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(capsys, folder):
+def run(command_line, folder):
     """Run `fmstats analyze`; return exit code, stdout, stderr."""
-
-    def run_command(*arguments: object):
-        try:
-            code = main(["analyze", *map(str, arguments)])
-        except SystemExit as exit_:
-            code = exit_.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_command
+    return partial(command_line, "analyze")
 
 
 @pytest.mark.parametrize("option", ["--help", "-h"])

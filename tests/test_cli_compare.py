@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ import torch
 from torch import nn
 
 import fmstats
-from fmstats.cli import main
 from fmstats.storage import save
 
 pytest.importorskip("typer", reason="needs typer")
@@ -33,20 +33,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(command_line: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run `fmstats compare`; return exit code, stdout, stderr."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "100")
 
-    def run_command(*arguments: str) -> tuple[object, str, str]:
-        try:
-            code: object = main(["compare", *arguments])
-        except SystemExit as exit_:
-            code = exit_.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_command
+    return partial(command_line, "compare")
 
 
 SHARDS = ("a.fmstats", "b.fmstats", "c.fmstats")

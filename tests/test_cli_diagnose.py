@@ -8,13 +8,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from diagnosis_profiles import healthy, layer_of, profile_of
 
 import fmstats
-from fmstats.cli import main
 from fmstats.diagnosis import RULES
 from fmstats.diagnosis.measures import COUNTED
 
@@ -38,18 +38,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], folder: Path) -> Run:
+def run(command_line: Run, folder: Path) -> Run:
     """Run a command line; return exit code, stdout, stderr."""
-
-    def run_command(*arguments: str) -> tuple[object, str, str]:
-        try:
-            code: object = main(["diagnose", *arguments])
-        except SystemExit as exit_:
-            code = exit_.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_command
+    return partial(command_line, "diagnose")
 
 
 def test_findings_alone_are_no_failure(run: Run) -> None:

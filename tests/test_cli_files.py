@@ -11,7 +11,6 @@ import torch
 from profile_files import assert_same_profiles, layer_of, profile_of, some_profile
 
 import fmstats
-from fmstats.cli import main
 from fmstats.storage import merge_files, save
 
 pytest.importorskip("typer", reason="needs typer")
@@ -39,18 +38,9 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(capsys):
+def run(command_line):
     """Run a command line; return exit code, stdout, stderr."""
-
-    def run_command(*arguments: object):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as exit_:
-            code = exit_.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_command
+    return command_line
 
 
 @pytest.mark.parametrize("command", ["show", "merge"])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-from fmstats.cli import main
 
 pytest.importorskip("typer", reason="needs typer")
 pytest.importorskip("matplotlib", reason="needs matplotlib")
@@ -27,22 +26,13 @@ def make():
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(tmp_path, monkeypatch, command_line):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "some_picture_net.py").write_text(NET)
     Image.fromarray(np.arange(1200).reshape(20, 20, 3).astype(np.uint8)).save("photo.png")
 
-    def run_command(*arguments: str):
-        command = ["visualize", "some_picture_net.py:make", "--image", "photo.png", *arguments]
-        try:
-            code = main(command)
-        except SystemExit as exit_:
-            code = exit_.code
-        captured = capsys.readouterr()
-        return code or 0, captured.out, captured.err
-
-    yield run_command
+    yield partial(command_line, "visualize", "some_picture_net.py:make", "--image", "photo.png")
     for name in [name for name in sys.modules if "some_picture_net" in name]:
         del sys.modules[name]
 
