@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmstats.errors import FmstatsError
-from fmstats.files import check_place
+from fmstats.files import check_place, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,11 +38,6 @@ def write_figure(figure: Figure, path: Path) -> None:
     suffix = path.suffix.lower()
     # Without the time of writing: the same figure gives the same file.
     dated = {".pdf": "CreationDate", ".svg": "Date"}.get(suffix)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        figure.savefig(beside, format=suffix[1:], metadata={dated: None} if dated else None)
-        os.replace(beside, path)
-    except OSError as error:
-        raise FmstatsError(f"cannot write {str(path)!r}: {error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    content = io.BytesIO()
+    figure.savefig(content, format=suffix[1:], metadata={dated: None} if dated else None)
+    write_whole(path, content.getvalue())
