@@ -26,7 +26,7 @@ def show(
     """Show a profile file: what was run, a row per layer, and what is wrong."""
     profile = load(file)
     if as_json:
-        findings = [vars(finding) for finding in profile.diagnose()]
+        findings = profile.diagnose().to_dict()["findings"]
         typer.echo(format_json({**profile.to_dict(), "findings": findings}), nl=False)
         return
     channels = sum(stats.channels for stats in profile.values())
