@@ -161,7 +161,7 @@ class Tracker:
                 and gets the profile of all ranks together, the same bits on each.
         """
         fired = sorted(
-            (layer for name in self._specs for layer in self._rows_of(name)),
+            self.rows,
             key=lambda layer: -1 if layer.order is None else layer.order,
         )
         seen = {layer.spec.name: layer.profile() for layer in fired}
@@ -197,6 +197,20 @@ class Tracker:
         inside = set(map(id, model.modules()))
         return {name for name, module in self._modules.items() if id(module()) not in inside}
 
+    @property
+    def rows(self) -> list[Layer]:
+        """The layers as they are being filled, a row of the profile each."""
+        return [layer for name in self._specs for layer in self._rows_of(name)]
+
+    @property
+    def pass_counts(self) -> tuple[int, int]:
+        """Forward passes begun, and those of them that were to be measured."""
+        return self._passes.passes, self._passes.measured
+
+    @pass_counts.setter
+    def pass_counts(self, counts: tuple[int, int]) -> None:
+        self._passes.passes, self._passes.measured = counts
+
     def _rows_of(self, name: str) -> list[Layer]:
         return self._per_call[name].layers if self._per_call else [self._layers[name]]
 
@@ -211,9 +225,8 @@ class Tracker:
     def reset(self) -> None:
         """Forget all that was seen; the hooks stay."""
         self._passes.reset()
-        for name in self._specs:
-            for layer in self._rows_of(name):
-                layer.reset()
+        for layer in self.rows:
+            layer.reset()
 
     def close(self) -> None:
         """Remove every hook; `stats()` and `coverage()` still answer. May be called twice."""

@@ -58,13 +58,12 @@ class Totals:
 
     def begin_batch(self) -> None:
         """A batch is to be measured next."""
-        passes = self._tracker._passes
-        self._passes = passes.passes, passes.measured
-        self._known = {layer: (layer.calls, layer.reason) for layer in self._layers()}
+        self._passes = self._tracker.pass_counts
+        self._known = {layer: (layer.calls, layer.reason) for layer in self._tracker.rows}
 
     def add_batch(self) -> None:
         """The batch was measured: add it."""
-        if self._tracker._passes.measured == self._passes[1]:
+        if self._tracker.pass_counts[1] == self._passes[1]:
             return
         self._follow()
         for side in self._sides:
@@ -73,11 +72,11 @@ class Totals:
 
     def forget_batch(self) -> None:
         """The batch was measured in part: it shall leave no trace."""
-        for layer in self._layers():
+        for layer in self._tracker.rows:
             calls, reason = self._known.get(layer, (0, None))
             layer.reset()
             layer.calls, layer.reason = calls, layer.reason or reason
-        self._tracker._passes.passes, self._tracker._passes.measured = self._passes
+        self._tracker.pass_counts = self._passes
 
     def stats(self) -> Profile:
         """The profile of all batches added."""
@@ -90,7 +89,7 @@ class Totals:
 
     def _follow(self) -> None:
         """Make room for layers that have states since the last batch."""
-        words = [state.words for layer in self._layers() for state in layer.states]
+        words = [state.words for layer in self._tracker.rows for state in layer.states]
         if [id(w) for w in words] == [id(w) for side in self._sides for w in side.words]:
             return
         kept = {
@@ -100,7 +99,3 @@ class Totals:
         }
         devices = dict.fromkeys(w.device for w in words)
         self._sides = [_Side([w for w in words if w.device == d], kept) for d in devices]
-
-    def _layers(self) -> list[Layer]:
-        tracker = self._tracker
-        return [layer for name in tracker._specs for layer in tracker._rows_of(name)]
