@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from fmstats.errors import FmstatsError
@@ -15,6 +16,8 @@ LARGEST_HEADER = 100_000_000  # bytes; the safetensors library reads no larger o
 
 _TEXTS = ("type", "dtype", "backend")
 _MOST = 2**63 - 1
+
+_thresholds = lru_cache(maxsize=256)(Thresholds)  # most layers of a thousand files share theirs
 
 
 def describe_layer(name: str, layer: StackedLayer) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def _read_thresholds(found: object) -> Thresholds:
         if type(value) not in (int, float, type(None)):
             raise FmstatsError(f"'thresholds' must be numbers, not {_shown(value)}")
     try:
-        return Thresholds(*found)
+        return _thresholds(*found)
     except OverflowError as error:
         raise FmstatsError(f"'thresholds': {error}") from error
 
