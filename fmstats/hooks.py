@@ -15,8 +15,8 @@ import torch.nn as nn
 from torch import Tensor
 
 from fmstats import graph
+from fmstats.calls import PerCall
 from fmstats.gates import Folding, Gate, Sampling, clock
-from fmstats.layers import PerCall
 from fmstats.tensors import first_tensor
 
 # Called by every hook, so without a Python function around them. Dynamo, which traces hooks into

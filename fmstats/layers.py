@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,10 +23,8 @@ from fmstats.errors import FmstatsError
 from fmstats.gates import Gate
 from fmstats.layout import resolve_dim, view_of
 from fmstats.profiles import LayerProfile
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic import State, Thresholds, snapshot
 from fmstats.tensors import first_tensor, plain_part, why_skipped
-
-MOST_CALLS = 4096  # of one layer in one forward pass, under per_call
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,20 @@ class LayerSpec:
     on_error: str
 
 
+@dataclass(frozen=True)
+class Mark:
+    """What a layer knew at some time, beside its states.
+
+    Attributes:
+        calls, reason: as of `Layer`.
+        restored: what its first state was to begin with.
+    """
+
+    calls: int = 0
+    reason: str | None = None
+    restored: State | None = None
+
+
 class Layer:
     """One row of a profile while it is being filled.
 
@@ -64,8 +77,10 @@ class Layer:
         self._try_fold: Callable[[object], bool] = decline
         self._channel_dim = 0
         self._shape: tuple[int, ...] = ()
-        self._dtype: torch.dtype | None = None
+        self._dtype = ""
+        self._backends: list[str] = []  # that measured what was restored
         self._disabled = False
+        self._restored: State | None = None  # what the first state shall begin with
         self._lock = threading.RLock()
         self.calls = 0
         self.order: int | None = None
@@ -124,20 +139,24 @@ class Layer:
             return
         dim = self._dim_of(x)
         view = view_of(x, dim)
-        if self._meters and view.channels != self._seen_channels:
+        known = self._known_channels
+        if known is not None and view.channels != known:
             if self.calls:
-                raise FmstatsError(self._other_channels(x, dim))
+                raise FmstatsError(self._other_channels(x, dim, known))
             self._meters.clear()  # nothing was seen since reset()
         if x.device not in self._meters:
             state = State.identity(view.channels, x.device)
             backend = choose_backend(self.spec.backend, x.device)
             self._meters[x.device] = backend.meter(state, self.spec.thresholds)
+            if self._restored is not None:
+                state.words.copy_(self._restored.words)
+                self._restored = None
             self._channel_dim = dim
         meter = self._meters[x.device]
         check_input(meter.state, x, view)
         meter.fold(x, view)
         self.calls += 1
-        self._shape, self._dtype = tuple(x.shape), x.dtype
+        self._shape, self._dtype = tuple(x.shape), str(x.dtype).removeprefix("torch.")
         self._try_fold = meter.try_fold
 
     def _dim_of(self, x: Tensor) -> int:
@@ -149,13 +168,13 @@ class Layer:
         return rule.resolve(x.shape)
 
     @property
-    def _seen_channels(self) -> int:
-        return next(iter(self._meters.values())).state.channels
+    def _known_channels(self) -> int | None:
+        return next((state.channels for state in self.states), None)
 
-    def _other_channels(self, x: Tensor, dim: int) -> str:
+    def _other_channels(self, x: Tensor, dim: int, known: int) -> str:
         return (
             f"{self.spec.of} of shape {tuple(x.shape)} has {x.shape[dim]} channels in dim {dim}, "
-            f"{self._seen_channels} before; a layer called with several widths needs "
+            f"{known} before; a layer called with several widths needs "
             "per_call=True, another dim channel_dim=, or leave it out with exclude="
         )
 
@@ -169,70 +188,85 @@ class Layer:
     @property
     def states(self) -> list[State]:
         """What has been seen so far, on each device."""
-        return [meter.state for meter in self._meters.values()]
+        kept = [] if self._restored is None else [self._restored]
+        return kept + [meter.state for meter in self._meters.values()]
+
+    def restore(self, known: LayerProfile, order: int) -> None:
+        """Go on from what another run has seen; this one has seen nothing.
+
+        Args:
+            known: what it was.
+            order: the layer's place there.
+        """
+        self._restored, self.calls, self.order = known.stats.state, known.calls, order
+        self._channel_dim, self._shape, self._dtype = known.channel_dim, known.shape, known.dtype
+        self._backends = known.backend.split(", ")
 
     def reset(self) -> None:
         """Forget all that was seen; an error that disabled the layer stays."""
         with self._lock:  # not between the reading and the writing of a fold
             for meter in self._meters.values():
                 meter.reset()
+            self._restored = None
             self._try_fold = decline
             self.calls = 0
             if not self._disabled:
                 self.reason = None
 
-    def profile(self) -> LayerProfile | None:
-        """What has been seen, or None if nothing has."""
-        with self._lock:
-            for meter in self._meters.values():
-                meter.wait()
-            states = [meter.state.snapshot() for meter in self._meters.values()]
+    def mark(self) -> Mark:
+        """What is to be remembered beside the states, to `go_back` to now."""
+        return Mark(self.calls, self.reason, self._restored)
+
+    def go_back(self, mark: Mark) -> None:
+        """Be as when `mark` was made, once the caller has put back the states of then.
+
+        Those made since are empty; an error that disabled the layer since stays.
+        """
+        self.reset()
+        if mark.restored is not None:
+            self._meters.clear()
+        self.calls, self._restored = mark.calls, mark.restored
+        self.reason = self.reason or mark.reason
+
+    def profile(self, states: Sequence[State]) -> LayerProfile | None:
+        """What has been seen, or None if nothing has.
+
+        Args:
+            states: copies of `states`.
+        """
         if not any(state["count"].any() for state in states):
             return None
-        for other in states[1:]:
-            states[0].merge_(other)
+        whole, *others = states
+        for other in others:
+            whole.merge_(other)
+        backends = [*self._backends, *(m.backend.name for m in self._meters.values())]
         return LayerProfile(
             type=self.spec.type,
             channel_dim=self._channel_dim,
             shape=self._shape,
-            dtype=str(self._dtype).removeprefix("torch."),
+            dtype=self._dtype,
             calls=self.calls,
-            backend=", ".join(dict.fromkeys(m.backend.name for m in self._meters.values())),
-            stats=ChannelStats(states[0], self.spec.thresholds),
+            backend=", ".join(dict.fromkeys(backends)),
+            stats=ChannelStats(whole, self.spec.thresholds),
         )
 
+    @contextmanager
+    def held(self) -> Iterator[list[State]]:
+        """The states, complete, and neither reset nor joined by others while they are held."""
+        with self._lock:
+            for meter in self._meters.values():
+                meter.wait()
+            yield self.states
 
-class PerCall:
-    """A layer that keeps a row of its own for each of its calls in a forward pass."""
 
-    def __init__(self, spec: LayerSpec, gate: Gate) -> None:
-        self._spec, self._gate = spec, gate
-        self._thread = threading.local()  # each thread's passes number their calls
-        self._adding = threading.Lock()
-        self.layers: list[Layer] = []
-
-    def begin_pass(self) -> None:
-        """The next call is the first one of a forward pass."""
-        self._thread.next = 0
-
-    def fold(self, output: object) -> None:
-        """As `Layer.fold`, for the row of this call."""
-        self._next_layer().fold(output)
-
-    def skip(self, reason: str) -> None:
-        """As `Layer.skip`, for the row of this call."""
-        self._next_layer().skip(reason)
-
-    def _next_layer(self) -> Layer:
-        number = getattr(self._thread, "next", 0)
-        if number == MOST_CALLS:
-            raise FmstatsError(
-                f"layer {self._spec.name!r} was called {MOST_CALLS} times without a forward pass "
-                "of the tracked model, which is what numbers calls under per_call=True"
-            )
-        self._thread.next = number + 1
-        with self._adding:
-            if number == len(self.layers):
-                spec = replace(self._spec, name=f"{self._spec.name}#{number}")
-                self.layers.append(Layer(spec, self._gate))
-        return self.layers[number]
+def take_profiles(layers: Iterable[Layer]) -> dict[str, LayerProfile]:
+    """What layers have seen, without those that have seen nothing; each device is read once."""
+    listed = list(layers)
+    with ExitStack() as stack:
+        states = [stack.enter_context(layer.held()) for layer in listed]
+        copies = iter(snapshot([state for some in states for state in some]))
+    seen = {
+        layer.spec.name: layer.profile([next(copies) for _ in some])
+        for layer, some in zip(listed, states, strict=True)
+    }
+    return {name: profile for name, profile in seen.items() if profile is not None}

@@ -32,12 +32,7 @@ def merge_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]
     Raises:
         FmstatsError: they were made with other options.
     """
-    for option in OPTIONS:
-        if option in a and option in b and a[option] != b[option]:
-            raise FmstatsError(
-                f"cannot merge profiles made with {option}={a[option]!r} and "
-                f"{option}={b[option]!r}: these are statistics of different things"
-            )
+    refuse_other_options("merge profiles", a, b)
     a, b = _complete(a), _complete(b)
     merged = {**a, **b}
     differs = {*a["differs"], *b["differs"]}
@@ -48,6 +43,25 @@ def merge_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]
     kept = {key: value for key, value in merged.items() if key not in differs}
     del kept["differs"]
     return {**kept, "differs": sorted(differs)} if differs else kept
+
+
+def refuse_other_options(what: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
+    """Refuse metadata of which one tells of other things than the other.
+
+    Args:
+        what: cannot be done then, for the error.
+        a: metadata; what it does not tell may be anything.
+        b: metadata, the same.
+
+    Raises:
+        FmstatsError: one of `OPTIONS` differs.
+    """
+    for option in OPTIONS:
+        if option in a and option in b and a[option] != b[option]:
+            raise FmstatsError(
+                f"cannot {what} made with {option}={a[option]!r} and "
+                f"{option}={b[option]!r}: these are statistics of different things"
+            )
 
 
 def count_profiles(metadata: Mapping[str, Any]) -> int:

@@ -8,7 +8,7 @@ moments up to float64 rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,16 +80,6 @@ class State:
         """A copy that shares no memory."""
         return State(self.words.clone(memory_format=torch.contiguous_format))
 
-    def snapshot(self) -> State:
-        """A copy on the CPU that no kernel running in another thread can tear.
-
-        CPU kernels hold the interpreter lock while they write; so does this copy of bytes.
-        """
-        if self.words.device.type != "cpu":
-            return self.to("cpu")
-        copied = bytearray(self.words.numpy().tobytes())
-        return State(torch.frombuffer(copied, dtype=torch.int64).view(len(FIELDS), -1))
-
     def reset_(self) -> None:
         """Forget all data, in place."""
         self.words.copy_(State.identity(self.channels, self.words.device).words)
@@ -97,6 +87,27 @@ class State:
     def merge_(self, other: State) -> None:
         """Fold `other` into this state, in place."""
         self.words.copy_(merge(self, other).words)
+
+
+def snapshot(states: Sequence[State]) -> list[State]:
+    """Copies on the CPU, with one transfer from each device, however many states are there.
+
+    No kernel that runs in another thread can tear them: CPU kernels hold the interpreter lock while
+    they write, and so does the copy of bytes.
+    """
+    copies: dict[int, State] = {}
+    for device in dict.fromkeys(state.words.device for state in states):
+        there = [state for state in states if state.words.device == device]
+        if device.type == "cpu":
+            for state in there:
+                copied = bytearray(state.words.numpy().tobytes())
+                words = torch.frombuffer(copied, dtype=torch.int64).view(len(FIELDS), -1)
+                copies[id(state)] = State(words)
+        else:
+            together = torch.cat([state.words for state in there], 1).to("cpu")
+            parts = torch.split(together, [state.channels for state in there], 1)
+            copies |= {id(s): State(w).clone() for s, w in zip(there, parts, strict=True)}
+    return [copies[id(state)] for state in states]
 
 
 def merge(a: State, b: State) -> State:

@@ -12,11 +12,13 @@ from torch.utils.hooks import RemovableHandle
 
 from fmstats import graph
 from fmstats._version import __version__
+from fmstats.calls import MOST_CALLS, PerCall
 from fmstats.coverage import Coverage, CoverageRow
 from fmstats.errors import FmstatsError
 from fmstats.gates import WHEN, Folding, Gate, Sampling, Timed
 from fmstats.hooks import EndHook, GradientHook, InputHook, OutputHook, PassHook
-from fmstats.layers import Layer, LayerSpec, PerCall
+from fmstats.layers import Layer, LayerSpec, take_profiles
+from fmstats.metadata import refuse_other_options
 from fmstats.profiles import Profile
 from fmstats.ranks import merge_ranks, refuse_split_channels
 from fmstats.saturation import Bounds
@@ -164,9 +166,8 @@ class Tracker:
             self.rows,
             key=lambda layer: -1 if layer.order is None else layer.order,
         )
-        seen = {layer.spec.name: layer.profile() for layer in fired}
+        info = take_profiles(fired)
         counted = {"passes": self._passes.passes, "passes_measured": self._passes.measured}
-        info = {name: profile for name, profile in seen.items() if profile is not None}
         used = {key: value for layer in fired for key, value in layer.backends().items()}
         sampled = self._sampling.describe()
         profile = Profile(info, {**self._metadata, **sampled, **counted, "backends": used})
@@ -210,6 +211,44 @@ class Tracker:
     @pass_counts.setter
     def pass_counts(self, counts: tuple[int, int]) -> None:
         self._passes.passes, self._passes.measured = counts
+
+    def restore(self, profile: Profile) -> None:
+        """Go on from what another tracker of this model has seen.
+
+        The next tensors are folded into the same numbers: together they are, bit for bit, what one
+        tracker would have seen. `every` and `budget` begin anew.
+
+        Raises:
+            FmstatsError: this tracker has seen something itself, or the profile is of another
+                model, of other layers, options or thresholds; nothing is restored.
+        """
+        if any(layer.calls for layer in self.rows):
+            raise FmstatsError("restore() is for a tracker that has seen nothing: reset() it first")
+        known = profile.metadata
+        refuse_other_options("restore a profile into a tracker", known, self._metadata)
+        if known.get("structure", self._metadata["structure"]) != self._metadata["structure"]:
+            raise FmstatsError(f"cannot restore a profile of another model, {known.get('model')}")
+        rows = {name: self._row_for(name, profile) for name in profile}
+        for order, (name, layer) in enumerate(rows.items()):
+            layer.restore(profile.info[name], order)
+        self._gate.started = len(rows)
+        self.pass_counts = known.get("passes", 0), known.get("passes_measured", 0)
+
+    def _row_for(self, name: str, profile: Profile) -> Layer:
+        """The row that a layer of a profile goes on in."""
+        layer = self._layers.get(name)
+        stem, _, number = name.rpartition("#")
+        if stem in self._per_call and number.isdecimal() and int(number) < MOST_CALLS:
+            layer = self._per_call[stem].row(int(number))
+        if layer is None:
+            raise FmstatsError(f"cannot restore layer {name!r}: this tracker does not measure it")
+        there, here = profile[name].thresholds, layer.spec.thresholds
+        if there != here:
+            raise FmstatsError(
+                f"cannot restore layer {name!r}: it was counted with {there}, this tracker's are "
+                f"{here}"
+            )
+        return layer
 
     def _rows_of(self, name: str) -> list[Layer]:
         return self._per_call[name].layers if self._per_call else [self._layers[name]]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import sys
 import time
@@ -65,30 +64,34 @@ def finish(photographs: str, checkpoint: Path, result: Path) -> float:
     return time.perf_counter() - began
 
 
+def kill(photographs: str, checkpoint: Path, result: Path, after: float) -> bool:
+    """Begin a run, or go on with it, and kill it after so many seconds; False if it was done."""
+    pid = begin(photographs, checkpoint, result)
+    time.sleep(after)
+    os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    return os.WIFSIGNALED(status)
+
+
 def main(photographs: str, folder: Path, kills: int) -> None:
-    """Kill one run again and again, and finish a copy of it from each moment."""
+    """Kill a run at so many moments of it, each time once more as it goes on, and let it end."""
     torch.set_num_threads(1)
-    moments = random.Random(8)
+    draw = random.Random(8).uniform
     finish(photographs, folder / "warm.fmstats", folder / "reference.fmstats")
     whole = finish(photographs, folder / "whole.fmstats", folder / "reference.fmstats")
-    checkpoint = folder / "run.fmstats"
     number = 0
     while number < kills:
-        pid = begin(photographs, checkpoint, folder / "end.fmstats")
-        time.sleep(moments.uniform(0, whole / 2))
-        os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        if os.WIFEXITED(status):  # It had come to its end before.
+        checkpoint, result = (folder / f"{kind}{number}.fmstats" for kind in ("run", "result"))
+        # A random moment of each of so many parts of the run.
+        if not kill(photographs, checkpoint, result, draw(number, number + 1) / kills * whole):
             checkpoint.unlink()
+            whole *= 0.95  # it was slower when it was timed
             continue
-        copy = folder / f"copy{number}.fmstats"
-        if checkpoint.exists():
-            shutil.copy(checkpoint, copy)
-        done = storage.load(copy).metadata["samples"] if copy.exists() else 0
-        finish(photographs, copy, folder / f"result{number}.fmstats")
+        done = storage.load(checkpoint).metadata["samples"] if checkpoint.exists() else 0
         print(f"killed after {done} samples", flush=True)
+        kill(photographs, checkpoint, result, draw(0, whole / 2))
+        finish(photographs, checkpoint, result)
         number += 1
-    finish(photographs, checkpoint, folder / "end.fmstats")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ def data() -> torch.Tensor:
 def net() -> nn.Module:
     """Weights from a seed."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(500, 7))
+    layers = nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(500, 7)
+    return nn.Sequential(*layers).double()
 
 
 def stream() -> Iterator[torch.Tensor]:
@@ -50,6 +51,7 @@ def run(folder: Path, group: object) -> dict[str, fmstats.Profile]:
         "stored, limited": fmstats.profile(net(), stored, group=group, limit=9),
         "stream": fmstats.profile(net(), stream(), group=group),
         "stream, limited": fmstats.profile(net(), stream(), group=group, limit=10),
+        "float32": fmstats.profile(net().float(), stored, group=group),
         "one batch": fmstats.profile(net(), [data()], group=group),
         "images": fmstats.profile(
             net()[:2],

@@ -18,7 +18,7 @@ ORDER = (
     ("layout", "selection", "channels"),
     ("saturation", "derived", "backends"),
     ("profiles", "merging", "measure", "coverage", "tensors"),
-    ("layers", "ranks"),
+    ("layers", "calls", "ranks"),
     ("hooks", "specs", "storage"),
     ("tracker", "diagnosis", "drift"),
     ("sources",),

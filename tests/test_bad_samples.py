@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tolerances import ROUNDING, assert_equal_states
 from torch import nn
 
 from fmstats.errors import FmstatsError
@@ -43,7 +42,7 @@ def good(bad):
 def assert_same(got, want):
     assert list(got) == list(want)
     for name in want:
-        assert_equal_states(got[name].state, want[name].state, ROUNDING)
+        assert torch.equal(got[name].state.words, want[name].state.words)
         assert got.info[name].calls == want.info[name].calls
 
 
@@ -59,6 +58,17 @@ def test_a_batch_that_the_model_refuses_half_way_leaves_no_trace(bad, per_call):
     assert metadata["skipped"][0].startswith(
         f"the model refused batch {bad[0] + 1}, (4, 6) float32: RuntimeError: too large (test_bad_"
     )
+
+
+@pytest.mark.parametrize("bad", [(2,), (2, 3)])
+def test_a_resumed_run_that_begins_with_a_bad_batch_loses_nothing(tmp_path, bad):
+    path = tmp_path / "run.fmstats"
+    data = [*batches()[:2], *batches(bad)[2:]]
+    with pytest.raises(FmstatsError, match=f"batch {bad[0] + 1}, "):
+        profile(Net(), data, checkpoint=path)
+    got = profile(Net(), data, checkpoint=path, on_bad_sample="skip")
+    assert got.metadata["resumed"] == 8
+    assert_same(got, profile(Net(), good(bad)))
 
 
 def test_fatal_by_default():

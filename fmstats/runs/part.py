@@ -9,7 +9,7 @@ from typing import Any
 
 from fmstats.errors import FmstatsError
 from fmstats.profiles import Profile
-from fmstats.runs.account import PASSES, Account, join, tell_coverage, tell_time
+from fmstats.runs.account import Account, join, tell_coverage, tell_time
 from fmstats.runs.checkpoints import Checkpoint, Progress
 from fmstats.runs.cost import Cost
 from fmstats.runs.folding import Folder
@@ -120,7 +120,7 @@ class Part:
         return result
 
     def _tell(self) -> Profile:
-        profile = self._folder.totals.stats()
+        profile = self._tracker.stats()
         profile.metadata["passes"] += self._folder.idle
         share = self._cost.share
         if "budget_spent" in profile.metadata:  # The tracker times all of its passes itself.
@@ -156,13 +156,8 @@ class Part:
 
 
 def _continue(base: Profile, profile: Profile, account: Account) -> tuple[Profile, Account]:
-    """A part with what was done before it."""
+    """A part with what is known of those before it, whose statistics it has gone on from."""
     account = join([Account.of_metadata(base.metadata), account], parallel=False)
-    info = (
-        base.merge(profile, missing="keep").info
-        if base and profile
-        else {**base.info, **profile.info}
-    )
-    passes = {key: base.metadata[key] + profile.metadata[key] for key in PASSES}
-    latest = [base.metadata, profile.metadata] if profile else [profile.metadata, base.metadata]
-    return Profile(info, {**latest[0], **latest[1], **passes}), account
+    known = {**base.metadata, **profile.metadata}
+    known["backends"] = {**base.metadata["backends"], **profile.metadata["backends"]}
+    return Profile(profile.info, known), account

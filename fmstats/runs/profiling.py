@@ -61,10 +61,9 @@ def profile(
     parameter (or buffer). Where `device`, `dtype` or `channels_last` asks for another, a copy of
     the model runs and `model` stays where it is.
 
-    Each batch is measured for itself, and merged in float64 with those before it: about 30 small
-    operations a batch, on the model's device, however many layers there are. So the profile does
-    not depend on where a run was broken off, nor on how many processes share it, but for the
-    rounding of that merge.
+    A run that goes on from its checkpoint ends with the same bits as one that was never broken off.
+    Several processes count the same and find the same extrema as one; their means and variances are
+    the same within the accuracy of the statistic (docs/statistics.md).
 
     Args:
         model: any module; its parts are chosen by `include` and `exclude` as in `fmstats.track`.
@@ -184,6 +183,8 @@ class _Run:
             return keep.base
         done = Progress() if keep is None else keep.progress
         tracker = track(self.model, **self.tracking)
+        if keep is not None and keep.base is not None:
+            tracker.restore(keep.base)
         with tracker, evaluate(self.model), Interrupts() as interrupts:
             cost = self._cost(done.passes)
             folder = Folder(

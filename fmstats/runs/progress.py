@@ -44,7 +44,8 @@ def show_progress(
         def advance(samples: int, share: float | None) -> None:
             nonlocal count
             count += samples
-            speed = f"{count / (time.perf_counter() - began):.3g} samples/s"
+            rate = count / (time.perf_counter() - began)
+            speed = f"{rate:,.0f} samples/s" if rate >= 100 else f"{rate:.3g} samples/s"
             if share is not None:
                 speed += f", statistics {100 * share:.2g} %"
             bar.update(task, advance=samples if unit == "samples" else 1, speed=speed)

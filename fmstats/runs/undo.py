@@ -1,0 +1,45 @@
+"""Take back what a batch did to a tracker that it went through in part."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fmstats.layers import Layer, Mark
+from fmstats.tracker import Tracker
+
+
+class Undo:
+    """Remembers what a tracker had seen before a batch.
+
+    That costs a copy of all states on their device, a few launches however many layers there are;
+    nothing is read back to the host.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._passes = (0, 0)
+        self._marks: dict[Layer, Mark] = {}
+        self._words: list[Tensor] = []
+        self._copies: list[Tensor] = []
+
+    def remember(self) -> None:
+        """Remember what has been seen up to now."""
+        rows = self._tracker.rows
+        self._passes = self._tracker.pass_counts
+        self._marks = {layer: layer.mark() for layer in rows}
+        words = [state.words for layer in rows for state in layer.states]
+        if list(map(id, words)) != list(
+            map(id, self._words)
+        ):  # layers have fired for the first time
+            self._words, self._copies = words, [torch.empty_like(w) for w in words]
+        if words:
+            torch._foreach_copy_(self._copies, self._words)
+
+    def take_back(self) -> None:
+        """Forget all that was seen since, on whatever stream of the current device it was."""
+        for layer in self._tracker.rows:
+            layer.go_back(self._marks.get(layer, Mark()))
+        if self._words:
+            torch._foreach_copy_(self._words, self._copies)
+        self._tracker.pass_counts = self._passes
