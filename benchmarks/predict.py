@@ -24,8 +24,8 @@ from hardware.sass import KernelCode, SassError, bytes_in_flight, disassemble, h
 from hardware.steps import MODELS, Layer, layers_of, step_seconds
 
 from fmstats.backends.base import DTYPES
-from fmstats.backends.cpu import load_native
 from fmstats.backends.cuda import nvrtc
+from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
 from fmstats.layout import View, view_of
 

@@ -11,6 +11,7 @@ from fmstats.analysis import Analysis, analyze
 from fmstats.coverage import Coverage
 from fmstats.derived import ChannelStats
 from fmstats.diagnosis import Diagnosis, Finding, diagnose
+from fmstats.drift import Comparison
 from fmstats.errors import FmstatsError
 from fmstats.measure import channel_stats
 from fmstats.pictures import (
@@ -30,6 +31,7 @@ from fmstats.tracker import Tracker, track
 __all__ = [
     "Analysis",
     "ChannelStats",
+    "Comparison",
     "Coverage",
     "Diagnosis",
     "Finding",

@@ -37,6 +37,12 @@ class StackedLayer:
     channels: int
     thresholds: Thresholds
 
+    @classmethod
+    def of(cls, layer: LayerProfile) -> StackedLayer:
+        """What is known of a layer beside its state."""
+        known = {field: value for field, value in vars(layer).items() if field != "stats"}
+        return cls(**known, channels=layer.stats.channels, thresholds=layer.stats.thresholds)
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -49,13 +55,8 @@ class Stack:
     @classmethod
     def of(cls, profile: Profile) -> Stack:
         """A profile as a stack; its states are copied."""
-        layers, states = {}, []
-        for name, layer in profile.info.items():
-            known = {field: value for field, value in vars(layer).items() if field != "stats"}
-            layers[name] = StackedLayer(
-                **known, channels=layer.stats.channels, thresholds=layer.stats.thresholds
-            )
-            states.append(layer.stats.state)
+        layers = {name: StackedLayer.of(layer) for name, layer in profile.info.items()}
+        states = [layer.stats.state for layer in profile.info.values()]
         return cls(layers, _side_by_side(states), profile.metadata)
 
     def parts(self) -> dict[str, State]:
@@ -140,17 +141,19 @@ def _require_same_model(a: Stack, b: Stack) -> None:
         )
 
 
-def _misfit(a: StackedLayer, b: StackedLayer) -> str | None:
-    """Why two layers of one name cannot be merged."""
-    if a.type != b.type:
-        return f"{a.type} with {b.type}"
+def find_misfit(a: StackedLayer, b: StackedLayer) -> str | None:
+    """Why the statistics of two layers of one name are not of the same things; None if they are."""
     if a.channel_dim != b.channel_dim or a.channels != b.channels:
         return (
-            f"{a.channels} channels in dim {a.channel_dim} with {b.channels} in dim {b.channel_dim}"
+            f"{a.channels} channels in dim {a.channel_dim} and {b.channels} in dim {b.channel_dim}"
         )
     if a.thresholds != b.thresholds:
-        return f"counts made under different thresholds: {a.thresholds} and {b.thresholds}"
+        return f"counted under different thresholds: {a.thresholds} and {b.thresholds}"
     return None
+
+
+def _misfit(a: StackedLayer, b: StackedLayer) -> str | None:
+    return f"{a.type} and {b.type}" if a.type != b.type else find_misfit(a, b)
 
 
 def _merge_layers(name: str, a: StackedLayer, b: StackedLayer) -> StackedLayer:

@@ -5,14 +5,13 @@ Reading, merging and printing a profile needs no kernel and no device.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmstats.derived import Array, ChannelStats
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, list_closest
 from fmstats.statistic import FIELDS
 from fmstats.tables import format_number, format_share, format_table
 
@@ -58,10 +57,7 @@ class Profile(Mapping[str, ChannelStats]):
 
     def __getitem__(self, layer: str) -> ChannelStats:
         if layer not in self.info:
-            near = difflib.get_close_matches(str(layer), self.info, n=3, cutoff=0.4)
-            raise KeyError(
-                f"no layer {layer!r}; " + (f"close: {near}" if near else "see list(profile)")
-            )
+            raise KeyError(f"no layer {layer!r}; closest: {list_closest(str(layer), self.info)}")
         return self.info[layer].stats
 
     def __iter__(self) -> Iterator[str]:

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Union
 
 import torch.nn as nn
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, list_closest
 from fmstats.wrappers import children_of, named_modules
 
 Selector = Union[str, "re.Pattern[str]", type[nn.Module], Callable[[str, nn.Module], bool]]
@@ -108,6 +107,5 @@ def _nothing_matches(selector: Selector, modules: dict[str, nn.Module]) -> str:
     if not isinstance(selector, (str, re.Pattern)):
         return f"{selector!r} matches none of the {len(modules)} modules"
     shown = selector if isinstance(selector, str) else selector.pattern
-    near = difflib.get_close_matches(shown, modules, n=3, cutoff=0.4) or list(modules)[:3]
-    names = ", ".join(map(repr, near))
-    return f"{shown!r} matches none of the {len(modules)} modules; their names are like {names}"
+    near = list_closest(shown, modules, count=3)
+    return f"{shown!r} matches none of the {len(modules)} modules; closest: {near}"

@@ -22,10 +22,10 @@ from ptx import Memory, Module, PtxError, Report, launch
 from torch import Tensor
 
 from fmstats.backends.base import Backend
-from fmstats.backends.cpu import load_native
 from fmstats.backends.cuda import nvrtc
 from fmstats.backends.cuda.backend import CudaBackend
 from fmstats.backends.cuda.runtime import Gpu, Runtime
+from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
 from fmstats.layout import view_of
 from fmstats.statistic import State, Thresholds

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 import fmstats
-from fmstats.backends import BACKENDS, choose_backend, list_backends
+from fmstats.backends import BACKENDS, choose_backend, list_backends, native
 from fmstats.backends.cpu import CpuBackend
 from fmstats.errors import FmstatsError
 
@@ -32,11 +34,20 @@ def test_unknown_backend() -> None:
 
 
 def test_a_named_backend_is_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = next(b for b in BACKENDS if b.name == "cpu")
-    monkeypatch.setattr(cpu, "_native", None)
+    monkeypatch.setitem(sys.modules, "fmstats._native", None)
     with pytest.raises(FmstatsError, match=r"'cpu' cannot be used: .*FMSTATS_NATIVE=0.*torch"):
         choose_backend("cpu", CPU)
     assert choose_backend("auto", CPU).name == "torch"
+
+
+def test_a_native_module_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise ImportError("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(native.importlib, "import_module", fail)
+    assert native.load_native() is None
+    with pytest.raises(FmstatsError, match=r"cannot be loaded: libgomp.so.1: cannot open shared"):
+        choose_backend("cpu", CPU)
 
 
 def test_a_backend_for_another_device() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from fmstats.backends.cpu import load_native
+from fmstats.backends.native import load_native
 from fmstats.layout import view_of
 
 native = load_native()

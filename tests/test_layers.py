@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import decline
-from fmstats.backends.cpu import load_native
+from fmstats.backends.native import load_native
 from fmstats.calls import MOST_CALLS, PerCall
 from fmstats.channels import ChannelRule
 from fmstats.errors import FmstatsError

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from fmstats.backends.cpu import load_native
+from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
 
 nvrtc = importlib.import_module("fmstats.backends.cuda.nvrtc")

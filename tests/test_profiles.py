@@ -15,7 +15,7 @@ from tolerances import assert_equal_states
 from torch import Tensor, nn
 
 import fmstats
-from fmstats.backends.cpu import load_native
+from fmstats.backends.native import load_native
 from fmstats.derived import ChannelStats
 from fmstats.errors import FmstatsError
 from fmstats.profiles import Profile
@@ -98,7 +98,7 @@ def test_other_channels_do_not_merge() -> None:
     a, b = (profile_of(torch.ones(2, c), model=nn.ReLU()) for c in (3, 4))
     with pytest.raises(
         FmstatsError,
-        match=r"^cannot merge layer '\(model\)': 3 channels in dim 1 with 4 in dim 1$",
+        match=r"^cannot merge layer '\(model\)': 3 channels in dim 1 and 4 in dim 1$",
     ):
         a | b
 
@@ -107,13 +107,13 @@ def test_other_channel_dims_do_not_merge() -> None:
     x = torch.ones(3, 3)
     a = profile_of(x, model=nn.ReLU())
     b = profile_of(x, model=nn.ReLU(), channel_dim=0)
-    with pytest.raises(FmstatsError, match=r"3 channels in dim 1 with 3 in dim 0$"):
+    with pytest.raises(FmstatsError, match=r"3 channels in dim 1 and 3 in dim 0$"):
         a | b
 
 
 def test_other_thresholds_do_not_merge(batches: list[Tensor]) -> None:
     with pytest.raises(
-        FmstatsError, match=r"^cannot merge layer '0': counts made under different thresholds"
+        FmstatsError, match=r"^cannot merge layer '0': counted under different thresholds"
     ):
         profile_of(*batches) | profile_of(*batches, zero_tol=0.5)
 

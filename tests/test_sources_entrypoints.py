@@ -7,11 +7,10 @@ import sys
 
 import pytest
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, list_closest
 from fmstats.sources.entrypoints import (
     call_entrypoint,
     is_entrypoint,
-    list_closest,
     resolve_entrypoint,
 )
 

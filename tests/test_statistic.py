@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmstats.backends.cpu import load_native
+from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
 from fmstats.statistic import COUNTS, FIELDS, MOMENTS, State, Thresholds, merge, snapshot
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats.backends import DTYPES
-from fmstats.backends.cpu import load_native
+from fmstats.backends.native import load_native
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.channels import channel_rules
 from fmstats.layout import view_of

@@ -10,6 +10,7 @@ from fmstats.analysis.records import UNKNOWN
 from fmstats.analysis.rows import LayerRow, Part
 from fmstats.analysis.stages import Stages
 from fmstats.analysis.text import DEFAULT_COLUMNS, describe_totals, format_rows, roll_up
+from fmstats.errors import list_closest
 from fmstats.profiles import Profile, import_pandas
 
 if TYPE_CHECKING:
@@ -69,8 +70,6 @@ class Analysis:
         for row in self.rows:
             if row.name == layer:
                 return row
-        from fmstats.sources.entrypoints import list_closest
-
         names = [row.name for row in self.rows]
         raise KeyError(f"no layer {layer!r}; closest: {list_closest(layer, names)}")
 

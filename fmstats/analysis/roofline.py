@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fmstats.errors import FmstatsError
-from fmstats.sources.entrypoints import list_closest
+from fmstats.errors import FmstatsError, list_closest
 
 
 @dataclass(frozen=True)

@@ -6,26 +6,16 @@ when the backend is made. Threads are torch's own.
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
+from fmstats.backends.native import load_native, why_no_native
 from fmstats.errors import FmstatsError
 from fmstats.layout import View
 from fmstats.statistic import State, Thresholds
-
-
-def load_native() -> ModuleType | None:
-    """The compiled module, or None where the package was built without it."""
-    # torch is loaded before it, above: they share one OpenMP runtime, hence one pool of threads.
-    try:
-        return importlib.import_module("fmstats._native")
-    except ModuleNotFoundError:
-        return None
 
 
 class CpuBackend(Backend):
@@ -60,9 +50,7 @@ class CpuBackend(Backend):
         self._dtypes = {getattr(torch, d): i for i, d in enumerate(self._native.DTYPES)}
 
     def why_not(self, device: torch.device | None = None) -> str | None:
-        if self._native is None:
-            return "fmstats was built without its native module (FMSTATS_NATIVE=0)"
-        return None
+        return why_no_native()
 
     def describe(self) -> str:
         return f"{self.isa} ({self._bits}-bit vectors), {torch.get_num_threads()} threads"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -79,10 +78,8 @@ def choose_limits(given: Mapping[str, float] | None) -> dict[str, float]:
 
 
 def unknown(kind: str, name: object, choices: Iterable[str]) -> str:
-    """The message of an error: there is no such name; what is close, and all there are."""
-    near = difflib.get_close_matches(str(name), list(choices), n=1)
-    hint = f"; closest: {near[0]}" if near else ""
-    return f"there is no {kind} {name!r}{hint}; choose from {', '.join(choices)}"
+    """The message of an error: there is no such name, and which there are."""
+    return f"there is no {kind} {name!r}; choose from {', '.join(choices)}"
 
 
 def _checked(name: str, value: object) -> float:

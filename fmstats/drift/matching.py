@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fmstats.errors import FmstatsError
-from fmstats.profiles import LayerProfile, Profile
+from fmstats.merging import StackedLayer, find_misfit
+from fmstats.profiles import Profile
 
 _NAMED = 3  # layers named in a message
 
@@ -40,7 +41,8 @@ def match_layers(now: Profile, baseline: Profile, only_common: bool, role: str) 
     reasons |= {name: "in the baseline only" for name in baseline if name not in now}
     common = [name for name in now if name in baseline]
     for name in common:
-        reason = _tell_difference(now.info[name], baseline.info[name])
+        both = (StackedLayer.of(profile.info[name]) for profile in (now, baseline))
+        reason = find_misfit(*both)  # another type may do the same, in other numbers
         if reason is not None:
             reasons[name] = reason
     layers = [name for name in common if name not in reasons]
@@ -71,15 +73,3 @@ def _refuse_other(
             f"cannot compare {role} with the baseline: they are of other {meaning} ({key} "
             f"{mine!r} and {theirs!r}){choice}"
         )
-
-
-def _tell_difference(now: LayerProfile, baseline: LayerProfile) -> str | None:
-    mine, theirs = now.stats, baseline.stats
-    if mine.channels != theirs.channels or now.channel_dim != baseline.channel_dim:
-        return (
-            f"{mine.channels} channels in dim {now.channel_dim} here, {theirs.channels} in dim "
-            f"{baseline.channel_dim} there"
-        )
-    if mine.thresholds != theirs.thresholds:
-        return f"counted with {mine.thresholds} here, {theirs.thresholds} there"
-    return None

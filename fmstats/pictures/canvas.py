@@ -6,13 +6,12 @@ that none overlaps another.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, list_closest
 from fmstats.tables import format_number
 
 if TYPE_CHECKING:
@@ -58,11 +57,8 @@ def find_colours(cmap: str | Colormap) -> Colormap:
 
     if isinstance(cmap, str):
         if cmap not in matplotlib.colormaps:
-            near = difflib.get_close_matches(cmap, list(matplotlib.colormaps), n=3)
-            raise FmstatsError(
-                f"cmap={cmap!r} is no colour map of matplotlib; closest: "
-                + ", ".join(near or ("viridis", "cividis", "gray"))
-            )
+            near = list_closest(cmap, matplotlib.colormaps, count=3)
+            raise FmstatsError(f"cmap={cmap!r} is no colour map of matplotlib; closest: {near}")
         cmap = matplotlib.colormaps[cmap]
     if not isinstance(cmap, Colormap):
         raise FmstatsError(f"cmap={cmap!r}: give the name of a colour map, or a Colormap")

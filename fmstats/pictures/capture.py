@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from fmstats.channels import channel_rules
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, list_closest
 from fmstats.layout import resolve_dim
 from fmstats.pictures.inputs import OneImage
 from fmstats.pictures.maps import FeatureMaps, arrange, to_host
 from fmstats.runs import evaluate
 from fmstats.selection import ROOT
 from fmstats.sources.batches import ModelInput, map_tensors
-from fmstats.sources.entrypoints import describe_error, list_closest
+from fmstats.sources.entrypoints import describe_error
 from fmstats.sources.placement import find_placement
 from fmstats.tensors import first_tensor, why_skipped
 

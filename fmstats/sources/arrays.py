@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, list_closest
 from fmstats.sources.batches import to_tensor
-from fmstats.sources.entrypoints import describe_error, list_closest
+from fmstats.sources.entrypoints import describe_error
 from fmstats.sources.stored import Skipped
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".safetensors")

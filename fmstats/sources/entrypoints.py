@@ -8,7 +8,6 @@ FmstatsError that keeps the original as its cause.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -17,11 +16,11 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, list_closest
 
 _FOREIGN_FOLDERS = (sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]))
 
@@ -103,13 +102,6 @@ def describe_error(error: BaseException) -> str:
         and "site-packages" not in frame.filename
     ]
     return f"{text} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else text
-
-
-def list_closest(name: str, names: Iterable[str], count: int = 5) -> str:
-    """Up to `count` of `names` that resemble `name`, or the first few where none does."""
-    choices = sorted(set(names))
-    close = difflib.get_close_matches(name, choices, n=count, cutoff=0.5)
-    return ", ".join(close or choices[:count]) or "none"
 
 
 def _make_importable(folder: Path) -> None:

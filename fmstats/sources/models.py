@@ -14,12 +14,11 @@ from typing import Any, cast
 
 import torch
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, list_closest
 from fmstats.sources.entrypoints import (
     call_entrypoint,
     describe_error,
     is_entrypoint,
-    list_closest,
     resolve_entrypoint,
 )
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
-from fmstats.backends.cpu import load_native
 from fmstats.backends.cuda import driver, nvrtc
 from fmstats.backends.cuda.device import Device
 from fmstats.backends.cuda.meter import CudaMeter, refusal
 from fmstats.backends.cuda.runtime import Gpu, Runtime
 from fmstats.backends.cuda.workspace import Workspaces
+from fmstats.backends.native import load_native, why_no_native
 from fmstats.errors import FmstatsError
 from fmstats.layout import View
 from fmstats.statistic import State, Thresholds
@@ -42,9 +42,7 @@ class CudaBackend(Backend):
         return device.type == self.runtime.device_type
 
     def why_not(self, device: torch.device | None = None) -> str | None:
-        if self.native is None:
-            return "fmstats was built without its native module (FMSTATS_NATIVE=0)"
-        why = self.runtime.why_not()
+        why = why_no_native() or self.runtime.why_not()
         if why is not None:
             return why
         index = 0 if device is None else device.index or 0
