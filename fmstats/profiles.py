@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from fmstats.derived import Array, ChannelStats
 from fmstats.errors import FmstatsError, list_closest
+from fmstats.layer_columns import LAYER_COLUMNS
 from fmstats.statistic import FIELDS
-from fmstats.tables import format_number, format_share, format_table
+from fmstats.tables import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,6 +133,18 @@ class Profile(Mapping[str, ChannelStats]):
             )
         return rows
 
+    def pooled(self, depth: int) -> Profile:
+        """The profile of blocks: layers below `depth` parts of a name taken together.
+
+        See `fmstats.pooling.pool_layers`.
+
+        Raises:
+            FmstatsError: a depth below 1.
+        """
+        from fmstats.pooling import pool_layers
+
+        return pool_layers(self, depth)
+
     def to_pandas(self) -> pd.DataFrame:
         """A row per channel: layer, type, channel, then every field and derived number.
 
@@ -206,37 +219,9 @@ class Profile(Mapping[str, ChannelStats]):
         )
 
     def __str__(self) -> str:
-        header = (
-            "layer",
-            "type",
-            "channels",
-            "mean",
-            "spread",
-            "std",
-            "zeros",
-            "dead",
-            "saturated",
-        )
-        rows = [
-            (
-                str(row["layer"]),
-                str(row["type"]),
-                str(row["channels"]),
-                format_number(row["mean"]),
-                format_number(row["mean_spread"]),
-                format_number(row["std"]),
-                format_share(row["sparsity"]),
-                str(row["dead"]),
-                format_share(row["saturated"]),
-                format_number(row["min"]),
-                format_number(row["max"]),
-                str(row["nan"] + row["inf"]),
-            )
-            for row in self.layers()
-        ]
-        if not rows:
+        if not self:
             return "no layer was measured: see coverage()"
-        return format_table((*header, "min", "max", "nan+inf"), rows, left=2)
+        return str(Table(LAYER_COLUMNS, self.layers()))
 
     def __repr__(self) -> str:
         return f"Profile({len(self)} layers)\n{self}"

@@ -1,12 +1,136 @@
-"""Plain-text tables, for printing without any library."""
+"""Tables: what their columns are, and how they look as plain text, without any library."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fmstats.errors import FmstatsError
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a table shows of each row.
+
+    Attributes:
+        name: what rows, JSON and `--sort` call it.
+        title: its heading, by which `--sort` knows it, too.
+        show: its value as text.
+        left: aligned left. Such columns come first.
+        names: it holds names of layers, which a narrow terminal may shorten.
+        keep: where room is short, the column with the least goes first. The first column of a table
+            stays.
+        read: its value in a row; None: what the row has by its name.
+        grade: the severity of a value, "error" or "warning"; None for an ordinary one.
+    """
+
+    name: str
+    title: str
+    show: Callable[[Any], str] = str
+    left: bool = False
+    names: bool = False
+    keep: int = 0
+    read: Callable[[Row], Any] | None = None
+    grade: Callable[[Any], str | None] | None = None
+
+    def value(self, row: Row) -> Any:
+        """Its value in a row."""
+        return row[self.name] if self.read is None else self.read(row)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows and the columns that are shown of them; as a `str`, plain text of its natural width."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+
+    @property
+    def header(self) -> list[str]:
+        """The headings."""
+        return [column.title for column in self.columns]
+
+    def cells(self) -> list[list[str]]:
+        """The text of each cell, row by row."""
+        return [[column.show(column.value(row)) for column in self.columns] for row in self.rows]
+
+    def __str__(self) -> str:
+        return self.format(self.cells())
+
+    def format(self, cells: Sequence[Sequence[str]]) -> str:
+        """The table as text with other texts in its cells."""
+        return format_table(self.header, cells, sum(column.left for column in self.columns))
+
+
+Block = str | Table  # what is printed: lines of text, "" for an empty one, or a table
+
+
+def join_blocks(blocks: Iterable[Block]) -> str:
+    """Blocks below each other as plain text."""
+    return "\n".join(map(str, blocks))
+
+
+def space_out(blocks: Iterable[Block]) -> list[Block]:
+    """The blocks with an empty line between them."""
+    return [each for block in blocks for each in ("", block)][1:]
+
+
+def find_column(columns: Sequence[Column], name: str) -> Column:
+    """The column of this name or heading.
+
+    Raises:
+        FmstatsError: there is none.
+    """
+    for column in columns:
+        if name == column.name:
+            return column
+    for column in columns:
+        if name == column.title:
+            return column
+    known = ", ".join(column.name for column in columns)
+    raise FmstatsError(f"there is no column {name!r}: choose from {known}")
+
+
+def sort_rows(rows: Sequence[Row], columns: Sequence[Column], by: str) -> list[Row]:
+    """Rows by a column: numbers largest first, texts from A to Z; `-` before it turns it round.
+
+    Rows without a value there come last in either case. Equal rows keep their order.
+
+    Raises:
+        FmstatsError: there is no such column.
+    """
+    turned = by.startswith("-")
+    column = find_column(columns, by[turned:])
+    keyed = [(_sort_key(column.value(row)), row) for row in rows]
+    known = [pair for pair in keyed if pair[0] is not None]
+    numbers = not any(isinstance(key, list) for key, _ in known)
+    known.sort(key=lambda pair: pair[0], reverse=numbers != turned)
+    return [row for _, row in known] + [row for key, row in keyed if key is None]
+
+
+def _sort_key(value: Any) -> Any:
+    """A number, the parts of a text (`a.10` behind `a.9`), or None for no value."""
+    if isinstance(value, str):
+        parts = re.split(r"(\d+)", value)
+        return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+    if isinstance(value, tuple):
+        return math.prod(value)
+    return None if value is None or value != value else value
+
+
+def make_printable(text: str) -> str:
+    r"""One line without control characters, which a terminal would obey: escape as a `\x1b`."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """Columns two spaces apart: the first `left` ones aligned left, the others right."""
+    rows = [[make_printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = []
     for row in (header, *rows):

@@ -17,7 +17,7 @@ ORDER = (
     ("statistic",),
     ("layout", "selection", "channels"),
     ("saturation", "derived", "backends"),
-    ("profiles", "merging", "measure", "coverage", "tensors"),
+    ("layer_columns", "profiles", "merging", "pooling", "measure", "coverage", "tensors"),
     ("layers", "calls", "ranks"),
     ("hooks", "specs", "storage"),
     ("tracker", "diagnosis", "drift"),
@@ -25,6 +25,7 @@ ORDER = (
     ("runs", "analysis", "pictures"),
     ("integrations",),
     ("outputs", "demo"),
+    ("terminal",),
     ("commands",),
     ("cli", "__main__"),
 )

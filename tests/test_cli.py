@@ -67,7 +67,10 @@ def test_help_teaches_by_example(run, command, option):
     if command:
         assert f"Examples:\n    fmstats {command[0]}" in out
     else:
-        assert all(name in out for name in ("demo", "profile", "backends"))
+        assert all(f"\n  {name} " in out for name in ("demo", "profile", "backends"))
+        newcomer = ("demo", "profile", "show", "diagnose", "compare", "report", "merge")
+        places = [out.index(f"\n    fmstats {name}") for name in newcomer]
+        assert places == sorted(places)
 
 
 def test_backends(run):

@@ -145,6 +145,32 @@ def test_files(run, folder):
     assert len(lines) == 2 + 4
 
 
+def test_rows_are_chosen_alike_in_text_json_csv_and_files(run, folder):
+    options = ("--depth", 1, "--sort", "-params", "--top", 2)
+    code, out, err = run(*SPEC, *options, "--out", "a.md")
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()[3:5]] == ["1", "0"]
+    assert out.splitlines()[5] == ""
+    assert len((folder / "a.md").read_text().splitlines()) == 2 + 2
+    code, out, err = run(*SPEC, *options, "--json", "--out", "a.json")
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    assert [(row["name"], row["params"]) for row in content["rows"]] == [("1", 0), ("0", 112)]
+    assert content["totals"]["params"] == 248
+    assert (folder / "a.json").read_text() == out
+    code, out, err = run(*SPEC, *options, "--csv", "--out", "a.csv")
+    assert (code, err) == (0, "")
+    assert [row["name"] for row in csv.DictReader(out.splitlines())] == ["1", "0"]
+    assert (folder / "a.csv").read_text() == out
+
+
+def test_the_column_sorted_by_is_shown(run):
+    _, out, _ = run(*SPEC, "--sort", "traffic_bytes", "--columns", "name,params")
+    header, *rows = out.splitlines()[2:7]
+    assert header.split() == ["layer", "params", "traffic"]
+    assert [row.split()[0] for row in rows] == ["0", "2.0", "1", "2.1"]
+
+
 NET_SPEC = "some_analyzed_net.py:Net"
 
 
@@ -171,6 +197,8 @@ NET_SPEC = "some_analyzed_net.py:Net"
             "error: there is no column 'colour': choose from name",
         ),
         ([*SPEC, "--depth", "0"], "depth"),
+        ([*SPEC, "--sort", "colour"], "error: there is no column 'colour': choose from name"),
+        ([*SPEC, "--json", "--csv"], "--json and --csv exclude each other"),
         ([*SPEC, "--device", "gpu"], "error: device='gpu' is not known"),
         (["absent.py:Net", *SPEC[1:], "--out", "a.xml"], "an analysis ends in .json, .csv or .md"),
         ([*SPEC, "--out", "no/a.md"], "there is no folder 'no'"),

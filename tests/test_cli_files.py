@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -68,10 +69,60 @@ def test_show_as_json(run, folder):
     assert (code, err) == (0, "")
     content = json.loads(out, parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))
     assert content["metadata"]["samples"] == 10
-    assert content["layers"]["head"]["count"] == [4, 4]
-    assert content["layers"]["b.conv"]["mean"][1] is None
+    assert [row["layer"] for row in content["layers"]] == ["b.conv", "a.relu", "head"]
+    assert content["layers"][2]["count"] == 8
+    assert content["layers"][0]["saturated"] is None
     assert content["findings"][0]["rule"] == "non-finite"
     assert content["findings"][0]["layer"] == "b.conv"
+
+
+def shown(out):
+    """The first cells of the rows of the table."""
+    lines = out.split("\n\n")[1].splitlines()
+    assert lines[0].startswith("layer ")
+    return [line.split()[0] for line in lines[1:]]
+
+
+@pytest.mark.parametrize(
+    ("options", "layers"),
+    [
+        ((), ["b.conv", "a.relu", "head"]),
+        (("--sort", "channels"), ["b.conv", "a.relu", "head"]),
+        (("--sort", "-channels"), ["head", "a.relu", "b.conv"]),
+        (("--sort=-channels", "--top", 1), ["head"]),
+        (("--sort", "layer"), ["a.relu", "b.conv", "head"]),
+        (("--sort", "nan+inf", "--top", 2), ["b.conv", "a.relu"]),
+        (("--sort", "saturated"), ["a.relu", "b.conv", "head"]),
+        (("--sort", "-saturated"), ["a.relu", "b.conv", "head"]),  # no value: last
+        (("--layer", "?.*", "--sort", "-layer"), ["b.conv", "a.relu"]),
+        (("--layer", "head", "--layer", "a.relu"), ["a.relu", "head"]),
+        (("--depth", 1, "--sort", "layer", "--top", 2), ["a", "b"]),
+        (("--layer", "a.*", "--depth", 1), ["a"]),
+    ],
+)
+def test_rows_are_chosen_alike_in_text_json_and_csv(run, folder, options, layers):
+    code, out, err = run("show", "a.fmstats", *options)
+    assert (code, err) == (0, "")
+    assert shown(out) == layers
+    code, out, err = run("show", "a.fmstats", *options, "--json")
+    assert (code, err) == (0, "")
+    rows = json.loads(out)["layers"]
+    assert [row["layer"] for row in rows] == layers
+    code, out, err = run("show", "a.fmstats", *options, "--csv")
+    assert (code, err) == (0, "")
+    lines = list(csv.DictReader(out.splitlines()))
+    assert [list(line) for line in lines] == [list(row) for row in rows]
+    for line, row in zip(lines, rows, strict=True):
+        assert line == {key: "" if x is None else str(x) for key, x in row.items()}
+
+
+def test_no_table_for_no_rows(run, folder):
+    code, out, _ = run("show", "a.fmstats", "--top", 0)
+    assert code == 0
+    assert "spread" not in out
+    assert "\n\nFindings\n" in out
+    save(profile_of({}), "empty.fmstats")
+    assert "\n\nno layer was measured: see coverage()\n" in run("show", "empty.fmstats")[1]
 
 
 def test_merge(run, folder):
@@ -103,6 +154,13 @@ def test_merge_to_json(run, folder):
     assert json.loads((folder / "both.json").read_text())["metadata"]["samples"] == 20
 
 
+def test_one_file_can_be_written_as_another(run, folder):
+    assert run("merge", "a.fmstats", "--out", "all.json")[0] == 0
+    content = json.loads((folder / "all.json").read_text())
+    assert content["layers"]["head"]["count"] == [4, 4]
+    assert content["layers"]["b.conv"]["mean"][1] is None
+
+
 def test_merge_only_common(run, folder):
     head = some_profile(3).info["head"]
     save(profile_of({"head": head, "new": head}, structure="2" * 64), "b.fmstats")
@@ -122,6 +180,11 @@ def test_merge_only_common(run, folder):
         (["show", "absent.fmstats"], "cannot read profile 'absent.fmstats': there is no such file"),
         (["show", "x.json"], "cannot read profile 'x.json': it is no profile, or cut short"),
         (["show"], "FILE"),
+        (["show", "a.fmstats", "--sort", "colour"], "there is no column 'colour': choose from lay"),
+        (["show", "a.fmstats", "--layer", "x*"], "--layer: 'x*' matches none of the tracked layer"),
+        (["show", "a.fmstats", "--json", "--csv"], "--json and --csv exclude each other"),
+        (["show", "a.fmstats", "--depth", "0"], "--depth"),
+        (["show", "a.fmstats", "--top", "-1"], "--top"),
         (["merge", "a.fmstats", "--out", "o.txt"], "a result ends in .fmstats, .json, .csv"),
         (["merge", "a.fmstats", "--out", "no/o.fmstats"], "there is no folder 'no'"),
         (["merge", "a.fmstats", "x.json", "--out", "o.fmstats"], "cannot read profile 'x.json'"),
@@ -151,6 +214,26 @@ def test_a_run_is_saved_shown_and_merged(run, folder):
     assert both.metadata["samples"] == 24
     assert both["0"].count.tolist() == [24 * 36] * 4
     assert run("show", "z.fmstats")[0] == 0
+
+
+def test_a_run_prints_what_is_asked_for(run, folder):
+    Path("some_file_net.py").write_text(NET)
+    arguments = ("profile", "some_file_net.py:net", "--data", "some_file_net.py:batches")
+    code, out, err = run(*arguments, "--sort", "zeros", "--top", 1, "--depth", 1)
+    assert (code, err) == (0, "")
+    assert shown(out) == ["1"]
+    code, out, err = run(*arguments, "--top", 1, "--json", "--out", "x.fmstats")
+    assert (code, err) == (0, "")
+    content = json.loads(out)
+    assert [row["layer"] for row in content["layers"]] == ["0"]
+    assert content["metadata"]["samples"] == 12
+    assert list(fmstats.load("x.fmstats")) == ["0", "1"]
+    code, out, err = run(*arguments, "--csv")
+    assert (code, err) == (0, "")
+    assert [row["layer"] for row in csv.DictReader(out.splitlines())] == ["0", "1"]
+    code, out, err = run("profile", "absent.py:net", "--data", "x", "--sort", "colour")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: there is no column 'colour'")  # before any work
 
 
 def test_an_odd_profile_is_shown_all_the_same(run, folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import sys
 
@@ -14,8 +15,15 @@ from torch import nn
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.outputs import check_output, describe_run, write_profile
+from fmstats.outputs import (
+    check_output,
+    choose_layers,
+    describe_run,
+    format_csv,
+    write_profile,
+)
 from fmstats.runs import profile
+from fmstats.tables import join_blocks
 
 
 @pytest.fixture
@@ -111,13 +119,51 @@ def test_a_profile_file(result, tmp_path):
 
 def test_text_of_a_run(result):
     result.metadata["skipped"] = [f"{i}.png" for i in range(20)]
-    text = describe_run(result)
+    text = join_blocks(describe_run(result))
     assert text.startswith("samples: 6, batches: 1, seconds: 0.")
     assert str(result) in text
     assert f"Findings\n{result.diagnose()}" in text
     assert "non-finite" in text
     assert "Not measured\n  2.0 (Identity): never fired\n  spare (Identity): never fired\n" in text
+    assert "\n\nLeft out: 20 samples or batches\n  0.png\n" in text
     assert text.endswith("  10.png\n  11.png\n  and 8 more")
+
+
+@pytest.mark.parametrize(
+    ("entries", "count", "title", "end"),
+    [
+        (["a.png"], 1, "Left out: 1 sample or batch", "\n  a.png"),
+        (["a.png", "batch 7"], 12_345, "Left out: 12,345 samples or batches", "and 12,343 more"),
+        (["a.png", "b.png"], "many", "Left out: 2 samples or batches", "\n  b.png"),
+        (["a.png", "b.png"], None, "Left out: 2 samples or batches", "\n  b.png"),
+    ],
+)
+def test_what_was_left_out_is_counted_beyond_the_list(result, entries, count, title, end):
+    result.metadata |= {"skipped": entries, "skipped_count": count}
+    text = join_blocks(describe_run(result))
+    assert f"\n\n{title}\n  a.png" in text
+    assert text.endswith(end)
+
+
+def test_chosen_layers(result):
+    rows = result.layers()
+    assert choose_layers(result).rows == rows
+    assert choose_layers(result, layers=["1"]).rows == rows[1:]
+    assert choose_layers(result, layers=["[01]"], sort="zeros", top=1).rows == rows[1:]
+    assert choose_layers(result, sort="-sparsity").rows == rows
+    assert choose_layers(result, depth=1).rows == rows
+    assert choose_layers(result, top=0).rows == []
+    assert str(result) not in join_blocks(describe_run(result, choose_layers(result, top=0)))
+    with pytest.raises(FmstatsError, match=r"--layer: 'x\.\*' matches none of the tracked layers"):
+        choose_layers(result, layers=["1", "x.*"])
+    with pytest.raises(FmstatsError, match="there is no column 'colour': choose from layer, type"):
+        choose_layers(result, sort="colour")
+
+
+def test_rows_as_csv():
+    rows = [{"name": "a,b", "x": 1.5, "shape": (1, 2)}, {"name": "c", "x": math.nan, "shape": None}]
+    assert format_csv(rows) == 'name,x,shape\n"a,b",1.5,1x2\nc,,\n'
+    assert format_csv([]) == "\n"
 
 
 def test_reasons_are_given():
@@ -125,6 +171,7 @@ def test_reasons_are_given():
         def forward(self, x):
             return x.argmax(1)
 
-    text = describe_run(profile(nn.Sequential(nn.ReLU(), Count()), torch.randn(2, 3)))
+    blocks = describe_run(profile(nn.Sequential(nn.ReLU(), Count()), torch.randn(2, 3)))
+    text = join_blocks(blocks)
     assert "Not measured\n  1 (Count): skipped, its output is int64" in text
-    assert "Unreadable" not in text
+    assert "Left out" not in text

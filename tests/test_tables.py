@@ -6,7 +6,31 @@ import math
 
 import pytest
 
-from fmstats.tables import format_number, format_share, format_table
+from fmstats.errors import FmstatsError
+from fmstats.tables import (
+    Column,
+    Table,
+    find_column,
+    format_number,
+    format_share,
+    format_table,
+    join_blocks,
+    make_printable,
+    sort_rows,
+    space_out,
+)
+
+COLUMNS = (
+    Column("name", "layer", left=True),
+    Column("size", "output", lambda size: "x".join(map(str, size)), left=True),
+    Column("mean_spread", "spread", format_number),
+    Column("sum", "a+b", read=lambda row: row["a"] + row["b"]),
+)
+ROWS = [
+    {"name": "a.10", "size": (2, 8), "mean_spread": 0.5, "a": 1, "b": 2},
+    {"name": "a.9", "size": (3, 3), "mean_spread": math.nan, "a": 5, "b": 0},
+    {"name": "b", "size": None, "mean_spread": -2.0, "a": 1, "b": 2},
+]
 
 
 def test_columns() -> None:
@@ -42,3 +66,64 @@ def test_numbers(x: float, text: str) -> None:
 )
 def test_shares(x: float | None, text: str) -> None:
     assert format_share(x) == text
+
+
+def test_a_table_is_its_columns_of_the_rows() -> None:
+    assert str(Table(COLUMNS, ROWS[:2])).split("\n") == [
+        "layer  output  spread  a+b",
+        "a.10   2x8        0.5    3",
+        "a.9    3x3        nan    5",
+    ]
+    assert str(Table(COLUMNS[:1], [])) == "layer"
+
+
+@pytest.mark.parametrize(
+    ("by", "names"),
+    [
+        ("name", ["a.9", "a.10", "b"]),
+        ("-layer", ["b", "a.10", "a.9"]),
+        ("spread", ["a.10", "b", "a.9"]),
+        ("-mean_spread", ["b", "a.10", "a.9"]),  # no number comes last in either case
+        ("a+b", ["a.9", "a.10", "b"]),  # equal ones as they were
+        ("-sum", ["a.10", "b", "a.9"]),
+        ("size", ["a.10", "a.9", "b"]),
+        ("-output", ["a.9", "a.10", "b"]),
+    ],
+)
+def test_rows_are_sorted(by: str, names: list[str]) -> None:
+    before = list(ROWS)
+    assert [row["name"] for row in sort_rows(ROWS, COLUMNS, by)] == names
+    assert before == ROWS
+    assert sort_rows([], COLUMNS, by) == []
+
+
+def test_columns_are_found_by_name_before_heading() -> None:
+    twins = (Column("a", "b"), Column("b", "a"))
+    assert find_column(twins, "a") is twins[0]
+    assert find_column(COLUMNS, "spread") is COLUMNS[2]
+    with pytest.raises(
+        FmstatsError, match=r"^there is no column '': choose from name, size, mean_spread, sum$"
+    ):
+        sort_rows(ROWS, COLUMNS, "-")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("features.0 [x] \\ \u5c42", "features.0 [x] \\ \u5c42"),
+        ("\x1b[31m\x07\x9b\x7f", "\\x1b[31m\\x07\\x9b\\x7f"),
+        ("a\nb\tc\r", "a\\nb\\tc\\r"),
+        ("\u202e\u200b\ud800", "\\u202e\\u200b\\ud800"),
+    ],
+)
+def test_control_characters_are_shown(text: str, shown: str) -> None:
+    assert make_printable(text) == shown
+    assert make_printable(shown) == shown
+    assert format_table(["name"], [[text]]) == f"{'name':<{len(shown)}}".rstrip() + f"\n{shown}"
+
+
+def test_blocks() -> None:
+    table = Table(COLUMNS[:1], ROWS[:1])
+    assert space_out(["a", table, "b"]) == ["a", "", table, "", "b"]
+    assert space_out([]) == []
+    assert join_blocks(space_out(["a", table])) == "a\n\nlayer\na.10"

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from fmstats.analysis.records import UNKNOWN
 from fmstats.analysis.rows import LayerRow, Part
 from fmstats.analysis.stages import Stages
-from fmstats.analysis.text import DEFAULT_COLUMNS, describe_totals, format_rows, roll_up
+from fmstats.analysis.text import describe_totals, format_markdown, make_table
 from fmstats.errors import list_closest
 from fmstats.profiles import Profile, import_pandas
+from fmstats.tables import Block, join_blocks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,22 +114,22 @@ class Analysis:
         Raises:
             FmstatsError: no such column, or a depth below 1.
         """
-        chosen = list(columns or DEFAULT_COLUMNS)
-        if columns is None:
-            chosen = ["macs" if self.macs and name == "flops" else name for name in chosen]
-            if any(row.bound for row in self.rows):
-                chosen += ["intensity", "bound"]
-        return format_rows(roll_up(self.rows, depth, self.parts), chosen, markdown)
+        table = make_table(self, depth=depth, columns=columns)
+        return format_markdown(table) if markdown else str(table)
 
     def to_markdown(self, *, depth: int | None = None, columns: Sequence[str] | None = None) -> str:
         """The table in markdown; see `table`."""
         return self.table(depth=depth, columns=columns, markdown=True)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain numbers, texts, lists and dicts, ready for JSON."""
+    def to_dict(self, rows: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+        """Everything as plain numbers, texts, lists and dicts, ready for JSON; `rows`: only these.
+
+        The totals are of the whole model in either case.
+        """
+        shown = self.rows if rows is None else rows
         return {
             "model": self.model,
-            "rows": [{name: _plain(value) for name, value in row.items()} for row in self.rows],
+            "rows": [{name: _plain(value) for name, value in row.items()} for row in shown],
             "totals": dict(self.totals),
             "stages": [_plain(asdict(stage)) for stage in self.stages],
             "stage_breaks": [_plain(asdict(each)) for each in self.stages.breaks],
@@ -169,14 +170,17 @@ class Analysis:
 
     def summary(self) -> str:
         """Totals, takeaways, stages and what was not counted, without the table."""
-        parts = [describe_totals(self)]
+        return join_blocks(self.summary_blocks())
+
+    def summary_blocks(self) -> list[Block]:
+        """What `summary` says, with the table of stages apart."""
+        blocks: list[Block] = [describe_totals(self)]
         if len(self.stages) > 1:
-            parts.append(f"Stages\n{self.stages}")
+            blocks += ["", "Stages", *self.stages.blocks()]
         if self.unknown:
             listed = ", ".join(f"{u.operation} (in {u.layers[0]})" for u in self.unknown)
-            parts.append(f"Not counted, since no formula is known: {listed}")
-        parts += [f"Note: {note}" for note in self.notes]
-        return "\n\n".join(parts)
+            blocks += ["", f"Not counted, since no formula is known: {listed}"]
+        return blocks + [each for note in self.notes for each in ("", f"Note: {note}")]
 
     def __repr__(self) -> str:
         return f"Analysis({self.model}, {len(self.rows)} layers)\n{self}"

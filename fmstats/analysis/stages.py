@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import takewhile, zip_longest
 
 from fmstats.analysis.records import Call
-from fmstats.tables import format_count, format_table
+from fmstats.tables import Block, Column, Table, format_count, join_blocks
 
 Shape = tuple[int, ...]
 
@@ -79,26 +79,36 @@ class Stages:
     def __len__(self) -> int:
         return len(self.stages)
 
-    def __str__(self) -> str:
+    def blocks(self) -> list[Block]:
+        """What is printed: a table of the stages, and whether they follow the rule."""
         if not self.stages:
-            return "no stages: no layer gives feature maps"
-        rows = [
-            (
-                "x".join(map(str, stage.resolution)),
-                str(stage.channels),
-                format_count(stage.elements),
-                f"{stage.relative:.3g}",
-                format_count(stage.flops),
-                str(stage.layers),
-                stage.last,
-            )
-            for stage in self.stages
-        ]
-        header = ("resolution", "channels", "elements", "relative", "FLOPs at most", "layers")
+            return ["no stages: no layer gives feature maps"]
         verdict = ["every step doubles the channels and halves the resolution"]
         if not self.follow_the_rule:
             verdict = [f"not 'double the channels, halve the resolution': {b}" for b in self.breaks]
-        return "\n".join([format_table((*header, "last layer"), rows, left=0), *verdict])
+        return [Table(_COLUMNS, [vars(stage) for stage in self.stages]), *verdict]
+
+    def __str__(self) -> str:
+        return join_blocks(self.blocks())
+
+
+def _size(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def _relative(x: float) -> str:
+    return f"{x:.3g}"
+
+
+_COLUMNS = (
+    Column("resolution", "resolution", _size),
+    Column("channels", "channels", keep=6),
+    Column("elements", "elements", format_count, keep=4),
+    Column("relative", "relative", _relative, keep=2),
+    Column("flops", "FLOPs at most", format_count, keep=3),
+    Column("layers", "layers", keep=1),
+    Column("last", "last layer", names=True, keep=5),
+)
 
 
 def find_stages(calls: Sequence[Call]) -> Stages:

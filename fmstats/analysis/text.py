@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fmstats.analysis.rows import COLUMNS, LayerRow, Part, extent_of
+from fmstats.analysis.rows import LayerRow, Part, extent_of
 from fmstats.errors import FmstatsError
-from fmstats.tables import format_bytes, format_count, format_share, format_table
+from fmstats.tables import (
+    Column,
+    Row,
+    Table,
+    find_column,
+    format_bytes,
+    format_count,
+    format_share,
+    sort_rows,
+)
 
 if TYPE_CHECKING:
     from fmstats.analysis.result import Analysis
@@ -30,46 +39,70 @@ def _extent(extent: Any) -> str:
     return "x".join(f"{value:g}" for value in values)
 
 
-_FORMATS: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "name": ("layer", str),
-    "type": ("type", str),
-    "output_shape": ("output", _shape),
-    "params": ("params", format_count),
-    "flops": ("FLOPs", format_count),
-    "macs": ("MACs", format_count),
-    "activation_elements": ("activations", format_count),
-    "activation_bytes": ("activations", format_bytes),
-    "calls": ("calls", str),
-    "receptive_field": ("field", _extent),
-    "stride": ("stride", _extent),
-    "traffic_bytes": ("traffic", format_bytes),
-    "intensity": ("FLOPs/byte", lambda x: f"{x:.3g}"),
-    "bound": ("bound by", lambda x: x or "-"),
-    "params_share": ("of params", format_share),
-    "flops_share": ("of FLOPs", format_share),
-    "activations_share": ("of activations", format_share),
-}
-_LEFT = ("name", "type", "output_shape")
+def _ratio(x: float) -> str:
+    return f"{x:.3g}"
 
 
-def format_rows(rows: Sequence[LayerRow], columns: Sequence[str], markdown: bool) -> str:
-    """A header and a line per row.
+def _bound(side: str | None) -> str:
+    return side or "-"
+
+
+COLUMNS = (
+    Column("name", "layer", left=True, names=True),
+    Column("type", "type", left=True, keep=5),
+    Column("output_shape", "output", _shape, left=True, keep=7),
+    Column("params", "params", format_count, keep=8),
+    Column("flops", "FLOPs", format_count, keep=9),
+    Column("macs", "MACs", format_count, keep=9),
+    Column("activation_elements", "activations", format_count, keep=3),
+    Column("activation_bytes", "activations", format_bytes, keep=6),
+    Column("calls", "calls", keep=0),
+    Column("receptive_field", "field", _extent, keep=1),
+    Column("stride", "stride", _extent, keep=0),
+    Column("traffic_bytes", "traffic", format_bytes, keep=4),
+    Column("intensity", "FLOPs/byte", _ratio, keep=3),
+    Column("bound", "bound by", _bound, keep=4),
+    Column("params_share", "of params", format_share, keep=2),
+    Column("flops_share", "of FLOPs", format_share, keep=2),
+    Column("activations_share", "of activations", format_share, keep=2),
+)
+
+
+def make_table(
+    analysis: Analysis,
+    *,
+    depth: int | None = None,
+    columns: Sequence[str] | None = None,
+    sort: str | None = None,
+    top: int | None = None,
+) -> Table:
+    """The layer table of an analysis, its first `top` rows by the column `sort`.
+
+    What `depth` and `columns` mean: `Analysis.table`. The column of `sort` is among those shown;
+    for its order see `fmstats.tables.sort_rows`.
 
     Raises:
-        FmstatsError: a column that no row has.
+        FmstatsError: no such column, or a depth below 1.
     """
-    for column in columns:
-        if column not in _FORMATS:
-            raise FmstatsError(f"there is no column {column!r}: choose from {', '.join(COLUMNS)}")
+    chosen = list(columns or DEFAULT_COLUMNS)
+    if columns is None:
+        chosen = ["macs" if analysis.macs and name == "flops" else name for name in chosen]
+        if any(row.bound for row in analysis.rows):
+            chosen += ["intensity", "bound"]
+    rows: Sequence[Row] = roll_up(analysis.rows, depth, analysis.parts)
+    if sort is not None:
+        rows = sort_rows(rows, COLUMNS, sort)
+        chosen.append(find_column(COLUMNS, sort.removeprefix("-")).name)
+    shown = [find_column(COLUMNS, name) for name in dict.fromkeys(chosen)]
     # What text needs on the left comes first, so that columns line up.
-    chosen = sorted(columns, key=lambda column: column not in _LEFT)
-    header = [_FORMATS[column][0] for column in chosen]
-    cells = [[_FORMATS[column][1](row[column]) for column in chosen] for row in rows]
-    left = sum(column in _LEFT for column in chosen)
-    if not markdown:
-        return format_table(header, cells, left=left)
-    rule = ["---" if i < left else "---:" for i in range(len(chosen))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *cells))
+    return Table(sorted(shown, key=lambda column: not column.left), rows[:top])
+
+
+def format_markdown(table: Table) -> str:
+    """A table with pipes between its cells."""
+    rule = ["---" if column.left else "---:" for column in table.columns]
+    lines = (table.header, rule, *table.cells())
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def roll_up(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from pathlib import Path
@@ -14,8 +12,25 @@ import typer
 
 from fmstats.analysis import Analysis
 from fmstats.analysis import analyze as run_analysis
-from fmstats.commands.app import ModelArgument, app, keep_lines, load_network
+from fmstats.analysis.text import COLUMNS, format_markdown, make_table
+from fmstats.commands.app import (
+    CsvOption,
+    DepthOption,
+    JsonOption,
+    ModelArgument,
+    TopOption,
+    app,
+    keep_lines,
+    load_network,
+    refuse_both_formats,
+    sort_option,
+)
+from fmstats.commands.completion import complete_gpus
 from fmstats.errors import FmstatsError
+from fmstats.files import check_place, write_whole
+from fmstats.outputs import format_csv
+from fmstats.tables import Block, Table
+from fmstats.terminal import print_blocks, print_data
 
 _INPUT = re.compile(r"(?:(?P<name>[^\W\d]\w*)=)?(?P<size>\d+(?:[,x]\d+)*)(?::(?P<dtype>\w+))?")
 _SUFFIXES = (".json", ".csv", ".md")
@@ -29,6 +44,7 @@ _EXAMPLES = "\n\n".join(
             "fmstats analyze transformers:bert --input input_ids=1,128:int64",
             "fmstats analyze nets:Net --input 1,3,64,64 --gpu H100 --out layers.csv",
             "fmstats analyze nets:Net --input 1,3,64,64 --columns name,params,traffic_bytes",
+            "fmstats analyze nets:Net --input 1,3,64,64 --sort params --top 5 --json",
         ),
         "Nothing is computed and no data is needed: MODEL runs once on tensors without numbers.",
     ]
@@ -56,16 +72,19 @@ def analyze(
     device: Annotated[
         str, typer.Option(help="meta computes nothing; cpu, cuda, ... where shapes need numbers.")
     ] = "meta",
-    depth: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Add up layers below so many parts of a name."),
-    ] = None,
+    depth: DepthOption = None,
+    sort: Annotated[str | None, sort_option(COLUMNS)] = None,
+    top: TopOption = None,
     columns: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="Columns of the table, by field.")
     ] = None,
     macs: Annotated[bool, typer.Option("--macs", help="MACs where FLOPs would be.")] = False,
     gpu: Annotated[
-        str | None, typer.Option(help="Side of this GPU's roofline, e.g. H100, by layer.")
+        str | None,
+        typer.Option(
+            help="Side of this GPU's roofline, e.g. H100, by layer.",
+            autocompletion=complete_gpus,
+        ),
     ] = None,
     summary: Annotated[
         bool, typer.Option("--summary", help="Totals and stages without the table.")
@@ -77,14 +96,18 @@ def analyze(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write .json (everything), .csv (a row per layer) or .md (the table).",
+            help="Write .json, .csv or .md: the rows of the table, .json with totals and stages.",
         ),
     ] = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
-    """Say what each layer of MODEL is and costs: shapes, parameters, FLOPs, memory.
+    """Say what each layer of MODEL costs.
 
-    Prints a row per layer in the order of execution, totals and stages.
+    Shapes, parameters, FLOPs and memory, a row per layer in the order of execution; totals and
+    stages.
     """
+    refuse_both_formats(as_json, as_csv)
     if out is not None:
         _check_output(out)
     sizes, dtypes = _read_inputs(inputs, dtype)
@@ -98,17 +121,20 @@ def analyze(
         gpu=gpu,
     )
     # Before anything is printed: a column may be unknown.
-    table = found.table(depth=depth, columns=chosen)
-    typer.echo(f"{model} on {', '.join(inputs)}\n")
-    if stages:
-        typer.echo(str(found.stages))
-    elif summary:
-        typer.echo(found.summary())
-    else:
-        typer.echo(f"{table}\n\n{found.summary()}")
+    table = make_table(found, depth=depth, columns=chosen, sort=sort, top=top)
     if out is not None:
-        _write(found, out, depth, chosen)
-        typer.echo(f"\nWritten to {out}")
+        write_whole(out, _format(found, table, out.suffix.lower()).encode())
+    if as_json or as_csv:
+        print_data(_format(found, table, ".json" if as_json else ".csv"))
+        return
+    blocks: list[Block] = [*found.summary_blocks()]
+    if stages:
+        blocks = [*found.stages.blocks()]
+    elif table.rows and not summary:
+        blocks = [table, "", *blocks]
+    written = [] if out is None else ["", f"Written to {out}"]
+    title = f"{model} on {', '.join(inputs)}"
+    print_blocks(title, "", *blocks, *written, elsewhere="--json")
 
 
 def _read_inputs(texts: list[str], dtype: str | None) -> tuple[Any, Any]:
@@ -153,30 +179,13 @@ def _check_output(path: Path) -> None:
             f"cannot write {str(path)!r}: an analysis ends in {', '.join(_SUFFIXES[:-1])} or "
             f"{_SUFFIXES[-1]}"
         )
-    if not path.parent.is_dir():
-        raise FmstatsError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}")
-    if path.is_dir():
-        raise FmstatsError(f"cannot write {str(path)!r}: it is a folder")
+    check_place(path)
 
 
-def _write(found: Analysis, path: Path, depth: int | None, columns: list[str] | None) -> None:
-    suffix = path.suffix.lower()
-    if suffix == ".json":
-        text = json.dumps(found.to_dict(), allow_nan=False, indent=1) + "\n"
-    elif suffix == ".md":
-        text = found.to_markdown(depth=depth, columns=columns) + "\n"
-    else:
-        lines = io.StringIO()
-        rows = [dict(row) for row in found.rows]
-        writer = csv.DictWriter(lines, rows[0].keys() if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([{key: _cell(value) for key, value in row.items()} for row in rows])
-        text = lines.getvalue()
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise FmstatsError(f"cannot write {str(path)!r}: {error}") from error
-
-
-def _cell(value: object) -> object:
-    return "x".join(map(str, value)) if isinstance(value, tuple) else value
+def _format(found: Analysis, table: Table, suffix: str) -> str:
+    if suffix == ".md":
+        return format_markdown(table) + "\n"
+    if suffix == ".csv":
+        return format_csv(table.rows)
+    content = found.to_dict(table.rows)
+    return json.dumps(content, allow_nan=False, indent=1) + "\n"

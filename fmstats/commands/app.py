@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 
 import fmstats
+from fmstats.commands.completion import (
+    complete_backends,
+    complete_models,
+    complete_profiles,
+    list_columns,
+)
+from fmstats.errors import FmstatsError
+from fmstats.layer_columns import LAYER_COLUMNS
+from fmstats.outputs import describe_run, format_csv, format_json
+from fmstats.profiles import Profile
 from fmstats.sources import load_model, load_weights
+from fmstats.tables import Column, Table
+from fmstats.terminal import print_blocks, print_data
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -24,6 +36,28 @@ app = typer.Typer(
 def keep_lines(title: str, *lines: str) -> str:
     """Help text that keeps its line breaks, for which a backspace has to stand at its head."""
     return "\n  ".join(["\b\n" + title, *lines])
+
+
+_EXAMPLES = keep_lines(
+    "Examples:",
+    "# a first look: a trained network, no data of your own",
+    "fmstats demo",
+    "# your model over your data, kept in a file",
+    "fmstats profile net.py:make_net --data photos/ \\",
+    "    --out run.fmstats",
+    "# the layers with most zeros; a row per block",
+    "fmstats show run.fmstats --sort zeros --top 10",
+    "fmstats show run.fmstats --depth 1",
+    "# what is wrong, and a check for CI",
+    "fmstats diagnose run.fmstats",
+    'fmstats diagnose run.fmstats --fail-on "dead>5%,nan>0"',
+    "# what has changed, in the terminal and as a page",
+    "fmstats compare run.fmstats old.fmstats",
+    "fmstats report run.fmstats --baseline old.fmstats \\",
+    "    -o report.html",
+    "# shards, machines or days as one",
+    "fmstats merge mon.fmstats tue.fmstats --out week.fmstats",
+)
 
 
 class Dtype(str, Enum):
@@ -47,7 +81,19 @@ ModelArgument = Annotated[
         metavar="MODEL",
         help="net.py:make_net | package.module:Net | torchvision:NAME | timm:NAME | "
         "transformers:FAMILY | program.pt2. Library models have random weights: see --weights.",
+        autocompletion=complete_models,
     ),
+]
+ProfileArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="A profile: .fmstats, from --out or Profile.save.",
+        autocompletion=complete_profiles,
+    ),
+]
+BackendOption = Annotated[
+    str, typer.Option(help="See 'fmstats backends'.", autocompletion=complete_backends)
 ]
 WeightsOption = Annotated[
     Path | None, typer.Option(help="Trained weights: .pth, .pt or .safetensors.")
@@ -61,6 +107,56 @@ ResizeOption = Annotated[
         metavar="N", help="Shorter side before the crop, pixels; default: 8/7 of --image-size."
     ),
 ]
+
+# Which rows of a table are shown, and as what: the same for every command that has them.
+DepthOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Take layers below N parts of a name together."),
+]
+TopOption = Annotated[
+    int | None, typer.Option(metavar="N", min=0, help="Only the first N rows; 0: no table.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+CsvOption = Annotated[
+    bool, typer.Option("--csv", help="Print CSV and nothing else: a line per row of the table.")
+]
+
+
+def sort_option(columns: Sequence[Column]) -> Any:
+    """The option --sort for a table of these columns."""
+    return typer.Option(
+        metavar="COLUMN",
+        help="Sort by a column: largest first, names from A to Z; -COLUMN turns it round. "
+        "Default: the order of execution.",
+        autocompletion=list_columns(columns),
+    )
+
+
+SortOption = Annotated[str | None, sort_option(LAYER_COLUMNS)]
+
+
+def refuse_both_formats(as_json: bool, as_csv: bool) -> None:
+    """Refuse --json and --csv together.
+
+    Raises:
+        FmstatsError: both are given.
+    """
+    if as_json and as_csv:
+        raise FmstatsError("--json and --csv exclude each other: give one of them")
+
+
+def print_profile(
+    profile: Profile, table: Table, title: Sequence[str], *, as_json: bool, as_csv: bool
+) -> None:
+    """Print a profile with these of its layers, below a title of some lines."""
+    if as_csv:
+        print_data(format_csv(table.rows))
+    elif as_json:
+        findings = profile.diagnose().to_dict()["findings"]
+        content = {"metadata": profile.metadata, "layers": table.rows, "findings": findings}
+        print_data(format_json(content))
+    else:
+        print_blocks(*describe_run(profile, table, title), elsewhere="--json, --csv")
 
 
 def load_network(model: str, weights: Path | None) -> torch.nn.Module:
@@ -77,7 +173,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(epilog=_EXAMPLES)
 def describe(
     version: Annotated[
         bool,

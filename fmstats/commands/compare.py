@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from fmstats.commands.app import app, keep_lines
+from fmstats.commands.app import JsonOption, TopOption, app, keep_lines
+from fmstats.commands.completion import complete_profiles
 from fmstats.drift import ASSUMED_THRESHOLD, THRESHOLD
 from fmstats.storage import load
+from fmstats.terminal import print_blocks, print_data
 
 _EXAMPLES = "\n\n".join(
     [
@@ -33,13 +35,19 @@ _EXAMPLES = "\n\n".join(
 
 @app.command(epilog=_EXAMPLES)
 def compare(
-    now: Annotated[Path, typer.Argument(metavar="NOW", help="The profile in question.")],
+    now: Annotated[
+        Path,
+        typer.Argument(
+            metavar="NOW", help="The profile in question.", autocompletion=complete_profiles
+        ),
+    ],
     baseline: Annotated[
         list[Path],
         typer.Argument(
             metavar="BASELINE...",
             help="The profile to compare with; better three or more shards of it, which also tell "
             "what chance gives.",
+            autocompletion=complete_profiles,
         ),
     ],
     threshold: Annotated[
@@ -50,19 +58,20 @@ def compare(
             f"{THRESHOLD} with shards of the baseline, {ASSUMED_THRESHOLD} without.",
         ),
     ] = None,
-    top: Annotated[int, typer.Option(metavar="N", min=0, help="Layers and channels to list.")] = 10,
+    top: TopOption = 10,
     only_common: Annotated[
         bool,
         typer.Option("--only-common", help="Leave out layers that cannot be compared."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
     fail_on_drift: Annotated[
         bool, typer.Option("--fail-on-drift", help="Exit with code 1 where there is drift.")
     ] = False,
 ) -> None:
-    """Say how far the channels of NOW have moved from BASELINE: one score, a verdict, and where.
+    """Say how far NOW has moved from BASELINE.
 
-    Scores are effect sizes over what chance gives for so many samples.
+    Prints one score, a verdict, and the layers and channels that moved most. Scores are effect
+    sizes over what chance gives for so many samples.
     """
     question, shards = load(now), [load(path) for path in baseline]
     found = question.compare(
@@ -72,8 +81,9 @@ def compare(
         only_common=only_common,
     )
     if as_json:
-        typer.echo(json.dumps(found.to_dict(top=top), allow_nan=False, indent=1))
+        print_data(json.dumps(found.to_dict(top=top), allow_nan=False, indent=1) + "\n")
     else:
-        typer.echo(f"{now} against {', '.join(map(str, baseline))}\n\n{found.describe(top=top)}")
+        title = f"{now} against {', '.join(map(str, baseline))}"
+        print_blocks(title, "", *found.blocks(top), elsewhere="--json")
     if fail_on_drift and found.verdict != "no drift":
         raise typer.Exit(1 if found.drift else 2)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fmstats.commands.app import app, keep_lines
+from fmstats.commands.app import JsonOption, ProfileArgument, app, keep_lines
+from fmstats.commands.completion import complete_rules
 from fmstats.diagnosis import RULES, Diagnosis, Outcome, read_conditions
 from fmstats.diagnosis.conditions import check_conditions
 from fmstats.diagnosis.measures import COUNTED
 from fmstats.errors import FmstatsError
 from fmstats.storage import load
+from fmstats.terminal import print_blocks, print_data
 
 FAILED = 1  # the exit code where a --fail-on condition holds, or cannot be judged
 
@@ -36,9 +37,7 @@ _EXAMPLES = "\n\n".join(
 
 @app.command(epilog=_EXAMPLES)
 def diagnose(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A profile that was saved as .fmstats.")
-    ],
+    file: ProfileArgument,
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,17 +48,20 @@ def diagnose(
     ] = None,
     rule: Annotated[
         list[str] | None,
-        typer.Option("--rule", metavar="NAME", help="Apply this rule alone; may be repeated."),
+        typer.Option(
+            "--rule",
+            metavar="NAME",
+            help="Apply this rule alone; may be repeated.",
+            autocompletion=complete_rules,
+        ),
     ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=X", help="Set a threshold, e.g. dead=0.999."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, for machines, and nothing else.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Say what is wrong with the layers of a saved profile.
+    """Say what is wrong in a profile file.
 
     Prints the findings rule by rule, what to do, and where there is too little data to say.
     """
@@ -67,7 +69,10 @@ def diagnose(
     check_conditions(conditions, rule or tuple(RULES))
     found = load(file).diagnose(rule or None, _read_settings(setting or []))
     outcomes = [condition.judge(found.measures) for condition in conditions]
-    typer.echo(_as_json(found, outcomes) if as_json else _as_text(found, outcomes))
+    if as_json:
+        print_data(_as_json(found, outcomes) + "\n")
+    else:
+        print_blocks(_as_text(found, outcomes))
     if any(outcome.fails for outcome in outcomes):
         raise typer.Exit(FAILED)
 

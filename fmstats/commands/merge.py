@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from fmstats.commands.app import app, keep_lines
+from fmstats.commands.completion import complete_profiles
 from fmstats.metadata import count_profiles
 from fmstats.outputs import check_output, describe_metadata, write_profile
 from fmstats.storage import merge_files
+from fmstats.terminal import print_blocks
 
 
 @app.command(
@@ -22,7 +24,12 @@ from fmstats.storage import merge_files
 )
 def merge(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILES...", help="Profiles of the same model: .fmstats")
+        list[Path],
+        typer.Argument(
+            metavar="FILES...",
+            help="Profiles of the same model: .fmstats.",
+            autocompletion=complete_profiles,
+        ),
     ],
     out: Annotated[
         Path,
@@ -37,13 +44,15 @@ def merge(
         ),
     ] = False,
 ) -> None:
-    """Merge profiles of other data, shards, machines or days into one.
+    """Merge profiles of shards, days or machines.
 
     The result is that of one run over all the data.
     """
     check_output(out)
     merged = merge_files(files, missing="drop" if only_common else "refuse")
     write_profile(merged, out)
-    typer.echo(f"{count_profiles(merged.metadata)} profiles, {len(merged)} layers")
-    typer.echo(describe_metadata(merged))
-    typer.echo(f"Written to {out}")
+    print_blocks(
+        f"{count_profiles(merged.metadata)} profiles, {len(merged)} layers",
+        describe_metadata(merged),
+        f"Written to {out}",
+    )

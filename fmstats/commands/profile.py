@@ -9,23 +9,34 @@ from typing import Annotated
 import typer
 
 from fmstats.commands.app import (
+    BackendOption,
+    CsvOption,
+    DepthOption,
     Dtype,
     ImageSizeOption,
+    JsonOption,
     ModelArgument,
     ResizeOption,
+    SortOption,
+    TopOption,
     WeightsOption,
     app,
     keep_lines,
     load_network,
+    print_profile,
+    refuse_both_formats,
 )
 from fmstats.errors import FmstatsError
-from fmstats.outputs import check_output, describe_run, write_profile
+from fmstats.layer_columns import LAYER_COLUMNS
+from fmstats.outputs import check_output, choose_layers, write_profile
 from fmstats.profiles import Profile
 from fmstats.runs import RunInterrupted
 from fmstats.runs import profile as run_profile
 from fmstats.runs.shards import join_launched
 from fmstats.sources import open_data
 from fmstats.sources.placement import move_model
+from fmstats.tables import find_column
+from fmstats.terminal import print_blocks
 
 _EXAMPLES = "\n\n".join(
     [
@@ -36,6 +47,7 @@ _EXAMPLES = "\n\n".join(
             "fmstats profile nets:Net --data x.npy --include 'blocks.*' --exclude '*.drop'",
             "fmstats profile net.pt2 --data loader.py:make_loader --limit 5000 --out profile.json",
             "fmstats profile nets:Net --data val/ --checkpoint run.fmstats --on-bad-sample skip",
+            "fmstats profile nets:Net --data x.npy --depth 2 --sort zeros --top 10",
             "torchrun --nproc-per-node 4 -m fmstats profile nets:Net --data val/ --device cuda",
         ),
         keep_lines(
@@ -108,7 +120,7 @@ def profile(
     channel_dim: Annotated[
         str, typer.Option(help="The channel dimension of all layers, e.g. 1; auto: by layer type.")
     ] = "auto",
-    backend: Annotated[str, typer.Option(help="See 'fmstats backends'.")] = "auto",
+    backend: BackendOption = "auto",
     zero_tol: Annotated[
         float, typer.Option(metavar="X", min=0.0, help="Values this close to 0 count as zeros.")
     ] = 0.0,
@@ -137,14 +149,23 @@ def profile(
     no_progress: Annotated[
         bool, typer.Option("--no-progress", help="Show no progress bar on stderr.")
     ] = False,
+    depth: DepthOption = None,
+    sort: SortOption = None,
+    top: TopOption = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
-    """Run MODEL over DATA once and show what its layers do.
+    """Run MODEL over DATA, show what layers do.
 
     Prints a row per layer, what is wrong, and which layers were not measured. Ends with 0; with 2
     where something is wrong with the request or the data; with 130 where it was told to stop.
     """
+    # Before the run: an hour of work must not end in a misspelt folder or column.
+    refuse_both_formats(as_json, as_csv)
+    if sort is not None:
+        find_column(LAYER_COLUMNS, sort.removeprefix("-"))
     if out is not None:
-        check_output(out)  # Before the run: an hour of work must not end in a misspelt folder.
+        check_output(out)
     source = open_data(
         data,
         batch_size=batch_size,
@@ -184,22 +205,22 @@ def profile(
                 _tell_interrupted(stop, out if group is None else None)
             raise typer.Exit(130) from stop
         if share.rank == 0:
-            _show(result, model, source.description, checkpoint)
-            if out is not None:
+            if out is not None:  # First: a pipe that breaks must not cost the result.
                 write_profile(result, out)
-                typer.echo(f"\nWritten to {out}")
+            table = choose_layers(result, depth=depth, sort=sort, top=top)
+            title = [f"{model} on {source.description}", *_tell_resumed(result, checkpoint)]
+            print_profile(result, table, title, as_json=as_json, as_csv=as_csv)
+            if out is not None and not (as_json or as_csv):
+                print_blocks("", f"Written to {out}")
 
 
-def _show(result: Profile, model: str, data: str, checkpoint: Path | None) -> None:
-    typer.echo(f"{model} on {data}")
+def _tell_resumed(result: Profile, checkpoint: Path | None) -> list[str]:
     there, samples = result.metadata["resumed"], result.metadata["samples"]
     if there == samples:
-        typer.echo(
-            f"All {samples} samples were in {checkpoint}, which is complete: nothing was run"
-        )
-    elif there:
-        typer.echo(f"Gone on from {checkpoint}, which had {there} of {samples} samples")
-    typer.echo(describe_run(result))
+        return [f"All {samples} samples were in {checkpoint}, which is complete: nothing was run"]
+    if there:
+        return [f"Gone on from {checkpoint}, which had {there} of {samples} samples"]
+    return []
 
 
 def _tell_interrupted(stop: RunInterrupted, out: Path | None) -> None:

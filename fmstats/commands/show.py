@@ -2,34 +2,67 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fmstats.commands.app import app, keep_lines
-from fmstats.outputs import describe_run, format_json
+from fmstats.commands.app import (
+    CsvOption,
+    DepthOption,
+    JsonOption,
+    ProfileArgument,
+    SortOption,
+    TopOption,
+    app,
+    keep_lines,
+    print_profile,
+    refuse_both_formats,
+)
+from fmstats.layer_columns import LAYER_COLUMNS
+from fmstats.outputs import choose_layers
 from fmstats.storage import load
 
-
-@app.command(
-    epilog=keep_lines("Examples:", "fmstats show run.fmstats", "fmstats show run.fmstats --json")
+_EXAMPLES = "\n\n".join(
+    [
+        keep_lines(
+            "Examples:",
+            "fmstats show run.fmstats",
+            "fmstats show run.fmstats --sort zeros --top 10",
+            "fmstats show run.fmstats --depth 2 --sort -mean",
+            "fmstats show run.fmstats --layer 'features.18.*' --layer classifier",
+            "fmstats show run.fmstats --sort nan+inf --top 3 --json",
+            "fmstats show run.fmstats --depth 1 --csv > blocks.csv",
+        ),
+        f"COLUMN is {', '.join(column.title for column in LAYER_COLUMNS)}.",
+        "--layer chooses, then --depth takes together, --sort sorts, --top cuts. JSON and CSV have "
+        "the same rows as the table; findings are always of the whole profile. A terminal that is "
+        "too narrow leaves columns out; a pipe or a file gets them all.",
+        "Every number of every channel: fmstats merge run.fmstats --out all.json (or .csv).",
+    ]
 )
+
+
+@app.command(epilog=_EXAMPLES)
 def show(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A profile: .fmstats, from --out or Profile.save")
-    ],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print everything as JSON, findings included.")
-    ] = False,
+    file: ProfileArgument,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Only layers of such a name; may be repeated."),
+    ] = None,
+    depth: DepthOption = None,
+    sort: SortOption = None,
+    top: TopOption = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
-    """Show a profile file: what was run, a row per layer, and what is wrong."""
+    """Show what is in a profile file.
+
+    Prints what was run, a row per layer, and what is wrong.
+    """
+    refuse_both_formats(as_json, as_csv)
     profile = load(file)
-    if as_json:
-        findings = profile.diagnose().to_dict()["findings"]
-        typer.echo(format_json({**profile.to_dict(), "findings": findings}), nl=False)
-        return
+    table = choose_layers(profile, layers=layer or (), depth=depth, sort=sort, top=top)
     channels = sum(stats.channels for stats in profile.values())
     model = profile.metadata.get("model", "an unknown model")
-    typer.echo(f"{file}: {len(profile)} layers of {model}, {channels:,} channels")
-    typer.echo(describe_run(profile))
+    title = f"{file}: {len(profile)} layers of {model}, {channels:,} channels"
+    print_profile(profile, table, [title], as_json=as_json, as_csv=as_csv)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from fmstats.diagnosis.rules import RULES, SEVERITIES
+from fmstats.tables import make_printable
 
 if TYPE_CHECKING:
     from fmstats.diagnosis.result import Diagnosis, Finding, NotEnoughData
@@ -67,7 +68,8 @@ def _format_rule(severity: str, rule: str, rows: Sequence[tuple[Finding, list[st
     width = max(len(finding.layer) for finding, _ in shown)
     for finding, layers in shown:
         again = f"; again in {_name(layers)}" if layers else ""
-        lines.append(f"  {finding.layer:<{width}}  {finding.message}{again}")
+        line = f"  {finding.layer:<{width}}  {finding.message}{again}"
+        lines.append(make_printable(line))
     if len(rows) > len(shown):
         lines.append(f"  and in {_name([f.layer for f, _ in rows[len(shown) :]])}")
     return "\n".join(lines)
@@ -89,7 +91,8 @@ def _format_lacking(rows: Sequence[NotEnoughData]) -> str:
 
 
 def _name(layers: Sequence[str]) -> str:
-    named = ", ".join(layers[:_NAMED]) + (", ..." if len(layers) > _NAMED else "")
+    named = ", ".join(map(make_printable, layers[:_NAMED]))
+    named += ", ..." if len(layers) > _NAMED else ""
     return f"{_number(len(layers), 'layer')} ({named})"
 
 

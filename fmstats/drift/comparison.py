@@ -10,11 +10,57 @@ from typing import Any
 import numpy as np
 
 from fmstats.drift.layers import Evidence, LayerDrift
-from fmstats.tables import format_number, format_share, format_table
+from fmstats.tables import (
+    Block,
+    Column,
+    Row,
+    Table,
+    format_number,
+    format_share,
+    join_blocks,
+    space_out,
+)
 
 SECTIONS = 8
 # Alone, a layer counts half: the highest of a hundred scores is high by chance.
 _ALONE = 0.5
+
+
+def _number(x: float | None) -> str:
+    return "-" if x is None else format_number(x)
+
+
+_HAPPENED = {"newly_dead": "dead", "revived": "revived", "newly_broken": "NaN or Inf"}
+
+
+def _name_changes(row: Row) -> str:
+    return ", ".join(word for key, word in _HAPPENED.items() if row[key])
+
+
+def _grade_changes(words: str) -> str | None:
+    return "error" if _HAPPENED["newly_broken"] in words else "warning" if words else None
+
+
+_EFFECT_COLUMNS = (
+    Column("shift", "shift", _number, keep=6),
+    Column("spread", "spread", _number, keep=5),
+    Column("sparsity", "sparsity", format_share, keep=4),
+    Column("growth", "growth", _number, keep=1),
+)
+_LAYER_COLUMNS = (
+    Column("layer", "layer", left=True, names=True),
+    Column("type", "type", left=True, keep=2),
+    Column("score", "score", _number, keep=8),
+    *_EFFECT_COLUMNS,
+    Column("newly_dead", "dead", keep=3),
+    Column("revived", "revived", keep=0),
+)
+_CHANNEL_COLUMNS = (
+    Column("layer", "layer", left=True, names=True),
+    Column("channel", "channel", keep=8),
+    *_EFFECT_COLUMNS,
+    Column("now", "now", keep=7, read=_name_changes, grade=_grade_changes),
+)
 
 
 @dataclass(frozen=True)
@@ -73,12 +119,17 @@ class Comparison:
             "channels": self.top_channels(top),
         }
 
-    def describe(self, top: int = 10) -> str:
-        """The verdict in words, and tables of so many layers and channels."""
-        parts = [self._summary()]
-        if top and self.layers:
-            parts += [_layer_table(self.top_layers(top)), _channel_table(self.top_channels(top))]
-        return "\n\n".join(parts)
+    def describe(self, top: int | None = 10) -> str:
+        """The verdict in words, and tables of so many layers and channels; None: all."""
+        return join_blocks(self.blocks(top))
+
+    def blocks(self, top: int | None = 10) -> list[Block]:
+        """What `describe` says, with the tables apart."""
+        blocks: list[Block] = [self._summary()]
+        if top != 0 and self.layers:
+            blocks.append(Table(_LAYER_COLUMNS, self.top_layers(top)))
+            blocks.append(Table(_CHANNEL_COLUMNS, self.top_channels(top)))
+        return space_out(blocks)
 
     def _summary(self) -> str:
         lines = [f"{self.verdict}: score {format_number(self.score)}, "]
@@ -113,51 +164,6 @@ def overall_score(scores: Sequence[float]) -> float:
     medians = [float(np.median(section)) for section in sections if section.size >= 3]
     medians.append(float(np.median(known)))
     return max(*medians, _ALONE * float(known.max()))
-
-
-def _layer_table(rows: list[dict[str, Any]]) -> str:
-    header = ("layer", "type", "score", "shift", "spread", "sparsity", "growth", "dead", "revived")
-    cells = [
-        (
-            row["layer"],
-            row["type"],
-            *(_number(row[key]) for key in ("score", "shift", "spread")),
-            format_share(row["sparsity"]),
-            _number(row["growth"]),
-            str(row["newly_dead"]),
-            str(row["revived"]),
-        )
-        for row in rows
-    ]
-    return format_table(header, cells, left=2)
-
-
-def _channel_table(rows: list[dict[str, Any]]) -> str:
-    header = ("layer", "channel", "shift", "spread", "sparsity", "growth", "now")
-    cells = [
-        (
-            row["layer"],
-            str(row["channel"]),
-            *(_number(row[key]) for key in ("shift", "spread")),
-            format_share(row["sparsity"]),
-            _number(row["growth"]),
-            ", ".join(
-                word
-                for word, key in (
-                    ("dead", "newly_dead"),
-                    ("revived", "revived"),
-                    ("NaN or Inf", "newly_broken"),
-                )
-                if row[key]
-            ),
-        )
-        for row in rows
-    ]
-    return format_table(header, cells)
-
-
-def _number(x: float | None) -> str:
-    return "-" if x is None else format_number(x)
 
 
 def _known(score: float) -> float:

@@ -1,0 +1,63 @@
+"""What the shell offers where a word of a command line begins.
+
+Where nothing is offered, the shell offers files and folders itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from fmstats.analysis.roofline import GPUS
+from fmstats.backends import BACKENDS
+from fmstats.diagnosis import RULES
+from fmstats.tables import Column
+
+
+def complete_profiles(incomplete: str) -> list[str]:
+    """Profile files."""
+    return _list_files(incomplete, (".fmstats",))
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Files that MODEL can begin with. Modules and libraries are for people to spell."""
+    return _list_files(incomplete, (".py", ".pt2"))
+
+
+def complete_backends(incomplete: str) -> list[str]:
+    """What --backend takes."""
+    return _begin(["auto", *(backend.name for backend in BACKENDS)], incomplete)
+
+
+def complete_rules(incomplete: str) -> list[str]:
+    """What --rule takes."""
+    return _begin(RULES, incomplete)
+
+
+def complete_gpus(incomplete: str) -> list[str]:
+    """What --gpu takes, but for names of two words, which a shell would tear apart."""
+    return _begin([name for name in GPUS if " " not in name], incomplete)
+
+
+def list_columns(columns: Sequence[Column]) -> Callable[[str], list[str]]:
+    """A function that offers what --sort takes: names of columns and headings of one word."""
+    words = dict.fromkeys(word for c in columns for word in (c.name, c.title) if " " not in word)
+
+    def complete_columns(incomplete: str) -> list[str]:
+        return _begin(words, incomplete)
+
+    return complete_columns
+
+
+def _begin(words: Iterable[str], incomplete: str) -> list[str]:
+    return [word for word in words if word.startswith(incomplete)]
+
+
+def _list_files(incomplete: str, suffixes: tuple[str, ...]) -> list[str]:
+    folder, start = os.path.split(incomplete)
+    try:
+        names = sorted(os.listdir(folder or "."))
+    except OSError:
+        return []
+    files = [name for name in _begin(names, start) if name.endswith(suffixes)]
+    return [os.path.join(folder, name) for name in files]
