@@ -13,8 +13,12 @@ class FmstatsError(ValueError):
     """A request that fmstats cannot serve: bad input, a missing backend, a model it cannot read."""
 
 
+def find_closest(name: str, names: Iterable[str], count: int = 5) -> list[str]:
+    """Up to `count` of `names` that resemble `name`, the closest first."""
+    return difflib.get_close_matches(name, sorted(set(names)), n=count, cutoff=0.4)
+
+
 def list_closest(name: str, names: Iterable[str], count: int = 5) -> str:
-    """Up to `count` of `names` that resemble `name`, or the first few where none does."""
+    """As `find_closest`, as text; the first few of all where none resembles it."""
     choices = sorted(set(names))
-    close = difflib.get_close_matches(name, choices, n=count, cutoff=0.4)
-    return ", ".join(close or choices[:count]) or "none"
+    return ", ".join(find_closest(name, choices, count) or choices[:count]) or "none"

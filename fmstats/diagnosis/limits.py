@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fmstats.derived import DEAD_SPARSITY
-from fmstats.errors import FmstatsError, list_closest
+from fmstats.errors import FmstatsError, find_closest
 
 Limits = Mapping[str, float]
 
@@ -79,8 +79,9 @@ def choose_limits(given: Mapping[str, float] | None) -> dict[str, float]:
 
 def unknown(kind: str, name: object, choices: Iterable[str]) -> str:
     """The message of an error: there is no such name; what is close, and all there are."""
-    near = list_closest(str(name), choices, count=1)
-    return f"there is no {kind} {name!r}; closest: {near}; choose from {', '.join(choices)}"
+    near = find_closest(str(name), choices, count=1)
+    hint = f"; closest: {near[0]}" if near else ""
+    return f"there is no {kind} {name!r}{hint}; choose from {', '.join(choices)}"
 
 
 def _checked(name: str, value: object) -> float:
