@@ -15,7 +15,7 @@ class FmstatsError(ValueError):
 
 def find_closest(name: str, names: Iterable[str], count: int = 5) -> list[str]:
     """Up to `count` of `names` that resemble `name`, the closest first."""
-    return difflib.get_close_matches(name, sorted(set(names)), n=count, cutoff=0.5)
+    return difflib.get_close_matches(name, sorted(set(names)), n=count, cutoff=0.6)
 
 
 def list_closest(name: str, names: Iterable[str], count: int = 5) -> str:
