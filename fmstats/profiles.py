@@ -145,6 +145,27 @@ class Profile(Mapping[str, ChannelStats]):
 
         return pool_layers(self, depth)
 
+    def scalars(
+        self, stats: str | Iterable[str] | None = None, prefix: str = ""
+    ) -> dict[str, float]:
+        """A flat dict of the numbers of `layers()`, for W&B, MLflow and the like.
+
+        A key is `{prefix}{layer}.{stat}`: `fmstats/layer1.0.conv1.mean`. Layers are called as in
+        the profile, dots and the `#` of `per_call` included; `stat` is what follows the last dot.
+        What is not known is left out: `saturated` of a layer without bounds, NaN, infinities.
+
+        Args:
+            stats: columns of `layers()` but `layer` and `type`; None: mean, std, sparsity, dead,
+                saturated, nan and inf.
+            prefix: what all keys begin with.
+
+        Raises:
+            FmstatsError: there is no such statistic.
+        """
+        from fmstats.scalars import DEFAULT, flatten
+
+        return flatten(self, DEFAULT if stats is None else stats, prefix)
+
     def to_pandas(self) -> pd.DataFrame:
         """A row per channel: layer, type, channel, then every field and derived number.
 

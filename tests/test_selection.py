@@ -88,7 +88,10 @@ def test_track_takes_the_same_words(model: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("include", "message"),
     [
-        ("featrues.0", r"^include='featrues\.0' matches none of the 8 modules; closest: features\.0,"),
+        (
+            "featrues.0",
+            r"^include='featrues\.0' matches none of the 8 modules; closest: features\.0,",
+        ),
         (re.compile("^conv"), r"^include='\^conv' matches none of the 8 modules; closest: "),
         (
             nn.BatchNorm2d,

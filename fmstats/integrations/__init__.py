@@ -1,3 +1,6 @@
-"""Runs on other engines: each needs a package of its own, and of fmstats the public API alone."""
+"""Other people's frameworks: each module needs a package of its own, of fmstats the public API.
+
+Importing this imports none of them. What some of them share: `packing`, `intervals`, `readings`.
+"""
 
 from __future__ import annotations

@@ -6,15 +6,14 @@ of its block with it, Ray gives the block to another one, and nothing is counted
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 import fmstats
+from fmstats.integrations.packing import pack, unpack
 
 Columns = dict[str, np.ndarray]
 
@@ -109,7 +108,7 @@ class _Worker:
             result = fmstats.profile(self._model, self._split(block), **options)
         except fmstats.FmstatsError as error:
             return {"profile": [b""], "error": [str(error)]}
-        return {"profile": [_pack(result)], "error": [""]}
+        return {"profile": [pack(result)], "error": [""]}
 
     def _split(self, block: Columns) -> Iterator[object]:
         rows = len(next(iter(block.values())))
@@ -136,22 +135,8 @@ def _merge(mapped: Any) -> fmstats.Profile:
     for row in mapped.iter_rows():
         if row["error"]:
             raise fmstats.FmstatsError(f"a worker refused its block: {row['error']}")
-        part = _unpack(row["profile"])
+        part = unpack(row["profile"])
         whole = part if whole is None else whole.merge(part, missing="keep")
     if whole is None:
         raise fmstats.FmstatsError("the dataset has no row")
     return whole
-
-
-def _pack(profile: fmstats.Profile) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "block.fmstats")
-        profile.save(path)
-        return path.read_bytes()
-
-
-def _unpack(content: bytes) -> fmstats.Profile:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "block.fmstats")
-        path.write_bytes(content)
-        return fmstats.load(path)

@@ -1,0 +1,158 @@
+"""What a model did in each interval of a training run: the part that frameworks share.
+
+Every batch between `begin()` and `end()` is in one interval and in no other. Nothing waits for a
+device before an interval ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch.distributed as dist
+import torch.nn as nn
+
+import fmstats
+from fmstats.integrations.packing import pack, unpack
+
+_NOT_HERE = {
+    "when": "training and validation are told apart by the framework",
+    "budget": "every= says which share of the batches is measured",
+}
+
+
+class Intervals:
+    """A tracker whose statistics are cut into intervals.
+
+    Args:
+        model: what is tracked, until `close()`.
+        every: measure the first of every `every` batches of the run.
+        step: optimizer steps done before.
+        **options: of `fmstats.track`.
+
+    Attributes:
+        last: the profile of the last interval; None before one has ended.
+        profile: that of all intervals together.
+
+    Raises:
+        FmstatsError: as `fmstats.track`.
+    """
+
+    def __init__(self, model: nn.Module, *, every: int = 1, step: int = 0, **options: Any) -> None:
+        self.last: fmstats.Profile | None = None
+        self.profile: fmstats.Profile | None = None
+        self._every, self._batches = every, 0
+        self._first = self._began = step
+        self._unread = False  # a batch has begun that is in no profile yet
+        self._pending: fmstats.Profile | None = None  # read already, of this interval
+        self._tracker: fmstats.Tracker | None = fmstats.track(model, **options)
+        self._tracker.pause()
+
+    def begin(self) -> None:
+        """A batch of the run begins."""
+        if self._tracker is not None:
+            self._unread = True
+            if self._batches % self._every == 0:
+                self._tracker.resume()
+
+    def end(self) -> None:
+        """It has ended; what runs until the next one is not counted."""
+        if self._tracker is not None:
+            self._tracker.pause()
+            self._batches += 1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still tracks."""
+        return self._tracker is not None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no batch has begun since the interval did."""
+        return not self._unread and self._pending is None
+
+    def is_due(self, step: int, length: int) -> bool:
+        """Whether an interval ends at this step: they end at multiples of `length`; 0: never."""
+        return length > 0 and step // length > self._began // length
+
+    def flush(self, step: int, *, ranks: bool = True) -> fmstats.Profile:
+        """End an interval at a step: read the device once, and begin the next interval.
+
+        Args:
+            step: optimizer steps done.
+            ranks: take all ranks of torch.distributed together, if there are several: each of them
+                calls this. Otherwise this process alone.
+        """
+        seen = self._collect(ranks)
+        self.last = _note(seen, every=self._every, steps=[self._began + 1, step])
+        self.profile = _note(_join(self.profile, self.last), steps=[self._first + 1, step])
+        self._pending, self._began = None, step
+        return self.last
+
+    def close(self) -> None:
+        """Remove all hooks; what was not flushed is lost. May be called twice."""
+        if self._tracker is not None:
+            self._tracker.close()
+            self._tracker = None
+
+    def state(self) -> dict[str, Any]:
+        """All that was seen so far, for a checkpoint; the interval goes on. Ranks as in `flush`."""
+        if self._tracker is not None and not self.is_empty:
+            self._collect(ranks=True)
+        return {
+            "batches": self._batches,
+            "steps": [self._first, self._began],
+            "profile": None if self.profile is None else pack(self.profile),
+            "pending": None if self._pending is None else pack(self._pending),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint: the interval in which it was made will be completed."""
+        self._batches = state["batches"]
+        self._first, self._began = state["steps"]
+        self.profile = None if state["profile"] is None else unpack(state["profile"])
+        self._pending = None if state["pending"] is None else unpack(state["pending"])
+
+    def _collect(self, ranks: bool) -> fmstats.Profile:
+        """Read the tracker, and give the interval up to now."""
+        if self._tracker is None:
+            raise fmstats.FmstatsError("these intervals are closed: nothing is tracked any more")
+        together = ranks and dist.is_available() and dist.is_initialized()
+        part = self._tracker.stats(group="world" if together else None)
+        self._tracker.reset()
+        self._unread = False
+        self._pending = _join(self._pending, part)
+        return self._pending
+
+
+def check_options(
+    every: int,
+    log_every_n_steps: int | None,
+    stats: str | Iterable[str] | None,
+    options: Mapping[str, Any],
+) -> tuple[str, ...] | None:
+    """Refuse now what would fail, or not do what it says, in the midst of a training run.
+
+    Returns:
+        The names of the statistics, to be gone through many times; None for the usual ones.
+
+    Raises:
+        FmstatsError: a number below 1, an unknown statistic, or an option of `fmstats.track` that
+            is not for here.
+    """
+    for name, value in (("every", every), ("log_every_n_steps", log_every_n_steps)):
+        if value is not None and (type(value) is not int or value < 1):
+            raise fmstats.FmstatsError(f"{name}={value!r}: give a whole number, 1 or more")
+    for name in _NOT_HERE.keys() & options.keys():
+        raise fmstats.FmstatsError(f"{name}= is not for a training loop: {_NOT_HERE[name]}")
+    chosen = (stats,) if isinstance(stats, str) else None if stats is None else tuple(stats)
+    fmstats.Profile({}, {}).scalars(chosen)  # refuses unknown ones
+    return chosen
+
+
+def _join(a: fmstats.Profile | None, b: fmstats.Profile) -> fmstats.Profile:
+    return b if a is None else a.merge(b, missing="keep")
+
+
+def _note(profile: fmstats.Profile, **notes: object) -> fmstats.Profile:
+    return fmstats.Profile(profile.info, {**profile.metadata, **notes})

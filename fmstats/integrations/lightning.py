@@ -1,0 +1,219 @@
+"""A Lightning callback that logs what feature maps do while a model is trained.
+
+For `lightning` and for `pytorch_lightning`, whose callbacks are alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch.nn as nn
+
+import fmstats
+from fmstats.integrations.intervals import Intervals, check_options
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+else:
+
+    def _import_callback() -> type:
+        """The base class, of the package that the program uses if it has imported one."""
+        packages = ("lightning.pytorch", "pytorch_lightning")
+        for package in sorted(packages, key=lambda name: name not in sys.modules):
+            with contextlib.suppress(ModuleNotFoundError):
+                return importlib.import_module(package).Callback
+        raise fmstats.FmstatsError(
+            "fmstats.integrations.lightning needs lightning or pytorch_lightning: "
+            "pip install 'fmstats[lightning]'"
+        )
+
+    Callback = _import_callback()
+
+
+class FeatureMapStats(Callback):
+    """Logs the statistics of each interval of training steps, and of each validation.
+
+    What is logged is of the interval alone, so that a change is seen at once instead of in the
+    mean of all training so far; `profile` has all intervals together. An interval ends at each
+    multiple of `log_every_n_steps` and when training ends. Only then the device is read, once, and
+    ranks are merged, if there are several. Batches of the sanity check are not counted.
+
+    A checkpoint holds what was seen, the begun interval included: a resumed run logs what an
+    unbroken one would have.
+
+    Args:
+        module: the name of the submodule to track; None: the LightningModule. Layers are called as
+            within it.
+        stats: what to log; see `Profile.scalars`.
+        every: measure the first of every `every` batches.
+        log_every_n_steps: optimizer steps of an interval; None: those of the Trainer.
+        validation: log validation epochs, too.
+        prefix: what keys begin with: `fmstats/train/layer1.mean`, `fmstats/val/layer1.mean`.
+        save: a file for `profile`, written when training ends, also by an exception.
+        **options: of `fmstats.track`, but neither `when` nor `budget`; `per_call` needs `module`.
+
+    Attributes:
+        last: the profile of the last interval, of all ranks; None before one has ended.
+        profile: that of all intervals together. After an exception the interval that it broke off
+            is in it, of this rank alone.
+        validation_profile: that of all validations; None without them.
+
+    Raises:
+        FmstatsError: an unknown statistic or option, and when training begins as `fmstats.track`.
+    """
+
+    def __init__(
+        self,
+        *,
+        module: str | None = None,
+        stats: str | Iterable[str] | None = None,
+        every: int = 1,
+        log_every_n_steps: int | None = None,
+        validation: bool = False,
+        prefix: str = "fmstats/",
+        save: str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        chosen = check_options(every, log_every_n_steps, stats, options)
+        if options.get("per_call") and module is None:
+            raise fmstats.FmstatsError(
+                "per_call= needs module=: Lightning does not call the LightningModule itself, so "
+                "its forward passes cannot be told apart; name the submodule that training_step "
+                "calls"
+            )
+        self._module, self._stats, self._every = module, chosen, every
+        self._length, self._prefix, self._options = log_every_n_steps, prefix, options
+        self._save = None if save is None else Path(save)
+        self._wants_validation = validation
+        self._train: Intervals | None = None
+        self._validation: Intervals | None = None
+        self._restored: Mapping[str, Any] = {}
+
+    @property
+    def last(self) -> fmstats.Profile | None:
+        """See the class."""
+        return None if self._train is None else self._train.last
+
+    @property
+    def profile(self) -> fmstats.Profile | None:
+        """See the class."""
+        return None if self._train is None else self._train.profile
+
+    @property
+    def validation_profile(self) -> fmstats.Profile | None:
+        """See the class."""
+        return None if self._validation is None else self._validation.profile
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to track; the sanity check is over, and a checkpoint is loaded."""
+        if self._save is not None:
+            self._save.parent.mkdir(parents=True, exist_ok=True)
+        self._close()
+        model = _submodule(pl_module, self._module)
+        step = trainer.global_step
+        self._train = Intervals(model, every=self._every, step=step, **self._options)
+        if self._wants_validation:
+            self._validation = Intervals(model, every=self._every, step=step, **self._options)
+        for name, intervals in self._named():
+            if name in self._restored:
+                intervals.restore(self._restored[name])
+        self._restored = {}
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Measure from here on."""
+        if self._train is not None:
+            self._train.begin()
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Measure up to here; log at the end of an interval."""
+        if self._train is None:
+            return
+        self._train.end()
+        length = self._length
+        if length is None:
+            length = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set from outside
+        if self._train.is_due(trainer.global_step, length):
+            self._log(trainer, self._train, "train/")
+
+    def on_validation_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Measure from here on, if validation was asked for."""
+        if self._validation is not None:
+            self._validation.begin()
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Measure up to here."""
+        if self._validation is not None:
+            self._validation.end()
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log a validation."""
+        # Also if this rank had no batch: others wait for it.
+        if self._validation is not None and self._validation.is_open:
+            self._log(trainer, self._validation, "val/")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the interval that was begun, and write the file."""
+        if self._train is not None and not self._train.is_empty:
+            self._log(trainer, self._train, "train/")
+        self._write(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Remove all hooks."""
+        self._close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Keep what was seen, of this rank alone: others may have stopped elsewhere."""
+        # A device that failed cannot be read, and the first error is the one to be seen.
+        with contextlib.suppress(RuntimeError, fmstats.FmstatsError):
+            if self._train is not None and not self._train.is_empty:
+                self._train.flush(trainer.global_step, ranks=False)
+                self._write(trainer)
+        self._close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen so far; called on all ranks, as checkpoints are."""
+        return {name: intervals.state() for name, intervals in self._named()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with it when training begins."""
+        self._restored = state_dict
+
+    def _named(self) -> list[tuple[str, Intervals]]:
+        both = (("train", self._train), ("validation", self._validation))
+        return [(name, intervals) for name, intervals in both if intervals is not None]
+
+    def _log(self, trainer: Trainer, intervals: Intervals, kind: str) -> None:
+        profile = intervals.flush(trainer.global_step)
+        numbers = profile.scalars(self._stats, self._prefix + kind)
+        for logger in trainer.loggers if numbers else ():
+            logger.log_metrics(numbers, step=trainer.global_step)
+
+    def _write(self, trainer: Trainer) -> None:
+        if self._save is not None and self.profile is not None and trainer.is_global_zero:
+            self.profile.save(self._save)
+
+    def _close(self) -> None:
+        for _, intervals in self._named():
+            intervals.close()
+
+
+def _submodule(model: nn.Module, name: str | None) -> nn.Module:
+    if name is None:
+        return model
+    try:
+        return model.get_submodule(name)
+    except AttributeError as error:
+        names = [known for known, _ in model.named_modules() if known]
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names[:3]
+        raise fmstats.FmstatsError(
+            f"module={name!r}: {type(model).__name__} has no such submodule; "
+            f"its names are like {', '.join(map(repr, near))}"
+        ) from error

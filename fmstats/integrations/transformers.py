@@ -1,0 +1,222 @@
+"""A callback for the Trainer of transformers that logs what feature maps do while it trains.
+
+The Trainer calls its reporters (TensorBoard, W&B, MLflow and others) before the callbacks that it
+is given, and it tells no callback of its other ones. So numbers that a callback adds to the logs
+come too late, unless it stands before the reporters: `add_to` puts it there.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch.nn as nn
+
+import fmstats
+from fmstats.integrations.intervals import Intervals, check_options
+
+try:
+    from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+except ImportError as error:
+    raise fmstats.FmstatsError(
+        f"fmstats.integrations.transformers needs transformers, which cannot be imported ({error}):"
+        " pip install 'fmstats[transformers]'"
+    ) from error
+
+
+class FeatureMapStatsCallback(TrainerCallback):
+    """Adds the statistics of each interval to the Trainer's logs, and those of each evaluation.
+
+    What is logged is of the interval alone, so that a change is seen at once instead of in the
+    mean of all training so far; `profile` has all intervals together. An interval ends with a log
+    of the Trainer. Only then the device is read, once, and ranks are merged, if there are several.
+
+    `callback.add_to(trainer)` makes all reporters see the numbers. Given as `callbacks=[...]` it is
+    called after them: the numbers are then in `state.log_history`, and seen by callbacks that
+    follow in the list.
+
+    The Trainer tells callbacks of no exception. Where training may fail, write `with callback:`
+    around `trainer.train()`, or call `close()`; training again closes what was left open, too.
+    Checkpoints hold nothing: after a resume, intervals begin anew.
+
+    Args:
+        stats: what to log; see `Profile.scalars`.
+        every: measure the first of every `every` batches.
+        log_every_n_steps: optimizer steps of an interval, after which the Trainer then logs, too;
+            None: whenever the Trainer logs its loss.
+        evaluation: add to the logs of evaluations, too.
+        prefix: what keys begin with: `fmstats/layer1.mean`, `eval_fmstats/layer1.mean`.
+        save: a file for `profile`, written when training ends.
+        **options: of `fmstats.track`, but neither `when` nor `budget`.
+
+    Attributes:
+        last: the profile of the last interval, of all ranks; None before one has ended.
+        profile: that of all intervals together.
+        evaluation_profile: that of all evaluations; None without them.
+
+    Raises:
+        FmstatsError: an unknown statistic or option, and when training begins as `fmstats.track`.
+    """
+
+    def __init__(
+        self,
+        *,
+        stats: str | Iterable[str] | None = None,
+        every: int = 1,
+        log_every_n_steps: int | None = None,
+        evaluation: bool = False,
+        prefix: str = "fmstats/",
+        save: str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        self._stats = check_options(every, log_every_n_steps, stats, options)
+        self._every, self._length = every, log_every_n_steps
+        self._prefix, self._options = prefix, options
+        self._save = None if save is None else Path(save)
+        self._wants_evaluation = evaluation
+        self._before_reporters = False
+        self._added: set[str] = set()
+        self._train: Intervals | None = None
+        self._evaluation: Intervals | None = None
+
+    def add_to(self, trainer: Any) -> None:
+        """Have a Trainer call this before its reporters.
+
+        The progress bar, which would print all numbers of all layers, does not see them, nor are
+        they in the metrics that `evaluate` and `train` return.
+        """
+        callbacks = trainer.callback_handler.callbacks
+        others = [callback for callback in callbacks if callback is not self]
+        printing = (isinstance(o, PrinterCallback | ProgressCallback) for o in others)
+        first = next((place for place, prints in enumerate(printing) if prints), len(others))
+        callbacks[:] = [self, *others[:first], _TakeBack(self._added), *others[first:]]
+        self._before_reporters = True
+
+    @property
+    def last(self) -> fmstats.Profile | None:
+        """See the class."""
+        return None if self._train is None else self._train.last
+
+    @property
+    def profile(self) -> fmstats.Profile | None:
+        """See the class."""
+        return None if self._train is None else self._train.profile
+
+    @property
+    def evaluation_profile(self) -> fmstats.Profile | None:
+        """See the class."""
+        return None if self._evaluation is None else self._evaluation.profile
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Begin to track."""
+        model: nn.Module = kwargs["model"]
+        if args.report_to and not self._before_reporters:
+            warnings.warn(
+                f"the Trainer calls {', '.join(args.report_to)} before FeatureMapStatsCallback, so "
+                "no statistics are seen there: use callback.add_to(trainer) instead of callbacks=",
+                stacklevel=2,
+            )
+        if self._save is not None:
+            self._save.parent.mkdir(parents=True, exist_ok=True)
+        self.close()
+        step = state.global_step
+        self._train = Intervals(model, every=self._every, step=step, **self._options)
+        if self._wants_evaluation:
+            self._evaluation = Intervals(
+                model, every=self._every, step=step, when="eval", **self._options
+            )
+            self._evaluation.begin()  # nothing tells that an evaluation does
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Measure from here on."""
+        if self._train is not None:
+            self._train.begin()
+
+    def on_substep_end(self, *_: Any, **__: Any) -> None:
+        """A batch of several that are accumulated."""
+        if self._train is not None:
+            self._train.end()
+            self._train.begin()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Measure up to here; have the Trainer log at the end of an interval."""
+        if self._train is not None:
+            self._train.end()
+            if self._is_due(state.global_step):
+                control.should_log = True
+        return control
+
+    def on_prediction_step(self, *_: Any, **__: Any) -> None:
+        """A batch of an evaluation."""
+        if self._evaluation is not None:
+            self._evaluation.end()
+            self._evaluation.begin()
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Add numbers to the logs of the Trainer, in which `_runtime` keys tell what has ended."""
+        logs = {} if logs is None else logs
+        ended = next((k.removesuffix("_runtime") for k in logs if k.endswith("_runtime")), None)
+        step = state.global_step
+        if "loss" in logs:
+            if self._length is None or self._is_due(step):
+                self._add(self._train, step, self._prefix, state, logs)
+        elif ended == "train":
+            self._add(self._train, step, self._prefix, state, logs)
+        elif ended is not None:
+            self._add(self._evaluation, step, f"{ended}_{self._prefix}", state, logs)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Write the file and remove all hooks."""
+        self.close()
+        if self._save is not None and self.profile is not None and state.is_world_process_zero:
+            self.profile.save(self._save)
+
+    def close(self) -> None:
+        """Remove all hooks. May be called twice."""
+        for intervals in (self._train, self._evaluation):
+            if intervals is not None:
+                intervals.close()
+
+    def __enter__(self) -> FeatureMapStatsCallback:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _is_due(self, step: int) -> bool:
+        return (
+            self._train is not None
+            and self._length is not None
+            and self._train.is_due(step, self._length)
+        )
+
+    def _add(
+        self,
+        intervals: Intervals | None,
+        step: int,
+        prefix: str,
+        state: Any,
+        logs: dict[str, Any],
+    ) -> None:
+        if intervals is None or not intervals.is_open or intervals.is_empty:
+            return
+        numbers = intervals.flush(step).scalars(self._stats, prefix)
+        logs.update(numbers)
+        self._added.update(numbers)
+        state.log_history[-1].update(numbers)  # a copy of the logs, made before callbacks
+
+
+class _TakeBack(TrainerCallback):
+    """Takes out of the logs what was added to them."""
+
+    def __init__(self, added: set[str]) -> None:
+        self._added = added
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        for key in self._added:
+            kwargs["logs"].pop(key, None)
+        self._added.clear()
