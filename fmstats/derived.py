@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fmstats.errors import FmstatsError
-from fmstats.statistic import COUNTS, State, Thresholds, merge
+from fmstats.statistic import COUNTS, State, Thresholds, merge, pool
 
 DEAD_SPARSITY = 0.99  # a channel with a larger share of zeros is dead
 
@@ -170,14 +171,8 @@ class ChannelStats:
         return self.merge(other) if isinstance(other, ChannelStats) else NotImplemented
 
     def pooled(self) -> ChannelStats:
-        """All channels taken together as one."""
-        whole = self.state
-        while whole.channels > 1:  # halves, so that rounding grows with the log of the channels
-            half = whole.channels // 2
-            odd = whole.words[:, 2 * half :]
-            both = merge(State(whole.words[:, :half]), State(whole.words[:, half : 2 * half]))
-            whole = State(torch.cat([both.words, odd], 1))
-        return ChannelStats(whole, self.thresholds)
+        """All channels taken together as one; of no channels one that has seen nothing."""
+        return pool_channels([self])[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Every field and derived number as a list, and the thresholds."""
@@ -201,6 +196,18 @@ class ChannelStats:
             f"min {whole.min[0]:.4g}, max {whole.max[0]:.4g}, "
             f"sparsity {whole.sparsity[0]:.4g}, {int(self.dead.sum())} dead)"
         )
+
+
+def pool_channels(layers: Sequence[ChannelStats]) -> list[ChannelStats]:
+    """The channels of each layer taken together as one: `ChannelStats.pooled`, for many at once."""
+    states = [layer.state if layer.channels else State.identity(1) for layer in layers]
+    if not states:
+        return []
+    together = State(torch.cat([state.words for state in states], 1))
+    words = pool(together, [state.channels for state in states]).words
+    return [
+        ChannelStats(State(words[:, i : i + 1]), layer.thresholds) for i, layer in enumerate(layers)
+    ]
 
 
 def _ratio(part: Array, whole: Array) -> Array:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fmstats.derived import Array, ChannelStats
+from fmstats.derived import Array, ChannelStats, pool_channels
 from fmstats.errors import FmstatsError, list_closest
 from fmstats.layer_columns import LAYER_COLUMNS
 from fmstats.statistic import FIELDS
@@ -109,8 +109,9 @@ class Profile(Mapping[str, ChannelStats]):
         channels, `nan` and `inf` numbers of elements.
         """
         rows = []
-        for name, layer in self.info.items():
-            stats, whole = layer.stats, layer.stats.pooled()
+        wholes = pool_channels(list(self.values()))
+        for (name, layer), whole in zip(self.info.items(), wholes, strict=True):
+            stats = layer.stats
             seen = stats.mean[stats.finite_count > 0]
             rows.append(
                 {

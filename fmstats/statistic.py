@@ -144,6 +144,36 @@ def merge_fields(a: State, b: State) -> dict[str, Tensor]:
     return fields
 
 
+def pool(state: State, widths: Sequence[int]) -> State:
+    """Neighbouring channels taken together as one.
+
+    Each group is folded in halves, so that rounding grows with the logarithm of its channels; all
+    groups at once.
+
+    Args:
+        state: on the CPU.
+        widths: how many channels each group has, 1 or more; all channels are in one.
+    """
+    words, width = state.words, torch.tensor(widths, dtype=torch.int64)
+    while (width > 1).any():
+        half, odd = width // 2, width % 2 == 1
+        begin = width.cumsum(0) - width
+        first, second = (State(words[:, _runs(b, half)]) for b in (begin, begin + half))
+        left_over = words[:, (begin + 2 * half)[odd]]
+        width = width - half
+        begin = width.cumsum(0) - width
+        words = words.new_empty(len(FIELDS), int(width.sum()))
+        words[:, _runs(begin, half)] = merge(first, second).words
+        words[:, (begin + half)[odd]] = left_over
+    return State(words)
+
+
+def _runs(begins: Tensor, lengths: Tensor) -> Tensor:
+    """The numbers begin, begin + 1, ... of each run, one run after the other."""
+    offsets = begins - (lengths.cumsum(0) - lengths)
+    return torch.arange(int(lengths.sum())) + offsets.repeat_interleave(lengths)
+
+
 @dataclass(frozen=True)
 class Thresholds:
     """What counts as zero and as saturated: |x| <= zero_tol, x <= low, x >= high.

@@ -8,14 +8,15 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from tolerances import ROUNDING, assert_equal_states
 from torch import Tensor
 
 import fmstats
 from fmstats.backends import Backend
-from fmstats.derived import ChannelStats
+from fmstats.derived import ChannelStats, pool_channels
 from fmstats.errors import FmstatsError
 from fmstats.layout import view_of
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic import State, Thresholds, merge
 
 
 def measured(
@@ -184,6 +185,19 @@ def test_pooled(channels: int) -> None:
     assert whole.std[0] == pytest.approx(wide.std().item(), rel=1e-6)
     assert (whole.min[0], whole.max[0]) == (x.min().item(), x.max().item())
     assert whole.sparsity[0] == (wide == 0).double().mean().item()
+
+
+@pytest.mark.parametrize("widths", [[1], [5], [0, 3, 1, 0], [8, 7, 1, 2, 64, 33], []])
+def test_pooled_together_as_each_for_itself(widths: list[int]) -> None:
+    layers = [measured(torch.randn(6, width) * (1 + i)) for i, width in enumerate(widths)]
+    wholes = pool_channels(layers)
+    assert [whole.channels for whole in wholes] == [1] * len(widths)
+    for layer, whole in zip(layers, wholes, strict=True):
+        want = State.identity(1)
+        for channel in range(layer.channels):
+            want = merge(want, State(layer.state.words[:, channel : channel + 1]))
+        assert_equal_states(whole.state, want, ROUNDING)
+        assert torch.equal(layer.pooled().state.words, whole.state.words)
 
 
 def test_arrays_are_copies() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmstats.derived import ChannelStats
+from fmstats.derived import ChannelStats, pool_channels
 from fmstats.diagnosis.limits import Limits
 from fmstats.profiles import LayerProfile, Profile
 
@@ -27,6 +27,7 @@ class Observed:
 
     Attributes:
         index: its place in the order of execution.
+        whole: its statistics with all channels taken together as one.
         of: what was measured of it, as in `fmstats.track`: "output", "input" or "grad_output".
         fed: samples that the whole run saw, where the profile tells.
     """
@@ -34,6 +35,7 @@ class Observed:
     name: str
     index: int
     profile: LayerProfile
+    whole: ChannelStats
     of: str
     fed: int | None
 
@@ -46,11 +48,6 @@ class Observed:
     def type(self) -> str:
         """The module's class name."""
         return self.profile.type
-
-    @cached_property
-    def whole(self) -> ChannelStats:
-        """All channels taken together as one."""
-        return self.stats.pooled()
 
     @cached_property
     def nan(self) -> int:
@@ -116,8 +113,10 @@ def observe(profile: Profile) -> list[Observed]:
     fed = metadata.get("samples")
     fed = fed if isinstance(fed, int) and not isinstance(fed, bool) else None
     of = str(metadata.get("of", "output"))
+    wholes = pool_channels(list(profile.values()))
+    layers = zip(profile.info.items(), wholes, strict=True)
     return [
-        Observed(name, i, layer, of, fed) for i, (name, layer) in enumerate(profile.info.items())
+        Observed(name, i, layer, whole, of, fed) for i, ((name, layer), whole) in enumerate(layers)
     ]
 
 
