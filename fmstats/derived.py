@@ -95,7 +95,13 @@ class ChannelStats:
     def variance(self, correction: float = 1) -> Array:
         """Variance of the finite elements, as `torch.var(correction=...)` gives it (float64).
 
-        NaN where there are not more than `correction` elements.
+        Args:
+            correction: what is taken off the number of elements: 1 for the sample's variance, 0 for
+                the population's.
+
+        Returns:
+            m2 / (finite_count - correction); NaN where there are not more than `correction`
+            elements.
         """
         free = self.finite_count - correction
         return np.where(free > 0, self._row("m2") / np.where(free > 0, free, 1), np.nan)
@@ -156,6 +162,9 @@ class ChannelStats:
 
     def merge(self, other: ChannelStats) -> ChannelStats:
         """The statistics of both data sets together.
+
+        Args:
+            other: of as many channels, under the same thresholds.
 
         Raises:
             FmstatsError: other channels, or other thresholds for zero or saturation.

@@ -20,7 +20,8 @@ class View:
     """A tensor as channels x positions. Strides in elements.
 
     Attributes:
-        channels, channel_stride: the channel dim.
+        channels: size of the channel dim.
+        channel_stride: its stride.
         dims: (size, stride) of the positions, largest stride first, at least one.
     """
 
@@ -53,6 +54,10 @@ def resolve_dim(dim: int, shape: Sequence[int]) -> int:
 
 def view_of(x: Tensor, channel_dim: int) -> View:
     """Read a tensor as channels x positions.
+
+    Args:
+        x: any strided tensor.
+        channel_dim: the dim of its channels; negative ones count from the end.
 
     Raises:
         FmstatsError: `channel_dim` is not a dim of `x`.

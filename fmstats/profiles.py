@@ -30,9 +30,11 @@ class LayerProfile:
     Attributes:
         type: the module's class name.
         channel_dim: the dim of its output that was read as channels.
-        shape, dtype: of the last tensor seen.
+        shape: of the last tensor seen.
+        dtype: of the last tensor seen, as "float32".
         calls: tensors folded in.
         backend: what measured them.
+        stats: the numbers of its channels.
     """
 
     type: str
@@ -92,7 +94,14 @@ class Profile(Mapping[str, ChannelStats]):
         return merge_profiles((self, *others), missing)
 
     def save(self, path: str | Path) -> None:
-        """Write it to a file that ends in `.fmstats`. See `fmstats.storage.save`."""
+        """Write it to a file, which `fmstats.load` reads. See `fmstats.storage.save`.
+
+        Args:
+            path: of the file, by custom one that ends in `.fmstats`.
+
+        Raises:
+            FmstatsError: the metadata has something that JSON has not, or the disk refuses.
+        """
         from fmstats.storage import save
 
         save(self, path)

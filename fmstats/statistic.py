@@ -42,7 +42,12 @@ class State:
 
     @classmethod
     def identity(cls, channels: int, device: torch.device | str = "cpu") -> State:
-        """The state of no data: merging it changes nothing."""
+        """The state of no data: merging it changes nothing.
+
+        Args:
+            channels: how many.
+            device: where its words are to be.
+        """
         # A tensor made in inference mode could never be changed outside it.
         with torch.inference_mode(False), torch.no_grad():
             state = cls(torch.zeros(len(FIELDS), channels, dtype=torch.int64, device=device))
@@ -52,7 +57,11 @@ class State:
 
     @classmethod
     def of(cls, fields: Mapping[str, Tensor]) -> State:
-        """Pack one tensor of length `channels` for each of `FIELDS`."""
+        """Pack fields into words.
+
+        Args:
+            fields: for each of `FIELDS` a tensor of one length, the number of channels.
+        """
         rows = [fields[f].to(torch.int64) for f in COUNTS]
         rows += [fields[f].to(torch.float64).contiguous().view(torch.int64) for f in MOMENTS]
         return cls(torch.stack(rows))
@@ -73,7 +82,7 @@ class State:
         return self["count"] - self["nan"] - self["pos_inf"] - self["neg_inf"]
 
     def to(self, device: torch.device | str) -> State:
-        """This state on another device (itself if it is there already)."""
+        """This state on a `device` (itself if it is there already)."""
         return State(self.words.to(device))
 
     def clone(self) -> State:
@@ -113,7 +122,11 @@ def snapshot(states: Sequence[State]) -> list[State]:
 def merge(a: State, b: State) -> State:
     """Combine two states as if their data had been seen together (Chan, Golub, LeVeque 1979).
 
-    Both have the same channels, on one device. Nothing is read back to the host.
+    Nothing is read back to the host.
+
+    Args:
+        a: a state.
+        b: one of the same channels, on the same device.
 
     Raises:
         FmstatsError: the numbers of channels differ.
@@ -182,7 +195,8 @@ class Thresholds:
 
     Attributes:
         zero_tol: finite, not negative; 0 counts exact zeros, -0.0 included, subnormals not.
-        low, high: saturation bounds; None where there is none.
+        low: the lower saturation bound; None where there is none.
+        high: the upper one.
     """
 
     zero_tol: float = 0.0

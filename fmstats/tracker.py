@@ -218,6 +218,9 @@ class Tracker:
         The next tensors are folded into the same numbers: together they are, bit for bit, what one
         tracker would have seen. `every` and `budget` begin anew.
 
+        Args:
+            profile: of that tracker; it is not changed.
+
         Raises:
             FmstatsError: this tracker has seen something itself, or the profile is of another
                 model, of other layers, options or thresholds; nothing is restored.
@@ -242,11 +245,10 @@ class Tracker:
             layer = self._per_call[stem].row(int(number))
         if layer is None:
             raise FmstatsError(f"cannot restore layer {name!r}: this tracker does not measure it")
-        there, here = profile[name].thresholds, layer.spec.thresholds
-        if there != here:
+        if profile[name].thresholds != layer.spec.thresholds:
             raise FmstatsError(
-                f"cannot restore layer {name!r}: it was counted with {there}, this tracker's are "
-                f"{here}"
+                f"cannot restore layer {name!r}: it was counted with {profile[name].thresholds}, "
+                f"this tracker's are {layer.spec.thresholds}"
             )
         return layer
 

@@ -26,7 +26,7 @@ ORDER = (
     ("runs", "analysis", "pictures"),
     ("integrations",),
     ("outputs", "demo"),
-    ("terminal",),
+    ("terminal", "report"),
     ("commands",),
     ("cli", "__main__"),
 )

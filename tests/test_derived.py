@@ -200,6 +200,13 @@ def test_pooled_together_as_each_for_itself(widths: list[int]) -> None:
         assert torch.equal(layer.pooled().state.words, whole.state.words)
 
 
+def test_no_channels_pooled_have_seen_nothing() -> None:
+    whole = measured(torch.zeros(20, 0)).pooled()
+    assert whole.channels == 1
+    assert whole.count[0] == 0
+    assert np.isnan(whole.mean[0])
+
+
 def test_arrays_are_copies() -> None:
     stats = measured(torch.ones(2, 1))
     stats.count[0] = 99

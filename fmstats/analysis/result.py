@@ -39,6 +39,7 @@ class Analysis:
     """Shapes, parameters, FLOPs and memory of a model, layer by layer.
 
     Attributes:
+        model: its class name.
         rows: a `LayerRow` per layer, in the order of execution.
         totals: by name, bytes where the name says so:
             params, trainable_params, param_bytes: all parameters, shared ones once;
@@ -83,7 +84,15 @@ class Analysis:
         return tuple(entry for entry in self.uncounted if entry.kind == UNKNOWN)
 
     def largest(self, n: int = 5, by: str = "activation_bytes") -> list[LayerRow]:
-        """The `n` rows with most `by`, any numeric field of a row."""
+        """The rows that have most of something.
+
+        Args:
+            n: how many.
+            by: any numeric field of a row.
+
+        Returns:
+            At most `n` rows, the largest first.
+        """
         return sorted(self.rows, key=lambda row: -row[by])[:n]
 
     def outweigh_batch(self) -> int | None:
@@ -118,7 +127,15 @@ class Analysis:
         return format_markdown(table) if markdown else str(table)
 
     def to_markdown(self, *, depth: int | None = None, columns: Sequence[str] | None = None) -> str:
-        """The table in markdown; see `table`."""
+        """The table in markdown.
+
+        Args:
+            depth: as in `table`.
+            columns: as in `table`.
+
+        Raises:
+            FmstatsError: no such column, or a depth below 1.
+        """
         return self.table(depth=depth, columns=columns, markdown=True)
 
     def to_dict(self, rows: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
@@ -151,6 +168,9 @@ class Analysis:
         """Shapes, parameters and FLOPs beside live statistics, a row per layer of either.
 
         Layers that only one of both knows have missing values in the other's columns.
+
+        Args:
+            profile: of the same model.
 
         Raises:
             FmstatsError: pandas is not installed.

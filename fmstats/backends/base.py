@@ -43,7 +43,7 @@ class Backend:
         raise NotImplementedError
 
     def serves(self, device: torch.device) -> bool:
-        """Whether tensors of this device are for this backend."""
+        """Whether tensors of this `device` are for this backend."""
         return not self.devices or device.type in self.devices
 
     def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
@@ -51,6 +51,12 @@ class Backend:
 
         Empty tensors change nothing. The caller has checked dtype, device and channels with
         `check_input`.
+
+        Args:
+            state: what has been seen so far.
+            x: a strided tensor of one of `DTYPES`; it is not changed.
+            view: how to read it as channels x positions.
+            thresholds: what counts as zero and as saturated.
         """
         raise NotImplementedError
 
@@ -58,10 +64,20 @@ class Backend:
         """Compile what tensors of a device and dtype most likely need, so that none waits for it.
 
         What they need beside is compiled when it is needed. Nothing is launched.
+
+        Args:
+            device: of the tensors to come.
+            dtype: of the tensors to come.
+            thresholds: what will count as zero and as saturated.
         """
 
     def meter(self, state: State, thresholds: Thresholds) -> Meter:
-        """What folds one layer's tensors into `state`."""
+        """What folds one layer's tensors into `state`.
+
+        Args:
+            state: of the layer, filled in place.
+            thresholds: what counts as zero and as saturated, of all tensors of the layer.
+        """
         return Meter(self, state, thresholds)
 
 
@@ -69,7 +85,8 @@ class Meter:
     """Folds the tensors of one layer into one state.
 
     Attributes:
-        backend, state: what measures, and where to.
+        backend: what measures.
+        state: where to.
         try_fold: folds an output at once if it is a plain tensor of the same device, dtype, shape
             and strides as the last one folded. False if it is anything else, or if the backend has
             no such way: then nothing was done, and `fold` is to be called.
@@ -100,6 +117,11 @@ def decline(output: object) -> bool:
 
 def check_input(state: State, x: Tensor, view: View) -> None:
     """Refuse what no backend may be handed.
+
+    Args:
+        state: the tensor is to be folded into it.
+        x: the tensor.
+        view: how it is to be read.
 
     Raises:
         FmstatsError: a dtype or layout without the statistic, other channels, another device.

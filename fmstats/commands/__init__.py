@@ -12,6 +12,7 @@ from fmstats.commands import (  # isort: skip
     show,
     diagnose,
     compare,
+    report,
     merge,
     analyze,
     visualize,
@@ -28,6 +29,7 @@ __all__ = [
     "diagnose",
     "merge",
     "profile",
+    "report",
     "show",
     "visualize",
 ]

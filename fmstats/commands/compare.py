@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from fmstats.commands.app import JsonOption, TopOption, app, keep_lines
+from fmstats.commands.baselines import OnlyCommonOption, ThresholdOption, compare_with
 from fmstats.commands.completion import complete_profiles
-from fmstats.drift import ASSUMED_THRESHOLD, THRESHOLD
 from fmstats.storage import load
 from fmstats.terminal import print_blocks, print_data
 
@@ -50,19 +50,9 @@ def compare(
             autocompletion=complete_profiles,
         ),
     ],
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            metavar="X",
-            help="Drift from this score on; chance alone gives about 1. Default: "
-            f"{THRESHOLD} with shards of the baseline, {ASSUMED_THRESHOLD} without.",
-        ),
-    ] = None,
+    threshold: ThresholdOption = None,
     top: TopOption = 10,
-    only_common: Annotated[
-        bool,
-        typer.Option("--only-common", help="Leave out layers that cannot be compared."),
-    ] = False,
+    only_common: OnlyCommonOption = False,
     as_json: JsonOption = False,
     fail_on_drift: Annotated[
         bool, typer.Option("--fail-on-drift", help="Exit with code 1 where there is drift.")
@@ -73,13 +63,7 @@ def compare(
     Prints one score, a verdict, and the layers and channels that moved most. Scores are effect
     sizes over what chance gives for so many samples.
     """
-    question, shards = load(now), [load(path) for path in baseline]
-    found = question.compare(
-        shards[0].merge(*shards[1:]),
-        calibration=shards if len(shards) > 1 else None,
-        threshold=threshold,
-        only_common=only_common,
-    )
+    found = compare_with(load(now), baseline, threshold=threshold, only_common=only_common)
     if as_json:
         print_data(json.dumps(found.to_dict(top=top), allow_nan=False, indent=1) + "\n")
     else:

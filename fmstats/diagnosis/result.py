@@ -18,7 +18,8 @@ class Finding:
     """One rule that holds in one layer.
 
     Attributes:
-        layer, type: the layer's name and its module's class name.
+        layer: the layer's name.
+        type: its module's class name.
         rule: a name in `fmstats.diagnosis.RULES`.
         severity: "error", "warning" or "info".
         message: what was seen, with the channels it was seen in.
@@ -52,6 +53,8 @@ class NotEnoughData:
     """A rule that could not judge a layer, or some of its channels.
 
     Attributes:
+        layer: the layer's name.
+        rule: a name in `fmstats.diagnosis.RULES`.
         channels: how many; None for a rule that judges whole layers.
         reason: what was seen, and what is needed.
     """
@@ -70,6 +73,7 @@ class Diagnosis:
     """All findings, gravest first, then in the order of execution; false if there are none.
 
     Attributes:
+        findings: what holds, and where.
         not_enough_data: where a rule says neither yes nor no.
         rules: the names of the rules that were applied.
         thresholds: every threshold by name.

@@ -94,17 +94,29 @@ class Comparison:
         return self.drift
 
     def top_layers(self, top: int | None = None) -> list[dict[str, Any]]:
-        """A row per layer, highest score first: see `LayerDrift.row`."""
+        """A row per layer, highest score first: see `LayerDrift.row`.
+
+        Args:
+            top: so many rows at most; None: all.
+        """
         ranked = sorted(self.layers, key=lambda layer: -_known(layer.score))
         return [layer.row() for layer in ranked[:top]]
 
     def top_channels(self, top: int | None = None) -> list[dict[str, Any]]:
-        """A row per channel, largest size first: see `LayerDrift.channels`."""
+        """A row per channel, largest size first: see `LayerDrift.channels`.
+
+        Args:
+            top: so many rows at most; None: all.
+        """
         rows = [row for layer in self.layers for row in layer.channels()]
         return sorted(rows, key=lambda row: -(row["size"] or 0.0))[:top]
 
     def to_dict(self, top: int | None = None) -> dict[str, Any]:
-        """Plain lists, numbers and strings, with so many layers and channels; None: all."""
+        """Plain lists, numbers and strings, ready for JSON.
+
+        Args:
+            top: so many layers and channels at most; None: all.
+        """
         evidence = self.evidence
         return {
             "score": None if math.isnan(self.score) else self.score,
@@ -120,11 +132,15 @@ class Comparison:
         }
 
     def describe(self, top: int | None = 10) -> str:
-        """The verdict in words, and tables of so many layers and channels; None: all."""
+        """The verdict in words, and tables of the layers and channels that moved most.
+
+        Args:
+            top: so many layers and channels at most; 0: no tables; None: all.
+        """
         return join_blocks(self.blocks(top))
 
     def blocks(self, top: int | None = 10) -> list[Block]:
-        """What `describe` says, with the tables apart."""
+        """What `describe(top)` says, with the tables apart. See `describe`."""
         blocks: list[Block] = [self._summary()]
         if top != 0 and self.layers:
             blocks.append(Table(_LAYER_COLUMNS, self.top_layers(top)))

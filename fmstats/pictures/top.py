@@ -46,8 +46,10 @@ class TopImages(Sequence[TopImage]):
     """The images that excite a channel most, the most exciting first.
 
     Attributes:
-        layer, channel, by: what was asked.
+        layer: the layer's name.
         type: the layer's class name.
+        channel: its number.
+        by: "max" or "mean", what scores are.
         samples: how many images were seen.
         images: at most k of them; fewer where the data has fewer whose score is a number.
     """
@@ -76,6 +78,9 @@ class TopImages(Sequence[TopImage]):
         """Draw each image beside the channel's map over it, all maps in the same colours.
 
         Inputs that are no pictures are left out, and their maps drawn alone.
+
+        Args:
+            cmap: a colour map of matplotlib, or its name.
 
         Raises:
             FmstatsError: there is no image, no such colour map, or matplotlib is missing.

@@ -31,6 +31,10 @@ def save(profile: Profile, path: str | Path) -> None:
 
     `load` gives the same profile, bit for bit; tuples in the metadata come back as lists.
 
+    Args:
+        profile: what to write.
+        path: where to; an old file is replaced in one step.
+
     Raises:
         FmstatsError: the metadata has something that JSON has not, or the disk refuses; an old
             file is untouched.
@@ -44,6 +48,9 @@ def load(path: str | Path) -> Profile:
     Files from elsewhere are safe to open: nothing in them is run, and everything is checked before
     a profile is made of it.
 
+    Args:
+        path: of a file that `save`, `Profile.save` or `fmstats profile` has written.
+
     Raises:
         FmstatsError: there is no such file, it is no profile, it is damaged, or a newer fmstats
             has written it. The message says which.
@@ -56,6 +63,11 @@ def merge_files(paths: Iterable[str | Path], missing: str = "refuse") -> Profile
 
     One file after the other is read, so that memory is needed for two of them. A profile that has
     no `sources` in its metadata, which is one that was not merged before, gets its path.
+
+    Args:
+        paths: of profile files, at least one.
+        missing: what to do if they do not have the same layers: "refuse", "keep" or "drop", as in
+            `Profile.merge`.
 
     Raises:
         FmstatsError: there is no path, a file cannot be read, or does not fit those before it.

@@ -1,0 +1,83 @@
+"""`fmstats report`: a profile as one HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from fmstats.commands.app import app, keep_lines
+from fmstats.commands.baselines import OnlyCommonOption, ThresholdOption, compare_with
+from fmstats.commands.completion import complete_profiles
+from fmstats.report import check_report, write_report
+from fmstats.storage import load
+
+_EXAMPLES = "\n\n".join(
+    [
+        keep_lines(
+            "Examples:",
+            "fmstats report run.fmstats -o report.html",
+            "fmstats report today.fmstats --baseline march-*.fmstats -o today.html",
+        ),
+        "The page is one file, which any browser shows without a network: findings, curves along "
+        "the depth, drift, every channel of every layer, and the run. See docs/report.md.",
+    ]
+)
+
+
+class _TakingSeveral(TyperCommand):
+    """A command whose --baseline takes all files up to the next option, as a shell lists them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(_repeat("--baseline", args)))
+
+
+def _repeat(option: str, arguments: list[str]) -> Iterator[str]:
+    """Arguments with the option once more before its second and every later value."""
+    values = None  # of the option, while they go on
+    for argument in arguments:
+        if argument.startswith("-"):
+            values = 0 if argument == option else None
+        elif values is not None:
+            values += 1
+            if values > 1:
+                yield option
+        yield argument
+
+
+@app.command(cls=_TakingSeveral, epilog=_EXAMPLES)
+def report(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="The profile: .fmstats, from --out or .save().",
+            autocompletion=complete_profiles,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Write this page: .html.")
+    ],
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILES...",
+            help="Show drift from this profile; better from three or more shards of it, which also "
+            "tell what chance gives.",
+            autocompletion=complete_profiles,
+        ),
+    ] = None,
+    threshold: ThresholdOption = None,
+    only_common: OnlyCommonOption = False,
+) -> None:
+    """Write a page on a profile: what is wrong and where, and the numbers of every channel."""
+    check_report(out)
+    profile = load(run)
+    comparison = None
+    if baseline:
+        comparison = compare_with(profile, baseline, threshold=threshold, only_common=only_common)
+    write_report(profile, out, comparison)
+    typer.echo(f"Written to {out}: {out.stat().st_size / 1e6:.1f} MB")

@@ -1,0 +1,156 @@
+"""What is on the page: numbers and texts in the order in which the templates show them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fmstats.diagnosis import RULES, SEVERITIES, Diagnosis
+from fmstats.diagnosis.stories import gather_lacks, tell_stories
+from fmstats.drift import Comparison
+from fmstats.outputs import describe_metadata
+from fmstats.profiles import Profile
+from fmstats.report.packing import pack_channels
+from fmstats.report.readable import make_readable
+
+# Described elsewhere on the page, or by describe_metadata.
+_TOLD = {"model", "samples", "batches", "seconds", "started", "ended", "coverage", "skipped"}
+_TOLD |= {"profiles", "sources", "differs"}
+_ROWS_OF_DRIFT = 10  # in each table
+
+
+def describe_page(profile: Profile, comparison: Comparison | None) -> dict[str, Any]:
+    """The context of the templates."""
+    diagnosis = profile.diagnose()
+    rows = profile.layers()
+    worst, numbers = _rate_layers(profile, diagnosis)
+    scores = _scores(comparison)
+    for number, row in enumerate(rows):
+        name = row["layer"]
+        row |= {"number": number, "worst": worst[name], "findings": numbers[name]}
+        row |= {"abs_max": _abs_max(row), "score": scores.get(name)}
+        row["nonfinite"] = row["nan"] + row["inf"]
+    places = {row["layer"]: row["number"] for row in rows}
+    packed = pack_channels(profile, comparison)
+    return {
+        "model": profile.metadata.get("model", "an unknown model"),
+        "facts": _list_facts(profile, rows),
+        "counts": {severity: _count(diagnosis, severity) for severity in SEVERITIES},
+        "chapters": tell_stories(diagnosis),
+        "lacks": gather_lacks(diagnosis.not_enough_data),
+        "rules": RULES,
+        "rows": rows,
+        "places": places,
+        "marks": {severity: _mark(rows, severity) for severity in SEVERITIES},
+        "statistics": list(packed),
+        "packed": packed,
+        "data": _gather_data(profile, rows, diagnosis, places, comparison),
+        "comparison": comparison,
+        "drift": _describe_drift(comparison, places),
+        "run": describe_metadata(profile).splitlines(),
+        "metadata": {k: v for k, v in profile.metadata.items() if k not in _TOLD},
+        "not_measured": _coverage(profile.metadata),
+        "skipped": _listed(profile.metadata.get("skipped")),
+    }
+
+
+def _list_facts(profile: Profile, rows: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    known = {"layers": len(rows), "channels": sum(row["channels"] for row in rows)}
+    samples = profile.metadata.get("samples")
+    if isinstance(samples, int):
+        known["samples"] = samples
+    return known | {"elements": sum(row["count"] for row in rows)}
+
+
+def _count(diagnosis: Diagnosis, severity: str) -> int:
+    return sum(f.severity == severity and f.follows is None for f in diagnosis.findings)
+
+
+def _rate_layers(
+    profile: Profile, diagnosis: Diagnosis
+) -> tuple[dict[str, str | None], dict[str, int]]:
+    """By layer its gravest severity and the number of its findings, repeated ones included."""
+    worst: dict[str, str | None] = dict.fromkeys(profile)
+    numbers = dict.fromkeys(profile, 0)
+    for finding in reversed(diagnosis.findings):  # gravest last
+        worst[finding.layer] = finding.severity
+        numbers[finding.layer] += 1
+    return worst, numbers
+
+
+def _scores(comparison: Comparison | None) -> dict[str, float | None]:
+    layers = () if comparison is None else comparison.layers
+    return {layer.layer: None if math.isnan(layer.score) else layer.score for layer in layers}
+
+
+def _abs_max(row: Mapping[str, Any]) -> float:
+    return float(max(abs(row["min"]), abs(row["max"])))
+
+
+def _mark(rows: Sequence[Mapping[str, Any]], severity: str) -> str:
+    """An SVG path with an upright line at each layer whose gravest findings these are.
+
+    A layer is one unit wide; lines are the higher the graver.
+    """
+    height = {"error": 12, "warning": 8, "info": 3}[severity]
+    return "".join(f"M{row['number']}.5 12v-{height}" for row in rows if row["worst"] == severity)
+
+
+def _gather_data(
+    profile: Profile,
+    rows: Sequence[Mapping[str, Any]],
+    diagnosis: Diagnosis,
+    places: Mapping[str, int],
+    comparison: Comparison | None,
+) -> dict[str, Any]:
+    """What the page's scripts know of layers and findings, as JSON has it."""
+    columns = ("channels", "mean", "std", "abs_max", "sparsity", "dead", "saturated", "nonfinite")
+    layers: dict[str, Any] = {key: [row[key] for row in rows] for key in columns}
+    layers["name"] = [make_readable(row["layer"]) for row in rows]
+    layers["type"] = [make_readable(row["type"]) for row in rows]
+    layers["dead_share"] = [
+        row["dead"] / row["channels"] if row["channels"] else None for row in rows
+    ]
+    layers["known"] = [
+        make_readable(
+            f"{'x'.join(map(str, layer.shape))}, channels in dim {layer.channel_dim}, "
+            f"{layer.dtype}, calls: {layer.calls:,}, measured by {layer.backend}"
+        )
+        for layer in profile.info.values()
+    ]
+    layers["worst"] = [row["worst"] for row in rows]
+    layers["findings"] = [row["findings"] for row in rows]
+    if comparison is not None:
+        layers["score"] = [row["score"] for row in rows]
+    return {
+        "layers": layers,
+        "findings": [
+            [places[f.layer], f.severity, f.rule, make_readable(f.message)]
+            for f in diagnosis.findings
+        ],
+        "threshold": None if comparison is None else comparison.threshold,
+    }
+
+
+def _describe_drift(
+    comparison: Comparison | None, places: Mapping[str, int]
+) -> dict[str, Any] | None:
+    if comparison is None:
+        return None
+    first, *more = comparison.describe(top=0).splitlines()
+    return {
+        "summary": first,
+        "more": more,
+        "layers": [row for row in comparison.top_layers(_ROWS_OF_DRIFT) if row["layer"] in places],
+        "channels": comparison.top_channels(_ROWS_OF_DRIFT),
+    }
+
+
+def _coverage(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [row for row in _listed(metadata.get("coverage")) if isinstance(row, Mapping)]
+
+
+def _listed(value: object) -> Sequence[Any]:
+    """The value, if it is a list: metadata read from a file can be anything."""
+    return value if isinstance(value, list | tuple) else ()

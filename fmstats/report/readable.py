@@ -1,0 +1,18 @@
+"""Text from elsewhere as a reader may see it: nothing in it is invisible, and it has an end.
+
+Names of layers come from files of others. Markup is the template's matter, which escapes all text;
+this is about marks that change the direction of writing, control characters, and endless names.
+"""
+
+from __future__ import annotations
+
+from fmstats.tables import make_printable
+
+MOST_SHOWN = 500  # characters of a text
+
+
+def make_readable(text: str, most: int = MOST_SHOWN) -> str:
+    """A text without characters that nobody sees, cut off after `most` of them."""
+    rest = len(text) - most
+    shown = make_printable(text[:most])
+    return f"{shown}... ({rest:,} more characters)" if rest > 0 else shown

@@ -1,0 +1,142 @@
+"""Fill the templates and write the page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fmstats.drift import Comparison
+from fmstats.errors import FmstatsError
+from fmstats.files import check_place, write_whole
+from fmstats.outputs import format_json
+from fmstats.profiles import Profile
+from fmstats.report.page import describe_page
+from fmstats.report.readable import make_readable
+from fmstats.tables import format_count, format_number, format_share
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+# One script for the browser; what is used stands before its users.
+_SCRIPTS = (
+    *("numbers.js", "colours.js", "pick.js", "strips.js", "charts.js"),
+    *("table.js", "details.js", "main.js"),
+)
+SUFFIXES = (".html", ".htm")
+
+
+def write_report(profile: Profile, path: str | Path, comparison: Comparison | None = None) -> None:
+    """Write a page on a profile that any browser shows, without a network and without other files.
+
+    Args:
+        profile: what it is about.
+        path: a file that ends in `.html`; it appears whole or not at all.
+        comparison: of this profile with its baseline, as `profile.compare(...)` gives it: the page
+            then shows drift, too.
+
+    Raises:
+        FmstatsError: as `check_report` and `render`, or the disk refuses.
+    """
+    path = Path(path)
+    check_report(path)
+    write_whole(path, render(profile, comparison).encode("utf-8"))
+
+
+def check_report(path: Path) -> None:
+    """Refuse a file that `write_report` could not write.
+
+    Raises:
+        FmstatsError: it does not end in `.html`, its folder is missing or closed, or jinja2 is
+            missing.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise FmstatsError(f"cannot write {str(path)!r}: a report ends in {' or '.join(SUFFIXES)}")
+    check_place(path)
+    _make_environment()
+
+
+def render(profile: Profile, comparison: Comparison | None = None) -> str:
+    """The page of `write_report` as text.
+
+    Raises:
+        FmstatsError: jinja2 is missing, or the comparison is of other layers.
+    """
+    unknown = [d.layer for d in (comparison.layers if comparison else ()) if d.layer not in profile]
+    if unknown:
+        raise FmstatsError(
+            f"the comparison has a layer {unknown[0]!r} that the profile has not: give "
+            "profile.compare(baseline) of this profile"
+        )
+    environment = _make_environment()
+    context = describe_page(profile, comparison)
+    context["data"] = _embed_json(context["data"])
+    # Its licence asks to be in every copy.
+    plot = f"/*\n{_read('uPlot.LICENSE')}*/\n{_read('uPlot.iife.min.js')}"
+    own = "\n".join(map(_read, _SCRIPTS))
+    style = _read("uPlot.min.css") + "\n" + _read("page.css")
+    return environment.get_template("page.html.j2").render(
+        context,
+        plot=_trust(plot),
+        script=_trust(own),
+        style=_trust(style),
+        script_hashes=[_hash(plot), _hash(own)],
+        style_hash=_hash(style),
+    )
+
+
+def _make_environment() -> Environment:
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise FmstatsError("a report needs jinja2: pip install 'fmstats[report]'") from error
+
+    environment = Environment(
+        autoescape=True,
+        finalize=_finalize,
+        loader=PackageLoader("fmstats.report", "assets"),
+        lstrip_blocks=True,
+        trim_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {"count": format_count, "number": _number, "share": format_share}
+    environment.filters["readable"] = make_readable
+    return environment
+
+
+def _finalize(value: Any) -> Any:
+    """Whatever a template puts out: text is made readable; then jinja2 escapes it."""
+    # Not what is marked as safe, a subclass of str: scripts, styles, JSON and the output of macros.
+    return make_readable(value) if type(value) is str else value
+
+
+def _number(x: float | None) -> str:
+    return "-" if x is None or x != x else format_number(x)
+
+
+def _embed_json(values: dict[str, Any]) -> Markup:
+    """JSON for a script element that no text in it can end: markup is escaped as in a string."""
+    text = format_json(values)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return _trust(text)
+
+
+def _read(name: str) -> str:
+    return files("fmstats.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _trust(text: str) -> Markup:
+    """Text that goes into the page as it is: files of this package, and JSON made safe."""
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _hash(text: str) -> str:
+    """As a Content-Security-Policy names an inline script or style."""
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"

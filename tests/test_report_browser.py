@@ -1,0 +1,413 @@
+"""The report in a real browser: what is seen, what can be done, what names cannot do."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from browser import Tab, launch
+from profile_files import layer_of, profile_of, some_profile
+from report_profiles import (
+    MARKUP,
+    broken_profile,
+    draw_state,
+    hostile_profile,
+    large_profile,
+)
+
+from fmstats.derived import ChannelStats
+from fmstats.profiles import LayerProfile, Profile
+from fmstats.report import write_report
+from fmstats.statistic import Thresholds
+
+pytest.importorskip("jinja2", reason="needs jinja2")
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+DESK = {"viewport": {"width": 1280, "height": 900}}
+MOST_BYTES, MOST_SECONDS = 10_000_000, 3.0
+# The pixels of a strip, off a copy: Chromium warns of a canvas that is read again and again.
+READ = """n => {
+  const strip = document.querySelector(`#layer-${n} canvas`);
+  const copy = new OffscreenCanvas(strip.width, strip.height);
+  const context = copy.getContext("2d", { willReadFrequently: true });
+  context.drawImage(strip, 0, 0);
+  return [...context.getImageData(0, 0, strip.width, strip.height).data];
+}"""
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with launch() as browser:
+        yield browser
+
+
+@pytest.fixture
+def show(browser: Any, tmp_path: Path) -> Iterator[Open]:
+    """Opens a profile's report; at the end of the test nothing may have gone wrong in any."""
+    tabs: list[Tab] = []
+
+    def open_report(profile: Profile, comparison: Any = None, **options: Any) -> Any:
+        path = tmp_path / f"{len(tabs)}.html"
+        write_report(profile, path, comparison)
+        tabs.append(Tab(browser, path, **{**DESK, **options}))
+        return tabs[-1].page
+
+    yield open_report
+    for tab in tabs:
+        tab.close()
+
+
+@pytest.fixture(scope="module")
+def faulty() -> Profile:
+    """A layer with a dead channel, one with a NaN, a sound one whose channel i has mean i."""
+    torch.manual_seed(0)
+    dead, bad, sound = torch.randn(1000, 4), torch.randn(1000, 4), torch.randn(1000, 30)
+    dead[:, 0], bad[0, 0] = 0, torch.nan
+    sound = sound / 100 + torch.arange(30)
+    info = {"a.relu": layer_of(dead, type="ReLU"), "b.conv": layer_of(bad), "c": layer_of(sound)}
+    return profile_of(info, samples=1000)
+
+
+def names(page: Any) -> list[str]:
+    """The layers that the table shows, from top to bottom."""
+    return page.locator("#table tbody tr:not([hidden]) th bdi").all_text_contents()
+
+
+def background(page: Any) -> list[int]:
+    colour = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    return [int(part) for part in colour[4:-1].split(",")]
+
+
+def fits(page: Any) -> bool:
+    """Whether nothing has to be scrolled sideways."""
+    # Not innerWidth, which grows with the content on a phone.
+    return page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def pixels(page: Any, layer: int) -> list[list[int]]:
+    """The colours of a strip, which is drawn when it comes into view."""
+    page.locator(f"#layer-{layer}").scroll_into_view_if_needed()
+    flat = page.wait_for_function(
+        f"n => {{ const found = ({READ})(n); return found.some(Boolean) && found; }}",
+        arg=layer,
+    ).json_value()
+    return np.reshape(flat, (-1, 4)).tolist()
+
+
+def test_findings_are_seen_and_lead_to_their_layer(show: Open, faulty: Profile) -> None:
+    page = show(faulty)
+    assert page.locator("#verdict-findings").inner_text().strip() == "1 error, 1 warning"
+    assert page.locator(".verdict li").first.inner_text() == "non-finite in 1 layer, first b.conv"
+    assert page.locator("#rule-error-non-finite").get_by_text("What to do").is_visible()
+    page.click("#rule-error-non-finite a.layer")
+    dialog = page.locator("#details")
+    assert dialog.is_visible()
+    assert dialog.locator("h2").inner_text() == "b.conv"
+    assert "non-finite. 1 of 4 channels (0): 1 NaN" in dialog.inner_text()
+    assert page.locator("#layer-1").evaluate("row => row.classList.contains('target')")
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+
+
+def test_a_link_from_outside_opens_its_layer(show: Open, faulty: Profile) -> None:
+    page = show(faulty)
+    page.goto(page.url + "#layer-2")
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    assert page.locator("#details h2").inner_text() == "c"
+
+
+def test_sort(show: Open, faulty: Profile) -> None:
+    page = show(faulty)
+    head = page.locator("#table th[data-key=mean]")
+    head.locator("button").click()
+    assert names(page)[0] == "c"
+    assert head.get_attribute("aria-sort") == "descending"
+    head.locator("button").click()
+    assert names(page)[-1] == "c"
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert page.locator("#table [aria-sort]").count() == 1
+    page.locator("#table th[data-key=findings] button").press("Enter")
+    assert names(page)[0] == "b.conv"
+    page.select_option("#statistic", "std")
+    page.locator("#table th[data-key=statistic] button").click()
+    assert names(page)[-1] == "c"
+
+
+def test_search(show: Open, faulty: Profile) -> None:
+    page = show(faulty)
+    page.fill("#search", "RELU")
+    assert names(page) == ["a.relu"]
+    assert page.locator("#shown").inner_text() == "1 of 3 layers"
+    page.fill("#search", "")
+    page.check("#grave")
+    assert names(page) == ["a.relu", "b.conv"]
+    page.evaluate("document.querySelector('#layer-2 a').click()")  # brings it back
+    assert names(page) == ["a.relu", "b.conv", "c"]
+
+
+def test_strips_show_every_channel(show: Open, faulty: Profile) -> None:
+    page = show(faulty)
+    colours = pixels(page, 2)
+    assert len(colours) == 30
+    assert len({tuple(colour) for colour in colours}) > 20  # means from 0 to 29
+    page.select_option("#statistic", "sparsity")
+    dead, *others = pixels(page, 0)
+    assert others == [others[0]] * 3
+    assert dead != others[0]
+
+
+def test_cells_in_order_of_their_value(show: Open) -> None:
+    order = torch.tensor([3.0, 0.0, 4.0, 1.0, 2.0])
+    page = show(profile_of({"a": layer_of(torch.randn(400, 5) / 100 + order)}))
+    by_number = pixels(page, 0)
+    page.select_option("#cells", "value")
+    assert pixels(page, 0) == [by_number[i] for i in order.argsort().tolist()]
+
+
+def test_a_cell_tells_its_numbers(show: Open, faulty: Profile) -> None:
+    page = show(faulty)
+    strip = page.locator("#layer-2 canvas")
+    strip.scroll_into_view_if_needed()
+    box = strip.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 7.5 / 30, box["y"] + 5)
+    tip = page.locator("#tip")
+    assert "Channel 7" in tip.inner_text()
+    assert f"{faulty['c'].mean[7]:.4g}" in tip.inner_text()
+    page.mouse.move(0, 0)
+    assert not tip.is_visible()
+
+
+def test_strips_by_keyboard(show: Open, faulty: Profile) -> None:
+    page = show(faulty)
+    page.locator("#layer-0 a").focus()
+    page.keyboard.press("Tab")
+    strip = page.locator("#layer-0 canvas")
+    assert strip.evaluate("canvas => canvas === document.activeElement")
+    page.keyboard.press("ArrowRight")
+    assert strip.get_attribute("aria-valuetext").startswith("channel 1: mean ")
+    assert strip.get_attribute("aria-valuenow") == "1"
+    assert "Channel 1" in page.locator("#tip").inner_text()
+    page.keyboard.press("ArrowDown")
+    assert page.locator("#layer-1 canvas").evaluate("canvas => canvas === document.activeElement")
+    assert page.locator(".strip canvas[tabindex='0']").count() == 1
+    page.keyboard.press("Enter")
+    assert page.locator("#details h2").inner_text() == "b.conv"
+
+
+def test_curves_by_keyboard(show: Open, faulty: Profile) -> None:
+    page = show(faulty)
+    chart = page.locator(".chart .plot").first
+    chart.focus()
+    page.keyboard.press("End")
+    assert page.locator("#readout").inner_text().startswith("2: c, mean 14.5")
+    page.keyboard.press("Enter")
+    assert page.locator("#details h2").inner_text() == "c"
+
+
+def test_details_rank_channels(show: Open, faulty: Profile) -> None:
+    page = show(faulty)
+    page.click("#layer-2 a")
+    dialog = page.locator("#details")
+    rows = dialog.locator("tbody th")
+    assert rows.all_inner_texts() == [str(29 - i) for i in range(20)]
+    dialog.get_by_role("button", name="std", exact=True).click()
+    order = np.argsort(-faulty["c"].std)
+    assert rows.all_inner_texts()[:3] == [str(channel) for channel in order[:3]]
+    assert dialog.locator("[aria-sort]").inner_text() == "std"
+    assert page.input_value("#statistic") == "std"
+    assert dialog.locator("canvas").count() == 1
+    dialog.get_by_label("Layer before").click()
+    assert dialog.locator("h2").inner_text() == "b.conv"
+
+
+def test_hostile_names_are_text(show: Open) -> None:
+    page = show(hostile_profile())
+    assert page.title().startswith("<script>alert(1)</script>")
+    assert names(page)[0] == MARKUP
+    assert page.locator("img").count() == 0
+    for layer in range(9):
+        page.evaluate("n => document.querySelector(`#layer-${n} a`).click()", layer)
+        shown = page.locator("#details h2").inner_text()
+        assert shown == page.locator(f"#layer-{layer} th bdi").inner_text()
+    page.evaluate("document.querySelector('.chart .plot').focus()")
+    page.keyboard.press("Escape")
+    page.locator(".chart .plot").first.press("Home")
+    assert MARKUP in page.locator("#readout").inner_text()
+    assert page.locator("img").count() == 0
+    assert fits(page)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        broken_profile,
+        some_profile,
+        lambda: some_profile(0) | some_profile(1),
+        lambda: Profile({}, {}),
+    ],
+    ids=["broken", "sound", "merged", "empty"],
+)
+def test_hard_profiles_open(show: Open, make: Callable[[], Profile]) -> None:
+    profile = make()
+    page = show(profile)
+    for layer in range(len(profile)):
+        page.evaluate("n => document.querySelector(`#layer-${n} a`).click()", layer)
+        assert page.locator("#details").is_visible()
+    for statistic in page.locator("#statistic option").all():
+        page.select_option("#statistic", statistic.get_attribute("value"), force=True)
+    assert page.evaluate("document.documentElement.dataset.ready") == "yes"
+
+
+def test_without_javascript(show: Open, faulty: Profile) -> None:
+    page = show(faulty, java_script_enabled=False)
+    assert page.locator("#verdict-findings").is_visible()
+    assert page.get_by_text("What to do").first.is_visible()
+    assert page.locator("#table tbody tr").count() == 3
+    assert page.locator("#layer-2").is_visible()
+    assert page.get_by_text("samples: 1000").is_visible()
+    assert not page.locator("#search").is_visible()
+    assert page.get_by_text("The curves need JavaScript").is_visible()
+
+
+@pytest.fixture(scope="module")
+def drifted() -> tuple[Profile, Any]:
+    now, old = (large_profile(layers=24, channels=50, seed=seed) for seed in (0, 1))
+    return now, now.compare(old)
+
+
+def open_all(page: Any) -> None:
+    """Show what has to be unfolded."""
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+
+
+def test_long_names_fit_a_phone(show: Open) -> None:
+    page = show(hostile_profile(), **PHONE)
+    open_all(page)
+    assert fits(page)
+    page.evaluate("document.querySelector('#layer-8 a').click()")  # the one of 10,000 characters
+    assert fits(page)
+    dialog = page.locator("#details")
+    assert dialog.evaluate("dialog => dialog.scrollWidth <= dialog.clientWidth")
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_phone(show: Open, drifted: tuple[Profile, Any], opened: bool) -> None:
+    page = show(*drifted, **PHONE)
+    assert fits(page)
+    open_all(page)
+    assert fits(page)
+    if opened:
+        page.evaluate("document.querySelector('#layer-3 a').click()")
+        box = page.locator("#details").bounding_box()
+        assert (box["x"], box["width"]) == (0, 390)
+        assert fits(page)
+
+
+def test_phones_sort_by_a_list(show: Open, faulty: Profile) -> None:
+    page = show(faulty, **PHONE)
+    page.select_option("#sort", "mean")
+    assert names(page)[0] == "c"
+
+
+def test_dark_mode(show: Open, drifted: tuple[Profile, Any]) -> None:
+    dark = show(*drifted, color_scheme="dark")
+    light = show(*drifted, color_scheme="light")
+    assert max(background(dark)) < 40
+    assert min(background(light)) > 220
+    assert pixels(dark, 0) != pixels(light, 0)  # 0 is dark on dark
+    before = pixels(light, 0)
+    light.emulate_media(color_scheme="dark")
+    light.wait_for_function("getComputedStyle(document.documentElement).color !== ''")
+    assert max(background(light)) < 40
+    assert pixels(light, 0) == pixels(dark, 0) != before
+
+
+def test_print_is_light_and_whole(show: Open, drifted: tuple[Profile, Any]) -> None:
+    page = show(*drifted, color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert min(background(page)) > 220
+    last = page.evaluate(READ, 23)
+    assert set(last[3::4]) == {255}  # drawn, though never in view
+
+
+def test_print_without_javascript_is_light(show: Open, faulty: Profile) -> None:
+    page = show(faulty, color_scheme="dark", java_script_enabled=False)
+    assert max(background(page)) < 40
+    page.emulate_media(media="print", color_scheme="dark")
+    assert min(background(page)) > 220
+
+
+def test_drift(show: Open, drifted: tuple[Profile, Any]) -> None:
+    now, found = drifted
+    page = show(now, found)
+    assert page.locator("#verdict-drift").inner_text().strip() == "Drift"
+    assert page.locator(".score strong").inner_text() == f"{found.score:.4g}"
+    first = page.locator("#drift table").first.locator("tbody th").first
+    assert first.inner_text() == found.top_layers(1)[0]["layer"]
+    assert page.locator(".chart").count() == 4
+    page.locator("#table th[data-key=score] button").click()
+    assert names(page)[0] == first.inner_text()
+    page.select_option("#statistic", "shift")
+    assert len({tuple(colour) for colour in pixels(page, 0)}) > 10
+
+
+def test_headings_labels_and_scopes(show: Open, drifted: tuple[Profile, Any]) -> None:
+    page = show(*drifted)
+    levels = page.evaluate(
+        "[...document.querySelectorAll('h1, h2, h3')].map(h => Number(h.tagName[1]))"
+    )
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('canvas')].filter(c => !c.closest('[aria-label]') && "
+        "c.ariaHidden !== 'true').length"
+    )
+    assert unnamed == 0
+    assert page.locator("th:not([scope])").count() == 0
+    unlabelled = page.evaluate(
+        "[...document.querySelectorAll('input, select')].filter(e => !e.labels.length).length"
+    )
+    assert unlabelled == 0
+    assert page.locator("#table").get_by_role("rowheader").count() == 24
+
+
+def test_a_wide_layer_has_a_cell_for_every_channel(show: Open) -> None:
+    size = 30_000
+    stats = ChannelStats(draw_state(size, False), Thresholds())
+    layer = LayerProfile("Linear", 1, (1000, size), "float32", 1, "reference", stats)
+    page = show(profile_of({"wide": layer}))
+    canvas = page.locator(".strip canvas")
+    assert canvas.evaluate("c => c.width * c.height") >= size
+    assert canvas.bounding_box()["height"] <= 260
+    assert sum(alpha == 255 for *_, alpha in pixels(page, 0)) == size
+
+
+def test_a_large_page_opens_at_once(browser: Any, tmp_path: Path) -> None:
+    now, old = large_profile(), large_profile(seed=1)
+    path = tmp_path / "large.html"
+    write_report(now, path, now.compare(old))
+    assert path.stat().st_size < MOST_BYTES
+    seconds = []
+    for _ in range(3):  # the page's time, not that of the machine's other work: the least of three
+        begun = time.perf_counter()
+        tab = Tab(browser, path, **DESK)
+        seconds.append(time.perf_counter() - begun)
+        if seconds[-1] < MOST_SECONDS:
+            break
+        tab.close()
+    assert min(seconds) < MOST_SECONDS
+    assert len(names(tab.page)) == 500
+    tab.page.fill("#search", "blocks.124.mlp.3")
+    assert names(tab.page) == ["blocks.124.mlp.3"]
+    tab.page.wait_for_timeout(100)
+    assert len(pixels(tab.page, 499)) >= 400
+    tab.close()
