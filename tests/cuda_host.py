@@ -28,7 +28,9 @@ from fmstats.backends.cuda.runtime import Gpu, Runtime
 from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
 from fmstats.layout import view_of
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic import FIELDS, State, Thresholds
+
+PART_FIELDS = len(FIELDS) - 1  # csrc/parts.h: the count is known without looking
 
 ARCHS = ("80", "90", "100", "120")
 LAUNCH_FAILED = 719  # CUDA_ERROR_LAUNCH_FAILED
@@ -227,10 +229,10 @@ def memory_of(args: CudaArgs, grid: tuple[int, int]) -> Memory:
     sizes = (4, 8, 2, 2, 1, 1)
     memory = Memory()
     memory.map_address(args.data, args.extent * sizes[args.dtype], "x", read_only=True)
-    memory.map_address(args.state, 8 * (10 * args.row + args.channels), "state")
+    memory.map_address(args.state, 8 * ((len(FIELDS) - 1) * args.row + args.channels), "state")
     if args.splits > 1 or args.lanes:
         parts = args.splits + (args.groups if args.groups > 1 else 0)
-        memory.map_address(args.parts, 8 * parts * 10 * args.part_row, "parts")
+        memory.map_address(args.parts, 8 * parts * PART_FIELDS * args.part_row, "parts")
         tickets = grid[0] * (1 + args.groups) if args.lanes else grid[0]
         memory.map_address(args.tickets, 4 * tickets, "tickets")
     return memory

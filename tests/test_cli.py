@@ -14,6 +14,7 @@ import torch
 
 import fmstats
 from fmstats.cli import main
+from fmstats.profiles import Profile
 
 pytest.importorskip("typer", reason="needs typer")
 
@@ -93,6 +94,16 @@ def test_demo_passes_its_options(run, monkeypatch):
     )
     assert run("demo", "--crops", 0, "--backend", "torch") == (0, "seen\n", "")
     assert calls == [{"crops": 0, "batch_size": 16, "backend": "torch"}]
+
+
+def test_demo_writes_its_profile(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("fmstats.commands.demo.run_demo", lambda show, **_: Profile({}, {"n": 1}))
+    path = tmp_path / "demo.fmstats"
+    assert run("demo", "--out", path) == (0, f"Written to {path}\n", "")
+    assert fmstats.load(path).metadata == {"n": 1}
+    code, _, err = run("demo", "--out", tmp_path / "demo.txt")
+    assert code == 2
+    assert "a result ends in .fmstats" in err
 
 
 def test_profile_prints_and_writes(run, folder):

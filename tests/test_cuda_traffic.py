@@ -5,17 +5,17 @@ from __future__ import annotations
 import cuda_host
 import pytest
 import torch
-from cuda_host import ALL, Launch, StubDriver, host_backend, kernel_of
+from cuda_host import ALL, PART_FIELDS, Launch, StubDriver, host_backend, kernel_of
 from torch import Tensor
 
 from fmstats.backends.cuda import nvrtc
 from fmstats.layout import view_of
-from fmstats.statistic import State
+from fmstats.statistic import FIELDS, State
 
 pytestmark = cuda_host.needs_nvrtc
 
 SECTOR = 32  # bytes: what memory is read in
-PART = 8 * 10  # bytes of a part of a channel, and 11 words of a state
+PART = 8 * PART_FIELDS  # bytes of a part of a channel
 
 # Aligned tensors, large beside the samples that the first one's pivots are chosen from.
 ALIGNED = {
@@ -79,7 +79,7 @@ def test_stores_are_of_parts_and_state_alone(stub: StubDriver, kernel: str) -> N
     channels = x.shape[1]
     for launch in launches(stub, x):
         stores, args = launch.report.stores, launch.args
-        assert stores["state"].bytes == 11 * 8 * channels
+        assert stores["state"].bytes == len(FIELDS) * 8 * channels
         parts = args.splits + (args.groups if args.groups > 1 else 0)
         written = stores["parts"].bytes if "parts" in stores else 0
         assert written <= PART * channels * parts

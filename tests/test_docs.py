@@ -207,7 +207,9 @@ def test_extras_are_there() -> None:
 
 
 def test_files_that_are_named_are_there() -> None:
-    path = re.compile(r"(?<![\w/.])((?:docs|benchmarks|tests|fmstats|csrc)/[\w/.-]+\.(?:py|md|h|cpp|cuh?|json|svg))\b")
+    path = re.compile(
+        r"(?<![\w/.])((?:docs|benchmarks|tests|fmstats|csrc)/[\w/.-]+\.(?:py|md|h|cpp|cuh?|json|svg))\b"
+    )
     for command in COMMANDS:
         for place in path.findall(command.text):
             if "*" not in command.text and "NAME" not in place:

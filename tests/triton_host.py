@@ -17,6 +17,7 @@ from torch import Tensor
 from fmstats.backends.triton.backend import TritonBackend
 from fmstats.backends.triton.engine import Engine, interpreting, why_no_triton
 from fmstats.backends.triton.plan import MOST_DIMS, Launch, Layout
+from fmstats.statistic import FIELDS
 
 ARCHS = ("80", "90", "100", "120")
 
@@ -99,7 +100,7 @@ class PtxEngine(Engine):
         mapped = Memory()
         mapped.map_address(address, extent(launch) * x.itemsize, "x", read_only=True)
         row, channels = state.stride(0), state.shape[1]
-        mapped.map_address(state.data_ptr(), 8 * (10 * row + channels), "state")
+        mapped.map_address(state.data_ptr(), 8 * ((len(FIELDS) - 1) * row + channels), "state")
         mapped.map_address(parts.data_ptr(), parts.numel() * 8, "parts")
         mapped.map_address(memory[2].data_ptr(), 24, "thresholds", read_only=True)
         pointers = [address, *(m.data_ptr() for m in memory)]

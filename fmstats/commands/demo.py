@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fmstats.commands.app import app, keep_lines
+from fmstats.commands.app import BackendOption, app, keep_lines
 from fmstats.demo import run_demo
+from fmstats.outputs import check_output, write_profile
 
 
 @app.command(
-    epilog=keep_lines("Examples:", "fmstats demo", "fmstats demo --crops 0 --backend reference")
+    epilog=keep_lines(
+        "Examples:",
+        "fmstats demo --out demo.fmstats",
+        "fmstats report demo.fmstats -o demo.html",
+        "fmstats demo --crops 0 --backend reference",
+    )
 )
 def demo(
     crops: Annotated[
@@ -20,7 +27,16 @@ def demo(
     batch_size: Annotated[
         int, typer.Option(metavar="N", min=1, help="Images per forward pass.")
     ] = 16,
-    backend: Annotated[str, typer.Option(help="See 'fmstats backends'.")] = "auto",
+    backend: BackendOption = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the profile: .fmstats, .json or .csv."),
+    ] = None,
 ) -> None:
     """Profile a trained network on photographs, without any download."""
-    run_demo(typer.echo, crops=crops, batch_size=batch_size, backend=backend)
+    if out is not None:
+        check_output(out)
+    profile = run_demo(typer.echo, crops=crops, batch_size=batch_size, backend=backend)
+    if out is not None:
+        write_profile(profile, out)
+        typer.echo(f"Written to {out}")

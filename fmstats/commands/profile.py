@@ -144,7 +144,10 @@ def profile(
     ] = 60.0,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write .json (everything) or .csv (a row per channel)."),
+        typer.Option(
+            metavar="FILE",
+            help="Write .fmstats, .json or .csv (a row per channel).",
+        ),
     ] = None,
     no_progress: Annotated[
         bool, typer.Option("--no-progress", help="Show no progress bar on stderr.")
