@@ -92,7 +92,7 @@ def test_the_wheel_has_what_running_needs_and_no_more(wheel: Path) -> None:
     assert {"fmstats/csrc/statistic.h", "fmstats/csrc/parts.h", "fmstats/csrc/view.h"} <= names
     assert not [name for name in names if "test" in name or name.endswith((".cpp", ".so.debug"))]
     print(f"{wheel.stat().st_size:,} bytes packed, {unpacked:,} unpacked, {len(names)} files")
-    assert wheel.stat().st_size < 3_000_000
+    assert wheel.stat().st_size < 1_500_000
 
 
 def test_the_wheel_works_without_a_compiler(wheel: Path, tmp_path: Path) -> None:
