@@ -49,16 +49,35 @@ class LayerSpec:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What is told of a layer's tensors beside their statistics.
+
+    Attributes:
+        shape, dtype: of the last one.
+        channel_dim: the dim of its channels, and of those of others that have as many dims.
+        backends: that measured what was restored.
+    """
+
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    channel_dim: int = 0
+    backends: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Mark:
     """What a layer knew at some time, beside its states.
 
     Attributes:
-        calls, reason: as of `Layer`.
+        calls, order, reason: as of `Layer`.
+        known: what was told of its last tensor.
         restored: what its first state was to begin with.
     """
 
     calls: int = 0
+    order: int | None = None
     reason: str | None = None
+    known: Known = Known()
     restored: State | None = None
 
 
@@ -75,10 +94,7 @@ class Layer:
         self.spec, self._gate = spec, gate
         self._meters: dict[torch.device, Meter] = {}
         self._try_fold: Callable[[object], bool] = decline
-        self._channel_dim = 0
-        self._shape: tuple[int, ...] = ()
-        self._dtype = ""
-        self._backends: list[str] = []  # that measured what was restored
+        self._known = Known()
         self._disabled = False
         self._restored: State | None = None  # what the first state shall begin with
         self._lock = threading.RLock()
@@ -104,10 +120,10 @@ class Layer:
     def skip(self, reason: str) -> None:
         """Say why an output was not folded."""
         self._begin()
-        self.reason = None if self.calls else f"its {self.spec.of} {reason}"
+        if not self._disabled:
+            self.reason = None if self.calls else f"its {self.spec.of} {reason}"
 
     def _begin(self) -> None:
-        self._try_fold = decline
         if self.order is None:
             self.order = self._gate.started
             self._gate.started += 1
@@ -122,6 +138,7 @@ class Layer:
 
     def _fold(self, output: object) -> None:
         self._begin()
+        self._try_fold = decline
         x = first_tensor(output)
         if x is not None and type(x) is not Tensor:
             part = plain_part(x, self._dim_of(x) if x.dim() else None)
@@ -139,10 +156,10 @@ class Layer:
             return
         dim = self._dim_of(x)
         view = view_of(x, dim)
-        known = self._known_channels
-        if known is not None and view.channels != known:
+        seen = next((state.channels for state in self.states), view.channels)
+        if view.channels != seen:
             if self.calls:
-                raise FmstatsError(self._other_channels(x, dim, known))
+                raise FmstatsError(self._other_channels(x, dim, seen))
             self._meters.clear()  # nothing was seen since reset()
         if x.device not in self._meters:
             state = State.identity(view.channels, x.device)
@@ -151,30 +168,26 @@ class Layer:
             if self._restored is not None:
                 state.words.copy_(self._restored.words)
                 self._restored = None
-            self._channel_dim = dim
         meter = self._meters[x.device]
         check_input(meter.state, x, view)
         meter.fold(x, view)
         self.calls += 1
-        self._shape, self._dtype = tuple(x.shape), str(x.dtype).removeprefix("torch.")
+        dtype = str(x.dtype).removeprefix("torch.")
+        self._known = Known(tuple(x.shape), dtype, dim, self._known.backends)
         self._try_fold = meter.try_fold
 
     def _dim_of(self, x: Tensor) -> int:
         rule = self.spec.channels
         if isinstance(rule, int):
             return resolve_dim(rule, x.shape)
-        if len(self._shape) == x.dim():
-            return self._channel_dim
+        if len(self._known.shape) == x.dim():
+            return self._known.channel_dim
         return rule.resolve(x.shape)
 
-    @property
-    def _known_channels(self) -> int | None:
-        return next((state.channels for state in self.states), None)
-
-    def _other_channels(self, x: Tensor, dim: int, known: int) -> str:
+    def _other_channels(self, x: Tensor, dim: int, seen: int) -> str:
         return (
             f"{self.spec.of} of shape {tuple(x.shape)} has {x.shape[dim]} channels in dim {dim}, "
-            f"{known} before; a layer called with several widths needs "
+            f"{seen} before; a layer called with several widths needs "
             "per_call=True, another dim channel_dim=, or leave it out with exclude="
         )
 
@@ -198,16 +211,17 @@ class Layer:
             known: what it was.
             order: the layer's place there.
         """
+        self._meters.clear()
         self._restored, self.calls, self.order = known.stats.state, known.calls, order
-        self._channel_dim, self._shape, self._dtype = known.channel_dim, known.shape, known.dtype
-        self._backends = known.backend.split(", ")
+        backends = tuple(known.backend.split(", "))
+        self._known = Known(known.shape, known.dtype, known.channel_dim, backends)
 
     def reset(self) -> None:
         """Forget all that was seen; an error that disabled the layer stays."""
         with self._lock:  # not between the reading and the writing of a fold
             for meter in self._meters.values():
                 meter.reset()
-            self._restored = None
+            self._restored, self._known = None, Known()
             self._try_fold = decline
             self.calls = 0
             if not self._disabled:
@@ -215,7 +229,7 @@ class Layer:
 
     def mark(self) -> Mark:
         """What is to be remembered beside the states, to `go_back` to now."""
-        return Mark(self.calls, self.reason, self._restored)
+        return Mark(self.calls, self.order, self.reason, self._known, self._restored)
 
     def go_back(self, mark: Mark) -> None:
         """Be as when `mark` was made, once the caller has put back the states of then.
@@ -225,8 +239,8 @@ class Layer:
         self.reset()
         if mark.restored is not None:
             self._meters.clear()
-        self.calls, self._restored = mark.calls, mark.restored
-        self.reason = self.reason or mark.reason
+        self.calls, self.order, self._known = mark.calls, mark.order, mark.known
+        self._restored, self.reason = mark.restored, self.reason or mark.reason
 
     def profile(self, states: Sequence[State]) -> LayerProfile | None:
         """What has been seen, or None if nothing has.
@@ -239,12 +253,12 @@ class Layer:
         whole, *others = states
         for other in others:
             whole.merge_(other)
-        backends = [*self._backends, *(m.backend.name for m in self._meters.values())]
+        backends = [*self._known.backends, *(m.backend.name for m in self._meters.values())]
         return LayerProfile(
             type=self.spec.type,
-            channel_dim=self._channel_dim,
-            shape=self._shape,
-            dtype=self._dtype,
+            channel_dim=self._known.channel_dim,
+            shape=self._known.shape,
+            dtype=self._known.dtype,
             calls=self.calls,
             backend=", ".join(dict.fromkeys(backends)),
             stats=ChannelStats(whole, self.spec.thresholds),
@@ -252,7 +266,7 @@ class Layer:
 
     @contextmanager
     def held(self) -> Iterator[list[State]]:
-        """The states, complete, and neither reset nor joined by others while they are held."""
+        """The states, complete up to now, and not reset while they are held."""
         with self._lock:
             for meter in self._meters.values():
                 meter.wait()

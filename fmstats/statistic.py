@@ -108,7 +108,7 @@ def snapshot(states: Sequence[State]) -> list[State]:
     for device in dict.fromkeys(state.words.device for state in states):
         there = [state for state in states if state.words.device == device]
         if device.type == "cpu":
-            for state in there:
+            for state in filter(lambda state: state.channels, there):
                 copied = bytearray(state.words.numpy().tobytes())
                 words = torch.frombuffer(copied, dtype=torch.int64).view(len(FIELDS), -1)
                 copies[id(state)] = State(words)
@@ -116,7 +116,7 @@ def snapshot(states: Sequence[State]) -> list[State]:
             together = torch.cat([state.words for state in there], 1).to("cpu")
             parts = torch.split(together, [state.channels for state in there], 1)
             copies |= {id(s): State(w).clone() for s, w in zip(there, parts, strict=True)}
-    return [copies[id(state)] for state in states]
+    return [copies[id(state)] if state.channels else State.identity(0) for state in states]
 
 
 def merge(a: State, b: State) -> State:

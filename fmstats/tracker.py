@@ -12,15 +12,15 @@ from torch.utils.hooks import RemovableHandle
 
 from fmstats import graph
 from fmstats._version import __version__
-from fmstats.calls import MOST_CALLS, PerCall
+from fmstats.calls import PerCall
 from fmstats.coverage import Coverage, CoverageRow
 from fmstats.errors import FmstatsError
 from fmstats.gates import WHEN, Folding, Gate, Sampling, Timed
 from fmstats.hooks import EndHook, GradientHook, InputHook, OutputHook, PassHook
 from fmstats.layers import Layer, LayerSpec, take_profiles
-from fmstats.metadata import refuse_other_options
 from fmstats.profiles import Profile
 from fmstats.ranks import merge_ranks, refuse_split_channels
+from fmstats.restoring import match_rows
 from fmstats.saturation import Bounds
 from fmstats.selection import Selection, Selector, select
 from fmstats.specs import choose_sampling, choose_specs, warm_up
@@ -156,24 +156,28 @@ class Tracker:
             handles.append(model.register_forward_hook(end, always_call=True))
 
     def stats(self, group: object = None) -> Profile:
-        """What has been seen so far, on the host; the only call that waits for a device.
+        """What has been seen so far, on the host. Only this and `reset()` wait for a device.
+
+        While the model runs in another thread, each layer has whole batches, and one layer may be
+        a batch ahead of another.
 
         Args:
             group: a process group of torch.distributed, or "world": every rank of it calls this,
                 and gets the profile of all ranks together, the same bits on each.
         """
-        fired = sorted(
-            self.rows,
-            key=lambda layer: -1 if layer.order is None else layer.order,
-        )
-        info = take_profiles(fired)
+        rows = self.rows
+        seen = take_profiles(rows)
+        order = {layer.spec.name: -1 if layer.order is None else layer.order for layer in rows}
+        info = {name: seen[name] for name in sorted(seen, key=order.__getitem__)}
         counted = {"passes": self._passes.passes, "passes_measured": self._passes.measured}
-        used = {key: value for layer in fired for key, value in layer.backends().items()}
+        used = {key: value for layer in rows for key, value in layer.backends().items()}
         sampled = self._sampling.describe()
         profile = Profile(info, {**self._metadata, **sampled, **counted, "backends": used})
         if group is None:
             return profile
-        refuse_split_channels(profile, {n: self._modules[n.split("#")[0]]() for n in profile})
+        refuse_split_channels(
+            profile, {name: self._modules[self._layer_of(name)]() for name in profile}
+        )
         return merge_ranks(profile, group)
 
     def coverage(self) -> Coverage:
@@ -227,30 +231,18 @@ class Tracker:
         """
         if any(layer.calls for layer in self.rows):
             raise FmstatsError("restore() is for a tracker that has seen nothing: reset() it first")
-        known = profile.metadata
-        refuse_other_options("restore a profile into a tracker", known, self._metadata)
-        if known.get("structure", self._metadata["structure"]) != self._metadata["structure"]:
-            raise FmstatsError(f"cannot restore a profile of another model, {known.get('model')}")
-        rows = {name: self._row_for(name, profile) for name in profile}
+        rows = match_rows(profile, self._metadata, self._layers, self._per_call)
+        for layer in self.rows:
+            layer.order = None
         for order, (name, layer) in enumerate(rows.items()):
             layer.restore(profile.info[name], order)
         self._gate.started = len(rows)
-        self.pass_counts = known.get("passes", 0), known.get("passes_measured", 0)
+        counts = (profile.metadata.get(key, 0) for key in ("passes", "passes_measured"))
+        self._passes.passes, self._passes.measured = counts
 
-    def _row_for(self, name: str, profile: Profile) -> Layer:
-        """The row that a layer of a profile goes on in."""
-        layer = self._layers.get(name)
-        stem, _, number = name.rpartition("#")
-        if stem in self._per_call and number.isdecimal() and int(number) < MOST_CALLS:
-            layer = self._per_call[stem].row(int(number))
-        if layer is None:
-            raise FmstatsError(f"cannot restore layer {name!r}: this tracker does not measure it")
-        if profile[name].thresholds != layer.spec.thresholds:
-            raise FmstatsError(
-                f"cannot restore layer {name!r}: it was counted with {profile[name].thresholds}, "
-                f"this tracker's are {layer.spec.thresholds}"
-            )
-        return layer
+    def _layer_of(self, row: str) -> str:
+        """The layer that a row is of."""
+        return row.rpartition("#")[0] if self._per_call else row
 
     def _rows_of(self, name: str) -> list[Layer]:
         return self._per_call[name].layers if self._per_call else [self._layers[name]]

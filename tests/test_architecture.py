@@ -20,7 +20,7 @@ ORDER = (
     ("layer_columns", "profiles", "merging", "pooling", "measure", "coverage", "tensors"),
     ("scalars",),
     ("layers", "calls", "ranks"),
-    ("hooks", "specs", "storage"),
+    ("hooks", "specs", "storage", "restoring"),
     ("tracker", "diagnosis", "drift"),
     ("sources",),
     ("runs", "analysis", "pictures"),

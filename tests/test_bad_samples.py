@@ -71,6 +71,21 @@ def test_a_resumed_run_that_begins_with_a_bad_batch_loses_nothing(tmp_path, bad)
     assert_same(got, profile(Net(), good(bad)))
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_refused_batch_changes_nothing_that_is_told_of_a_layer(first):
+    """Its shapes are others than those of the batches that count."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
+    good, bad = [torch.randn(16, 3, 8, 8) for _ in range(2)], torch.randn(1, 3, 20, 20)
+    got = profile(model, [bad, *good] if first else [*good, bad], on_bad_sample="skip")
+    want = profile(model, good)
+    assert_same(got, want)
+    for name in want:
+        mine, theirs = ({**vars(p.info[name]), "stats": None} for p in (got, want))
+        assert mine == theirs
+    assert [str(f) for f in got.diagnose().findings] == [str(f) for f in want.diagnose().findings]
+
+
 def test_fatal_by_default():
     with pytest.raises(FmstatsError, match=r"batch 3, .*too large.* \(2 batches were folded befo"):
         profile(Net(), batches((2,)))

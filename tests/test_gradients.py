@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -108,3 +111,18 @@ def test_gradients_hold_nothing_alive() -> None:
     with fmstats.track(model, of="grad_output") as tracker:
         model(X).sum().backward()
     assert tracker.stats()["0"].count.tolist() == [5 * 36] * 4
+
+
+def test_a_layer_that_failed_stays_disabled() -> None:
+    """Also after a pass without gradients."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    with fmstats.track(model, of="grad_output", on_error="warn") as tracker:
+        model(torch.randn(5, 3)).sum().backward()
+        tracker._layers["0"]._meters.clear()
+        tracker._layers["0"].spec = dataclasses.replace(tracker._layers["0"].spec, channels=9)
+        with pytest.warns(RuntimeWarning, match="no longer measures layer '0'"):
+            model(torch.randn(5, 2, 3)).sum().backward()
+        with torch.no_grad():
+            model(torch.randn(5, 3))
+        (row,) = [row for row in tracker.coverage() if row.name == "0"]
+    assert (row.status, row.reason[:24]) == ("skipped", "disabled after an error:")

@@ -480,3 +480,67 @@ def test_what_cannot_be_restored() -> None:
         with pytest.raises(FmstatsError, match="of another model"):
             other.restore(profile)
         assert other.stats().metadata["passes"] == 0
+
+
+def test_a_tracker_that_was_reset_is_restored_as_a_new_one() -> None:
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU())
+    data = [5 + torch.randn(9, 6) for _ in range(4)]
+    with fmstats.track(model) as before, fmstats.track(model, include="1") as part:
+        for x in data[:2]:
+            model(x)
+    profiles = before.stats(), part.stats()
+    for profile in profiles:
+        with fmstats.track(model) as used:
+            model(100 * data[0])
+            used.reset()
+            with fmstats.track(model) as fresh:
+                for tracker in (used, fresh):
+                    tracker.restore(profile)
+                for x in data[2:]:
+                    model(x)
+        got, want = used.stats(), fresh.stats()
+        assert [*got] == [*want]
+        for name in want:
+            assert torch.equal(got[name].state.words, want[name].state.words)
+
+
+def test_a_reset_forgets_shapes_and_backends() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    relu = model[1]
+    with fmstats.track(model, backend="reference") as other:
+        model(torch.randn(2, 5, 8))
+    with fmstats.track(model) as tracker, fmstats.track(model) as fresh:
+        tracker.restore(other.stats())
+        tracker.reset()
+        fresh.pause()
+        relu(torch.randn(2, 5, 8))
+        tracker.reset()
+        fresh.resume()
+        relu(torch.randn(2, 8, 5))
+    got, want = tracker.stats().info["1"], fresh.stats().info["1"]
+    assert (got.channel_dim, got.shape, got.backend) == (want.channel_dim, want.shape, want.backend)
+
+
+def test_restoring_other_channel_dims_is_refused() -> None:
+    model, x = nn.ReLU(), torch.randn(2, 4, 4)
+    with fmstats.track(model, channel_dim=1) as tracker:
+        model(x)
+    profile = tracker.stats()
+    with fmstats.track(model, channel_dim=2) as other:
+        with pytest.raises(
+            FmstatsError, match=r"'\(model\)': its channels were dim 1 of \(2, 4, 4\)"
+        ):
+            other.restore(profile)
+        assert len(other.stats()) == 0
+
+
+def test_names_with_the_sign_of_calls() -> None:
+    model = nn.Sequential()
+    model.add_module("a#1", nn.ReLU())
+    with fmstats.track(model) as tracker:
+        model(torch.ones(2, 3))
+    empty = fmstats.track(model)
+    empty.restore(tracker.stats())
+    empty.close()
+    assert [*empty.stats()] == ["a#1"]
