@@ -24,7 +24,7 @@ from fmstats.pictures import (
     visualize_hierarchy,
 )
 from fmstats.profiles import LayerProfile, Profile
-from fmstats.runs import profile
+from fmstats.runs import RunInterrupted, profile
 from fmstats.storage import load, merge_files
 from fmstats.tracker import Tracker, track
 
@@ -38,6 +38,7 @@ __all__ = [
     "FmstatsError",
     "LayerProfile",
     "Profile",
+    "RunInterrupted",
     "TopImage",
     "TopImages",
     "Tracker",

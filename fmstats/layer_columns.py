@@ -17,7 +17,6 @@ def _add_nonfinite(row: Row) -> int:
     return int(row["nan"] + row["inf"])
 
 
-# What is printed of the rows of `Profile.layers`.
 LAYER_COLUMNS = (
     Column("layer", "layer", left=True, names=True),
     Column("type", "type", left=True, keep=3),

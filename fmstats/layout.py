@@ -42,8 +42,10 @@ def resolve_dim(dim: int, shape: Sequence[int]) -> int:
     """`dim` as a number from 0 up.
 
     Raises:
-        FmstatsError: the tensor has no such dim.
+        FmstatsError: the tensor has no such dim, or it is no whole number.
     """
+    if type(dim) is not int:
+        raise FmstatsError(f"channel_dim={dim!r}: give the number of a dim")
     if not -len(shape) <= dim < len(shape):
         raise FmstatsError(
             f"channel_dim={dim} is not a dim of a tensor of shape {tuple(shape)}: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from fmstats.backends import choose_backend
-from fmstats.backends.base import check_input
+from fmstats.backends.base import check_input, check_tensor
 from fmstats.derived import ChannelStats
 from fmstats.errors import FmstatsError
 from fmstats.layout import view_of
@@ -28,6 +28,7 @@ def channel_stats(
     """
     if not isinstance(x, Tensor):
         raise FmstatsError(f"channel_stats() takes a torch.Tensor, got {type(x).__name__}")
+    check_tensor(x)
     thresholds = Thresholds(zero_tol)
     x = x.resolve_neg()
     view = view_of(x, channel_dim)

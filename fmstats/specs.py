@@ -9,7 +9,7 @@ import torch.nn as nn
 
 from fmstats.backends import DTYPES, choose_backend
 from fmstats.channels import ChannelRule, channel_rules
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, check_whole
 from fmstats.gates import Budget, Every, Sampling
 from fmstats.layers import LayerSpec
 from fmstats.saturation import Bounds, chosen_bounds
@@ -59,8 +59,7 @@ def choose_sampling(every: int, budget: float | None) -> Sampling:
     Raises:
         FmstatsError: not a whole number, not a share, or both.
     """
-    if not isinstance(every, int) or every < 1:
-        raise FmstatsError(f"every={every!r}: give a whole number of forward passes, 1 or more")
+    check_whole("every", every, "forward passes")
     if budget is None:
         return Every(every)
     if not isinstance(budget, (int, float)) or not 0 < budget < 1:

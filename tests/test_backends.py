@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -33,18 +33,35 @@ def test_unknown_backend() -> None:
         choose_backend("gpu", CPU)
 
 
-def test_a_named_backend_is_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fmstats._native", None)
+@pytest.fixture
+def without_native(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[ImportError], None]]:
+    """Has the native module not be there for a reason."""
+
+    def hide(reason: ImportError) -> None:
+        def fail(name: str) -> None:
+            raise reason
+
+        monkeypatch.setattr(native.importlib, "import_module", fail)
+        native._load.cache_clear()
+
+    yield hide
+    monkeypatch.undo()
+    native._load.cache_clear()
+
+
+def test_a_named_backend_is_never_replaced(
+    without_native: Callable[[ImportError], None],
+) -> None:
+    without_native(ModuleNotFoundError("No module named 'fmstats._native'"))
     with pytest.raises(FmstatsError, match=r"'cpu' cannot be used: .*FMSTATS_NATIVE=0.*torch"):
         choose_backend("cpu", CPU)
     assert choose_backend("auto", CPU).name == "torch"
 
 
-def test_a_native_module_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(name: str) -> None:
-        raise ImportError("libgomp.so.1: cannot open shared object file")
-
-    monkeypatch.setattr(native.importlib, "import_module", fail)
+def test_a_native_module_that_cannot_be_loaded(
+    without_native: Callable[[ImportError], None],
+) -> None:
+    without_native(ImportError("libgomp.so.1: cannot open shared object file"))
     assert native.load_native() is None
     with pytest.raises(FmstatsError, match=r"cannot be loaded: libgomp.so.1: cannot open shared"):
         choose_backend("cpu", CPU)

@@ -30,10 +30,6 @@ def conv_model() -> nn.Module:
     ).eval()
 
 
-def words_of(profile: Profile) -> dict[str, Tensor]:
-    return {name: stats.state.words for name, stats in profile.items()}
-
-
 def assert_same(got: Profile, want: Profile, exact: bool = True) -> None:
     """The same bits; or the same counts, and moments that another algorithm may have rounded.
 

@@ -124,20 +124,30 @@ def check_input(state: State, x: Tensor, view: View) -> None:
         view: how it is to be read.
 
     Raises:
-        FmstatsError: a dtype or layout without the statistic, other channels, another device.
+        FmstatsError: as `check_tensor`, or other channels, or another device.
     """
-    if x.layout != torch.strided:
-        raise FmstatsError(
-            f"cannot measure a {x.layout} tensor: only strided tensors have channels"
-        )
-    if x._is_zerotensor():
-        raise FmstatsError("cannot measure a tensor of zeros that has no memory (ZeroTensor)")
-    if x.dtype not in DTYPES:
-        names = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
-        raise FmstatsError(f"cannot measure {x.dtype}: the statistic is of {names}")
+    check_tensor(x)
     if view.channels != state.channels:
         raise FmstatsError(
             f"a tensor of {view.channels} channels cannot join statistics of {state.channels}"
         )
     if x.device != state.words.device:
         raise FmstatsError(f"a tensor on {x.device} cannot join statistics on {state.words.device}")
+
+
+def check_tensor(x: Tensor) -> None:
+    """Refuse a tensor that has no statistics, however it is read.
+
+    Raises:
+        FmstatsError: a dtype or layout without the statistic, or no memory.
+    """
+    if x.is_nested or x.layout != torch.strided:
+        kind = "nested" if x.is_nested else str(x.layout)
+        raise FmstatsError(f"cannot measure a {kind} tensor: only strided tensors have channels")
+    if x.is_meta:
+        raise FmstatsError("cannot measure a tensor on the meta device, which has no data")
+    if x._is_zerotensor():
+        raise FmstatsError("cannot measure a tensor of zeros that has no memory (ZeroTensor)")
+    if x.dtype not in DTYPES:
+        names = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
+        raise FmstatsError(f"cannot measure {x.dtype}: the statistic is of {names}")

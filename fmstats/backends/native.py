@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from types import ModuleType
 
 import torch  # noqa: F401  # loaded first: they share one OpenMP runtime, hence one pool of threads
 
-_NAME = "fmstats._native"
-
 
 def load_native() -> ModuleType | None:
     """The module, or None where `why_no_native` says why there is none."""
-    try:
-        return importlib.import_module(_NAME)
-    except ImportError:
-        return None
+    found = _load()
+    return None if isinstance(found, str) else found
 
 
 def why_no_native() -> str | None:
     """Why the module cannot be used; None if it can."""
+    found = _load()
+    return found if isinstance(found, str) else None
+
+
+@functools.cache
+def _load() -> ModuleType | str:
     try:
-        importlib.import_module(_NAME)
+        return importlib.import_module("fmstats._native")
     except ModuleNotFoundError:
-        return "fmstats was built without its native module (FMSTATS_NATIVE=0)"
+        return (
+            "fmstats has no native module: built with FMSTATS_NATIVE=0, or not yet (pip install .)"
+        )
     except ImportError as error:  # it is there, but a library that it needs is not
         return f"its native module cannot be loaded: {error}"
-    return None

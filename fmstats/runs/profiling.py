@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, check_whole
 from fmstats.profiles import Profile
 from fmstats.runs.checkpoints import Checkpoint, Progress
 from fmstats.runs.cost import Cost
@@ -121,8 +121,8 @@ def profile(
     """
     if not isinstance(model, torch.nn.Module):
         raise FmstatsError(f"model is of type {type(model).__name__}, not an nn.Module")
-    if limit is not None and limit < 1:
-        raise FmstatsError(f"limit {limit} must be at least 1")
+    if limit is not None:
+        check_whole("limit", limit, "samples")
     if on_bad_sample not in ("raise", "skip"):
         raise FmstatsError(f"on_bad_sample {on_bad_sample!r} is neither 'raise' nor 'skip'")
     tracking: dict[str, Any] = {

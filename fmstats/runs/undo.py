@@ -13,7 +13,8 @@ class Undo:
     """Remembers what a tracker had seen before a batch.
 
     That costs a copy of all states on their device, a few launches however many layers there are;
-    nothing is read back to the host.
+    nothing is read back to the host. It is made on the current stream: a model that computes on
+    several has joined them by the end of its forward pass.
     """
 
     def __init__(self, tracker: Tracker) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 from fmstats.backends.triton.plan import Launch, Layout
 
 OLDEST = (3, 2)  # what torch 2.6 ships
-NEWEST_TESTED = (3, 9)
 
 
 def why_no_triton() -> str | None:
