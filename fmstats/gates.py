@@ -1,17 +1,11 @@
-"""When hooks measure: the user's wish, the model's mode, and which forward passes are taken.
-
-A pass begins and ends at the tracked model. What is decided at its beginning holds for all layers
-until the next begins; a part of the model that is called on its own goes by the last decision.
-"""
+"""When hooks measure: the user's wish, the model's mode, and whether this pass is taken."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
 WHEN = ("always", "train", "eval")
-clock = time.perf_counter
 
 
 @dataclass
@@ -57,133 +51,3 @@ class Folding(Protocol):
 
     def skip(self, reason: str) -> None:
         """Say why an output was not folded."""
-
-
-class Sampling(Protocol):
-    """Which passes are taken.
-
-    Attributes:
-        timed: whether hooks tell it how long they take.
-    """
-
-    timed: bool
-
-    def take(self) -> bool:
-        """Whether to measure the pass that begins."""
-
-    def spend(self, seconds: float) -> None:
-        """A hook took so long."""
-
-    def end(self, seconds: float) -> None:
-        """The pass has ended; it took so long, hooks included."""
-
-    def describe(self) -> dict[str, object]:
-        """What belongs in the metadata of a profile."""
-
-    def reset(self) -> None:
-        """Begin anew."""
-
-
-class Every:
-    """The first of every `k` passes."""
-
-    timed = False
-
-    def __init__(self, k: int) -> None:
-        self._k, self._passes = k, 0
-
-    def take(self) -> bool:
-        """See `Sampling`."""
-        taken = self._passes % self._k == 0
-        self._passes += 1
-        return taken
-
-    def spend(self, seconds: float) -> None:
-        """See `Sampling`."""
-
-    def end(self, seconds: float) -> None:
-        """See `Sampling`."""
-
-    def describe(self) -> dict[str, object]:
-        """See `Sampling`."""
-        return {"every": self._k}
-
-    def reset(self) -> None:
-        """See `Sampling`."""
-        self._passes = 0
-
-
-class Budget:
-    """As many passes as a share of the forward time pays for.
-
-    The clock is the host's: on a GPU it sees what hooks cost the host, not their kernels. What a
-    measured pass costs is known only after it: the first is always taken, and paid for by those
-    that follow; then one is taken as soon as all forward time so far pays for what was spent and
-    for one more like the last.
-
-    Args:
-        share: of the forward time without hooks, above 0 and below 1.
-    """
-
-    timed = True
-
-    def __init__(self, share: float) -> None:
-        self._share = share
-        self.passes = self.measured = 0
-        self.spent = self.forward = 0.0
-        self._now = self._last = 0.0
-        self._taken = True
-
-    def take(self) -> bool:
-        """See `Sampling`."""
-        cost = self._last if self.measured else 0.0
-        self._taken = self.spent + cost <= self._share * self.forward
-        self._now = 0.0
-        self.passes += 1
-        self.measured += self._taken
-        return self._taken
-
-    def spend(self, seconds: float) -> None:
-        """See `Sampling`."""
-        self._now += seconds
-
-    def end(self, seconds: float) -> None:
-        """See `Sampling`."""
-        self.spent += self._now
-        self.forward += max(seconds - self._now, 0.0)
-        if self._taken:
-            self._last = self._now
-        self._now = 0.0
-
-    def describe(self) -> dict[str, object]:
-        """See `Sampling`."""
-        return {
-            "budget": self._share,
-            "budget_spent": self.spent / self.forward if self.forward else 0.0,
-            "every": self.passes / self.measured if self.measured else 1.0,
-        }
-
-    def reset(self) -> None:
-        """See `Sampling`."""
-        self.passes = self.measured = 0
-        self.spent = self.forward = self._now = self._last = 0.0
-        self._taken = True
-
-
-class Timed:
-    """A layer whose folding is put down to a budget."""
-
-    def __init__(self, layer: Folding, sampling: Sampling) -> None:
-        self._layer, self._sampling = layer, sampling
-
-    def fold(self, output: object) -> None:
-        """Fold, and say how long it took."""
-        began = clock()
-        try:
-            self._layer.fold(output)
-        finally:
-            self._sampling.spend(clock() - began)
-
-    def skip(self, reason: str) -> None:
-        """Pass it on."""
-        self._layer.skip(reason)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from fmstats import graph
 from fmstats.calls import PerCall
-from fmstats.gates import Folding, Gate, Sampling, clock
+from fmstats.gates import Folding, Gate
+from fmstats.sampling import Sampling, clock
 from fmstats.tensors import first_tensor
 
 # Called by every hook, so without a Python function around them. Dynamo, which traces hooks into

@@ -10,8 +10,8 @@ import torch.nn as nn
 from fmstats.backends import DTYPES, choose_backend
 from fmstats.channels import ChannelRule, channel_rules
 from fmstats.errors import FmstatsError, check_whole
-from fmstats.gates import Budget, Every, Sampling
 from fmstats.layers import LayerSpec
+from fmstats.sampling import Budget, Every, Sampling
 from fmstats.saturation import Bounds, chosen_bounds
 from fmstats.selection import ROOT, Selector, fitting
 from fmstats.statistic import Thresholds

@@ -15,12 +15,13 @@ from fmstats._version import __version__
 from fmstats.calls import PerCall
 from fmstats.coverage import Coverage, CoverageRow
 from fmstats.errors import FmstatsError
-from fmstats.gates import WHEN, Folding, Gate, Sampling, Timed
+from fmstats.gates import WHEN, Folding, Gate
 from fmstats.hooks import EndHook, GradientHook, InputHook, OutputHook, PassHook
 from fmstats.layers import Layer, LayerSpec, take_profiles
 from fmstats.profiles import Profile
 from fmstats.ranks import merge_ranks, refuse_split_channels
 from fmstats.restoring import match_rows
+from fmstats.sampling import Sampling, Timed
 from fmstats.saturation import Bounds
 from fmstats.selection import Selection, Selector, select
 from fmstats.specs import choose_sampling, choose_specs, warm_up

@@ -15,9 +15,10 @@ from torch import nn
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.gates import Every, Gate
+from fmstats.gates import Gate
 from fmstats.graph import new_order
 from fmstats.hooks import InputHook, OutputHook, PassHook
+from fmstats.sampling import Every
 
 
 def hooks_on(model: nn.Module) -> int:

@@ -1,0 +1,130 @@
+"""Which passes are taken: every so many, and budgets."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import fmstats
+from fmstats import FmstatsError, sampling
+from fmstats.sampling import Budget, Every, Timed
+
+
+def test_every() -> None:
+    sampling = Every(3)
+    assert [sampling.take() for _ in range(7)] == [True, False, False, True, False, False, True]
+    sampling.reset()
+    assert sampling.take()
+    assert sampling.describe() == {"every": 3}
+
+
+def run_passes(budget: Budget, n: int, forward: float, cost: float) -> list[bool]:
+    taken = []
+    for _ in range(n):
+        taken.append(budget.take())
+        now = cost if taken[-1] else 0.0
+        budget.spend(now)
+        budget.end(forward + now)
+    return taken
+
+
+def test_a_budget_is_kept() -> None:
+    """Hooks that cost 30 % of a pass, of which 5 % are to be spent: one pass in six."""
+    budget = Budget(0.05)
+    taken = run_passes(budget, 601, forward=1.0, cost=0.3)
+    assert taken[:3] == [True, False, False]
+    assert sum(taken) == 99  # the first is paid for before the second
+    assert budget.describe() == {
+        "budget": 0.05,
+        "budget_spent": pytest.approx(0.05, abs=1e-3),
+        "every": pytest.approx(601 / 99),
+    }
+    assert budget.spent <= 0.05 * budget.forward + 1e-9
+
+
+def test_a_budget_that_is_never_used_up() -> None:
+    assert all(run_passes(Budget(0.5), 50, forward=1.0, cost=0.1))
+
+
+def test_a_slow_first_pass_is_paid_for() -> None:
+    budget = Budget(0.1)
+    assert run_passes(budget, 1, forward=1.0, cost=5.0) == [True]
+    taken = run_passes(budget, 200, forward=1.0, cost=0.1)
+    assert not any(taken[:40])
+    assert budget.spent <= 0.1 * budget.forward + 1e-9
+    assert sum(taken) > 30  # the high cost of the first pass is not taken for the usual one
+
+
+def test_costs_that_change() -> None:
+    budget = Budget(0.1)
+    run_passes(budget, 50, forward=1.0, cost=0.05)
+    run_passes(budget, 500, forward=1.0, cost=0.5)
+    assert budget.spent <= 0.1 * budget.forward + 0.5
+
+
+def test_a_reset_budget_begins_anew() -> None:
+    budget = Budget(0.1)
+    run_passes(budget, 20, forward=1.0, cost=1.0)
+    budget.reset()
+    assert budget.describe() == {"budget": 0.1, "budget_spent": 0.0, "every": 1.0}
+    assert budget.take()
+
+
+def test_time_is_put_down_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(100))
+    monkeypatch.setattr(sampling, "clock", lambda: float(next(ticks)))
+
+    class Layer:
+        def fold(self, output: object) -> None:
+            if output is None:
+                raise ValueError("no output")
+
+        def skip(self, reason: str) -> None:
+            raise AssertionError
+
+    budget = Budget(0.5)
+    layer = Timed(Layer(), budget)
+    budget.take()
+    layer.fold(1)
+    with pytest.raises(ValueError, match="no output"):
+        layer.fold(None)
+    budget.end(10.0)
+    assert (budget.spent, budget.forward) == (2.0, 8.0)
+
+
+def test_tracking_under_a_budget() -> None:
+    model = nn.Sequential(*[m for _ in range(8) for m in (nn.Linear(8, 8), nn.ReLU())])
+    with fmstats.track(model, budget=0.01) as tracker, torch.inference_mode():
+        for _ in range(300):
+            model(torch.ones(2, 8))
+    metadata = tracker.stats().metadata
+    assert metadata["passes"] == 300
+    assert 1 <= metadata["passes_measured"] < 300
+    assert metadata["every"] == pytest.approx(300 / metadata["passes_measured"])
+    assert metadata["budget"] == 0.01
+    assert tracker.stats()["0"].count.tolist() == [2 * metadata["passes_measured"]] * 8
+
+
+def test_a_pass_that_raises_does_not_stop_the_clock() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    with fmstats.track(model, budget=0.5) as tracker:
+        with pytest.raises(RuntimeError):
+            model(torch.ones(1, 3))
+        model(torch.ones(1, 2))
+    assert tracker.stats().metadata["passes"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": 0}, r"^budget=0: give a share of the forward time"),
+        ({"budget": 1.5}, r"^budget=1\.5: give a share"),
+        ({"budget": "a lot"}, r"^budget='a lot': give a share"),
+        ({"budget": 0.1, "every": 2}, r"^every=2 and budget=0\.1: give one of them$"),
+        ({"when": "never"}, r"^when='never': choose 'always' or 'train' or 'eval'$"),
+    ],
+)
+def test_wrong_options(options: dict[str, object], message: str) -> None:
+    with pytest.raises(FmstatsError, match=message):
+        fmstats.track(nn.ReLU(), **options)  # type: ignore[arg-type]
