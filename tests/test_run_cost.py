@@ -33,7 +33,7 @@ clock = Clock()
 def _clock(monkeypatch):
     """Each fold takes 10 ms, as each slow layer does."""
     clock.now = 0.0
-    for module in ("runs.cost", "gates", "hooks"):
+    for module in ("runs.cost", "sampling", "hooks"):
         monkeypatch.setattr(f"fmstats.{module}.clock", clock)
     fold = Layer.fold
 
