@@ -25,25 +25,33 @@ _INSIDE = {
     "CheckpointWrapper": "_checkpoint_wrapped_module",
     "OffloadWrapper": "_checkpoint_wrapped_module",
 }
+_REPLICATED = ("OptimizedModule", "DataParallel", "DistributedDataParallel")
 
 
 def unwrap(module: nn.Module) -> nn.Module:
     """The module inside all wrappers around it; itself if there is none."""
-    while (attribute := _attribute_inside(module)) is not None:
-        module = getattr(module, attribute)
+    while (kind := _wrapper_kind(module)) is not None:
+        module = getattr(module, _INSIDE[kind])
     return module
 
 
-def _attribute_inside(module: nn.Module) -> str | None:
+def _wrapper_kind(module: nn.Module) -> str | None:
     bases = (kind.__name__ for kind in type(module).__mro__)  # people make subclasses of DDP
-    return next((_INSIDE[name] for name in bases if name in _INSIDE), None)
+    return next((name for name in bases if name in _INSIDE), None)
 
 
 def children_of(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """As `module.named_children()`, without parametrizations."""
-    for name, child in module.named_children():
-        if name != "parametrizations" or not is_parametrized(module):
+    """The submodules that are layers, by name: parametrizations are none."""
+    for name, child in module._modules.items():  # named_children() gives a shared one once
+        if child is not None and (name != "parametrizations" or not is_parametrized(module)):
             yield name, child
+
+
+def own_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
+    """The parameters of a layer itself, those that its weights are computed from included."""
+    yield from module.parameters(recurse=False)
+    if is_parametrized(module):
+        yield from module.get_submodule("parametrizations").parameters()
 
 
 def unwrap_compiled(model: nn.Module) -> nn.Module:
@@ -56,9 +64,28 @@ def unwrap_compiled(model: nn.Module) -> nn.Module:
     return model
 
 
-def named_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """As `model.named_modules()`, with neither wrappers nor their part of a name."""
-    return {name: module for name, module in _walk(model, "", set())}
+def has_compiled_parts(model: nn.Module) -> bool:
+    """Whether `torch.compile` or `Module.compile` was applied to it or to a part of it."""
+    return any(
+        type(module).__name__ == "OptimizedModule"
+        or getattr(module, "_compiled_call_impl", None) is not None
+        for module in model.modules()
+    )
+
+
+def unwrap_replicated(model: nn.Module) -> nn.Module:
+    """The module of which DataParallel, DDP and `torch.compile` around it make copies or graphs.
+
+    It computes the same on one device. Checkpointing and FSDP, which keep other memory, stay.
+    """
+    while (kind := _wrapper_kind(model)) in _REPLICATED:
+        model = getattr(model, _INSIDE[kind])
+    return model
+
+
+def named_modules(model: nn.Module, remove_duplicate: bool = True) -> dict[str, nn.Module]:
+    """As `model.named_modules()`, without wrappers, their part of a name, and parametrizations."""
+    return dict(_walk(model, "", set(), remove_duplicate))
 
 
 def hash_structure(model: nn.Module) -> str:
@@ -78,11 +105,16 @@ def hash_structure(model: nn.Module) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _walk(module: nn.Module, name: str, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:
+def _walk(
+    module: nn.Module, name: str, seen: set[int], remove_duplicate: bool
+) -> Iterator[tuple[str, nn.Module]]:
     module = unwrap(module)
     if id(module) in seen:
         return
     seen.add(id(module))
     yield name, module
     for child_name, child in children_of(module):
-        yield from _walk(child, f"{name}.{child_name}" if name else child_name, seen)
+        inner = f"{name}.{child_name}" if name else child_name
+        yield from _walk(child, inner, seen, remove_duplicate)
+    if not remove_duplicate:  # `seen` are those around it alone: some modules hold each other
+        seen.remove(id(module))

@@ -18,6 +18,7 @@ from test_analysis_formulas import Doing
 from torch import nn
 
 import fmstats
+from fmstats.analysis import text
 from fmstats.analysis.rows import COLUMNS
 from fmstats.errors import FmstatsError
 
@@ -123,6 +124,12 @@ def test_pandas() -> None:
     assert tuple(frame.columns) == COLUMNS
     assert frame["flops"].sum() == found.totals["flops"]
     assert frame["name"].tolist() == [row.name for row in found.rows]
+
+
+def test_a_title_is_that_of_one_column() -> None:
+    """`--sort` takes titles, too."""
+    titles = [column.title for column in text.COLUMNS]
+    assert len(set(titles)) == len(titles)
 
 
 def test_join_with_a_profile() -> None:

@@ -273,6 +273,57 @@ def test_a_tracked_model_can_be_analyzed() -> None:
     assert (after["0"].count == 36).all()
 
 
+class Merging(nn.Linear):
+    """A low-rank adapter that is part of the weight in evaluation mode, as loralib's are."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+        self.down, self.up = nn.Parameter(torch.ones(2, 4)), nn.Parameter(torch.ones(4, 2))
+        self.merged = False
+
+    def train(self, mode: bool = True) -> Merging:
+        if mode == self.merged:
+            self.weight.data += (-1 if mode else 1) * (self.up @ self.down)
+            self.merged = not mode
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y if self.merged else y + x @ self.down.T @ self.up.T
+
+
+@DEVICES
+@pytest.mark.parametrize("training", [True, False])
+def test_weights_that_change_with_the_mode(training: bool, device: str) -> None:
+    model, x = nn.Sequential(Merging()).train(training), torch.ones(2, 4)
+    before, weight = model(x).detach(), model[0].weight
+    values = weight.detach().clone()
+    found = fmstats.analyze(model, x, device=device)
+    assert found["0"].macs == (32 if model[0].merged else 32 + 2 * 16)
+    assert (model[0].merged, model.training) == (not training, training)
+    assert model[0].weight is weight
+    torch.testing.assert_close(weight.detach(), values, rtol=0, atol=1e-6)
+    torch.testing.assert_close(model(x), before)
+    other = fmstats.analyze(nn.Sequential(Merging()).train(), x, device=device)
+    kept = "saved_for_backward_bytes"  # in training mode, whichever mode it was in
+    assert found.totals[kept] == other.totals[kept]
+
+
+@DEVICES
+@pytest.mark.parametrize("part", [False, True])
+def test_an_exported_program_that_cannot_change_mode(part: bool, device: str) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+    x = torch.randn(2, 3, 8, 8)
+    exported = torch.export.export(net, (x,)).module()
+    model = nn.Sequential(exported, nn.ReLU()) if part else exported
+    flags = [module.training for module in model.modules()]
+    found = fmstats.analyze(model, x, device=device)
+    plain = fmstats.analyze(nn.Sequential(net, nn.ReLU()) if part else net, x, device=device)
+    for total in ("params", "flops", "saved_for_backward_bytes"):
+        assert found.totals[total] == plain.totals[total]
+    assert [module.training for module in model.modules()] == flags
+
+
 @DEVICES
 def test_within_other_modes(device: str) -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Softmax(-1), nn.MultiheadAttention(4, 2).out_proj)

@@ -13,7 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "fmstats"
 # Each layer imports from its own line or from those above it.
 ORDER = (
-    ("errors", "_version", "files", "metadata", "tables", "wrappers", "gates", "sampling", "graph"),
+    ("errors", "_version", "files", "metadata", "tables", "wrappers", "modes", "gates"),
+    ("sampling", "graph"),
     ("statistic",),
     ("layout", "selection", "channels"),
     ("saturation", "derived", "backends"),

@@ -171,6 +171,15 @@ def test_the_column_sorted_by_is_shown(run):
     assert [row.split()[0] for row in rows] == ["0", "2.0", "1", "2.1"]
 
 
+def test_sorting_by_a_title_of_a_column_that_is_shown_adds_none(run):
+    _, plain, _ = run(*SPEC)
+    _, out, _ = run(*SPEC, "--sort", "-activations")
+    header, *rows = out.splitlines()[2:7]
+    assert header == plain.splitlines()[2]
+    assert "activations" in header
+    assert [row.split()[0] for row in rows] == ["2.0", "2.1", "0", "1"]
+
+
 NET_SPEC = "some_analyzed_net.py:Net"
 
 

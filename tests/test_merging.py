@@ -195,7 +195,7 @@ def test_other_options_do_not_merge(missing: str, option: str, one: Any, other: 
 def test_other_types_do_not_merge() -> None:
     x = torch.randn(3, 2)
     a, b = profile_of({"a": layer_of(x)}), profile_of({"a": layer_of(x, type="Linear")})
-    with pytest.raises(FmstatsError, match=r"^cannot merge layer 'a': Conv2d with Linear$"):
+    with pytest.raises(FmstatsError, match=r"^cannot merge layer 'a': Conv2d and Linear$"):
         a | b
 
 

@@ -64,9 +64,14 @@ def test_what_is_no_layer() -> None:
         find_layer(made_stages(), 3)
     with pytest.raises(FmstatsError, match=r"model is of type str, not an nn\.Module"):
         find_layer("model", "0")
-    compiled = type("OptimizedModule", (nn.Module,), {})()
-    with pytest.raises(FmstatsError, match="cannot see into a compiled module"):
-        find_layer(compiled, "0")
+
+
+def test_modules_that_hold_each_other_have_names_as_far_as_they_differ() -> None:
+    model = nn.Sequential(nn.Sequential(nn.ReLU()))
+    model[0].add_module("owner", model)
+    assert find_layer(model, "0.0")[1] is model[0][0]
+    with pytest.raises(FmstatsError, match="none of the 3 modules"):
+        find_layer(model, "0.owner")
 
 
 def test_the_error_tells_how_else_to_give_an_input() -> None:

@@ -125,6 +125,22 @@ def test_compiled(monkeypatch):
         assert torch.allclose(torch.tensor(got[name].mean), torch.tensor(want[name].mean))
 
 
+def test_a_compiled_part_is_not_timed():
+    """Dynamo would trace the clock, and compile anew whenever hooks come and go."""
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    part = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    model = nn.Sequential(torch.compile(part, backend=backend, fullgraph=True))
+    got = profile(model, [torch.randn(4, 3) for _ in range(5)])
+    assert len(graphs) == 1
+    assert got.metadata["statistics_share"] is None
+    assert got["0.1"].count.tolist() == [20] * 4
+
+
 def test_the_bar_tells_speed_and_share(monkeypatch):
     pytest.importorskip("rich", reason="needs rich")
     monkeypatch.setenv("TERM", "xterm")

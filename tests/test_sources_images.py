@@ -55,6 +55,16 @@ def test_default_size_and_normalisation(tmp_path):
     np.testing.assert_allclose(batch[0, :, 100, 100].numpy(), expected, rtol=1e-6)
 
 
+def test_own_normalisation(tmp_path):
+    save(tmp_path / "colour.png", (255, 51, 0))
+    mean, std = (0.5, 0.1, 0.25), (0.5, 0.2, 0.125)
+    (batch,) = open_data(tmp_path, image_size=8, mean=mean, std=std)
+    expected = [(1 - 0.5) / 0.5, (0.2 - 0.1) / 0.2, (0 - 0.25) / 0.125]
+    np.testing.assert_allclose(batch[0, :, 4, 4].numpy(), expected, rtol=1e-6)
+    (usual,) = open_data(tmp_path, image_size=8)
+    assert not torch.equal(usual, batch)
+
+
 def test_resize_and_crop_are_those_of_torchvision(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (37, 61, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")

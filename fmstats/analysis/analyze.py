@@ -18,7 +18,7 @@ from fmstats.analysis.stages import Stages, find_stages
 from fmstats.channels import channel_rules
 from fmstats.errors import FmstatsError
 from fmstats.selection import ROOT
-from fmstats.wrappers import unwrap_compiled
+from fmstats.wrappers import unwrap_replicated
 
 
 def analyze(
@@ -54,7 +54,7 @@ def analyze(
     """
     if not isinstance(model, nn.Module):
         raise FmstatsError(f"analyze() takes a torch.nn.Module, got {type(model).__name__}")
-    model = unwrap_compiled(model)
+    model = unwrap_replicated(model)
     try:
         where = torch.device(device)
     except RuntimeError as error:

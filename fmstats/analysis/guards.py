@@ -11,18 +11,6 @@ from torch import nn
 
 
 @contextlib.contextmanager
-def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """All modules in training mode, or none."""
-    before = [(module, module.training) for module in model.modules()]
-    try:
-        model.train(training)
-        yield
-    finally:
-        for module, was in before:
-            module.training = was
-
-
-@contextlib.contextmanager
 def attributes_kept(model: nn.Module) -> Iterator[None]:
     """Take back what a forward pass writes on modules, such as caches: they may be fake."""
     before = [(module, dict(vars(module))) for module in model.modules()]

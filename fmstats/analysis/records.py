@@ -58,7 +58,6 @@ class Trace:
 
     Attributes:
         calls: of every module, in the order in which they ended.
-        order: names of the modules, in the order in which they first began.
         work: by module name, its submodules left out.
         peak: bytes alive at once that the pass made.
         saved: bytes that autograd keeps for the backward pass; None if the model does not run
@@ -68,7 +67,6 @@ class Trace:
     """
 
     calls: list[Call] = field(default_factory=list)
-    order: list[str] = field(default_factory=list)
     work: dict[str, Work] = field(default_factory=dict)
     peak: int = 0
     saved: int | None = None

@@ -13,6 +13,7 @@ from torch import nn
 from fmstats.analysis.records import Call, Trace
 from fmstats.analysis.roofline import Gpu
 from fmstats.selection import ROOT, is_leaf
+from fmstats.wrappers import named_modules, own_parameters
 
 Extent = int | tuple[int, ...]
 
@@ -25,7 +26,8 @@ class LayerRow(Mapping[str, Any]):
 
     Attributes:
         output_shape: of the first call, (N, C, H, W) for instance; None for one that never ran.
-        params: parameters of its own; one that several modules share counts in the first.
+        params: parameters of its own, those that weights are computed from (weight norm) included;
+            one that several modules share counts in the first.
         flops: of all calls; a multiplication and an addition are two.
         macs: multiplications with an addition, half of `flops`.
         activation_elements: of a leaf's output, all calls together; of a block, what its own
@@ -97,8 +99,8 @@ def list_parts(model: nn.Module, found: Trace) -> dict[str, Part]:
         first.setdefault(call.name, call)
     seen: set[int] = set()
     parts = {}
-    for name, module in model.named_modules():
-        mine = {id(p): p.numel() for p in module.parameters(recurse=False) if id(p) not in seen}
+    for name, module in named_modules(model).items():
+        mine = {id(p): p.numel() for p in own_parameters(module) if id(p) not in seen}
         seen |= mine.keys()
         label = name or ROOT
         kind, leaf = type(module).__name__, is_leaf(module)

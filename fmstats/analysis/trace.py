@@ -23,19 +23,16 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils._pytree import tree_leaves
 
-from fmstats.analysis.guards import (
-    attributes_kept,
-    in_mode,
-    without_fast_paths,
-    without_logs,
-)
+from fmstats.analysis.guards import attributes_kept, without_fast_paths, without_logs
 from fmstats.analysis.inputs import Dtypes, Sizes, read_inputs
 from fmstats.analysis.recorder import Recorder
 from fmstats.analysis.records import Call, Trace, Work
 from fmstats.errors import FmstatsError
+from fmstats.modes import in_mode, uncompiled
 from fmstats.selection import ROOT, is_leaf
 from fmstats.sources.batches import ModelInput
 from fmstats.sources.entrypoints import describe_error
+from fmstats.wrappers import named_modules
 
 
 def trace(
@@ -69,6 +66,7 @@ def trace(
             stack.enter_context(mode)
         stack.enter_context(without_logs())
         stack.enter_context(without_fast_paths())
+        stack.enter_context(uncompiled())
         stack.enter_context(attributes_kept(model))
         cards = [device] if device.type == "cuda" else []
         stack.enter_context(torch.random.fork_rng(devices=cards, enabled=not fake))
@@ -102,10 +100,9 @@ def _watch(
     recorder = Recorder(ROOT)
     recorder.own(state.values())
     recorder.feed(tensors)
-    began: dict[str, None] = {}
-    with _hooks(model, recorder, found.calls, began), recorder:
+    with _hooks(model, recorder, found.calls), recorder:
         _call(model, state, called, recorder)
-    found.order, found.work, found.peak = list(began), recorder.work, recorder.peak
+    found.work, found.peak = recorder.work, recorder.peak
 
 
 def _call(
@@ -135,9 +132,7 @@ def _where(recorder: Recorder | None) -> str:
 
 
 @contextlib.contextmanager
-def _hooks(
-    model: nn.Module, recorder: Recorder, calls: list[Call], began: dict[str, None]
-) -> Iterator[None]:
+def _hooks(model: nn.Module, recorder: Recorder, calls: list[Call]) -> Iterator[None]:
     """Tell the recorder which module runs, and take note of what each returns."""
     handles = []
 
@@ -146,7 +141,6 @@ def _hooks(
         recorder.work.setdefault(name, Work())
 
         def enter(module: nn.Module, args: Any) -> None:
-            began.setdefault(name)
             recorder.stack.append(name)
             starts.append(recorder.flops)
 
@@ -162,7 +156,7 @@ def _hooks(
         handles.append(module.register_forward_hook(leave))
 
     try:
-        for name, module in model.named_modules():
+        for name, module in named_modules(model).items():
             watch(name or ROOT, module)
         yield
     finally:
@@ -203,8 +197,7 @@ def _measure_saved(
         (model.training, "does not run in training mode: memory for backward is of eval mode"),
     ):
         try:
-            with in_mode(model, mode):
-                saved = _count_saved(model, state, called)
+            saved = _count_saved(model, mode, state, called)
         except FmstatsError:
             continue
         if note is not None:
@@ -221,7 +214,24 @@ def _measure_saved(
     return None
 
 
-def _count_saved(model: nn.Module, state: dict[str, Tensor], called: ModelInput) -> int:
+class _InMode(nn.Module):
+    """A model that is in a mode while it runs.
+
+    It changes mode on stand-ins, as `train` may do more to weights than set flags.
+    """
+
+    def __init__(self, model: nn.Module, training: bool) -> None:
+        super().__init__()
+        self.model, self._wanted = model, training
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        with in_mode(self.model, training=self._wanted):
+            return self.model(*args, **kwargs)
+
+
+def _count_saved(
+    model: nn.Module, training: bool, state: dict[str, Tensor], called: ModelInput
+) -> int:
     known = {t.untyped_storage()._cdata for t in state.values()}
     kept: dict[int, Tensor] = {}  # held, so that no freed storage's place is taken by another
 
@@ -235,7 +245,8 @@ def _count_saved(model: nn.Module, state: dict[str, Tensor], called: ModelInput)
         raise FmstatsError("the model runs a backward pass within its forward pass")
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-        _call(model, state, called, None)
+        stand_ins = {f"model.{name}": tensor for name, tensor in state.items()}
+        _call(_InMode(model, training), stand_ins, called, None)
     return sum(t.untyped_storage().nbytes() for t in kept.values())
 
 

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from fmstats.channels import channel_rules
 from fmstats.errors import FmstatsError, list_closest
 from fmstats.layout import resolve_dim
+from fmstats.modes import in_mode, uncompiled
 from fmstats.pictures.inputs import OneImage
 from fmstats.pictures.maps import FeatureMaps, arrange, to_host
-from fmstats.runs import evaluate
 from fmstats.selection import ROOT
 from fmstats.sources.batches import ModelInput, map_tensors
 from fmstats.sources.entrypoints import describe_error
 from fmstats.sources.placement import find_placement
 from fmstats.tensors import first_tensor, why_skipped
+from fmstats.wrappers import named_modules
 
 Keep = Callable[[str, Tensor, int], None]
 
@@ -55,16 +56,12 @@ def find_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
     """The layer of that name, and the name; both `""` and `"(model)"` are the model itself.
 
     Raises:
-        FmstatsError: there is none, or the model is compiled.
+        FmstatsError: there is none.
     """
     if not isinstance(model, nn.Module):
         raise FmstatsError(f"model is of type {type(model).__name__}, not an nn.Module")
-    if type(model).__name__ == "OptimizedModule":  # its class lives in torch._dynamo, slow to load
-        raise FmstatsError(
-            "hooks cannot see into a compiled module: give the module that it was compiled from "
-            "(compiled._orig_mod)"
-        )
-    modules = {n or ROOT: m for n, m in model.named_modules(remove_duplicate=False)}
+    listed = named_modules(model, remove_duplicate=False)
+    modules = {known or ROOT: module for known, module in listed.items()}
     name = name or ROOT if isinstance(name, str) else name
     if name not in modules:
         raise FmstatsError(
@@ -85,7 +82,7 @@ def watch(
     if channel_dim != "auto" and not isinstance(channel_dim, int):
         raise FmstatsError(f"channel_dim={channel_dim!r}: choose 'auto' or a dim")
     rules = channel_rules(model)
-    first_names = {id(module): name for name, module in model.named_modules()}
+    first_names = {id(module): name for name, module in named_modules(model).items()}
     seen = Seen()
 
     def hook_of(name: str, module: nn.Module) -> Callable[..., None]:
@@ -129,7 +126,7 @@ def run(model: nn.Module, inputs: ModelInput, what: str, hint: str = "") -> None
     )
     try:
         # Not inference mode: buffers and lazy parameters made in it could never be trained.
-        with torch.no_grad():
+        with torch.no_grad(), uncompiled():
             model(*copies.args, **copies.kwargs)
     except FmstatsError:
         raise
@@ -178,7 +175,7 @@ def run_image(model: nn.Module, image: OneImage) -> None:
         if three
         else ""
     )
-    with evaluate(model):
+    with in_mode(model, training=False):
         run(model, image.inputs, "the image", hint)
 
 

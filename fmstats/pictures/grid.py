@@ -59,7 +59,8 @@ def visualize(
         image: a path, a PIL image or a uint8 array (H, W, 3), which go through `transform`; or a
             float array or tensor (1, C, H, W) or (C, H, W), which goes in as it is. Another input
             of one sample: a tuple `(x,)`, or a dict of arguments.
-        layer: a module's name, as in `model.named_modules()`.
+        layer: a module's name as a profile has it: as in `model.named_modules()`, without the
+            parts that compiling, DDP, FSDP and checkpointing put in.
         max_channels: draw so many channels at most, the first ones in `order`.
         order: "index", or the greatest "variance", "mean" or "sparsity" (share of zeros) first.
         scale: colours from the least to the greatest value of all channels shown ("shared", with a

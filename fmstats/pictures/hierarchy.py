@@ -30,6 +30,7 @@ from fmstats.pictures.head import Head
 from fmstats.pictures.inputs import Array, OneImage, Transform, read_image
 from fmstats.pictures.maps import FeatureMaps, arrange, to_host
 from fmstats.selection import ROOT, is_leaf
+from fmstats.wrappers import named_modules
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -73,7 +74,7 @@ def visualize_hierarchy(
     if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
         raise FmstatsError(f"channels={channels!r}: give a whole number, 1 or more")
     colours = find_colours(cmap)
-    find_layer(model, ROOT)
+    _, network = find_layer(model, ROOT)
     one = read_image(image, transform)
     if layers is None:
         stages = find_stages(model, one)
@@ -84,7 +85,7 @@ def visualize_hierarchy(
         names = [find_layer(model, name)[0] for name in names]
         found = capture(model, one, names)
         stages = [found[name] for name in names]
-    return _draw_rows(stages, channels, colours, one.picture, type(model).__name__)
+    return _draw_rows(stages, channels, colours, one.picture, type(network).__name__)
 
 
 def find_stages(model: nn.Module, image: OneImage) -> list[FeatureMaps]:
@@ -95,8 +96,8 @@ def find_stages(model: nn.Module, image: OneImage) -> list[FeatureMaps]:
     Raises:
         FmstatsError: no leaf module has maps larger than 1 x 1.
     """
-    leaves = {name: module for name, module in model.named_modules() if is_leaf(module)}
-    leaves = {name or ROOT: module for name, module in leaves.items()}
+    named = named_modules(model).items()
+    leaves = {name or ROOT: module for name, module in named if is_leaf(module)}
     stages: dict[tuple[int, int], FeatureMaps] = {}
 
     def keep(name: str, x: Tensor, dim: int) -> None:

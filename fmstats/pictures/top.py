@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from fmstats.errors import FmstatsError
+from fmstats.modes import in_mode
 from fmstats.pictures.capture import find_layer, run, watch
 from fmstats.pictures.inputs import Array
 from fmstats.pictures.maps import arrange, check_channel, to_host
-from fmstats.runs import evaluate, open_batches
+from fmstats.runs import open_batches
 from fmstats.sources.batches import ModelInput, read_batches
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def top_images(
         model: any module; batches go to its device and dtype.
         data: as in `fmstats.profile`: an iterable of batches, a `DataSource`, the text or path that
             `fmstats.sources.open_data` takes, or a tensor or array, which is one batch.
-        layer: a module's name, as in `model.named_modules()`.
+        layer: a module's name, as in `visualize`.
         channel: from 0 up.
         k: so many images.
         by: the score, over all positions of the channel: "max" or "mean".
@@ -136,7 +137,8 @@ def top_images(
     kind = type(module).__name__
     best = _Best(k, by, layer, channel)
     batches = open_batches(data)
-    with watch(model, [layer], best.keep, channel_dim) as seen, evaluate(model):
+    watching = watch(model, [layer], best.keep, channel_dim)
+    with watching as seen, in_mode(model, training=False):
         for number, inputs in enumerate(read_batches(batches, limit), start=1):
             seen.calls.clear()
             run(model, inputs, f"batch {number}")

@@ -6,9 +6,8 @@ those of before, and no hook is left, however the run ends.
 
 from __future__ import annotations
 
-from fmstats.runs.modes import evaluate
 from fmstats.runs.profiling import profile
 from fmstats.runs.reading import open_batches
 from fmstats.runs.stopping import RunInterrupted
 
-__all__ = ["RunInterrupted", "evaluate", "open_batches", "profile"]
+__all__ = ["RunInterrupted", "open_batches", "profile"]

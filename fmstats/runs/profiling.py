@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from fmstats.errors import FmstatsError, check_whole
+from fmstats.modes import in_mode
 from fmstats.profiles import Profile
 from fmstats.runs.checkpoints import Checkpoint, Progress
 from fmstats.runs.cost import Cost
 from fmstats.runs.folding import Folder, Placement
 from fmstats.runs.identity import Identity, describe_data, describe_model, describe_options
-from fmstats.runs.modes import evaluate
 from fmstats.runs.part import Part
 from fmstats.runs.progress import Advance, show_progress
 from fmstats.runs.reading import OnBadSample, Share, open_batches, refuse_random_order
@@ -27,6 +27,7 @@ from fmstats.selection import Selection, Selector, select
 from fmstats.sources.data import DataSource
 from fmstats.sources.placement import copy_model, find_placement, is_placed, move_model
 from fmstats.tracker import track
+from fmstats.wrappers import has_compiled_parts
 
 
 def profile(
@@ -106,10 +107,10 @@ def profile(
         The profile. Its metadata has `samples` and `batches` folded; `started` and `ended` (UTC);
         `seconds`; `skipped`, what was left out and why for the first of `skipped_count`;
         `statistics_share`, of the seconds, by the host's clock and from some of the passes (None
-        with `compile`, or in too short a run); `coverage`, a list with the name, type, status and
-        reason of each layer that was selected but has no statistics; `resumed`, the samples that a
-        checkpoint had; `options`; `data`, a description, for a DataSource; with `group`, the number
-        of `processes`.
+        where something is compiled, or in too short a run); `coverage`, a list with the name, type,
+        status and reason of each layer that was selected but has no statistics; `resumed`, the
+        samples that a checkpoint had; `options`; `data`, a description, for a DataSource; with
+        `group`, the number of `processes`.
 
     Raises:
         FmstatsError: the data has no batch or cannot be read, or the model refuses a batch. The
@@ -185,7 +186,7 @@ class _Run:
         tracker = track(self.model, **self.tracking)
         if keep is not None and keep.base is not None:
             tracker.restore(keep.base)
-        with tracker, evaluate(self.model), Interrupts() as interrupts:
+        with tracker, in_mode(self.model, training=False), Interrupts() as interrupts:
             cost = self._cost(done.passes)
             folder = Folder(
                 self.model,
@@ -212,11 +213,10 @@ class _Run:
                 return part.run(interrupts, advance)
 
     def _cost(self, passes: int) -> Cost:
-        """Hooks of its own would have a compiled model compiled anew."""
+        """Hooks of its own would have what is compiled compiled anew."""
         options = self.tracking
-        modules = (
-            {} if self.compiled else select(self.model, options["include"], options["exclude"])
-        )
+        untimed = self.compiled or has_compiled_parts(self.model)
+        modules = {} if untimed else select(self.model, options["include"], options["exclude"])
         return Cost(modules.values(), options["of"], options["every"], passes)
 
     def _told(self) -> dict[str, Any]:
