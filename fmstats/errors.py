@@ -13,19 +13,14 @@ class FmstatsError(ValueError):
     """A request that fmstats cannot serve: bad input, a missing backend, a model it cannot read."""
 
 
-def check_whole(name: str, value: object, of: str) -> None:
-    """Refuse what is no whole number from 1.
-
-    Args:
-        name: of the option.
-        value: what was given.
-        of: what it counts, for the message.
+def check_whole(name: str, value: object) -> None:
+    """Refuse a value of the option `name` that is no whole number from 1.
 
     Raises:
         FmstatsError: it is of another type, a bool included, or less than 1.
     """
     if type(value) is not int or value < 1:
-        raise FmstatsError(f"{name}={value!r}: give a whole number of {of}, 1 or more")
+        raise FmstatsError(f"{name}={value!r}: give a whole number, 1 or more")
 
 
 def find_closest(name: str, names: Iterable[str], count: int = 5) -> list[str]:

@@ -59,7 +59,7 @@ def choose_sampling(every: int, budget: float | None) -> Sampling:
     Raises:
         FmstatsError: not a whole number, not a share, or both.
     """
-    check_whole("every", every, "forward passes")
+    check_whole("every", every)
     if budget is None:
         return Every(every)
     if not isinstance(budget, (int, float)) or not 0 < budget < 1:

@@ -305,7 +305,7 @@ def test_wrong_data(model, data, message):
 def test_wrong_arguments(model, images):
     with pytest.raises(FmstatsError, match="model is of type str, not an nn"):
         profile("net", images)
-    with pytest.raises(FmstatsError, match="limit=0: give a whole number of samples, 1 or more"):
+    with pytest.raises(FmstatsError, match="limit=0: give a whole number, 1 or more"):
         profile(model, images, limit=0)
     with pytest.raises(FmstatsError, match="nothing_like_it"):
         profile(model, images, include="nothing_like_it")

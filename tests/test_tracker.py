@@ -365,7 +365,7 @@ def test_float_layers_beside_skipped_ones() -> None:
     [
         ({"of": "gradient"}, r"^of='gradient': choose 'output' or 'input' or 'grad_output'$"),
         ({"on_error": "ignore"}, r"^on_error='ignore': choose 'raise' or 'warn'$"),
-        ({"every": 0}, r"^every=0: give a whole number of forward passes, 1 or more$"),
+        ({"every": 0}, r"^every=0: give a whole number, 1 or more$"),
         ({"every": 2.0}, r"^every=2\.0: give a whole number"),
         ({"backend": "gpu"}, r"^no backend is called 'gpu'; usable here: auto, .*torch"),
         ({"zero_tol": -1.0}, r"^zero_tol must be finite and not negative, got -1\.0"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 from torch import nn
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, check_whole
 from fmstats.pictures.canvas import (
     BAR_WIDTH,
     GAP,
@@ -79,8 +79,7 @@ def visualize(
             image that cannot be read or that the model refuses, or matplotlib is missing.
     """
     require_matplotlib("visualize()")
-    if isinstance(max_channels, bool) or not isinstance(max_channels, int) or max_channels < 1:
-        raise FmstatsError(f"max_channels={max_channels!r}: give a whole number, 1 or more")
+    check_whole("max_channels", max_channels)
     if order not in get_args(Order):
         raise FmstatsError(f"order={order!r}: choose from {', '.join(get_args(Order))}")
     if scale not in get_args(Scale):

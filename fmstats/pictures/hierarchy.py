@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, check_whole
 from fmstats.pictures.canvas import (
     GAP,
     INK,
@@ -71,8 +71,7 @@ def visualize_hierarchy(
         FmstatsError: as `visualize`, or no layer has a map larger than 1 x 1.
     """
     require_matplotlib("visualize_hierarchy()")
-    if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
-        raise FmstatsError(f"channels={channels!r}: give a whole number, 1 or more")
+    check_whole("channels", channels)
     colours = find_colours(cmap)
     _, network = find_layer(model, ROOT)
     one = read_image(image, transform)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args, overload
 import torch
 from torch import Tensor, nn
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, check_whole
 from fmstats.modes import in_mode
 from fmstats.pictures.capture import find_layer, run, watch
 from fmstats.pictures.inputs import Array
@@ -129,10 +129,9 @@ def top_images(
     """
     if by not in get_args(By):
         raise FmstatsError(f"by={by!r}: choose from {', '.join(get_args(By))}")
-    for name, number in (("k", k), ("limit", limit)):
-        bad = isinstance(number, bool) or not isinstance(number, int) or number < 1
-        if bad and not (name == "limit" and number is None):
-            raise FmstatsError(f"{name}={number!r}: give a whole number, 1 or more")
+    check_whole("k", k)
+    if limit is not None:
+        check_whole("limit", limit)
     layer, module = find_layer(model, layer)
     kind = type(module).__name__
     best = _Best(k, by, layer, channel)

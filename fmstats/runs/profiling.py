@@ -123,7 +123,7 @@ def profile(
     if not isinstance(model, torch.nn.Module):
         raise FmstatsError(f"model is of type {type(model).__name__}, not an nn.Module")
     if limit is not None:
-        check_whole("limit", limit, "samples")
+        check_whole("limit", limit)
     if on_bad_sample not in ("raise", "skip"):
         raise FmstatsError(f"on_bad_sample {on_bad_sample!r} is neither 'raise' nor 'skip'")
     tracking: dict[str, Any] = {
