@@ -12,7 +12,7 @@ import torch
 from fmstats.derived import ChannelStats
 from fmstats.errors import FmstatsError
 from fmstats.metadata import merge_metadata
-from fmstats.profiles import LayerProfile, Profile
+from fmstats.profiles import LayerProfile, Profile, check_profile
 from fmstats.statistic import State, Thresholds, merge_fields
 
 MISSING = ("refuse", "keep", "drop")
@@ -79,6 +79,8 @@ class Stack:
 def merge_profiles(profiles: Sequence[Profile], missing: str) -> Profile:
     """See `Profile.merge`."""
     check_missing(missing)
+    for profile in profiles:
+        check_profile(profile, "merge()")
     if len(profiles) == 1:
         return Profile(profiles[0].info, profiles[0].metadata)
     merged = Stack.of(profiles[0])
@@ -164,13 +166,14 @@ def _merge_layers(name: str, a: StackedLayer, b: StackedLayer) -> StackedLayer:
         a,
         calls=a.calls + b.calls,
         shape=max(a.shape, b.shape),
-        dtype=_both(a.dtype, b.dtype),
-        backend=_both(a.backend, b.backend),
+        dtype=unite_lists([a.dtype, b.dtype]),
+        backend=unite_lists([a.backend, b.backend]),
     )
 
 
-def _both(a: str, b: str) -> str:
-    return a if a == b else ", ".join(sorted({*a.split(", "), *b.split(", ")}))
+def unite_lists(texts: Iterable[str]) -> str:
+    """All that several lists name, such as "cpu" and "torch, cpu", as one: sorted, each once."""
+    return ", ".join(sorted({part for text in texts for part in text.split(", ")}))
 
 
 def _arrange(stack: Stack, layers: Mapping[str, StackedLayer]) -> State:

@@ -1,24 +1,17 @@
-"""What a run leaves behind: what is printed, and a profile, JSON or CSV file."""
+"""What is printed of a run: which rows of its table, and what it was."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import NamedTuple
 
 from torch import nn
 
-from fmstats.errors import FmstatsError
-from fmstats.files import check_place, write_whole
 from fmstats.layer_columns import LAYER_COLUMNS
 from fmstats.metadata import count_profiles
 from fmstats.profiles import Profile
 from fmstats.selection import fitting
-from fmstats.storage import save
 from fmstats.tables import (
     Block,
     Column,
@@ -26,11 +19,10 @@ from fmstats.tables import (
     Table,
     find_column,
     make_printable,
+    name_some,
     sort_rows,
     space_out,
 )
-
-OUTPUT_SUFFIXES = (".fmstats", ".json", ".csv")
 
 # More notes than this would push the table off the screen.
 _NOTES_SHOWN = 12
@@ -95,19 +87,39 @@ def describe_run(
         for row in _listed(metadata.get("coverage"))
         if isinstance(row, Mapping)
     ]
-    skipped = list(map(str, _listed(metadata.get("skipped"))))
     if notes:
         blocks.append(_list_some("Not measured", notes, len(notes)))
-    if skipped:
-        # The list is cut where it would grow with the data; the number is not.
-        told = metadata.get("skipped_count")
-        number = max(len(skipped), told) if type(told) is int else len(skipped)
-        blocks.append(_list_some(f"Left out: {_count_left_out(number)}", skipped, number))
+    left_out = find_left_out(metadata)
+    if left_out.number:
+        blocks.append(_list_some(left_out.title, left_out.entries, left_out.number))
     return space_out(filter(None, blocks))
 
 
-def _count_left_out(number: int) -> str:
-    return "1 sample or batch" if number == 1 else f"{number:,} samples or batches"
+class LeftOut(NamedTuple):
+    """Samples and batches that are in no statistic.
+
+    Attributes:
+        number: of them.
+        entries: what and why, of the first ones.
+    """
+
+    number: int
+    entries: Sequence[str]
+
+    @property
+    def title(self) -> str:
+        """How many, in words."""
+        return "Left out: " + (
+            "1 sample or batch" if self.number == 1 else f"{self.number:,} samples or batches"
+        )
+
+
+def find_left_out(metadata: Mapping[str, object]) -> LeftOut:
+    """What a run left out, as its metadata tells."""
+    entries = list(map(str, _listed(metadata.get("skipped"))))
+    # The list is cut where it would grow with the data; the number is not.
+    told = metadata.get("skipped_count")
+    return LeftOut(max(len(entries), told) if type(told) is int else len(entries), entries)
 
 
 def _list_some(title: str, lines: Sequence[str], number: int) -> str:
@@ -125,11 +137,12 @@ def describe_metadata(profile: Profile) -> str:
     lines = [", ".join(seen)]
     merged = count_profiles(metadata)
     if merged > 1:
-        lines.append(f"merged from {merged} profiles: {_name_some(metadata.get('sources'))}")
+        sources = _name_listed(metadata.get("sources"))
+        lines.append(f"merged from {merged} profiles" + (f": {sources}" if sources else ""))
     if "started" in metadata and "ended" in metadata:
         lines.append(f"from {metadata['started']} to {metadata['ended']}")
     if "differs" in metadata:
-        lines.append(f"not the same in all of them: {_name_some(metadata['differs'])}")
+        lines.append(f"not the same in all of them: {_name_listed(metadata['differs'])}")
     return "\n".join(filter(None, lines))
 
 
@@ -138,81 +151,5 @@ def _listed(value: object) -> Sequence[object]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def _name_some(names: object) -> str:
-    listed = list(map(str, _listed(names)))
-    more = len(listed) - _NAMES_SHOWN
-    return ", ".join(listed[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def check_output(path: Path) -> None:
-    """Refuse a file that `write_profile` could not write.
-
-    Raises:
-        FmstatsError: its suffix is none of `OUTPUT_SUFFIXES`, its folder is missing or closed, or
-            pandas is missing for .csv.
-    """
-    suffix = path.suffix.lower()
-    if suffix not in OUTPUT_SUFFIXES:
-        raise FmstatsError(
-            f"cannot write {str(path)!r}: a result ends in {', '.join(OUTPUT_SUFFIXES)}"
-        )
-    check_place(path)
-    if suffix == ".csv":
-        try:
-            import pandas  # noqa: F401
-        except ImportError as error:
-            raise FmstatsError(
-                f"writing {str(path)!r} needs pandas, which cannot be imported ({error}): "
-                "pip install 'fmstats[pandas]', or write .json"
-            ) from error
-
-
-def write_profile(profile: Profile, path: Path) -> None:
-    """Write `profile` to a file: `.fmstats`, `.json` or `.csv`.
-
-    `.fmstats` is what `fmstats.load` reads; `.json` has everything, too, but null where a number is
-    not finite; `.csv` has a row per channel.
-
-    Raises:
-        FmstatsError: as `check_output`, or the disk refuses.
-    """
-    check_output(path)
-    suffix = path.suffix.lower()
-    if suffix == ".fmstats":
-        save(profile, path)
-        return
-    table = suffix == ".csv"
-    text = profile.to_pandas().to_csv(index=False) if table else format_json(profile.to_dict())
-    write_whole(path, text.encode())
-
-
-def format_csv(rows: Sequence[Row]) -> str:
-    """A header and a line per row; empty cells for None and NaN, `1x64x56x56` for shapes."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = list(rows[0]) if rows else []
-    writer.writerow(names)
-    writer.writerows([[_format_cell(row[name]) for name in names] for row in rows])
-    return text.getvalue()
-
-
-def _format_cell(value: object) -> object:
-    if isinstance(value, tuple):
-        return "x".join(map(str, value))
-    return "" if value is None or value != value else value
-
-
-def format_json(values: Mapping[str, object]) -> str:
-    """JSON text for strict parsers, which know no NaN and no infinity: both become null."""
-    return json.dumps(_to_plain(values), allow_nan=False, indent=1) + "\n"
-
-
-def _to_plain(value: object) -> object:
-    """`value` as JSON has it: other objects than numbers, text and collections become text."""
-    if isinstance(value, Mapping):
-        return {str(key): _to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+def _name_listed(names: object) -> str:
+    return name_some(list(map(str, _listed(names))), _NAMES_SHOWN)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from fmstats.derived import ChannelStats
 from fmstats.errors import FmstatsError
+from fmstats.merging import unite_lists
 from fmstats.profiles import LayerProfile, Profile
 from fmstats.statistic import State, Thresholds
 
@@ -25,9 +26,9 @@ def pool_layers(profile: Profile, depth: int) -> Profile:
     A layer that was measured as a block itself is one of those taken together.
 
     Raises:
-        FmstatsError: a depth below 1.
+        FmstatsError: a depth that is no whole number, or below 1.
     """
-    if depth < 1:
+    if not isinstance(depth, int) or depth < 1:
         raise FmstatsError(f"depth={depth!r}: give 1 or more parts of a name")
     groups: dict[str, list[LayerProfile]] = {}
     for name, layer in profile.info.items():
@@ -51,11 +52,7 @@ def _pool(layers: Sequence[LayerProfile]) -> LayerProfile:
         layers[-1],
         type=f"{len(layers)} layers",
         calls=sum(layer.calls for layer in layers),
-        dtype=_unite(layer.dtype for layer in layers),
-        backend=_unite(layer.backend for layer in layers),
+        dtype=unite_lists(layer.dtype for layer in layers),
+        backend=unite_lists(layer.backend for layer in layers),
         stats=ChannelStats(state, replace(thresholds, zero_tol=max(t.zero_tol for t in each))),
     )
-
-
-def _unite(texts: Iterable[str]) -> str:
-    return ", ".join(sorted({part for text in texts for part in text.split(", ")}))

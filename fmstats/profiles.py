@@ -237,7 +237,7 @@ class Profile(Mapping[str, ChannelStats]):
             only_common: compare the layers that fit, instead of refusing if some do not.
 
         Raises:
-            FmstatsError: other models, layers, channels or thresholds; too few shards.
+            FmstatsError: other models, layers, channels, thresholds or options; too few shards.
         """
         from fmstats.drift import compare
 
@@ -249,6 +249,20 @@ class Profile(Mapping[str, ChannelStats]):
             only_common=only_common,
         )
 
+    def report(self, path: str | Path, comparison: Comparison | None = None) -> None:
+        """Write a page on it, which any browser shows. See `fmstats.report.write_report`.
+
+        Args:
+            path: of the file, which ends in `.html`.
+            comparison: with its baseline, as `compare` gives it: the page then shows drift, too.
+
+        Raises:
+            FmstatsError: as `write_report`.
+        """
+        from fmstats.report import write_report
+
+        write_report(self, path, comparison)
+
     def __str__(self) -> str:
         if not self:
             return "no layer was measured: see coverage()"
@@ -256,6 +270,16 @@ class Profile(Mapping[str, ChannelStats]):
 
     def __repr__(self) -> str:
         return f"Profile({len(self)} layers)\n{self}"
+
+
+def check_profile(given: object, asked: str) -> None:
+    """Refuse what is no profile where `asked`, such as "merge()", takes one.
+
+    Raises:
+        FmstatsError: it is of another type.
+    """
+    if not isinstance(given, Profile):
+        raise FmstatsError(f"{asked} takes a Profile, got {type(given).__name__}")
 
 
 def import_pandas(asked: str) -> Any:

@@ -13,6 +13,7 @@ STATS = (
     *("channels", "count", "mean", "mean_spread", "std", "sparsity", "dead", "never_active"),
     *("saturated", "nan", "inf", "min", "max"),
 )
+ROW = ("layer", "type", *STATS)  # all of it
 DEFAULT = ("mean", "std", "sparsity", "dead", "saturated", "nan", "inf")
 
 

@@ -142,14 +142,25 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int
     return "\n".join(lines)
 
 
-def format_number(x: float) -> str:
-    """Four significant digits, short."""
-    return f"{x:.4g}"
+def format_number(x: float | None) -> str:
+    """Four significant digits, short; a dash for none."""
+    return "-" if x is None or x != x else f"{x:.4g}"
 
 
 def format_share(x: float | None) -> str:
     """A fraction as a percentage; a dash for none."""
     return "-" if x is None or x != x else f"{100 * x:.1f}%"
+
+
+def format_plural(n: int, what: str) -> str:
+    """So many of something that forms its plural with an s: `1 layer`, `12,000 layers`."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def name_some(names: Sequence[str], most: int) -> str:
+    """The first names, and how many there are behind them: `a, b and 3 more`."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def format_count(n: float, unit: str = "") -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -104,17 +103,24 @@ def _print_text(console: Console, text: str, style: str = "") -> None:
     from rich.text import Text
 
     for line in _encodable(_printable(text)).split("\n"):
-        broken = [line]
-        if len(line) > console.width:
-            indent = " " * (len(line) - len(line.lstrip()) + _GAP)
-            broken = textwrap.wrap(
-                line, console.width, subsequent_indent=indent, break_on_hyphens=False
-            )
-        shown = Text("\n".join(broken), style)
+        shown = Text("\n".join(_break_line(console, line)), style)
         opening = _OPENING.match(line)
         if opening is not None:
             shown.stylize(_STYLES[opening[0]], 0, opening.end())
         console.print(shown, soft_wrap=True)
+
+
+def _break_line(console: Console, line: str) -> list[str]:
+    """The line in pieces that fit, those behind the first one indented."""
+    from rich.text import Text
+
+    first, *rest = Text(line).wrap(console, console.width) or [Text()]
+    if not rest:
+        return [line]
+    indent = min(len(line) - len(line.lstrip()) + _GAP, console.width // 2)
+    behind = Text(line[len(first) :].lstrip())
+    rest = list(behind.wrap(console, console.width - indent))
+    return [first.plain.rstrip(), *(" " * indent + piece.plain.rstrip() for piece in rest)]
 
 
 def _print_table(console: Console, table: Table, elsewhere: str) -> None:

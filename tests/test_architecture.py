@@ -26,7 +26,7 @@ ORDER = (
     ("sources",),
     ("runs", "analysis", "pictures"),
     ("integrations",),
-    ("outputs", "demo"),
+    ("exports", "outputs", "demo"),
     ("terminal", "report"),
     ("commands",),
     ("cli", "__main__"),

@@ -162,6 +162,8 @@ def test_rows_are_chosen_alike_in_text_json_csv_and_files(run, folder):
     assert (code, err) == (0, "")
     assert [row["name"] for row in csv.DictReader(out.splitlines())] == ["1", "0"]
     assert (folder / "a.csv").read_text() == out
+    header = out.splitlines()[0]
+    assert run(*SPEC, "--top", 0, "--csv") == (0, f"{header}\n", "")
 
 
 def test_the_column_sorted_by_is_shown(run):

@@ -29,6 +29,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(fmstats.profile(net, [images], progress=False), folder / f"{name}.fmstats")
     save(fmstats.profile(net, [images[:4]], progress=False), folder / "few.fmstats")
     save(fmstats.profile(net[:2], [images], progress=False), folder / "short.fmstats")
+    trained = fmstats.profile(net, [images], progress=False)
+    trained.metadata["when"] = "train"
+    save(trained, folder / "train.fmstats")
     return folder
 
 
@@ -90,10 +93,12 @@ def test_json(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("short.fmstats", "a.fmstats"), "layers differ: '2': in the baseline only"),
+        (("short.fmstats", "a.fmstats"), "layers differ: '2' (in the baseline only). "),
         (("absent.fmstats", "a.fmstats"), "absent.fmstats"),
-        (("same.fmstats", "a.fmstats", "b.fmstats"), "2 profiles: give at least 3"),
-        (("same.fmstats", "a.fmstats", "--threshold", "-1"), "give a score above 0"),
+        (("train.fmstats", "a.fmstats", "--only-common"), "made with when='train' and when="),
+        (("same.fmstats", "a.fmstats", "--threshold", "-1"), "give a finite score above 0"),
+        (("same.fmstats", "a.fmstats", "--threshold", "inf", "--json"), "give a finite score"),
+        (("same.fmstats", "a.fmstats", "b.fmstats", "short.fmstats"), "(--only-common) merges"),
     ],
 )
 def test_mistakes(run: Run, arguments: tuple[str, ...], message: str) -> None:
@@ -106,7 +111,28 @@ def test_mistakes(run: Run, arguments: tuple[str, ...], message: str) -> None:
 def test_only_common(run: Run) -> None:
     code, out, _ = run("short.fmstats", "a.fmstats", "--only-common")
     assert code == 0
-    assert "1 layers were not compared" in out
+    assert "not compared: 1 layer" in out
+
+
+@pytest.mark.parametrize("baseline", [("a.fmstats", "short.fmstats"), ("short.fmstats", *SHARDS)])
+def test_only_common_of_a_baseline_of_several_files(run: Run, baseline: tuple[str, ...]) -> None:
+    code, out, err = run("same.fmstats", *baseline, "--only-common")
+    assert (code, err) == (0, "")
+    assert ", 2 layers; what chance" in out
+    assert "not compared: 1 layer" in out
+
+
+def test_two_files_are_compared_without_calibration(run: Run) -> None:
+    code, out, err = run("same.fmstats", "a.fmstats", "b.fmstats")
+    assert (code, err) == (0, "")
+    assert "30 samples against 60, 3 layers; what chance gives is assumed" in out
+    assert "drift from 2.5 on" in out
+    note = "2 files of a baseline do not tell what chance gives: give 3 or more"
+    assert f"\n  {note}\n" in out
+    found = json.loads(run("same.fmstats", "a.fmstats", "b.fmstats", "--json")[1])
+    assert found["reasons"] == [note]
+    assert note not in run("same.fmstats", "a.fmstats")[1]
+    assert note not in run("same.fmstats", *SHARDS)[1]
 
 
 def test_help_tells_the_exit_codes(run: Run) -> None:

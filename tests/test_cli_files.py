@@ -121,7 +121,11 @@ def test_no_table_for_no_rows(run, folder):
     assert code == 0
     assert "spread" not in out
     assert "\n\nFindings\n" in out
+    header = run("show", "a.fmstats", "--csv")[1].splitlines()[0]
+    assert header.startswith("layer,type,channels,count,mean,")
+    assert run("show", "a.fmstats", "--top", 0, "--csv") == (0, f"{header}\n", "")
     save(profile_of({}), "empty.fmstats")
+    assert run("show", "empty.fmstats", "--csv") == (0, f"{header}\n", "")
     assert "\n\nno layer was measured: see coverage()\n" in run("show", "empty.fmstats")[1]
 
 

@@ -233,3 +233,8 @@ def test_to_dict_is_plain_json() -> None:
     }
     assert set(content["measures"]["nan"]) == {"value", "at_least", "at_most", "unit", "reason"}
     assert set(content["not_enough_data"][0]) == {"layer", "rule", "channels", "reason"}
+
+
+def test_what_is_no_profile_is_refused() -> None:
+    with pytest.raises(FmstatsError, match=r"^diagnose\(\) takes a Profile, got dict$"):
+        fmstats.diagnose({})

@@ -53,7 +53,7 @@ def test_the_tail_is_counted() -> None:
     layers = [layer_of(bad, "Linear"), layer_of(healthy(), "Linear")] * 8
     *_, last = str(profile_of(*layers).diagnose(["one-sided"])).splitlines()
     assert MOST_SHOWN["info"] == 3
-    assert last == "  and in 5 layers (g, i, k, ...)"
+    assert last == "  and in 5 layers (g, i, k and 2 more)"
 
 
 def test_nothing_found_is_not_said_without_the_rest() -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import fmstats
-from fmstats.drift import ASSUMED_THRESHOLD, THRESHOLD, Comparison
+from fmstats.drift import ASSUMED_THRESHOLD, THRESHOLD, Comparison, compare
 from fmstats.drift.comparison import overall_score
 from fmstats.errors import FmstatsError
 from fmstats.profiles import Profile
@@ -178,7 +178,7 @@ def test_layers_of_few_elements_count_for_nothing() -> None:
     few.metadata["samples"] = 100
     found = few.compare(few)
     assert found.verdict == "no drift"
-    assert found.reasons[0].startswith("3 layers count for nothing, with fewer than 16 finite")
+    assert found.reasons[0].startswith("not counted: 3 layers with fewer than 16 finite")
 
 
 def test_unknown_samples(clean: list[Profile]) -> None:
@@ -204,14 +204,15 @@ def test_other_layers_are_refused_or_left_out(clean: list[Profile]) -> None:
     )
     with pytest.raises(
         FmstatsError,
-        match=r"^cannot compare the profile with the baseline: layers differ: '0': in the baseline "
-        r"only; '3': in the baseline only; '4': in the baseline only; and 3 more. only_common=True",
+        match=r"^cannot compare the profile with the baseline: layers differ: '0' \(in the "
+        r"baseline only\), '3' \(in the baseline only\), '4' \(in the baseline only\) and 3 more. "
+        r"only_common=True",
     ):
         some.compare(whole)
     found = some.compare(whole, calibration=clean, only_common=True)
     assert [layer.layer for layer in found.layers] == ["1", "2"]
     assert found.left_out["7"] == "in the baseline only"
-    assert "6 layers were not compared" in str(found)
+    assert "not compared: 6 layers" in str(found)
 
 
 def test_other_channels_thresholds_models_and_tensors(clean: list[Profile]) -> None:
@@ -223,7 +224,9 @@ def test_other_channels_thresholds_models_and_tensors(clean: list[Profile]) -> N
         plain.compare(wide, only_common=True)
     net = make_net()
     tolerant = fmstats.profile(net, [images], zero_tol=0.1, progress=False)
-    with pytest.raises(FmstatsError, match=r"zero_tol=0.1.* and .*zero_tol=0.0"):
+    with pytest.raises(
+        FmstatsError, match=r"'0' \(counted .*zero_tol=0.1.* and .*zero_tol=0.0.*\), '1'"
+    ):
         tolerant.compare(merged(clean))
     one, two = (fmstats.profile(net, [images], progress=False) for _ in range(2))
     one.metadata["structure"], two.metadata["structure"] = "aa", "bb"
@@ -231,8 +234,34 @@ def test_other_channels_thresholds_models_and_tensors(clean: list[Profile]) -> N
         one.compare(two)
     assert one.compare(two, only_common=True).score == 0
     of_input = fmstats.profile(net, [images], of="input", progress=False)
-    with pytest.raises(FmstatsError, match=r"of other tensors \(of 'input' and 'output'\)$"):
+    message = (
+        "^cannot compare the profile with the baseline, made with of='input' and of='output': "
+        "these are statistics of different things$"
+    )
+    with pytest.raises(FmstatsError, match=message):
         of_input.compare(merged(clean), only_common=True)
+
+
+@pytest.mark.parametrize("only_common", [False, True])
+def test_training_is_not_compared_with_evaluation(clean: list[Profile], only_common: bool) -> None:
+    whole = merged(clean)
+    train, other = (Profile(whole.info, {**whole.metadata, "when": "train"}) for _ in range(2))
+    message = "^cannot compare the profile with the baseline, made with when='train' and when='"
+    with pytest.raises(FmstatsError, match=message):
+        train.compare(whole, only_common=only_common)
+    assert train.compare(other).score == 0
+    with pytest.raises(FmstatsError, match="cannot compare calibration profile 1 with the basel"):
+        train.compare(other, calibration=clean, only_common=only_common)
+    silent = Profile(whole.info, {"samples": 20})
+    assert silent.compare(whole).score == 0
+
+
+def test_other_things_than_profiles_are_refused(clean: list[Profile]) -> None:
+    for arguments in ({"baseline": {}}, {"baseline": clean[0], "calibration": [*clean[:3], "x"]}):
+        with pytest.raises(FmstatsError, match=r"^compare\(\) takes a Profile, got (dict|str)$"):
+            clean[0].compare(**arguments)
+    with pytest.raises(FmstatsError, match=r"^compare\(\) takes a Profile, got dict$"):
+        compare({}, clean[0])
 
 
 def test_wrong_calibration_and_threshold(clean: list[Profile]) -> None:
@@ -242,8 +271,8 @@ def test_wrong_calibration_and_threshold(clean: list[Profile]) -> None:
     other = fmstats.profile(nn.ReLU(), [torch.randn(20, 3)], progress=False)
     with pytest.raises(FmstatsError, match="cannot compare calibration profile 4 with"):
         whole.compare(whole, calibration=[*clean[:3], other])
-    for wrong in (0, -1, float("nan")):
-        with pytest.raises(FmstatsError, match="give a score above 0"):
+    for wrong in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(FmstatsError, match="give a finite score above 0"):
             whole.compare(whole, threshold=wrong)
 
 

@@ -67,6 +67,13 @@ def test_histograms_are_of_the_channels(profile, written, stat):
             assert (values < limit).sum() <= below <= (values <= limit).sum() + 1e-9
 
 
+def test_one_statistic_is_a_list_of_one(profile, written):
+    events = written({5: profile}, stats="mean", channels="mean")
+    tags = events.Tags()
+    assert set(tags["scalars"]) == {f"fmstats/{i}.mean" for i in (0, 1, 3)}
+    assert set(tags["histograms"]) == {f"fmstats/channels/{i}.mean" for i in (0, 1, 3)}
+
+
 def with_means(*means):
     """A layer whose channels have these means."""
     data = torch.tensor(means, dtype=torch.float64).expand(2, -1)

@@ -329,3 +329,10 @@ def test_profiles_of_two_models_are_told_apart() -> None:
         parts.append(tracker.stats())
     with pytest.raises(FmstatsError, match="profiles of different models: Sequential"):
         parts[0] | parts[1]
+
+
+@pytest.mark.parametrize("other", [{}, None, "run.fmstats"])
+def test_what_is_no_profile_is_refused(other):
+    message = rf"^merge\(\) takes a Profile, got {type(other).__name__}$"
+    with pytest.raises(FmstatsError, match=message):
+        some_profile().merge(other)

@@ -98,3 +98,9 @@ def test_pooling_changes_no_profile() -> None:
 def test_pooling_commutes_with_merging(make, depth) -> None:  # type: ignore[no-untyped-def]
     a, b = make(1), make(2)
     assert_same_profiles((a | b).pooled(depth), a.pooled(depth) | b.pooled(depth))
+
+
+@pytest.mark.parametrize("depth", ["1", 1.0, None, 0])
+def test_a_depth_that_is_no_number_of_parts(depth):
+    with pytest.raises(FmstatsError, match=rf"^depth={depth!r}: give 1 or more parts of a name$"):
+        Profile({}, {}).pooled(depth)

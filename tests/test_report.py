@@ -149,7 +149,11 @@ def test_what_was_not_measured_is_told() -> None:
     profile.metadata["skipped"] = ["broken.jpg"]
     text = shown(render(profile))
     assert "Not measured: 1 layer spare Identity: never fired" in text
-    assert "Unreadable, left out: 1 broken.jpg" in text
+    assert "Left out: 1 sample or batch broken.jpg" in text
+    profile.metadata |= {"skipped": ["broken.jpg", "batch 7: refused"], "skipped_count": 5000}
+    text = shown(render(profile))
+    assert "Left out: 5,000 samples or batches broken.jpg batch 7: refused and 4,998 more" in text
+    assert "skipped_count" not in text
 
 
 def test_nothing_wrong_is_said() -> None:
@@ -262,7 +266,7 @@ def test_an_empty_profile() -> None:
     assert "No layer was measured" in text
     assert "an unknown model" in text
     assert "The profile says nothing of how it was made." in text
-    assert not Page(html).packed
+    assert not any(values.size for values in Page(html).packed.values())
 
 
 def test_a_profile_of_track_alone(tmp_path: Path) -> None:
@@ -310,7 +314,7 @@ def test_layers_that_were_not_compared(shards: list[Profile]) -> None:
     now, old = shards[:2]
     short = Profile({name: old.info[name] for name in list(old)[:2]}, old.metadata)
     html = render(now, now.compare(short, only_common=True))
-    assert "1 layers were not compared" in shown(html)
+    assert shown(html).lower().count("not compared: 1 layer ") == 2
     assert np.isnan(Page(html).packed["shift"][12:]).all()
 
 
@@ -326,6 +330,15 @@ def test_a_comparison_of_another_profile_is_refused(shards: list[Profile]) -> No
     now, old = shards[:2]
     with pytest.raises(FmstatsError, match=r"has a layer '0' that the profile has not"):
         render(some_profile(), now.compare(old))
+    wide, narrow = (nn.Conv2d(3, channels, 3) for channels in (5, 3))
+    images = torch.randn(30, 3, 8, 8)
+    wide, narrow = (fmstats.profile(net, [images], progress=False) for net in (wide, narrow))
+    message = (
+        r"compares 3 channels of layer '\(model\)', of which the profile has 5: give "
+        r"profile.compare\(baseline\) of this profile"
+    )
+    with pytest.raises(FmstatsError, match=message):
+        render(wide, narrow.compare(narrow))
 
 
 def test_a_large_page_is_light() -> None:
@@ -347,6 +360,17 @@ def test_files(faulty: Profile, tmp_path: Path) -> None:
         write_report(faulty, tmp_path / "r.pdf")
     with pytest.raises(FmstatsError, match="there is no folder"):
         write_report(faulty, tmp_path / "none" / "r.html")
+
+
+def test_a_profile_writes_its_report(shards: list[Profile], tmp_path: Path) -> None:
+    now, old = shards[:2]
+    now.report(tmp_path / "r.html")
+    assert (tmp_path / "r.html").read_text(encoding="utf-8") == render(now)
+    found = now.compare(old)
+    now.report(str(tmp_path / "r.html"), found)
+    assert (tmp_path / "r.html").read_text(encoding="utf-8") == render(now, found)
+    with pytest.raises(FmstatsError, match=r"a report ends in \.html or \.htm"):
+        now.report(tmp_path / "r.pdf")
 
 
 def test_the_same_profile_gives_the_same_page(faulty: Profile) -> None:
@@ -406,6 +430,8 @@ SHARDS = ("a.fmstats", "b.fmstats", "c.fmstats")
         ("now.fmstats", "--baseline", *SHARDS, "-o", "r.html"),
         ("--baseline", *SHARDS, "-o", "r.html", "now.fmstats"),
         ("now.fmstats", *[word for f in SHARDS for word in ("--baseline", f)], "--out", "r.html"),
+        ("now.fmstats", f"--baseline={SHARDS[0]}", *SHARDS[1:], "-o", "r.html"),
+        ("now.fmstats", "--baseline", SHARDS[0], f"--baseline={SHARDS[1]}", SHARDS[2], "-or.html"),
     ],
 )
 def test_baseline_is_read_as_shards(run: Run, arguments: tuple[str, ...]) -> None:

@@ -20,7 +20,9 @@ from report_profiles import (
     hostile_profile,
     large_profile,
 )
+from torch import nn
 
+import fmstats
 from fmstats.derived import ChannelStats
 from fmstats.profiles import LayerProfile, Profile
 from fmstats.report import write_report
@@ -245,6 +247,10 @@ def test_hostile_names_are_text(show: Open) -> None:
     assert fits(page)
 
 
+def small_net() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -252,8 +258,11 @@ def test_hostile_names_are_text(show: Open) -> None:
         some_profile,
         lambda: some_profile(0) | some_profile(1),
         lambda: Profile({}, {}),
+        lambda: fmstats.profile(small_net(), torch.randn(1, 4), progress=False),
+        lambda: fmstats.profile(small_net(), torch.full((8, 4), torch.nan), progress=False),
+        lambda: profile_of({"narrow": layer_of(torch.zeros(4, 0))}),
     ],
-    ids=["broken", "sound", "merged", "empty"],
+    ids=["broken", "sound", "merged", "empty", "one-sample", "all-nan", "no-channels"],
 )
 def test_hard_profiles_open(show: Open, make: Callable[[], Profile]) -> None:
     profile = make()

@@ -12,10 +12,12 @@ from fmstats.tables import (
     Table,
     find_column,
     format_number,
+    format_plural,
     format_share,
     format_table,
     join_blocks,
     make_printable,
+    name_some,
     sort_rows,
     space_out,
 )
@@ -54,10 +56,37 @@ def test_ragged_rows_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("x", "text"),
-    [(0.0, "0"), (1234.56, "1235"), (0.000123456, "0.0001235"), (1e9, "1e+09"), (math.nan, "nan")],
+    [(0.0, "0"), (1234.56, "1235"), (0.000123456, "0.0001235"), (1e9, "1e+09"), (math.inf, "inf")],
 )
 def test_numbers(x: float, text: str) -> None:
     assert format_number(x) == text
+
+
+@pytest.mark.parametrize("nothing", [None, math.nan])
+def test_no_number(nothing: float | None) -> None:
+    assert format_number(nothing) == "-"
+
+
+@pytest.mark.parametrize(
+    ("names", "most", "text"),
+    [
+        ((), 2, ""),
+        (("a",), 2, "a"),
+        (("a", "b"), 2, "a, b"),
+        (("a", "b", "c"), 2, "a, b and 1 more"),
+        (tuple("abcdefg") * 1000, 1, "a and 6,999 more"),
+    ],
+)
+def test_the_first_names_and_how_many_more(names: tuple[str, ...], most: int, text: str) -> None:
+    assert name_some(names, most) == text
+    assert name_some(list(names), most) == text
+
+
+@pytest.mark.parametrize(
+    ("n", "text"), [(0, "0 layers"), (1, "1 layer"), (12_000, "12,000 layers")]
+)
+def test_so_many_of_something(n: int, text: str) -> None:
+    assert format_plural(n, "layer") == text
 
 
 @pytest.mark.parametrize(
@@ -72,7 +101,7 @@ def test_a_table_is_its_columns_of_the_rows() -> None:
     assert str(Table(COLUMNS, ROWS[:2])).split("\n") == [
         "layer  output  spread  a+b",
         "a.10   2x8        0.5    3",
-        "a.9    3x3        nan    5",
+        "a.9    3x3          -    5",
     ]
     assert str(Table(COLUMNS[:1], [])) == "layer"
 

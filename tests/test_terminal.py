@@ -144,6 +144,22 @@ COMMANDS = {
 }
 
 
+@pytest.mark.parametrize("width", [30, 33, 60])
+@pytest.mark.parametrize("word", ["\u5c42\u5c42.", "\u5c42" * 50 + " ", "layer. "])
+def test_no_line_of_text_is_wider_than_the_terminal(
+    on_terminal: Shown, width: int, word: str
+) -> None:
+    text = (word * 40).strip()
+    save(profile_of({"a": layer_of(some_numbers(3, 1))}, skipped=[text]), "one.fmstats")
+    printed = without_styles(on_terminal(width, "show", "one.fmstats"))
+    first, *others = printed.split("Left out: 1 sample or batch\n")[1].splitlines()
+    assert len(others) > 1
+    assert max(map(cells.cell_len, [first, *others])) <= width
+    assert len(others) < 2 * cells.cell_len(text) / (width - 4)
+    assert first[2] + others[0][4] == text[0] + others[0].lstrip()[0]
+    assert "".join(printed.split()).endswith("".join(text.split()))
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_golden_terminals(on_terminal: Shown, name: str, width: int) -> None:

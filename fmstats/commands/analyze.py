@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import typer
 
 from fmstats.analysis import Analysis
 from fmstats.analysis import analyze as run_analysis
+from fmstats.analysis.rows import COLUMNS as ROW
 from fmstats.analysis.text import COLUMNS, format_markdown, make_table
 from fmstats.commands.app import (
     CsvOption,
@@ -27,8 +27,8 @@ from fmstats.commands.app import (
 )
 from fmstats.commands.completion import complete_gpus
 from fmstats.errors import FmstatsError
+from fmstats.exports import format_csv, format_json
 from fmstats.files import check_place, write_whole
-from fmstats.outputs import format_csv
 from fmstats.tables import Block, Table
 from fmstats.terminal import print_blocks, print_data
 
@@ -186,6 +186,5 @@ def _format(found: Analysis, table: Table, suffix: str) -> str:
     if suffix == ".md":
         return format_markdown(table) + "\n"
     if suffix == ".csv":
-        return format_csv(table.rows)
-    content = found.to_dict(table.rows)
-    return json.dumps(content, allow_nan=False, indent=1) + "\n"
+        return format_csv(table.rows, ROW)
+    return format_json(found.to_dict(table.rows))

@@ -18,9 +18,11 @@ from fmstats.commands.completion import (
     list_columns,
 )
 from fmstats.errors import FmstatsError
+from fmstats.exports import format_csv, format_json
 from fmstats.layer_columns import LAYER_COLUMNS
-from fmstats.outputs import describe_run, format_csv, format_json
+from fmstats.outputs import describe_run
 from fmstats.profiles import Profile
+from fmstats.scalars import ROW
 from fmstats.sources import load_model, load_weights
 from fmstats.tables import Column, Table
 from fmstats.terminal import print_blocks, print_data
@@ -150,7 +152,7 @@ def print_profile(
 ) -> None:
     """Print a profile with these of its layers, below a title of some lines."""
     if as_csv:
-        print_data(format_csv(table.rows))
+        print_data(format_csv(table.rows, ROW))
     elif as_json:
         findings = profile.diagnose().to_dict()["findings"]
         content = {"metadata": profile.metadata, "layers": table.rows, "findings": findings}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fmstats.drift import ASSUMED_THRESHOLD, THRESHOLD, Comparison
+from fmstats.drift import ASSUMED_THRESHOLD, LEAST_SHARDS, THRESHOLD, Comparison
 from fmstats.profiles import Profile
 from fmstats.storage import load
 
@@ -17,7 +18,8 @@ ThresholdOption = Annotated[
     typer.Option(
         metavar="X",
         help="Drift from this score on; chance alone gives about 1. Default: "
-        f"{THRESHOLD} with shards of the baseline, {ASSUMED_THRESHOLD} without.",
+        f"{THRESHOLD} with shards of the baseline ({LEAST_SHARDS} or more), "
+        f"{ASSUMED_THRESHOLD} without.",
     ),
 ]
 OnlyCommonOption = Annotated[
@@ -29,11 +31,22 @@ OnlyCommonOption = Annotated[
 def compare_with(
     now: Profile, baseline: Sequence[Path], *, threshold: float | None, only_common: bool
 ) -> Comparison:
-    """Compare a profile with a baseline of one file, or of several, which are its shards."""
-    shards = [load(path) for path in baseline]
-    return now.compare(
-        shards[0].merge(*shards[1:]),
-        calibration=shards if len(shards) > 1 else None,
+    """Compare a profile with a baseline of one file, or of several.
+
+    Three or more are its shards, which tell what chance gives; two are not enough for that.
+    """
+    files = [load(path) for path in baseline]
+    shards = files if len(files) >= LEAST_SHARDS else None
+    found = now.compare(
+        files[0].merge(*files[1:], missing="drop" if only_common else "refuse"),
+        calibration=shards,
         threshold=threshold,
         only_common=only_common,
     )
+    if shards is not None or len(files) == 1:
+        return found
+    note = (
+        f"{len(files)} files of a baseline do not tell what chance gives: give {LEAST_SHARDS} or "
+        "more"
+    )
+    return replace(found, reasons=(*found.reasons, note))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from fmstats.commands.app import JsonOption, TopOption, app, keep_lines
 from fmstats.commands.baselines import OnlyCommonOption, ThresholdOption, compare_with
 from fmstats.commands.completion import complete_profiles
+from fmstats.exports import format_json
 from fmstats.storage import load
 from fmstats.terminal import print_blocks, print_data
 
@@ -65,7 +65,7 @@ def compare(
     """
     found = compare_with(load(now), baseline, threshold=threshold, only_common=only_common)
     if as_json:
-        print_data(json.dumps(found.to_dict(top=top), allow_nan=False, indent=1) + "\n")
+        print_data(format_json(found.to_dict(top=top)))
     else:
         title = f"{now} against {', '.join(map(str, baseline))}"
         print_blocks(title, "", *found.blocks(top), elsewhere="--json")

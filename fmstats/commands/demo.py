@@ -9,7 +9,7 @@ import typer
 
 from fmstats.commands.app import BackendOption, app, keep_lines
 from fmstats.demo import run_demo
-from fmstats.outputs import check_output, write_profile
+from fmstats.exports import check_output, write_profile
 
 
 @app.command(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -13,6 +12,7 @@ from fmstats.diagnosis import RULES, Diagnosis, Outcome, read_conditions
 from fmstats.diagnosis.conditions import check_conditions
 from fmstats.diagnosis.measures import COUNTED
 from fmstats.errors import FmstatsError
+from fmstats.exports import format_json
 from fmstats.storage import load
 from fmstats.terminal import print_blocks, print_data
 
@@ -70,7 +70,7 @@ def diagnose(
     found = load(file).diagnose(rule or None, _read_settings(setting or []))
     outcomes = [condition.judge(found.measures) for condition in conditions]
     if as_json:
-        print_data(_as_json(found, outcomes) + "\n")
+        print_data(_as_json(found, outcomes))
     else:
         print_blocks(_as_text(found, outcomes))
     if any(outcome.fails for outcome in outcomes):
@@ -108,5 +108,4 @@ def _as_json(found: Diagnosis, outcomes: list[Outcome]) -> str:
         for outcome in outcomes
     ]
     failed = any(outcome.fails for outcome in outcomes)
-    content = {**found.to_dict(), "fail_on": conditions, "failed": failed}
-    return json.dumps(content, allow_nan=False, indent=1)
+    return format_json({**found.to_dict(), "fail_on": conditions, "failed": failed})

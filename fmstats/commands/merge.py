@@ -9,9 +9,11 @@ import typer
 
 from fmstats.commands.app import app, keep_lines
 from fmstats.commands.completion import complete_profiles
+from fmstats.exports import check_output, write_profile
 from fmstats.metadata import count_profiles
-from fmstats.outputs import check_output, describe_metadata, write_profile
+from fmstats.outputs import describe_metadata
 from fmstats.storage import merge_files
+from fmstats.tables import format_plural
 from fmstats.terminal import print_blocks
 
 
@@ -52,7 +54,8 @@ def merge(
     merged = merge_files(files, missing="drop" if only_common else "refuse")
     write_profile(merged, out)
     print_blocks(
-        f"{count_profiles(merged.metadata)} profiles, {len(merged)} layers",
+        f"{format_plural(count_profiles(merged.metadata), 'profile')}, "
+        f"{format_plural(len(merged), 'layer')}",
         describe_metadata(merged),
         f"Written to {out}",
     )

@@ -27,8 +27,9 @@ from fmstats.commands.app import (
     refuse_both_formats,
 )
 from fmstats.errors import FmstatsError
+from fmstats.exports import check_output, write_profile
 from fmstats.layer_columns import LAYER_COLUMNS
-from fmstats.outputs import check_output, choose_layers, write_profile
+from fmstats.outputs import choose_layers
 from fmstats.profiles import Profile
 from fmstats.runs import RunInterrupted
 from fmstats.runs import profile as run_profile

@@ -39,8 +39,12 @@ def _repeat(option: str, arguments: list[str]) -> Iterator[str]:
     """Arguments with the option once more before its second and every later value."""
     values = None  # of the option, while they go on
     for argument in arguments:
-        if argument.startswith("-"):
-            values = 0 if argument == option else None
+        if argument == option:
+            values = 0
+        elif argument.startswith(f"{option}="):
+            values = 1
+        elif argument.startswith("-"):
+            values = None
         elif values is not None:
             values += 1
             if values > 1:
@@ -54,7 +58,8 @@ def report(
         Path,
         typer.Argument(
             metavar="RUN",
-            help="The profile: .fmstats, from --out or .save().",
+            help="The profile: .fmstats, from --out or .save(). It stands before --baseline, which "
+            "takes all files up to the next option.",
             autocompletion=complete_profiles,
         ),
     ],

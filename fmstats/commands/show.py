@@ -21,6 +21,7 @@ from fmstats.commands.app import (
 from fmstats.layer_columns import LAYER_COLUMNS
 from fmstats.outputs import choose_layers
 from fmstats.storage import load
+from fmstats.tables import format_plural
 
 _EXAMPLES = "\n\n".join(
     [
@@ -64,5 +65,6 @@ def show(
     table = choose_layers(profile, layers=layer or (), depth=depth, sort=sort, top=top)
     channels = sum(stats.channels for stats in profile.values())
     model = profile.metadata.get("model", "an unknown model")
-    title = f"{file}: {len(profile)} layers of {model}, {channels:,} channels"
+    sizes = format_plural(len(profile), "layer"), format_plural(channels, "channel")
+    title = f"{file}: {sizes[0]} of {model}, {sizes[1]}"
     print_profile(profile, table, [title], as_json=as_json, as_csv=as_csv)

@@ -13,7 +13,7 @@ from fmstats.diagnosis.observed import Mask, Observed, Verdict, observe, why_too
 from fmstats.diagnosis.result import Diagnosis, Finding, NotEnoughData
 from fmstats.diagnosis.rules import RULES, SEVERITIES
 from fmstats.errors import FmstatsError
-from fmstats.profiles import Profile
+from fmstats.profiles import Profile, check_profile
 
 Verdicts = Mapping[str, Sequence[Verdict | None]]
 
@@ -34,6 +34,7 @@ def diagnose(
     Raises:
         FmstatsError: an unknown rule or threshold, or a number out of its range.
     """
+    check_profile(profile, "diagnose()")
     chosen, limits = choose_rules(rules), choose_limits(thresholds)
     layers = observe(profile)
     verdicts = {name: RULES[name].judge(layers, limits) for name in chosen}

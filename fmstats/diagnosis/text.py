@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fmstats.diagnosis.rules import RULES
 from fmstats.diagnosis.stories import Chapter, gather_lacks, tell_stories
-from fmstats.tables import make_printable
+from fmstats.tables import format_plural, make_printable, name_some
 
 if TYPE_CHECKING:
     from fmstats.diagnosis.result import Diagnosis, NotEnoughData
@@ -31,7 +31,7 @@ def format_diagnosis(diagnosis: Diagnosis) -> str:
 def _format_chapter(chapter: Chapter) -> str:
     stories = chapter.stories
     lines = [
-        f"{chapter.severity:<8} {chapter.rule}, {_number(len(stories), 'layer')}",
+        f"{chapter.severity:<8} {chapter.rule}, {format_plural(len(stories), 'layer')}",
         f"  do: {RULES[chapter.rule].advice}",
     ]
     shown = stories[: MOST_SHOWN[chapter.severity]]
@@ -54,15 +54,10 @@ def _format_lacking(rows: Sequence[NotEnoughData]) -> str:
         lines.append(f"  {lack.reason}: {_name(lack.layers)}; {without}")
     if len(lacks) > _REASONS:
         rest = {layer for lack in lacks[_REASONS:] for layer in lack.layers}
-        lines.append(f"  and {_number(len(rest), 'layer')} more")
+        lines.append(f"  and {format_plural(len(rest), 'layer')} more")
     return "\n".join(lines)
 
 
 def _name(layers: Sequence[str]) -> str:
-    named = ", ".join(map(make_printable, layers[:_NAMED]))
-    named += ", ..." if len(layers) > _NAMED else ""
-    return f"{_number(len(layers), 'layer')} ({named})"
-
-
-def _number(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
+    named = name_some([make_printable(layer) for layer in layers], _NAMED)
+    return f"{format_plural(len(layers), 'layer')} ({named})"

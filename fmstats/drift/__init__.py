@@ -6,13 +6,14 @@ those of each layer to what chance gives (`layers`, `noise`), and sums up (`comp
 
 from __future__ import annotations
 
-from fmstats.drift.compare import ASSUMED_THRESHOLD, THRESHOLD, compare
+from fmstats.drift.compare import ASSUMED_THRESHOLD, LEAST_SHARDS, THRESHOLD, compare
 from fmstats.drift.comparison import Comparison
 from fmstats.drift.effects import ChannelEffects
 from fmstats.drift.layers import LayerDrift
 
 __all__ = [
     "ASSUMED_THRESHOLD",
+    "LEAST_SHARDS",
     "THRESHOLD",
     "ChannelEffects",
     "Comparison",

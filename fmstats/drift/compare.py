@@ -11,7 +11,8 @@ from fmstats.drift.comparison import Comparison, overall_score
 from fmstats.drift.layers import Evidence, LayerDrift, compare_layer
 from fmstats.drift.matching import match_layers
 from fmstats.errors import FmstatsError
-from fmstats.profiles import Profile
+from fmstats.profiles import Profile, check_profile
+from fmstats.tables import format_plural
 
 # Chosen on other splits of the photographs than those that docs/drift.md reports.
 THRESHOLD = 1.5
@@ -50,10 +51,13 @@ def compare(
 
     Raises:
         FmstatsError: other models, layers, channels or thresholds for zero or saturation, too few
-            shards, a threshold that is not positive.
+            shards, a threshold that is not positive and finite; in any case, another `of`, `when`
+            or `per_call`.
     """
     limit = _choose_threshold(threshold, calibration)
     shards = _check_shards(calibration)
+    for profile in (now, baseline, *shards):
+        check_profile(profile, "compare()")
     matching = match_layers(now, baseline, only_common, "the profile")
     layers, left_out = matching.layers, dict(matching.left_out)
     for number, shard in enumerate(shards, start=1):
@@ -88,8 +92,10 @@ def compare(
 def _choose_threshold(threshold: float | None, calibration: Sequence[Profile] | None) -> float:
     if threshold is None:
         return ASSUMED_THRESHOLD if calibration is None else THRESHOLD
-    if not threshold > 0:
-        raise FmstatsError(f"threshold={threshold}: give a score above 0; chance gives about 1")
+    if not 0 < threshold < math.inf:
+        raise FmstatsError(
+            f"threshold={threshold}: give a finite score above 0; chance gives about 1"
+        )
     return float(threshold)
 
 
@@ -141,13 +147,13 @@ def _judge(
     if broken:
         verdict = "drift"
         reasons.append(
-            f"NaN or infinities that the baseline does not have, in {len(broken)} layers, "
-            f"the first of them {broken[0]!r}"
+            "NaN or infinities that the baseline does not have, in "
+            f"{format_plural(len(broken), 'layer')}, the first of them {broken[0]!r}"
         )
     if thin and len(thin) < len(drifts):
         reasons.append(
-            f"{len(thin)} layers count for nothing, with fewer than {LEAST_ELEMENTS} finite "
-            f"elements in every channel, such as {thin[0]!r}"
+            f"not counted: {format_plural(len(thin), 'layer')} with fewer than {LEAST_ELEMENTS} "
+            f"finite elements in every channel, such as {thin[0]!r}"
         )
     return Comparison(score, threshold, verdict, tuple(reasons), tuple(drifts), left_out, evidence)
 

@@ -16,6 +16,7 @@ from fmstats.tables import (
     Row,
     Table,
     format_number,
+    format_plural,
     format_share,
     join_blocks,
     space_out,
@@ -24,10 +25,6 @@ from fmstats.tables import (
 SECTIONS = 8
 # Alone, a layer counts half: the highest of a hundred scores is high by chance.
 _ALONE = 0.5
-
-
-def _number(x: float | None) -> str:
-    return "-" if x is None else format_number(x)
 
 
 _HAPPENED = {"newly_dead": "dead", "revived": "revived", "newly_broken": "NaN or Inf"}
@@ -42,15 +39,15 @@ def _grade_changes(words: str) -> str | None:
 
 
 _EFFECT_COLUMNS = (
-    Column("shift", "shift", _number, keep=6),
-    Column("spread", "spread", _number, keep=5),
+    Column("shift", "shift", format_number, keep=6),
+    Column("spread", "spread", format_number, keep=5),
     Column("sparsity", "sparsity", format_share, keep=4),
-    Column("growth", "growth", _number, keep=1),
+    Column("growth", "growth", format_number, keep=1),
 )
 _LAYER_COLUMNS = (
     Column("layer", "layer", left=True, names=True),
     Column("type", "type", left=True, keep=2),
-    Column("score", "score", _number, keep=8),
+    Column("score", "score", format_number, keep=8),
     *_EFFECT_COLUMNS,
     Column("newly_dead", "dead", keep=3),
     Column("revived", "revived", keep=0),
@@ -71,7 +68,8 @@ class Comparison:
         score: the overall score: about 1 by chance, 0 for equal profiles; NaN without evidence.
         threshold: drift from this score on.
         verdict: "drift", "no drift" or "not enough data".
-        reasons: why there is no verdict, or why it is drift whatever the score.
+        reasons: why there is no verdict, or why it is drift whatever the score; what else to know
+            of the evidence.
         layers: in the order of execution.
         left_out: why a layer was not compared, by name.
         evidence: samples seen.
@@ -159,7 +157,7 @@ class Comparison:
             )
         lines += [f"  {reason}" for reason in self.reasons]
         if self.left_out:
-            lines.append(f"  {len(self.left_out)} layers were not compared")
+            lines.append(f"  not compared: {format_plural(len(self.left_out), 'layer')}")
         return "\n".join(lines)
 
     def __str__(self) -> str:

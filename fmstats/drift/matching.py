@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from fmstats.errors import FmstatsError
 from fmstats.merging import StackedLayer, find_misfit
+from fmstats.metadata import refuse_other_options
 from fmstats.profiles import Profile
+from fmstats.tables import name_some
 
 _NAMED = 3  # layers named in a message
 
@@ -33,10 +35,10 @@ def match_layers(now: Profile, baseline: Profile, only_common: bool, role: str) 
         role: what `now` is called in messages.
 
     Raises:
-        FmstatsError: other models, layers, channels or thresholds, unless `only_common`; or
-            nothing in common.
+        FmstatsError: other models, layers, channels or thresholds, unless `only_common`; in any
+            case, another `of`, `when` or `per_call`, or nothing in common.
     """
-    _refuse_other(now, baseline, "of", "tensors", role)
+    refuse_other_options(f"compare {role} with the baseline,", now.metadata, baseline.metadata)
     reasons = {name: f"in {role} only" for name in now if name not in baseline}
     reasons |= {name: "in the baseline only" for name in baseline if name not in now}
     common = [name for name in now if name in baseline]
@@ -56,20 +58,13 @@ def match_layers(now: Profile, baseline: Profile, only_common: bool, role: str) 
 def _refuse_difference(now: Profile, baseline: Profile, reasons: dict[str, str], role: str) -> None:
     choice = "only_common=True (--only-common) compares the layers that fit by name"
     if reasons:
-        named = "; ".join(f"{name!r}: {why}" for name, why in list(reasons.items())[:_NAMED])
-        more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
+        named = name_some([f"{name!r} ({why})" for name, why in reasons.items()], _NAMED)
         raise FmstatsError(
-            f"cannot compare {role} with the baseline: layers differ: {named}{more}. {choice}"
+            f"cannot compare {role} with the baseline: layers differ: {named}. {choice}"
         )
-    _refuse_other(now, baseline, "structure", "models", role, f". {choice}")
-
-
-def _refuse_other(
-    now: Profile, baseline: Profile, key: str, meaning: str, role: str, choice: str = ""
-) -> None:
-    mine, theirs = now.metadata.get(key), baseline.metadata.get(key)
+    mine, theirs = now.metadata.get("structure"), baseline.metadata.get("structure")
     if mine is not None and theirs is not None and mine != theirs:
         raise FmstatsError(
-            f"cannot compare {role} with the baseline: they are of other {meaning} ({key} "
-            f"{mine!r} and {theirs!r}){choice}"
+            f"cannot compare {role} with the baseline: they are of other models (structure "
+            f"{mine!r} and {theirs!r}). {choice}"
         )

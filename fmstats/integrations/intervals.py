@@ -155,4 +155,7 @@ def _join(a: fmstats.Profile | None, b: fmstats.Profile) -> fmstats.Profile:
 
 
 def _note(profile: fmstats.Profile, **notes: object) -> fmstats.Profile:
-    return fmstats.Profile(profile.info, {**profile.metadata, **notes})
+    """The profile with these in its metadata: what is told of the whole no longer differs."""
+    metadata = {**profile.metadata, **notes}
+    differs = [key for key in metadata.pop("differs", ()) if key not in notes]
+    return fmstats.Profile(profile.info, metadata | ({"differs": differs} if differs else {}))

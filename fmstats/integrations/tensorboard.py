@@ -22,7 +22,7 @@ def write(
     step: int,
     *,
     stats: str | Iterable[str] | None = None,
-    channels: Iterable[str] = ("mean", "std", "sparsity"),
+    channels: str | Iterable[str] = ("mean", "std", "sparsity"),
     prefix: str = "fmstats/",
 ) -> None:
     """Write a profile's scalars, and a histogram of each layer's channels.
@@ -43,7 +43,7 @@ def write(
     Raises:
         FmstatsError: there is no such statistic. Nothing is written.
     """
-    shown = tuple(channels)
+    shown = (channels,) if isinstance(channels, str) else tuple(channels)
     for stat in shown:
         if stat not in _CHANNEL_STATS:
             raise fmstats.FmstatsError(

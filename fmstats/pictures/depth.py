@@ -24,7 +24,7 @@ from fmstats.pictures.canvas import (
     shorten,
 )
 from fmstats.pictures.head import Head
-from fmstats.profiles import Profile
+from fmstats.profiles import Profile, check_profile
 from fmstats.tables import format_number
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ def plot_profile(profile: Profile) -> Figure:
         FmstatsError: the profile has no layer, or matplotlib is missing.
     """
     require_matplotlib("plot_profile()")
-    if not isinstance(profile, Profile):
-        raise FmstatsError(f"plot_profile() takes a Profile, got {type(profile).__name__}")
+    check_profile(profile, "plot_profile()")
     if not len(profile):
         raise FmstatsError("the profile has no layer: nothing was measured, see coverage()")
     rows = profile.layers()

@@ -51,6 +51,7 @@ _OF_STATS: Mapping[Statistic, Callable[[ChannelStats], Array | None]] = {
         1 - stats.finite_count / np.maximum(stats.count, 1)
     ),
 }
+_ALWAYS = ("mean", "std")
 _OF_EFFECTS: Mapping[Statistic, Callable[[ChannelEffects], Array]] = {
     Statistic("shift", "shift", "change"): lambda effects: effects.shift,
     Statistic("spread", "spread", "change"): lambda effects: effects.spread,
@@ -59,9 +60,16 @@ _OF_EFFECTS: Mapping[Statistic, Callable[[ChannelEffects], Array]] = {
 
 
 def pack_channels(profile: Profile, comparison: Comparison | None) -> dict[Statistic, str]:
-    """Base64 text by statistic; without those that no channel has."""
+    """Base64 text by statistic; without those that no channel has, but for mean and std.
+
+    The page takes these two for granted: a curve of nothing is empty.
+    """
     arrays = dict(_gather(profile, comparison))
-    return {key: pack(array) for key, array in arrays.items() if not np.isnan(array).all()}
+    return {
+        statistic: pack(array)
+        for statistic, array in arrays.items()
+        if statistic.key in _ALWAYS or not np.isnan(array).all()
+    }
 
 
 def _gather(profile: Profile, comparison: Comparison | None) -> Iterator[tuple[Statistic, Array]]:

@@ -9,14 +9,14 @@ from typing import Any
 from fmstats.diagnosis import RULES, SEVERITIES, Diagnosis
 from fmstats.diagnosis.stories import gather_lacks, tell_stories
 from fmstats.drift import Comparison
-from fmstats.outputs import describe_metadata
+from fmstats.outputs import describe_metadata, find_left_out
 from fmstats.profiles import Profile
 from fmstats.report.packing import pack_channels
 from fmstats.report.readable import make_readable
 
 # Described elsewhere on the page, or by describe_metadata.
-_TOLD = {"model", "samples", "batches", "seconds", "started", "ended", "coverage", "skipped"}
-_TOLD |= {"profiles", "sources", "differs"}
+_TOLD = {"model", "samples", "batches", "seconds", "started", "ended", "coverage"}
+_TOLD |= {"skipped", "skipped_count", "profiles", "sources", "differs"}
 _ROWS_OF_DRIFT = 10  # in each table
 
 
@@ -51,7 +51,7 @@ def describe_page(profile: Profile, comparison: Comparison | None) -> dict[str, 
         "run": describe_metadata(profile).splitlines(),
         "metadata": {k: v for k, v in profile.metadata.items() if k not in _TOLD},
         "not_measured": _coverage(profile.metadata),
-        "skipped": _listed(profile.metadata.get("skipped")),
+        "left_out": find_left_out(profile.metadata),
     }
 
 

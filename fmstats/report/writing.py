@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from fmstats.drift import Comparison
 from fmstats.errors import FmstatsError
+from fmstats.exports import format_json
 from fmstats.files import check_place, write_whole
-from fmstats.outputs import format_json
-from fmstats.profiles import Profile
+from fmstats.profiles import Profile, check_profile
 from fmstats.report.page import describe_page
 from fmstats.report.readable import make_readable
-from fmstats.tables import format_count, format_number, format_share
+from fmstats.tables import format_count, format_number, format_plural, format_share
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -63,14 +63,11 @@ def render(profile: Profile, comparison: Comparison | None = None) -> str:
     """The page of `write_report` as text.
 
     Raises:
-        FmstatsError: jinja2 is missing, or the comparison is of other layers.
+        FmstatsError: jinja2 is missing, or the comparison is of other layers or channels.
     """
-    unknown = [d.layer for d in (comparison.layers if comparison else ()) if d.layer not in profile]
-    if unknown:
-        raise FmstatsError(
-            f"the comparison has a layer {unknown[0]!r} that the profile has not: give "
-            "profile.compare(baseline) of this profile"
-        )
+    check_profile(profile, "a report")
+    if comparison is not None:
+        _check_comparison(comparison, profile)
     environment = _make_environment()
     context = describe_page(profile, comparison)
     context["data"] = _embed_json(context["data"])
@@ -88,6 +85,21 @@ def render(profile: Profile, comparison: Comparison | None = None) -> str:
     )
 
 
+def _check_comparison(comparison: Comparison, profile: Profile) -> None:
+    advice = "give profile.compare(baseline) of this profile"
+    for layer in comparison.layers:
+        if layer.layer not in profile:
+            raise FmstatsError(
+                f"the comparison has a layer {layer.layer!r} that the profile has not: {advice}"
+            )
+        compared, channels = layer.effects.shift.size, profile[layer.layer].channels
+        if compared != channels:
+            raise FmstatsError(
+                f"the comparison compares {compared} channels of layer {layer.layer!r}, of which "
+                f"the profile has {channels}: {advice}"
+            )
+
+
 def _make_environment() -> Environment:
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -102,8 +114,9 @@ def _make_environment() -> Environment:
         trim_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"count": format_count, "number": _number, "share": format_share}
+    environment.filters |= {"count": format_count, "number": format_number, "share": format_share}
     environment.filters["readable"] = make_readable
+    environment.globals["plural"] = format_plural
     return environment
 
 
@@ -111,10 +124,6 @@ def _finalize(value: Any) -> Any:
     """Whatever a template puts out: text is made readable; then jinja2 escapes it."""
     # Not what is marked as safe, a subclass of str: scripts, styles, JSON and the output of macros.
     return make_readable(value) if type(value) is str else value
-
-
-def _number(x: float | None) -> str:
-    return "-" if x is None or x != x else format_number(x)
 
 
 def _embed_json(values: dict[str, Any]) -> Markup:

@@ -20,8 +20,11 @@ from fmstats.errors import FmstatsError, list_closest
 from fmstats.sources.batches import to_tensor
 from fmstats.sources.entrypoints import describe_error
 from fmstats.sources.stored import Skipped
+from fmstats.tables import name_some
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".safetensors")
+
+_KEYS_NAMED = 8  # in a message
 
 # The colon of a key is told from that of a drive letter by the suffix before it.
 _ARRAY_SPEC = re.compile(r"(?P<path>.+?\.(npy|npz|safetensors))(:(?P<key>.+))?", re.IGNORECASE)
@@ -100,9 +103,9 @@ def _choose_key(path: Path, key: str | None, keys: list[str]) -> str:
     if key is None and len(keys) == 1:
         return keys[0]
     if key is None:
-        shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
         raise FmstatsError(
-            f"{str(path)!r} holds {len(keys)} arrays ({shown}): choose one with '{path}:KEY'"
+            f"{str(path)!r} holds {len(keys)} arrays ({name_some(keys, _KEYS_NAMED)}): choose one "
+            f"with '{path}:KEY'"
         )
     if key not in keys:
         raise FmstatsError(

@@ -14,11 +14,13 @@ import torch
 
 from fmstats.errors import FmstatsError
 from fmstats.sources.entrypoints import describe_error
+from fmstats.tables import name_some
 
 # What training wrappers put before every name: DataParallel and DDP, torch.compile.
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 # Under which training scripts keep the state dict beside their optimizer and epoch.
 _NESTED_KEYS = ("state_dict", "model", "model_state_dict")
+_NAMED = 5  # in a message
 
 
 def load_weights(model: torch.nn.Module, path: str | Path) -> None:
@@ -110,7 +112,7 @@ def _compare(model: torch.nn.Module, found: dict[str, object], file: Path) -> No
         and value.shape != wanted[name].shape
     ]
     groups = {"missing": missing, "unexpected": unexpected, "of another shape": differing}
-    problems = [f"{_list_some(names)} {what}" for what, names in groups.items() if names]
+    problems = [f"{name_some(names, _NAMED)} {what}" for what, names in groups.items() if names]
     if problems:
         raise FmstatsError(f"weights {str(file)!r} do not fit the model: {'; '.join(problems)}")
 
@@ -123,8 +125,3 @@ def _has_shape(value: object) -> bool:
 def _identify(value: torch.Tensor) -> tuple[object, ...]:
     """Equal for two names of one tensor."""
     return value.untyped_storage()._cdata, value.storage_offset(), value.shape
-
-
-def _list_some(names: list[str], count: int = 5) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return f"{', '.join(names[:count])}{more}"

@@ -1,0 +1,113 @@
+"""Result files are whole or absent, readable by strict parsers, and refused before the run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fmstats
+from fmstats.errors import FmstatsError
+from fmstats.exports import check_output, format_csv, write_profile
+from fmstats.runs import profile
+
+
+@pytest.fixture
+def result():
+    torch.manual_seed(0)
+    images = torch.randn(6, 3, 8, 8)
+    images[0, 0, 0, 0] = float("nan")
+    return profile(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), images)
+
+
+def refuse(constant):
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def test_json(result, tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text("old")
+    write_profile(result, path)
+    content = json.loads(path.read_text(), parse_constant=refuse)
+    assert content["metadata"] == {**result.metadata, "samples": 6}
+    assert list(content["layers"]) == ["0", "1"]
+    np.testing.assert_array_equal(content["layers"]["1"]["zeros"], result["1"].zeros)
+    np.testing.assert_allclose(content["layers"]["1"]["mean"], result["1"].mean, rtol=0)
+    assert os.listdir(tmp_path) == ["p.json"]
+
+
+def test_json_has_null_for_what_is_not_finite(tmp_path):
+    everything = profile(nn.Sequential(nn.ReLU()), torch.full((2, 3), float("nan")))
+    write_profile(everything, tmp_path / "p.json")
+    content = json.loads((tmp_path / "p.json").read_text(), parse_constant=refuse)
+    assert content["layers"]["0"]["mean"] == [None] * 3
+    assert content["layers"]["0"]["nan"] == [2] * 3
+
+
+def test_csv(result, tmp_path):
+    pytest.importorskip("pandas", reason="needs pandas")
+    write_profile(result, tmp_path / "p.CSV")
+    with (tmp_path / "p.CSV").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["layer"], row["channel"]) for row in rows] == [
+        (layer, str(channel)) for layer in "01" for channel in range(4)
+    ]
+    assert [int(row["zeros"]) for row in rows[4:]] == result["1"].zeros.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("p.txt", r"p.txt': a result ends in .fmstats, .json, .csv"),
+        ("p", r"p': a result ends in .fmstats, .json, .csv"),
+        ("absent/p.json", r"there is no folder '.*absent'"),
+        ("folder.json", r"it is a folder"),
+    ],
+)
+def test_wrong_files(result, tmp_path, name, message):
+    (tmp_path / "folder.json").mkdir()
+    for function in (check_output, lambda path: write_profile(result, path)):
+        with pytest.raises(FmstatsError, match=message):
+            function(tmp_path / name)
+
+
+def test_missing_pandas(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(
+        FmstatsError, match=r"needs pandas.*pip install 'fmstats\[pandas\]', or wri"
+    ):
+        check_output(tmp_path / "p.csv")
+    check_output(tmp_path / "p.json")
+
+
+def test_a_full_disk_keeps_the_old_file(result, tmp_path, monkeypatch):
+    def fail(handle):
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "p.json").write_text("old")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(FmstatsError, match=r"cannot write '.*p.json': .*No space left on device"):
+        write_profile(result, tmp_path / "p.json")
+    assert (tmp_path / "p.json").read_text() == "old"
+    assert os.listdir(tmp_path) == ["p.json"]
+
+
+def test_a_profile_file(result, tmp_path):
+    write_profile(result, tmp_path / "p.fmstats")
+    read = fmstats.load(tmp_path / "p.fmstats")
+    assert read.metadata == result.metadata
+    assert read.to_dict()["layers"]["1"]["zeros"] == result.to_dict()["layers"]["1"]["zeros"]
+
+
+def test_rows_as_csv():
+    rows = [{"name": "a,b", "x": 1.5, "shape": (1, 2)}, {"name": "c", "x": math.nan, "shape": None}]
+    names = ("name", "x", "shape")
+    assert format_csv(rows, names) == 'name,x,shape\n"a,b",1.5,1x2\nc,,\n'
+    assert format_csv([], names) == "name,x,shape\n"
