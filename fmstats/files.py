@@ -1,12 +1,17 @@
-"""Writing a file whole or not at all."""
+"""Writing a file whole or not at all, and telling files apart."""
 
 from __future__ import annotations
 
+import filecmp
+import hashlib
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from fmstats.errors import FmstatsError
+
+_HEAD = 1 << 18  # bytes, by which most files differ already
 
 
 def check_place(path: Path) -> None:
@@ -19,6 +24,21 @@ def check_place(path: Path) -> None:
         raise FmstatsError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}")
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise FmstatsError(f"cannot write {str(path)!r}: it is a folder, or in a read-only one")
+
+
+def find_repeated(paths: Sequence[Path]) -> tuple[Path, Path] | None:
+    """The first two files of the same content, which may be the same file; None if all differ."""
+    known: dict[tuple[int, bytes], list[Path]] = {}
+    for path in paths:
+        if not path.is_file():  # whoever reads it says so
+            continue
+        with path.open("rb") as file:
+            key = path.stat().st_size, hashlib.sha256(file.read(_HEAD)).digest()
+        for other in known.setdefault(key, []):
+            if filecmp.cmp(path, other, shallow=False):
+                return other, path
+        known[key].append(path)
+    return None
 
 
 def write_whole(path: Path, content: bytes) -> None:

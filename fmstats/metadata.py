@@ -27,6 +27,7 @@ def merge_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]
     - `profiles` says how many were merged;
     - `sources` names their data (the `data` of each) and `skipped` what could not be read, both
       without repetition, sorted, and cut off after `MOST_SOURCES`;
+    - `interrupted`, that a run was stopped before its end, holds for both if it does for one;
     - anything else is kept as long as no two profiles disagree; `differs` lists what was left out.
 
     Raises:
@@ -117,5 +118,6 @@ def _is_texts(value: Any) -> bool:
 _RULES: dict[str, Callable[[Any, Any], Any]] = {
     **dict.fromkeys(("passes", "passes_measured", "samples", "batches", "seconds"), _add),
     **{"skipped_count": _add, "resumed": _add, "statistics_share": _largest},
+    "interrupted": lambda a, b: a or b,
     **{"profiles": _add, "sources": _unite, "skipped": _unite, "started": _first, "ended": _last},
 }

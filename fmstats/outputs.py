@@ -135,6 +135,8 @@ def describe_metadata(profile: Profile) -> str:
     if isinstance(metadata.get("seconds"), int | float):
         seen.append(f"seconds: {metadata['seconds']:.1f}")
     lines = [", ".join(seen)]
+    if metadata.get("interrupted") is True:
+        lines.append("stopped before its end: not all of the data is in it")
     merged = count_profiles(metadata)
     if merged > 1:
         sources = _name_listed(metadata.get("sources"))

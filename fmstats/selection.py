@@ -79,7 +79,8 @@ def fitting(selector: Selector, modules: Mapping[str, nn.Module], option: str) -
     """
     names = [name for name, module in modules.items() if matches(selector, name, module)]
     if not names:
-        raise FmstatsError(f"{option}: {selector!r} matches none of the tracked layers")
+        near = f"; closest: {list_closest(selector, modules)}" if isinstance(selector, str) else ""
+        raise FmstatsError(f"{option}: {selector!r} matches none of the tracked layers{near}")
     return names
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, find_closest
 
 Row = Mapping[str, Any]
 
@@ -92,8 +92,10 @@ def find_column(columns: Sequence[Column], name: str) -> Column:
     for column in columns:
         if name == column.title:
             return column
-    known = ", ".join(column.name for column in columns)
-    raise FmstatsError(f"there is no column {name!r}: choose from {known}")
+    near = find_closest(name, [text for c in columns for text in (c.title, c.name)], count=1)
+    hint = f"; closest: {near[0]}" if near else ""
+    known = [c.title if c.title == c.name else f"{c.title} ({c.name})" for c in columns]
+    raise FmstatsError(f"there is no column {name!r}{hint}; choose from {', '.join(known)}")
 
 
 def sort_rows(rows: Sequence[Row], columns: Sequence[Column], by: str) -> list[Row]:

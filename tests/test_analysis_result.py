@@ -82,7 +82,9 @@ def test_depth_adds_up_blocks() -> None:
     assert found.table(depth=9) == found.table()
     with pytest.raises(FmstatsError, match="depth=0: give 1 or more"):
         found.table(depth=0)
-    with pytest.raises(FmstatsError, match="there is no column 'colour': choose from name, type"):
+    with pytest.raises(
+        FmstatsError, match=r"there is no column 'colour'; choose from layer \(name\), type"
+    ):
         found.table(columns=["colour"])
 
 

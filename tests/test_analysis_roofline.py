@@ -34,6 +34,9 @@ def test_names_are_read_leniently() -> None:
     assert find_gpu("A100-SXM4-80GB") is GPUS["A100"]
     with pytest.raises(FmstatsError, match=re.escape("gpu='H10' is not known; closest: H100")):
         find_gpu("H10")
+    for other in ("H1000", "RTX A1000", "T400", "B2000"):
+        with pytest.raises(FmstatsError, match="is not known"):
+            find_gpu(other)
 
 
 @pytest.mark.parametrize("name", GPUS)

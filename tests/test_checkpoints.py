@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -412,4 +413,5 @@ def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     assert err.endswith(
         "there is no checkpoint to go on from\nWhat was folded is written to p.json\n"
     )
-    assert '"samples": 12' in (tmp_path / "p.json").read_text()
+    written = json.loads((tmp_path / "p.json").read_text())["metadata"]
+    assert (written["samples"], written["interrupted"]) == (12, True)

@@ -205,10 +205,13 @@ NET_SPEC = "some_analyzed_net.py:Net"
         ([*SPEC, "--gpu", "K80"], "error: gpu='K80' is not known; closest: "),
         (
             [*SPEC, "--columns", "name,colour"],
-            "error: there is no column 'colour': choose from name",
+            "error: there is no column 'colour'; choose from layer (name)",
         ),
         ([*SPEC, "--depth", "0"], "depth"),
-        ([*SPEC, "--sort", "colour"], "error: there is no column 'colour': choose from name"),
+        (
+            [*SPEC, "--sort", "colour"],
+            "error: there is no column 'colour'; choose from layer (name)",
+        ),
         ([*SPEC, "--json", "--csv"], "--json and --csv exclude each other"),
         ([*SPEC, "--device", "gpu"], "error: device='gpu' is not known"),
         (["absent.py:Net", *SPEC[1:], "--out", "a.xml"], "an analysis ends in .json, .csv or .md"),

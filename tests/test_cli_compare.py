@@ -135,6 +135,19 @@ def test_two_files_are_compared_without_calibration(run: Run) -> None:
     assert note not in run("same.fmstats", *SHARDS)[1]
 
 
+@pytest.mark.parametrize(
+    "arguments", [("other.fmstats", *SHARDS, "copy.fmstats"), ("a.fmstats", "a.fmstats")]
+)
+def test_what_is_in_question_is_no_part_of_its_baseline(
+    run: Run, folder: Path, arguments: tuple[str, ...]
+) -> None:
+    """Else its own data would be what chance gives: a glob may take more than it should."""
+    (folder / "copy.fmstats").write_bytes((folder / "other.fmstats").read_bytes())
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert f"'{arguments[0]}' and '{arguments[-1]}' are the same profile: leave one out" in err
+
+
 def test_help_tells_the_exit_codes(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0

@@ -129,6 +129,12 @@ def test_no_table_for_no_rows(run, folder):
     assert "\n\nno layer was measured: see coverage()\n" in run("show", "empty.fmstats")[1]
 
 
+def test_a_file_is_not_merged_twice(run, folder):
+    code, _, err = run("merge", "a.fmstats", "b.fmstats", "a.fmstats", "--out", "all.fmstats")
+    assert code == 2
+    assert "'a.fmstats' and 'a.fmstats' are the same profile: its data would count twice" in err
+
+
 def test_merge(run, folder):
     code, out, err = run("merge", "a.fmstats", "b.fmstats", "c.fmstats", "--out", "all.fmstats")
     assert (code, err) == (0, "")
@@ -182,9 +188,9 @@ def test_merge_only_common(run, folder):
     ("arguments", "message"),
     [
         (["show", "absent.fmstats"], "cannot read profile 'absent.fmstats': there is no such file"),
-        (["show", "x.json"], "cannot read profile 'x.json': it is no profile, or cut short"),
+        (["show", "x.json"], "cannot read profile 'x.json': it is no .fmstats profile, but JSON"),
         (["show"], "FILE"),
-        (["show", "a.fmstats", "--sort", "colour"], "there is no column 'colour': choose from lay"),
+        (["show", "a.fmstats", "--sort", "colour"], "there is no column 'colour'; choose from lay"),
         (["show", "a.fmstats", "--layer", "x*"], "--layer: 'x*' matches none of the tracked layer"),
         (["show", "a.fmstats", "--json", "--csv"], "--json and --csv exclude each other"),
         (["show", "a.fmstats", "--depth", "0"], "--depth"),

@@ -42,6 +42,8 @@ def test_grammar(text: str, conditions: list[tuple[str, str, float]]) -> None:
     [
         ("", "condition '' is not understood: write MEASURE>NUMBER, such as dead>0.05 or nan>0"),
         ("dead", "condition 'dead' is not understood"),
+        ("dead>5", r"'dead>5': dead is a share of channels or layers, from 0 to 1; dead>5% is a s"),
+        ("never-active >= 101%", r"never-active is a share of channels or layers, from 0 to 1$"),
         ("dead>0.1,", "condition '' is not understood"),
         ("dead>", "condition 'dead>' is not understood"),
         (">3", "condition '>3' is not understood"),

@@ -39,7 +39,7 @@ def test_a_whole_diagnosis() -> None:
         "info     one-sided, 1 layer\n"
         "  do: nothing by itself; a convolution of positive weights over a ReLU is one-sided by "
         "rights\n"
-        "  e  4 of 4 channels (0, 1, 2, 3): 4 never below 0, 0 never above 0\n"
+        "  e  4 of 4 channels (0, 1, 2, 3): 4 never below 0\n"
         "not enough data\n"
         "  20 finite elements seen, 300 needed: 1 layer (f); no verdict on never-active, "
         "one-sided\n"

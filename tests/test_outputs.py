@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from profile_files import profile_of
 from torch import nn
 
 from fmstats.errors import FmstatsError
@@ -77,7 +78,7 @@ def test_chosen_layers(result):
     assert str(result) not in join_blocks(describe_run(result, choose_layers(result, top=0)))
     with pytest.raises(FmstatsError, match=r"--layer: 'x\.\*' matches none of the tracked layers"):
         choose_layers(result, layers=["1", "x.*"])
-    with pytest.raises(FmstatsError, match="there is no column 'colour': choose from layer, type"):
+    with pytest.raises(FmstatsError, match="there is no column 'colour'; choose from layer, type"):
         choose_layers(result, sort="colour")
 
 
@@ -90,3 +91,10 @@ def test_reasons_are_given():
     text = join_blocks(blocks)
     assert "Not measured\n  1 (Count): skipped, its output is int64" in text
     assert "Left out" not in text
+
+
+def test_a_run_that_was_stopped_says_so() -> None:
+    whole, part = profile_of({}, samples=3), profile_of({}, samples=2, interrupted=True)
+    assert "stopped" not in describe_metadata(whole)
+    assert "stopped before its end: not all of the data is in it" in describe_metadata(part)
+    assert "stopped before its end" in describe_metadata(whole | part)

@@ -107,7 +107,7 @@ def test_normalised_tensors_are_shown_without_it() -> None:
         ("nowhere.png", r"'nowhere.png' cannot be read: FileNotFoundError"),
         (torch.zeros(2, 3, 4, 4), r"image holds 2 samples, \(2, 3, 4, 4\)"),
         ((torch.zeros(2, 3),), "image holds 2 samples"),
-        (5, "image is a int: give a path, a PIL image"),
+        (5, "image is of type int: give a path, a PIL image"),
         (np.zeros((3, 4, 5), np.uint8), r"uint8 array of shape \(3, 4, 5\): a picture is"),
         (Image.fromarray(np.zeros((4, 4), np.int32)), r"more than 8 bits per channel \(mode I\)"),
     ],

@@ -49,7 +49,7 @@ def test_class_instance_and_function(net_file, where, name, width):
         ("make_tuple", r"some_net_file.py:make_tuple' gave a tuple, not an nn.Module"),
         ("make_badly", r"RuntimeError: no such layer \(some_net_file.py, line 9\)"),
         ("make_wide", r"called without arguments but needs width"),
-        ("number", r"is a int, neither an nn.Module nor a callable giving one"),
+        ("number", r"is of type int, neither an nn.Module nor a callable giving one"),
         ("Plain", r"is a class that is not an nn.Module"),
         ("maker", r"closest: make"),
     ],

@@ -215,11 +215,12 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"it is no profile, or cut short: a header of 0 bytes in a file of 0$"),
-        (b"\x02\0\0", r"cut short: a header of 2 bytes in a file of 3$"),
-        (b"\xff" * 8, r"a header of 18,446,744,073,709,551,615 bytes in a file of 8$"),
-        (b"\xff" * 8 + b"{}", r"a header of 18,446,744,073,709,551,615 bytes"),
-        (PICKLE, r"it is no profile"),
+        (b"", r"it is no .fmstats profile, or cut short: 0 bytes do not hold its header$"),
+        (b"\x02\0\0", r"cut short: 3 bytes do not hold its header$"),
+        (b"\xff" * 8, r"cut short: 8 bytes do not hold its header$"),
+        (b"\xff" * 8 + b"{}", r"it is no .fmstats profile, or cut short: 10 bytes"),
+        (b'{"metadata": {}}', r"it is no .fmstats profile, but JSON: show, merge and others read"),
+        (PICKLE, r"it is no .fmstats profile"),
         (b"\x02\0\0\0\0\0\0\0{}", r"no profile: fmstats has not written it$"),
         (b"\x02\0\0\0\0\0\0\0[]", r"its header is no JSON object$"),
         (b"\x02\0\0\0\0\0\0\0{\xff", r"it is no profile, or damaged: "),
@@ -236,7 +237,7 @@ def test_a_huge_header_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "p.fmstats").open("wb") as file:
         file.write((2**40).to_bytes(8, "little"))
         file.truncate(2**40 + 8)
-    refused(tmp_path / "p.fmstats", r"a header of 1,099,511,627,776 bytes")
+    refused(tmp_path / "p.fmstats", r"cut short: 1,099,511,627,784 bytes do not hold its")
 
 
 def test_every_truncation(file: Path) -> None:

@@ -130,9 +130,7 @@ def test_columns_are_found_by_name_before_heading() -> None:
     twins = (Column("a", "b"), Column("b", "a"))
     assert find_column(twins, "a") is twins[0]
     assert find_column(COLUMNS, "spread") is COLUMNS[2]
-    with pytest.raises(
-        FmstatsError, match=r"^there is no column '': choose from name, size, mean_spread, sum$"
-    ):
+    with pytest.raises(FmstatsError, match=r"^there is no column ''; choose from "):
         sort_rows(ROWS, COLUMNS, "-")
 
 

@@ -5,6 +5,7 @@ Peaks are those of the makers' data sheets, dense (no sparsity), matrix units in
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -66,7 +67,11 @@ def find_gpu(name: str) -> Gpu:
         FmstatsError: it is not in the table.
     """
     asked = name.lower().replace(" ", "").replace("nvidia", "").replace("-", "")
-    fits = [known for known in GPUS if asked.startswith(known.lower().replace(" ", ""))]
+    fits = [
+        known
+        for known in GPUS
+        if re.match(re.escape(known.lower().replace(" ", "")) + r"(?!\d)", asked)
+    ]
     if not fits:
         raise FmstatsError(f"gpu={name!r} is not known; closest: {list_closest(name, GPUS)}")
     return GPUS[max(fits, key=len)]

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from fmstats.drift import ASSUMED_THRESHOLD, LEAST_SHARDS, THRESHOLD, Comparison
+from fmstats.errors import FmstatsError
+from fmstats.files import find_repeated
 from fmstats.profiles import Profile
 from fmstats.storage import load
 
@@ -28,13 +30,43 @@ OnlyCommonOption = Annotated[
 ]
 
 
+def refuse_repeated(paths: Sequence[Path], why: str) -> None:
+    """Refuse profiles of which two are the same: a glob may take more than it should.
+
+    Raises:
+        FmstatsError: there are two; it ends in `why`.
+    """
+    both = find_repeated(paths)
+    if both is not None:
+        raise FmstatsError(f"{str(both[0])!r} and {str(both[1])!r} are the same profile: {why}")
+
+
 def compare_with(
-    now: Profile, baseline: Sequence[Path], *, threshold: float | None, only_common: bool
+    run: Path,
+    now: Profile,
+    baseline: Sequence[Path],
+    *,
+    threshold: float | None,
+    only_common: bool,
 ) -> Comparison:
     """Compare a profile with a baseline of one file, or of several.
 
     Three or more are its shards, which tell what chance gives; two are not enough for that.
+
+    Args:
+        run: the file of the profile in question.
+        now: that profile.
+        baseline: the files to compare it with.
+        threshold: as of `Profile.compare`.
+        only_common: as of `Profile.compare`.
+
+    Raises:
+        FmstatsError: a file is given twice, cannot be read or does not fit.
     """
+    refuse_repeated(
+        [run, *baseline],
+        "leave one out; what is in question would be among what chance gives, or count twice",
+    )
     files = [load(path) for path in baseline]
     shards = files if len(files) >= LEAST_SHARDS else None
     found = now.compare(

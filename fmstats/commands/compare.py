@@ -63,7 +63,7 @@ def compare(
     Prints one score, a verdict, and the layers and channels that moved most. Scores are effect
     sizes over what chance gives for so many samples.
     """
-    found = compare_with(load(now), baseline, threshold=threshold, only_common=only_common)
+    found = compare_with(now, load(now), baseline, threshold=threshold, only_common=only_common)
     if as_json:
         print_data(format_json(found.to_dict(top=top)))
     else:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fmstats.commands.app import app, keep_lines
+from fmstats.commands.baselines import refuse_repeated
 from fmstats.commands.completion import complete_profiles
 from fmstats.exports import check_output, write_profile
 from fmstats.metadata import count_profiles
@@ -51,6 +52,7 @@ def merge(
     The result is that of one run over all the data.
     """
     check_output(out)
+    refuse_repeated(files, "its data would count twice; leave one out")
     merged = merge_files(files, missing="drop" if only_common else "refuse")
     write_profile(merged, out)
     print_blocks(

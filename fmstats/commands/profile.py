@@ -233,6 +233,7 @@ def _tell_interrupted(stop: RunInterrupted, out: Path | None) -> None:
     if stop.checkpoint is not None:
         typer.echo("To go on, give the same command again", err=True)
     elif out is not None and stop.profile is not None:
+        stop.profile.metadata["interrupted"] = True
         write_profile(stop.profile, out)
         typer.echo(f"What was folded is written to {out}", err=True)
 

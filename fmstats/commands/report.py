@@ -83,6 +83,8 @@ def report(
     profile = load(run)
     comparison = None
     if baseline:
-        comparison = compare_with(profile, baseline, threshold=threshold, only_common=only_common)
+        comparison = compare_with(
+            run, profile, baseline, threshold=threshold, only_common=only_common
+        )
     write_report(profile, out, comparison)
     typer.echo(f"Written to {out}: {out.stat().st_size / 1e6:.1f} MB")

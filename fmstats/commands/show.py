@@ -34,7 +34,9 @@ _EXAMPLES = "\n\n".join(
             "fmstats show run.fmstats --sort nan+inf --top 3 --json",
             "fmstats show run.fmstats --depth 1 --csv > blocks.csv",
         ),
-        f"COLUMN is {', '.join(column.title for column in LAYER_COLUMNS)}.",
+        f"COLUMN is {', '.join(column.title for column in LAYER_COLUMNS)}. spread is the standard "
+        "deviation of the channels' means; dead counts channels of more than 99 % zeros, those "
+        "that were never active included.",
         "--layer chooses, then --depth takes together, --sort sorts, --top cuts. JSON and CSV have "
         "the same rows as the table; findings are always of the whole profile. A terminal that is "
         "too narrow leaves columns out; a pipe or a file gets them all.",

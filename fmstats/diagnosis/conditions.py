@@ -134,7 +134,14 @@ def _read(text: str) -> Condition:
         )
     if percent and name in COUNTED:
         raise FmstatsError(f"condition {text.strip()!r}: {name} is a count, not a share")
-    return Condition(name, sign, _number(text.strip(), number) / (100 if percent else 1))
+    value = _number(text.strip(), number) / (100 if percent else 1)
+    if name not in COUNTED and value > 1:
+        hint = "" if percent else f"; {name}{sign}{number}% is a share"
+        raise FmstatsError(
+            f"condition {text.strip()!r}: {name} is a share of channels or layers, from 0 to 1"
+            + hint
+        )
+    return Condition(name, sign, value)
 
 
 def _number(text: str, digits: str) -> float:

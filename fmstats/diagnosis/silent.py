@@ -104,7 +104,8 @@ def one_sided(layer: Observed, limits: Limits) -> Verdict | None:
 
     def tell(where: Mask) -> Told:
         above, below = int((where & positive).sum()), int((where & negative).sum())
-        message = f"{name_channels(where)}: {above} never below 0, {below} never above 0"
+        sides = ((above, "never below 0"), (below, "never above 0"))
+        message = f"{name_channels(where)}: " + ", ".join(f"{n} {side}" for n, side in sides if n)
         return Told(message, {"never_below": above, "never_above": below})
 
     return Verdict(judged, positive | negative, tell)

@@ -59,8 +59,8 @@ def read_image(image: object, transform: Transform | None = None) -> OneImage:
         return _from_pillow(image, transform or DEFAULT_TRANSFORM)
     if transform is not None:
         raise FmstatsError(
-            f"transform= makes tensors of pictures, and image is a {type(image).__name__}: give a "
-            "path, a PIL image or a uint8 array, or leave transform= out"
+            f"transform= makes tensors of pictures, and image is of type {type(image).__name__}: "
+            "give a path, a PIL image or a uint8 array, or leave transform= out"
         )
     if isinstance(image, Tensor | np.ndarray):
         return _from_tensor(to_tensor(image).detach())
@@ -69,7 +69,7 @@ def read_image(image: object, transform: Transform | None = None) -> OneImage:
         tensors = [v for v in (*inputs.args, *inputs.kwargs.values()) if isinstance(v, Tensor)]
         _check_one(inputs.samples, inputs.describe())
         return OneImage(inputs, picture_of(tensors[0][0]) if tensors else None)
-    raise FmstatsError(f"image is a {type(image).__name__}: give {IMAGE_FORMS}")
+    raise FmstatsError(f"image is of type {type(image).__name__}: give {IMAGE_FORMS}")
 
 
 def picture_of(image: Tensor) -> Array | None:

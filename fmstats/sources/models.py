@@ -57,7 +57,8 @@ def load_model(spec: str) -> torch.nn.Module:
         return target
     if not callable(target):
         raise FmstatsError(
-            f"{spec!r} is a {type(target).__name__}, neither an nn.Module nor a callable giving one"
+            f"{spec!r} is of type {type(target).__name__}, neither an nn.Module nor a callable "
+            "giving one"
         )
     if inspect.isclass(target) and not issubclass(target, torch.nn.Module):
         raise FmstatsError(f"{spec!r} is a class that is not an nn.Module")

@@ -71,9 +71,11 @@ def _read_header(file: IO[bytes], size: int) -> tuple[dict[str, Any], int]:
     """The JSON header, and where the data begins."""
     length = int.from_bytes(file.read(_WORD), "little")
     if size < _WORD or length > min(size - _WORD, LARGEST_HEADER):
-        raise FmstatsError(
-            f"it is no profile, or cut short: a header of {length:,} bytes in a file of {size:,}"
-        )
+        hint = "it is no .fmstats profile"
+        file.seek(0)
+        if file.read(_WORD).lstrip().startswith(b"{"):
+            hint += ", but JSON: show, merge and others read what --out FILE.fmstats has written"
+        raise FmstatsError(f"{hint}, or cut short: {size:,} bytes do not hold its header")
     text = file.read(length)
     if len(text) != length:
         raise FmstatsError("it became shorter while it was read")
