@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from fmstats.errors import FmstatsError
+from fmstats.tables import make_printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="fmstats")
     except FmstatsError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {make_printable(str(error))}", file=sys.stderr)
         return 2
     return 0

@@ -148,6 +148,18 @@ def test_stored_samples_are_not_read_again(file, path, monkeypatch):
     assert [span for span, _ in spans] == [range(16, 20), range(20, 23)]
 
 
+def test_images_prepared_otherwise_are_other_data(tmp_path, path):
+    pillow = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    pillow.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    usual = {"image_size": 6, "resize": 8, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    profile(Net(), open_data(tmp_path, **usual), checkpoint=path)
+    others = {"image_size": 7, "resize": 9, "mean": (0.5, 0.5, 0.25), "std": (0.5, 1, 0.5)}
+    for option, value in others.items():
+        with pytest.raises(FmstatsError, match=r"transform: "):
+            profile(Net(), open_data(tmp_path, **{**usual, option: value}), checkpoint=path)
+    profile(Net(), open_data(tmp_path, **usual), checkpoint=path)
+
+
 def test_what_was_left_out_is_counted_once(tmp_path, path):
     pillow = pytest.importorskip("PIL.Image", reason="needs Pillow")
     folder = tmp_path / "images"

@@ -242,6 +242,28 @@ def test_other_channels_thresholds_models_and_tensors(clean: list[Profile]) -> N
         of_input.compare(merged(clean), only_common=True)
 
 
+def test_images_prepared_otherwise_are_told(clean: list[Profile]) -> None:
+    whole = merged(clean)
+    inputs = {"image_size": 224, "resize": 256, "mean": [0.5] * 3}
+
+    def reasons(now: object, baseline: object) -> tuple[str, ...]:
+        one, other = (
+            Profile(whole.info, {**whole.metadata, "inputs": told}) for told in (now, baseline)
+        )
+        found = one.compare(other)
+        assert found.verdict == "no drift"  # It explains a verdict, and makes none.
+        assert all(reason in str(found) for reason in found.reasons)
+        return found.reasons
+
+    told = "the images were prepared otherwise: "
+    assert reasons({**inputs, "image_size": 64}, inputs) == (f"{told}image_size 64 and 224",)
+    other = {**inputs, "resize": 224, "mean": [0.0] * 3}
+    both = f"{told}resize 256 and 224; mean [0.5, 0.5, 0.5] and [0.0, 0.0, 0.0]"
+    assert reasons(inputs, other) == (both,)
+    assert reasons(inputs, dict(inputs)) == ()
+    assert reasons(inputs, None) == reasons("from another program", inputs) == ()
+
+
 @pytest.mark.parametrize("only_common", [False, True])
 def test_training_is_not_compared_with_evaluation(clean: list[Profile], only_common: bool) -> None:
     whole = merged(clean)

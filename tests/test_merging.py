@@ -218,6 +218,13 @@ def test_metadata() -> None:
     assert merge_metadata(both, both)["profiles"] == 4
 
 
+def test_images_prepared_otherwise() -> None:
+    """What both agree in is kept; else neither's is, and `differs` says so."""
+    one, other = ({"inputs": {"image_size": n, "mean": [0.5] * 3}} for n in (64, 224))
+    assert merge_metadata(one, one) == {**one, "profiles": 2}
+    assert merge_metadata(one, other) == {"profiles": 2, "differs": ["inputs"]}
+
+
 def test_what_once_differed_stays_so() -> None:
     """A later profile that agrees with the first one does not bring the value back."""
     a, b = {"day": "Monday"}, {"day": "Tuesday"}

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+import fmstats
 from fmstats.errors import FmstatsError
 from fmstats.runs import profile
 from fmstats.sources import open_data
@@ -113,6 +114,19 @@ def test_a_source_is_described(model, images, tmp_path):
     metadata = profile(model, source).metadata
     assert metadata["data"] == source.description
     assert metadata["skipped"] == []
+
+
+def test_how_images_were_prepared_is_kept(model, images, tmp_path):
+    pillow = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    pillow.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    source = open_data(tmp_path, image_size=8, mean=(0.5,) * 3, std=(0.25,) * 3)
+    made = profile(model, source)
+    assert made.metadata["data"].endswith(", 8 px, mean 0.5, std 0.25")
+    made.save(tmp_path / "p.fmstats")
+    assert fmstats.load(tmp_path / "p.fmstats").metadata["inputs"] == {
+        **{"image_size": 8, "resize": 9, "mean": [0.5] * 3, "std": [0.25] * 3}
+    }
+    assert "inputs" not in profile(model, images).metadata
 
 
 def test_skipped_files_are_recorded(model, tmp_path):

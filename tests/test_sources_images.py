@@ -37,7 +37,7 @@ def folder(tmp_path):
 def test_recursive_sorted_batches(folder):
     source = open_data(folder, batch_size=2, image_size=16, resize=20, **PLAIN)
     assert source.samples == 5
-    assert source.description == f"5 images in '{folder}'"
+    assert source.description == f"5 images in '{folder}', 16 px cut from 20, pixels in [0, 1]"
     batches = list(source)
     assert [tuple(batch.shape) for batch in batches] == [(2, 3, 16, 16)] * 2 + [(1, 3, 16, 16)]
     assert all(batch.dtype == torch.float32 for batch in batches)
@@ -73,6 +73,36 @@ def test_resize_and_crop_are_those_of_torchvision(tmp_path):
     left, top = round((resized.width - 20) / 2.0), round((24 - 20) / 2.0)
     expected = np.array(resized)[top : top + 20, left : left + 20]
     assert np.array_equal((batch[0] * 255).round().byte().permute(1, 2, 0).numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "224 px, ImageNet mean and std"),
+        ({"image_size": 64}, "64 px, ImageNet mean and std"),
+        ({"image_size": 64, "resize": 64}, "64 px cut from 64, ImageNet mean and std"),
+        (PLAIN, "224 px, pixels in [0, 1]"),
+        ({"mean": [0, 0, 0], "std": [1, 1, 1]}, "224 px, pixels in [0, 1]"),
+        ({"mean": (0.5,) * 3, "std": (0.5,) * 3}, "224 px, mean 0.5, std 0.5"),
+        ({"mean": (0.5, 0.25, 0.5), "std": (1,) * 3}, "224 px, mean 0.5,0.25,0.5, std 1.0"),
+        ({"std": (0.5,) * 3}, "224 px, mean 0.485,0.456,0.406, std 0.5"),
+    ],
+)
+def test_the_description_tells_the_transform(folder, options, told):
+    assert open_data(folder, **options).description == f"5 images in '{folder}', {told}"
+    path = folder / "c.webp"
+    assert open_data(path, **options).description == f"image '{path}', {told}"
+
+
+def test_inputs(folder, tmp_path):
+    usual = {"image_size": 224, "resize": 256}
+    imagenet = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    assert open_data(folder).inputs == {**usual, **imagenet}
+    assert open_data(folder / "c.webp").inputs == {**usual, **imagenet}
+    half = open_data(folder, image_size=8, resize=9, mean=(0.5,) * 3, std=(1, 1, 2))
+    assert half.inputs == {"image_size": 8, "resize": 9, "mean": [0.5] * 3, "std": [1.0, 1.0, 2.0]}
+    np.save(tmp_path / "x.npy", np.zeros((2, 3)))
+    assert open_data(tmp_path / "x.npy").inputs is None
 
 
 def test_one_image(folder):
@@ -141,8 +171,11 @@ def test_folders_without_images(tmp_path):
             "image_size 300 must be at least 1 and at most resize",
         ),
         ({"image_size": 0}, "image_size 0 must be at least 1"),
-        ({"std": (1.0, 0.0, 1.0)}, "must be three numbers each, std above 0"),
-        ({"mean": (1.0,)}, "must be three numbers each"),
+        ({"std": (1.0, 0.0, 1.0)}, "must be three finite numbers each, std above 0"),
+        ({"std": (1.0, -1.0, 1.0)}, "must be three finite numbers each, std above 0"),
+        ({"std": (1.0, float("nan"), 1.0)}, "must be three finite numbers each"),
+        ({"mean": (0.0, float("inf"), 0.0)}, "must be three finite numbers each"),
+        ({"mean": (1.0,)}, "must be three finite numbers each"),
         ({"batch_size": 0}, "batch_size 0 and limit None must be at least 1"),
         ({"limit": 0}, "batch_size 32 and limit 0 must be at least 1"),
         ({"on_bad_sample": "ignore"}, "on_bad_sample 'ignore' is neither 'raise' nor 'skip'"),

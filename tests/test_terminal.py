@@ -277,7 +277,8 @@ def test_cells_that_deserve_a_look_have_a_colour(on_terminal: Shown) -> None:
 
 def test_a_verdict_has_a_colour(on_terminal: Shown) -> None:
     assert "\n\x1b[1;31mdrift\x1b[0m: score" in on_terminal(80, *COMMANDS["compare"])
-    same = on_terminal(80, "compare", "run.fmstats", "run.fmstats")
+    save(transformer(1e-4), "same.fmstats")
+    same = on_terminal(80, "compare", "run.fmstats", "same.fmstats")
     assert "\n\x1b[32mno drift\x1b[0m: score" in same
 
 
@@ -317,8 +318,9 @@ def hostile_files() -> None:
     save(
         profile_of({HOSTILE: layer_of(bad, type="[blink]x\x1b[5m")}, samples=9, **odd), "h.fmstats"
     )
-    profile = profile_of({HOSTILE: layer_of(bad * 2)}, samples=900, **odd)
-    save(profile, "i.fmstats")
+    for name, kind in (("i", "[blink]x\x1b[5m"), ("other", "\x1b[6mConv2d")):
+        profile = profile_of({HOSTILE: layer_of(bad * 2, type=kind)}, samples=900, **odd)
+        save(profile, f"{name}.fmstats")
 
 
 HOSTILE_COMMANDS = (
@@ -328,7 +330,7 @@ HOSTILE_COMMANDS = (
     ("diagnose", "h.fmstats"),
     ("diagnose", "h.fmstats", "--json"),
     ("compare", "h.fmstats", "i.fmstats"),
-    ("merge", "h.fmstats", "h.fmstats", "--out", "j.fmstats"),
+    ("merge", "h.fmstats", "i.fmstats", "--out", "j.fmstats"),
 )
 
 
@@ -350,6 +352,14 @@ def test_names_cannot_command_what_a_pipe_is_shown_by(command_line: Shown, folde
     assert all(c.isprintable() or c == "\n" for c in printed)
     for text in (str(fmstats.load("h.fmstats")), str(fmstats.load("h.fmstats").diagnose())):
         assert all(c.isprintable() or c == "\n" for c in text)
+
+
+def test_errors_cannot_command_a_terminal(command_line: Shown, folder: Path) -> None:
+    hostile_files()
+    code, _, error = command_line("merge", "h.fmstats", "other.fmstats", "--out", "j.fmstats")
+    assert code == 2
+    assert "[blink]x\\x1b[5m and \\x1b[6mConv2d" in error
+    assert all(c.isprintable() for c in error.removesuffix("\n"))
 
 
 def test_data_in_a_pipe_is_exact(command_line: Shown, folder: Path) -> None:

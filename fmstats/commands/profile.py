@@ -26,6 +26,13 @@ from fmstats.commands.app import (
     print_profile,
     refuse_both_formats,
 )
+from fmstats.commands.normalising import (
+    MeanOption,
+    NoNormalizeOption,
+    StdOption,
+    choose_normalisation,
+    refuse_without_images,
+)
 from fmstats.errors import FmstatsError
 from fmstats.exports import check_output, write_profile
 from fmstats.layer_columns import LAYER_COLUMNS
@@ -35,6 +42,7 @@ from fmstats.runs import RunInterrupted
 from fmstats.runs import profile as run_profile
 from fmstats.runs.shards import join_launched
 from fmstats.sources import open_data
+from fmstats.sources.images import IMAGENET_MEAN, IMAGENET_STD
 from fmstats.sources.placement import move_model
 from fmstats.tables import find_column
 from fmstats.terminal import print_blocks
@@ -45,6 +53,7 @@ _EXAMPLES = "\n\n".join(
             "Examples:",
             "fmstats profile net.py:make_net --weights net.pth --data photos/",
             "fmstats profile torchvision:resnet50 --weights r50.pth --data val/ --device cuda",
+            "fmstats profile net.py:make_net --data photos/ --mean 0.5 --std 0.5",
             "fmstats profile nets:Net --data x.npy --include 'blocks.*' --exclude '*.drop'",
             "fmstats profile net.pt2 --data loader.py:make_loader --limit 5000 --out profile.json",
             "fmstats profile nets:Net --data val/ --checkpoint run.fmstats --on-bad-sample skip",
@@ -75,7 +84,8 @@ def profile(
         typer.Option(
             metavar="DATA",
             help="A folder of images | x.npy | x.npz[:KEY] | x.safetensors[:KEY] | "
-            "loader.py:make_batches | package.module:make_batches.",
+            "loader.py:make_batches | package.module:make_batches. Images: RGB, resized, centre "
+            "crop, ImageNet mean and std unless told otherwise.",
         ),
     ],
     weights: WeightsOption = None,
@@ -127,6 +137,9 @@ def profile(
     ] = 0.0,
     image_size: ImageSizeOption = 224,
     resize: ResizeOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    no_normalize: NoNormalizeOption = False,
     on_bad_sample: Annotated[
         OnBadSample,
         typer.Option(
@@ -170,13 +183,19 @@ def profile(
         find_column(LAYER_COLUMNS, sort.removeprefix("-"))
     if out is not None:
         check_output(out)
+    asked = choose_normalisation(mean, std, no_normalize)
+    means, stds = (IMAGENET_MEAN, IMAGENET_STD) if asked is None else asked
     source = open_data(
         data,
         batch_size=batch_size,
         image_size=image_size,
         resize=resize,
+        mean=means,
+        std=stds,
         on_bad_sample=on_bad_sample.value,
     )
+    if asked is not None:
+        refuse_without_images(source, data)
     torch_dtype = None if dtype is None else dtype.of_torch
     with join_launched(device) as (share, device):
         group = "world" if share.ranks > 1 else None

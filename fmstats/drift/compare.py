@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fmstats.drift.comparison import Comparison, overall_score
@@ -86,7 +86,8 @@ def compare(
         )
         for name in layers
     ]
-    return _judge(drifts, limit, evidence, least_samples, left_out)
+    found = _judge(drifts, limit, evidence, least_samples, left_out)
+    return replace(found, reasons=(*found.reasons, *_tell_other_inputs(now, baseline)))
 
 
 def _choose_threshold(threshold: float | None, calibration: Sequence[Profile] | None) -> float:
@@ -156,6 +157,19 @@ def _judge(
             f"finite elements in every channel, such as {thin[0]!r}"
         )
     return Comparison(score, threshold, verdict, tuple(reasons), tuple(drifts), left_out, evidence)
+
+
+def _tell_other_inputs(now: Profile, baseline: Profile) -> list[str]:
+    """A text on how images were prepared, where both profiles tell and do not agree."""
+    one, other = (profile.metadata.get("inputs") for profile in (now, baseline))
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping) or one == other:
+        return []
+    differing = [
+        f"{key} {one.get(key)!r} and {other.get(key)!r}"
+        for key in dict.fromkeys([*one, *other])
+        if one.get(key) != other.get(key)
+    ]
+    return [f"the images were prepared otherwise: {'; '.join(differing)}"]
 
 
 def _roles(evidence: Evidence) -> list[tuple[str, int]]:

@@ -69,8 +69,8 @@ def profile(
     Args:
         model: any module; its parts are chosen by `include` and `exclude` as in `fmstats.track`.
         data: an iterable of batches (see `fmstats.sources.batches` for their forms), a DataSource,
-            the text or path that `fmstats.sources.open_data` takes, or a single tensor or array,
-            which is one batch.
+            the text or path that `fmstats.sources.open_data` takes (images are then normalised by
+            ImageNet's mean and std), or a single tensor or array, which is one batch.
         include: the layers to observe, as in `fmstats.track`; None: every leaf module.
         exclude: the layers to leave out, as in `fmstats.track`.
         of: as in `fmstats.track`, like the next eight.
@@ -109,8 +109,9 @@ def profile(
         `statistics_share`, of the seconds, by the host's clock and from some of the passes (None
         where something is compiled, or in too short a run); `coverage`, a list with the name, type,
         status and reason of each layer that was selected but has no statistics; `resumed`, the
-        samples that a checkpoint had; `options`; `data`, a description, for a DataSource; with
-        `group`, the number of `processes`.
+        samples that a checkpoint had; `options`; `data`, a description, for a DataSource; `inputs`,
+        the `image_size`, `resize`, `mean` and `std`, for images; with `group`, the number of
+        `processes`.
 
     Raises:
         FmstatsError: the data has no batch or cannot be read, or the model refuses a batch. The
@@ -224,6 +225,8 @@ class _Run:
         told: dict[str, Any] = {"options": options}
         if isinstance(self.batches, DataSource):
             told["data"] = self.batches.description
+            if self.batches.inputs is not None:
+                told["inputs"] = dict(self.batches.inputs)
         return told
 
     def _show(self, keep: Checkpoint | None, wanted: bool) -> AbstractContextManager[Advance]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -30,6 +30,7 @@ from fmstats.sources.images import (
     usual_resize,
 )
 from fmstats.sources.stored import Skipped, Stored
+from fmstats.tables import format_plural
 
 DATA_FORMS = (
     "a folder of images, an image, a .npy, .npz or .safetensors file (with ':KEY' where it holds "
@@ -42,12 +43,15 @@ class DataSource:
     """Batches from a named place; each `iter()` starts again from the first.
 
     Attributes:
-        description: what it is, for people, e.g. `50000 images in 'val'`.
+        description: what it is, for people, e.g. `50000 images in 'val', 224 px, ImageNet mean and
+            std`.
         samples: how many samples one pass gives at most, or None where only a pass can tell.
         batches: begins a pass.
         skipped: the unreadable files of the latest pass begun by `iter()`, where they are not
             errors.
         stored: the samples, where any can be read without those before it.
+        inputs: how files become samples, ready for JSON: `image_size`, `resize`, `mean` and `std`
+            of images; None for other data, whose numbers are taken as they are.
     """
 
     description: str
@@ -55,6 +59,7 @@ class DataSource:
     batches: Callable[[], Iterable[object]] = field(repr=False)
     skipped: Skipped = field(default_factory=Skipped)
     stored: Stored | None = field(default=None, repr=False)
+    inputs: Mapping[str, object] | None = None
 
     def __iter__(self) -> Iterator[object]:
         """Start a pass."""
@@ -89,8 +94,9 @@ def open_data(
         batch_size: samples per batch; an iterable of batches keeps its own.
         image_size: side of the square crop, pixels; images only, like the next three.
         resize: the shorter side before the crop, pixels; None: 8/7 of image_size (256 for 224).
-        mean: per channel, subtracted from pixels in 0..1; ImageNet's.
-        std: per channel, divides; ImageNet's.
+        mean: of red, green and blue, subtracted from pixels in 0..1; by default ImageNet's.
+            `(0, 0, 0)`, with an `std` of `(1, 1, 1)`, leaves pixels in 0..1.
+        std: of each channel, by which the difference is divided; by default ImageNet's.
         limit: stop after this many samples, unreadable images among them; None: all.
         on_bad_sample: an unreadable image is an error ("raise") or is left out and noted in
             `DataSource.skipped` ("skip").
@@ -106,7 +112,9 @@ def open_data(
     path = Path(spec).expanduser()
     if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
         size = usual_resize(image_size) if resize is None else resize
-        transform = ImageTransform(image_size, size, tuple(mean), tuple(std))
+        transform = ImageTransform(
+            image_size, size, tuple(map(float, mean)), tuple(map(float, std))
+        )
         return _open_images(path, spec, transform, batch_size, limit, on_bad_sample)
     if is_array_spec(spec):
         array = open_array(spec)
@@ -162,16 +170,19 @@ def _open_images(
 
     names = "\n".join(map(str, paths[:samples])).encode("utf-8", "surrogateescape")
     identity = {"transform": str(transform), "file names": hashlib.sha256(names).hexdigest()[:16]}
-    description = f"{samples} images in {spec!r}" if path.is_dir() else f"image {spec!r}"
-    return _open_stored(description, Stored(samples, batch_size, read, identity))
+    what = f"{format_plural(samples, 'image')} in {spec!r}" if path.is_dir() else f"image {spec!r}"
+    stored = Stored(samples, batch_size, read, identity)
+    return _open_stored(f"{what}, {transform.describe()}", stored, transform.to_dict())
 
 
-def _open_stored(description: str, stored: Stored) -> DataSource:
+def _open_stored(
+    description: str, stored: Stored, inputs: Mapping[str, object] | None = None
+) -> DataSource:
     def start() -> Iterable[object]:
         read = stored.read(stored.spans(), source.skipped)
         return (batch for _, batch in read if batch is not None)
 
-    source = DataSource(description, stored.samples, start, stored=stored)
+    source = DataSource(description, stored.samples, start, stored=stored, inputs=inputs)
     return source
 
 

@@ -7,6 +7,7 @@ at most two batches ahead of the reader.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +26,9 @@ from fmstats.sources.stored import Skipped
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# With these, pixels stay in 0..1.
+NO_MEAN = (0.0, 0.0, 0.0)
+NO_STD = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,33 @@ class ImageTransform:
                 f"image_size {self.image_size} must be at least 1 and at most resize "
                 f"{self.resize}: the crop is taken from the resized image"
             )
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        finite = all(map(math.isfinite, (*self.mean, *self.std)))
+        if len(self.mean) != 3 or len(self.std) != 3 or not finite or min(self.std) <= 0:
             raise FmstatsError(
-                f"mean {self.mean} and std {self.std} must be three numbers each, std above 0"
+                f"mean {self.mean} and std {self.std} must be three finite numbers each, std above "
+                "0"
             )
+
+    def describe(self) -> str:
+        """Size and normalisation in a few words: `224 px, ImageNet mean and std`."""
+        size = f"{self.image_size} px"
+        if self.resize != usual_resize(self.image_size):
+            size += f" cut from {self.resize}"
+        normalisation = (self.mean, self.std)
+        if normalisation == (IMAGENET_MEAN, IMAGENET_STD):
+            return f"{size}, ImageNet mean and std"
+        if normalisation == (NO_MEAN, NO_STD):
+            return f"{size}, pixels in [0, 1]"
+        return f"{size}, mean {_name_channels(self.mean)}, std {_name_channels(self.std)}"
+
+    def to_dict(self) -> dict[str, int | list[float]]:
+        """The settings by name, ready for JSON."""
+        return {
+            "image_size": self.image_size,
+            "resize": self.resize,
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
 
     def read(self, path: Path) -> torch.Tensor:
         """Decode and transform one file.
@@ -86,6 +113,11 @@ class ImageTransform:
 def usual_resize(image_size: int) -> int:
     """The shorter side before a crop of `image_size`: 256 for 224, as ImageNet is evaluated."""
     return image_size * 256 // 224
+
+
+def _name_channels(values: tuple[float, ...]) -> str:
+    """`0.5` where all channels agree, else `0.4,0.5,0.6`, as the command line takes them."""
+    return ",".join(map(str, values if len(set(values)) > 1 else values[:1]))
 
 
 def find_images(folder: Path) -> list[Path]:
