@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,27 @@ def test_the_score_of_layers() -> None:
     assert overall_score([1.0] * 39 + [9.0]) == 4.5
     assert overall_score([1.0] * 35 + [3.0] * 5) == 3  # a section
     assert overall_score([np.nan, 2.0, 2.0, 2.0]) == 2
+
+
+def test_of_layers_that_moved_alike_the_first_leads(clean: list[Profile]) -> None:
+    found = merged(clean[:8]).compare(merged(clean[8:]))
+    scores = [2.0, np.nan, 12.312, 12.341, 12.1, 0.0, 12.338, 1e-9]
+    layers = [replace(drift, score=s) for drift, s in zip(found.layers, scores, strict=True)]
+    ranked = replace(found, layers=tuple(layers)).top_layers()
+    assert [row["layer"] for row in ranked] == ["2", "3", "6", "4", "0", "7", "5", "1"]
+    assert [row["score"] for row in ranked][:2] == [12.312, 12.341]
+
+
+def test_what_happened_to_channels_has_a_column_if_anything_did(clean: list[Profile]) -> None:
+    def heads(now: Profile) -> list[str]:
+        return now.compare(merged(clean)).blocks()[-1].header
+
+    net = make_net()
+    with torch.no_grad():
+        net[1].weight[4] = 0
+        net[1].bias[4] = -1
+    assert "now" not in heads(merged(clean[:8]))
+    assert heads(merged(profile_shards(net=net)))[-1] == "now"
 
 
 def test_a_dead_channel_is_named(clean: list[Profile]) -> None:

@@ -310,6 +310,19 @@ def test_drift(shards: list[Profile]) -> None:
     np.testing.assert_allclose(page.packed["shift"], shifts, rtol=2**-16)
 
 
+def test_what_happened_to_channels_has_a_column_if_anything_did(shards: list[Profile]) -> None:
+    now, old = shards[1:3]
+    assert ">now</th>" not in render(now, now.compare(old))
+    torch.manual_seed(0)
+    silent = torch.randn(400, 5)
+    silent[:, 2] = 0
+    before, after = (profile_of({"relu": layer_of(x)}, samples=400) for x in (silent + 1, silent))
+    html = render(after, after.compare(before))
+    (table,) = re.findall(r'aria-label="Channels that moved most">(.*?)</table>', html, re.DOTALL)
+    assert ">now</th>" in table
+    assert table.count("<td>dead</td>") == 1
+
+
 def test_layers_that_were_not_compared(shards: list[Profile]) -> None:
     now, old = shards[:2]
     short = Profile({name: old.info[name] for name in list(old)[:2]}, old.metadata)

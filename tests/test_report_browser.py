@@ -230,6 +230,46 @@ def test_details_rank_channels(show: Open, faulty: Profile) -> None:
     assert dialog.locator("h2").inner_text() == "b.conv"
 
 
+def test_details_show_the_channels_that_findings_name_first(show: Open) -> None:
+    """Also where the chosen statistic ranks them last, as it does silent channels by their mean."""
+    torch.manual_seed(0)
+    x = torch.randn(1000, 32).abs() + torch.arange(1.0, 33.0)
+    silent = [0, 16, 17, 23]
+    x[:, silent], x[0, 5] = 0, torch.nan
+    page = show(profile_of({"relu": layer_of(x, type="ReLU")}, samples=1000))
+    page.locator(".verdict li a.layer").first.click()
+    dialog = page.locator("#details")
+    assert dialog.locator("#details-kind").inner_text() == "ReLU, layer 1 of 1"
+    first = dialog.locator("tbody th")
+    assert first.all_inner_texts()[:7] == [*map(str, [5, *silent]), "31", "30"]
+    rules = [" ".join(text.split()) for text in dialog.locator("td.rules").all_inner_texts()]
+    assert rules == ["error: non-finite", *["warning: never-active"] * 4, *[""] * 15]
+    assert "those that findings name first" in dialog.locator("#details-top").inner_text()
+    assert dialog.locator("#details-key").is_visible()
+    dialog.get_by_role("button", name="min", exact=True).click()
+    assert first.all_inner_texts()[:5] == ["5", *map(str, silent)]
+
+
+def test_details_without_named_channels_have_no_column_of_findings(show: Open) -> None:
+    torch.manual_seed(0)
+    page = show(profile_of({name: layer_of(torch.randn(1000, 4)) for name in "abc"}, samples=1000))
+    page.click("#layer-2 a")
+    dialog = page.locator("#details")
+    assert dialog.locator("#details-kind").inner_text() == "Conv2d, layer 3 of 3"
+    assert "finding" not in dialog.locator("thead").inner_text()
+    assert not dialog.locator("#details-key").is_visible()
+
+
+@pytest.mark.parametrize(("layers", "whole"), [(299, True), (300, False)])
+def test_all_of_a_short_table_is_laid_out_and_drawn(show: Open, layers: int, whole: bool) -> None:
+    page = show(large_profile(layers, channels=8))
+    last = page.locator("#table tbody tr").last
+    assert last.evaluate("row => getComputedStyle(row).contentVisibility") == (
+        "visible" if whole else "auto"
+    )
+    assert any(page.evaluate(READ, layers - 1)) == whole
+
+
 def test_hostile_names_are_text(show: Open) -> None:
     page = show(hostile_profile())
     assert page.title().startswith("<script>alert(1)</script>")

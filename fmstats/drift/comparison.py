@@ -30,7 +30,8 @@ _ALONE = 0.5
 _HAPPENED = {"newly_dead": "dead", "revived": "revived", "newly_broken": "NaN or Inf"}
 
 
-def _name_changes(row: Row) -> str:
+def name_changes(row: Row) -> str:
+    """What happened to a channel, of a row of `LayerDrift.channels`, in words; often nothing."""
     return ", ".join(word for key, word in _HAPPENED.items() if row[key])
 
 
@@ -56,7 +57,7 @@ _CHANNEL_COLUMNS = (
     Column("layer", "layer", left=True, names=True),
     Column("channel", "channel", keep=8),
     *_EFFECT_COLUMNS,
-    Column("now", "now", keep=7, read=_name_changes, grade=_grade_changes),
+    Column("now", "now", keep=7, read=name_changes, grade=_grade_changes),
 )
 
 
@@ -94,10 +95,13 @@ class Comparison:
     def top_layers(self, top: int | None = None) -> list[dict[str, Any]]:
         """A row per layer, highest score first: see `LayerDrift.row`.
 
+        Scores that are the same to three digits count as equal: of such layers the one that runs
+        first comes first, since what it did may be all that the others show.
+
         Args:
             top: so many rows at most; None: all.
         """
-        ranked = sorted(self.layers, key=lambda layer: -_known(layer.score))
+        ranked = sorted(self.layers, key=lambda layer: -_rank(layer.score))
         return [layer.row() for layer in ranked[:top]]
 
     def top_channels(self, top: int | None = None) -> list[dict[str, Any]]:
@@ -142,7 +146,7 @@ class Comparison:
         blocks: list[Block] = [self._summary()]
         if top != 0 and self.layers:
             blocks.append(Table(_LAYER_COLUMNS, self.top_layers(top)))
-            blocks.append(Table(_CHANNEL_COLUMNS, self.top_channels(top)))
+            blocks.append(_make_channel_table(self.top_channels(top)))
         return space_out(blocks)
 
     def _summary(self) -> str:
@@ -180,5 +184,12 @@ def overall_score(scores: Sequence[float]) -> float:
     return max(*medians, _ALONE * float(known.max()))
 
 
-def _known(score: float) -> float:
-    return -1.0 if math.isnan(score) else score
+def _make_channel_table(rows: Sequence[Row]) -> Table:
+    """Without the column of what happened to channels where nothing did."""
+    happened = any(map(name_changes, rows))
+    return Table([c for c in _CHANNEL_COLUMNS if happened or c.read is not name_changes], rows)
+
+
+def _rank(score: float) -> float:
+    """The score to three digits, which is all that tells layers apart; without one, last."""
+    return -1.0 if math.isnan(score) else float(f"{score:.3g}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from fmstats.diagnosis import RULES, SEVERITIES, Diagnosis
 from fmstats.diagnosis.stories import gather_lacks, tell_stories
 from fmstats.drift import Comparison
+from fmstats.drift.comparison import name_changes
 from fmstats.outputs import describe_metadata, find_left_out
 from fmstats.profiles import Profile
 from fmstats.report.packing import pack_channels
@@ -18,6 +20,8 @@ from fmstats.report.readable import make_readable
 _TOLD = {"model", "samples", "batches", "seconds", "started", "ended", "coverage"}
 _TOLD |= {"skipped", "skipped_count", "profiles", "sources", "differs"}
 _ROWS_OF_DRIFT = 10  # in each table
+# From so many layers on the browser leaves out what is not in view, also of a picture of the page.
+_MANY_LAYERS = 300
 
 
 def describe_page(profile: Profile, comparison: Comparison | None) -> dict[str, Any]:
@@ -41,6 +45,7 @@ def describe_page(profile: Profile, comparison: Comparison | None) -> dict[str, 
         "lacks": gather_lacks(diagnosis.not_enough_data),
         "rules": RULES,
         "rows": rows,
+        "long": len(rows) >= _MANY_LAYERS,
         "places": places,
         "marks": {severity: _mark(rows, severity) for severity in SEVERITIES},
         "statistics": list(packed),
@@ -126,11 +131,18 @@ def _gather_data(
     return {
         "layers": layers,
         "findings": [
-            [places[f.layer], f.severity, f.rule, make_readable(f.message)]
+            [places[f.layer], f.severity, f.rule, make_readable(f.message), _pack_runs(f.channels)]
             for f in diagnosis.findings
         ],
         "threshold": None if comparison is None else comparison.threshold,
     }
+
+
+def _pack_runs(channels: Sequence[int]) -> str:
+    """Ascending numbers as runs, which details.js reads: `0 16-19 23`."""
+    starts = [i for i, c in enumerate(channels) if not i or channels[i - 1] != c - 1]
+    runs = [channels[i:end] for i, end in itertools.pairwise([*starts, len(channels)])]
+    return " ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def _describe_drift(
@@ -143,7 +155,9 @@ def _describe_drift(
         "summary": first,
         "more": more,
         "layers": [row for row in comparison.top_layers(_ROWS_OF_DRIFT) if row["layer"] in places],
-        "channels": comparison.top_channels(_ROWS_OF_DRIFT),
+        "channels": [
+            row | {"now": name_changes(row)} for row in comparison.top_channels(_ROWS_OF_DRIFT)
+        ],
     }
 
 

@@ -103,7 +103,7 @@ async function main() {
     details.show(layer);
   };
   drawDepth(document.getElementById("charts"), page);
-  const strips = new Strips(rows, page, new Tip(document.getElementById("tip")));
+  const strips = new Strips(rows, page, new Tip(document.getElementById("tip")), table.classList.contains("long"));
   const sorter = new Table(table, rows, page);
 
   const view = () => Object.fromEntries(["statistic", "span", "cells"].map((id) => [id, document.getElementById(id).value]));

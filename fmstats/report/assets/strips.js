@@ -4,8 +4,8 @@ const FEW = 256; // cells in a line, unless there would be too many lines
 const MOST_LINES = 130;
 
 class Strips {
-  /** rows: the table's rows by layer. page: what main.js knows. */
-  constructor(rows, page, tip) {
+  /** rows: the table's rows by layer. page: what main.js knows. long: strips are drawn only as they come near the view. */
+  constructor(rows, page, tip, long) {
     this.page = page;
     this.tip = tip;
     this.view = { statistic: "mean", span: "layer", cells: "number" };
@@ -13,8 +13,10 @@ class Strips {
     this.drawn = new Map(); // layer: what its canvas shows, [version, order of channels]
     this.version = 0;
     this.canvases = rows.map((row, layer) => this.addCanvas(row, layer));
-    const observer = new IntersectionObserver((entries) => this.see(entries), { rootMargin: "600px" });
-    rows.forEach((row) => observer.observe(row));
+    if (long) {
+      const observer = new IntersectionObserver((entries) => this.see(entries), { rootMargin: "600px" });
+      rows.forEach((row) => observer.observe(row));
+    } else rows.forEach((_, layer) => this.inView.add(layer));
     this.rove(0);
   }
 
