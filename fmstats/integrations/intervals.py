@@ -7,6 +7,7 @@ device before an interval ends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
@@ -123,6 +124,33 @@ class Intervals:
         self._unread = False
         self._pending = _join(self._pending, part)
         return self._pending
+
+
+class KeepsIntervals:
+    """The intervals of a training run, and the file for them: the part of callbacks alike."""
+
+    _train: Intervals | None = None
+    _save: Path | None = None
+
+    @property
+    def last(self) -> fmstats.Profile | None:
+        """See the class."""
+        return None if self._train is None else self._train.last
+
+    @property
+    def profile(self) -> fmstats.Profile | None:
+        """See the class."""
+        return None if self._train is None else self._train.profile
+
+    def _make_folder(self) -> None:
+        """Make room for the file now: a training run must not end without it."""
+        if self._save is not None:
+            self._save.parent.mkdir(parents=True, exist_ok=True)
+
+    def _write(self, main: bool) -> None:
+        """Write the file, if this is the main process and there is something to write."""
+        if self._save is not None and self.profile is not None and main:
+            self.profile.save(self._save)
 
 
 def check_options(

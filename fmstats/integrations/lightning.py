@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn as nn
 
 import fmstats
-from fmstats.integrations.intervals import Intervals, check_options
+from fmstats.integrations.intervals import Intervals, KeepsIntervals, check_options
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -36,7 +36,7 @@ else:
     Callback = _import_callback()
 
 
-class FeatureMapStats(Callback):
+class FeatureMapStats(KeepsIntervals, Callback):
     """Logs the statistics of each interval of training steps, and of each validation.
 
     What is logged is of the interval alone, so that a change is seen at once instead of in the
@@ -91,19 +91,8 @@ class FeatureMapStats(Callback):
         self._length, self._prefix, self._options = log_every_n_steps, prefix, options
         self._save = None if save is None else Path(save)
         self._wants_validation = validation
-        self._train: Intervals | None = None
         self._validation: Intervals | None = None
         self._restored: Mapping[str, Any] = {}
-
-    @property
-    def last(self) -> fmstats.Profile | None:
-        """See the class."""
-        return None if self._train is None else self._train.last
-
-    @property
-    def profile(self) -> fmstats.Profile | None:
-        """See the class."""
-        return None if self._train is None else self._train.profile
 
     @property
     def validation_profile(self) -> fmstats.Profile | None:
@@ -112,8 +101,7 @@ class FeatureMapStats(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to track; the sanity check is over, and a checkpoint is loaded."""
-        if self._save is not None:
-            self._save.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         self._close()
         model = _submodule(pl_module, self._module)
         step = trainer.global_step
@@ -161,7 +149,7 @@ class FeatureMapStats(Callback):
         """Log the interval that was begun, and write the file."""
         if self._train is not None and not self._train.is_empty:
             self._log(trainer, self._train, "train/")
-        self._write(trainer)
+        self._write(trainer.is_global_zero)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remove all hooks."""
@@ -175,7 +163,7 @@ class FeatureMapStats(Callback):
         with contextlib.suppress(RuntimeError, fmstats.FmstatsError):
             if self._train is not None and not self._train.is_empty:
                 self._train.flush(trainer.global_step, ranks=False)
-                self._write(trainer)
+                self._write(trainer.is_global_zero)
         self._close()
 
     def state_dict(self) -> dict[str, Any]:
@@ -195,10 +183,6 @@ class FeatureMapStats(Callback):
         numbers = profile.scalars(self._stats, self._prefix + kind)
         for logger in trainer.loggers if numbers else ():
             logger.log_metrics(numbers, step=trainer.global_step)
-
-    def _write(self, trainer: Trainer) -> None:
-        if self._save is not None and self.profile is not None and trainer.is_global_zero:
-            self.profile.save(self._save)
 
     def _close(self) -> None:
         for _, intervals in self._named():

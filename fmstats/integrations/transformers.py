@@ -15,7 +15,7 @@ from typing import Any
 import torch.nn as nn
 
 import fmstats
-from fmstats.integrations.intervals import Intervals, check_options
+from fmstats.integrations.intervals import Intervals, KeepsIntervals, check_options
 
 try:
     from transformers import PrinterCallback, ProgressCallback, TrainerCallback
@@ -26,7 +26,7 @@ except ImportError as error:
     ) from error
 
 
-class FeatureMapStatsCallback(TrainerCallback):
+class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
     """Adds the statistics of each interval to the Trainer's logs, and those of each evaluation.
 
     What is logged is of the interval alone, so that a change is seen at once instead of in the
@@ -78,7 +78,6 @@ class FeatureMapStatsCallback(TrainerCallback):
         self._wants_evaluation = evaluation
         self._before_reporters = False
         self._added: set[str] = set()
-        self._train: Intervals | None = None
         self._evaluation: Intervals | None = None
 
     def add_to(self, trainer: Any) -> None:
@@ -95,16 +94,6 @@ class FeatureMapStatsCallback(TrainerCallback):
         self._before_reporters = True
 
     @property
-    def last(self) -> fmstats.Profile | None:
-        """See the class."""
-        return None if self._train is None else self._train.last
-
-    @property
-    def profile(self) -> fmstats.Profile | None:
-        """See the class."""
-        return None if self._train is None else self._train.profile
-
-    @property
     def evaluation_profile(self) -> fmstats.Profile | None:
         """See the class."""
         return None if self._evaluation is None else self._evaluation.profile
@@ -118,8 +107,7 @@ class FeatureMapStatsCallback(TrainerCallback):
                 "no statistics are seen there: use callback.add_to(trainer) instead of callbacks=",
                 stacklevel=2,
             )
-        if self._save is not None:
-            self._save.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         self.close()
         step = state.global_step
         self._train = Intervals(model, every=self._every, step=step, **self._options)
@@ -172,8 +160,7 @@ class FeatureMapStatsCallback(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write the file and remove all hooks."""
         self.close()
-        if self._save is not None and self.profile is not None and state.is_world_process_zero:
-            self.profile.save(self._save)
+        self._write(state.is_world_process_zero)
 
     def close(self) -> None:
         """Remove all hooks. May be called twice."""
