@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from fmstats.backends import choose_backend
-from fmstats.backends.base import check_input, check_tensor
+from fmstats.backends.base import check_tensor
 from fmstats.derived import ChannelStats
 from fmstats.errors import FmstatsError
 from fmstats.layout import view_of
@@ -33,6 +33,5 @@ def channel_stats(
     x = x.resolve_neg()
     view = view_of(x, channel_dim)
     state = State.identity(view.channels, x.device)
-    check_input(state, x, view)
     choose_backend(backend, x.device).accumulate(state, x, view, thresholds)
     return ChannelStats(state, thresholds)

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from torch import nn
-
 from fmstats.layer_columns import LAYER_COLUMNS
 from fmstats.metadata import count_profiles
 from fmstats.profiles import Profile
-from fmstats.selection import fitting
+from fmstats.selection import fitting_names
 from fmstats.tables import (
     Block,
     Column,
@@ -51,7 +49,7 @@ def choose_layers(
         FmstatsError: no such column or layer, or a depth below 1.
     """
     if layers:
-        names = {name for pattern in layers for name in _find_layers(profile, pattern)}
+        names = {name for pattern in layers for name in fitting_names(pattern, profile, "--layer")}
         chosen = {name: layer for name, layer in profile.info.items() if name in names}
         profile = Profile(chosen, profile.metadata)
     rows: Sequence[Row] = (profile if depth is None else profile.pooled(depth)).layers()
@@ -61,11 +59,6 @@ def choose_layers(
         by = find_column(columns, sort.removeprefix("-"))
         columns = [replace(c, keep=_ALWAYS) if c is by else c for c in columns]
     return Table(columns, rows[:top])
-
-
-def _find_layers(profile: Profile, pattern: str) -> list[str]:
-    # The rule asks a module for its type only, which a profile does not have.
-    return fitting(pattern, dict.fromkeys(profile, nn.Identity()), "--layer")
 
 
 def describe_run(
@@ -84,8 +77,7 @@ def describe_run(
     notes = [
         f"{row.get('name')} ({row.get('type')}): {row.get('status')}"
         + (f", {row['reason']}" if row.get("reason") else "")
-        for row in _listed(metadata.get("coverage"))
-        if isinstance(row, Mapping)
+        for row in find_not_measured(metadata)
     ]
     if notes:
         blocks.append(_list_some("Not measured", notes, len(notes)))
@@ -93,6 +85,11 @@ def describe_run(
     if left_out.number:
         blocks.append(_list_some(left_out.title, left_out.entries, left_out.number))
     return space_out(filter(None, blocks))
+
+
+def find_not_measured(metadata: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """The layers that were selected but have no statistics, as the metadata of a run tells."""
+    return [row for row in _listed(metadata.get("coverage")) if isinstance(row, Mapping)]
 
 
 class LeftOut(NamedTuple):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Union
 
 import torch.nn as nn
@@ -58,7 +58,7 @@ def matches(selector: Selector, name: str, module: nn.Module) -> bool:
         FmstatsError: the selector is of no known kind.
     """
     if isinstance(selector, str):
-        return name == selector or fnmatch.fnmatchcase(name, selector)
+        return _has_name(selector, name)
     if isinstance(selector, re.Pattern):
         return selector.search(name) is not None
     if isinstance(selector, type) and issubclass(selector, nn.Module):
@@ -78,10 +78,23 @@ def fitting(selector: Selector, modules: Mapping[str, nn.Module], option: str) -
         FmstatsError: there is none, or the selector is of no known kind.
     """
     names = [name for name, module in modules.items() if matches(selector, name, module)]
-    if not names:
-        near = f"; closest: {list_closest(selector, modules)}" if isinstance(selector, str) else ""
+    return _some(names, selector, modules, option)
+
+
+def fitting_names(pattern: str, names: Collection[str], option: str) -> list[str]:
+    """As `fitting`, of names alone: those that are the pattern, or that it fits as a glob."""
+    return _some([name for name in names if _has_name(pattern, name)], pattern, names, option)
+
+
+def _has_name(pattern: str, name: str) -> bool:
+    return name == pattern or fnmatch.fnmatchcase(name, pattern)
+
+
+def _some(found: list[str], selector: Selector, names: Collection[str], option: str) -> list[str]:
+    if not found:
+        near = f"; closest: {list_closest(selector, names)}" if isinstance(selector, str) else ""
         raise FmstatsError(f"{option}: {selector!r} matches none of the tracked layers{near}")
-    return names
+    return found
 
 
 def _listed(selection: Selection) -> Sequence[Selector]:

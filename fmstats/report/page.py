@@ -11,7 +11,7 @@ from fmstats.diagnosis import RULES, SEVERITIES, Diagnosis
 from fmstats.diagnosis.stories import gather_lacks, tell_stories
 from fmstats.drift import Comparison
 from fmstats.drift.comparison import name_changes
-from fmstats.outputs import describe_metadata, find_left_out
+from fmstats.outputs import describe_metadata, find_left_out, find_not_measured
 from fmstats.profiles import Profile
 from fmstats.report.packing import pack_channels
 from fmstats.report.readable import make_readable
@@ -52,10 +52,10 @@ def describe_page(profile: Profile, comparison: Comparison | None) -> dict[str, 
         "packed": packed,
         "data": _gather_data(profile, rows, diagnosis, places, comparison),
         "comparison": comparison,
-        "drift": _describe_drift(comparison, places),
+        "drift": _describe_drift(comparison),
         "run": describe_metadata(profile).splitlines(),
         "metadata": {k: v for k, v in profile.metadata.items() if k not in _TOLD},
-        "not_measured": _coverage(profile.metadata),
+        "not_measured": find_not_measured(profile.metadata),
         "left_out": find_left_out(profile.metadata),
     }
 
@@ -145,26 +145,15 @@ def _pack_runs(channels: Sequence[int]) -> str:
     return " ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
-def _describe_drift(
-    comparison: Comparison | None, places: Mapping[str, int]
-) -> dict[str, Any] | None:
+def _describe_drift(comparison: Comparison | None) -> dict[str, Any] | None:
     if comparison is None:
         return None
     first, *more = comparison.describe(top=0).splitlines()
     return {
         "summary": first,
         "more": more,
-        "layers": [row for row in comparison.top_layers(_ROWS_OF_DRIFT) if row["layer"] in places],
+        "layers": comparison.top_layers(_ROWS_OF_DRIFT),
         "channels": [
             row | {"now": name_changes(row)} for row in comparison.top_channels(_ROWS_OF_DRIFT)
         ],
     }
-
-
-def _coverage(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [row for row in _listed(metadata.get("coverage")) if isinstance(row, Mapping)]
-
-
-def _listed(value: object) -> Sequence[Any]:
-    """The value, if it is a list: metadata read from a file can be anything."""
-    return value if isinstance(value, list | tuple) else ()
