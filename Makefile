@@ -7,7 +7,7 @@ SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') setup.py pyproject.to
 PARTS := kernel hook model memory analyze merge
 CLANG_FORMAT := $(BIN)/clang-format $(shell find csrc tests/stub_driver -name '*.cpp' -o -name '*.h' -o -name '*.c' -o -name '*.cu*')
 
-.PHONY: help demo test test-long check docs dist gpu-check bench bench-quick bench-compare format clean
+.PHONY: help demo test test-long mutate check docs dist gpu-check bench bench-quick bench-compare format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -22,6 +22,10 @@ test: $(VENV)/dev build/oldest-triton build/oldest-nvrtc ## all tests
 
 test-long: $(VENV)/dev ## what takes minutes a test: kills, fuzzing, drift
 	@$(BIN)/python -m pytest -q -m long
+
+mutate: $(VENV)/dev ## FILE=fmstats/x.py [TESTS=...]: changes of its meaning that no test notices
+	@test -n "$(FILE)" || { echo "which module? make mutate FILE=fmstats/merging.py" >&2; exit 2; }
+	@$(BIN)/python tests/mutate.py "$(FILE)" $(TESTS)
 
 check: $(VENV)/dev ## format, lint and types
 	$(BIN)/ruff format --check .
