@@ -21,8 +21,9 @@ _UNLIKE = object()  # what becomes of values that do not agree
 def merge_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata of both data sets together.
 
-    - `passes`, `passes_measured`, `samples`, `batches`, `seconds`, `skipped_count` and `resumed`
-      are added; of `statistics_share` the largest is kept;
+    - `passes`, `passes_measured`, `samples`, `batches`, `seconds`, `skipped_count`, `resumed` and
+      `resumed_batches` are added, and None (unknown) where one of them is; of `statistics_share`
+      the largest is kept;
     - `started` is the earlier, `ended` the later one;
     - `profiles` says how many were merged;
     - `sources` names their data (the `data` of each) and `skipped` what could not be read, both
@@ -87,6 +88,8 @@ def _agree(a: Any, b: Any) -> Any:
 
 
 def _add(a: Any, b: Any) -> Any:
+    if a is None or b is None:  # samples that nobody could count
+        return None
     numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (a, b))
     return a + b if numbers else _agree(a, b)
 
@@ -117,7 +120,12 @@ def _is_texts(value: Any) -> bool:
 
 _RULES: dict[str, Callable[[Any, Any], Any]] = {
     **dict.fromkeys(("passes", "passes_measured", "samples", "batches", "seconds"), _add),
-    **{"skipped_count": _add, "resumed": _add, "statistics_share": _largest},
+    **{
+        "skipped_count": _add,
+        "resumed": _add,
+        "resumed_batches": _add,
+        "statistics_share": _largest,
+    },
     "interrupted": lambda a, b: a or b,
     **{"profiles": _add, "sources": _unite, "skipped": _unite, "started": _first, "ended": _last},
 }

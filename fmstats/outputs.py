@@ -128,7 +128,8 @@ def _list_some(title: str, lines: Sequence[str], number: int) -> str:
 def describe_metadata(profile: Profile) -> str:
     """How much was seen, of what and by what, as far as the metadata tells."""
     metadata = profile.metadata
-    seen = [f"{key}: {metadata[key]}" for key in ("samples", "batches") if key in metadata]
+    told = {key: metadata[key] for key in ("samples", "batches") if key in metadata}
+    seen = [f"{key}: {'unknown' if n is None else n}" for key, n in told.items()]
     if isinstance(metadata.get("seconds"), int | float):
         seen.append(f"seconds: {metadata['seconds']:.1f}")
     lines = [", ".join(seen)]

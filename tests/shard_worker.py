@@ -50,7 +50,7 @@ def run(folder: Path, group: object) -> dict[str, fmstats.Profile]:
         "stored": fmstats.profile(net(), stored, group=group),
         "stored, limited": fmstats.profile(net(), stored, group=group, limit=9),
         "stream": fmstats.profile(net(), stream(), group=group),
-        "stream, limited": fmstats.profile(net(), stream(), group=group, limit=10),
+        "stream, limited": fmstats.profile(net(), stream(), group=group, limit=10, batch_dim=0),
         "float32": fmstats.profile(net().float(), stored, group=group),
         "one batch": fmstats.profile(net(), [data()], group=group),
         "images": fmstats.profile(

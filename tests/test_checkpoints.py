@@ -19,7 +19,7 @@ import fmstats
 from fmstats import storage
 from fmstats.cli import main
 from fmstats.errors import FmstatsError
-from fmstats.runs import RunInterrupted, profile
+from fmstats.runs import RunInterrupted
 from fmstats.sources import open_data
 
 HERE = Path(__file__).parent
@@ -65,6 +65,11 @@ def file(tmp_path, data):
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "run.fmstats"
+
+
+def profile(model, data, **options):
+    """A run over rows, each of which is a sample."""
+    return fmstats.profile(model, data, **{"batch_dim": 0, **options})
 
 
 def interrupt():
@@ -391,7 +396,7 @@ def batches():
         if number == 3 and not os.path.exists("told"):
             open("told", "w").close()
             os.kill(os.getpid(), signal.SIGINT)
-        yield batch
+        yield batch, torch.zeros(len(batch))
 """
 
 

@@ -143,7 +143,7 @@ def test_profile_options_reach_the_run(run, folder):
         *("--weights", "w.pth", "--include", "0", "--include", "1", "--include", "2.*"),
         *("--exclude", "2.0", "--limit", 7, "--every", 2, "--device", "cpu"),
         *("--dtype", "bfloat16", "--channels-last", "--backend", "reference", "--zero-tol", 3),
-        *("--channel-dim", 1, "--no-progress", "--out", "p.json"),
+        *("--channel-dim", 1, "--batch-dim", 0, "--no-progress", "--out", "p.json"),
     )
     assert (code, err) == (0, "")
     content = json.loads((folder / "p.json").read_text())
@@ -154,6 +154,7 @@ def test_profile_options_reach_the_run(run, folder):
     assert layer["mean"] == [2.0] * 4
     assert layer["sparsity"] == [1.0] * 4
     assert content["metadata"]["samples"] == 7
+    assert content["metadata"]["options"]["batch_dim"] == 0
 
 
 def test_profile_of_images(run, folder):

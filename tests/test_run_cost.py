@@ -52,7 +52,7 @@ class Slow(nn.Module):
 
 def run(count, **options):
     model = nn.Sequential(Slow(), Slow(), nn.Identity())
-    return profile(model, [torch.zeros(2, 3)] * count, **options)
+    return profile(model, [(torch.zeros(2, 3), torch.zeros(2))] * count, **options)
 
 
 @pytest.mark.parametrize("of", ["output", "input"])

@@ -31,18 +31,25 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("sized", "unit"), [("source", "10/10 samples"), ("list", "3/3 batches"), ("stream", "10/?")]
+    ("sized", "unit"),
+    [
+        ("source", "10/10 samples"),
+        ("list", "3/3 batches"),
+        ("stream", "10/? samples"),
+        ("lone", "3/? batches"),
+    ],
 )
 def test_progress_on_a_terminal(model, images, monkeypatch, sized, unit):
     pytest.importorskip("rich", reason="needs rich")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(sys, "stderr", Terminal())
-    batches = list(images.split(4))
+    batches = [(batch, torch.zeros(len(batch))) for batch in images.split(4)]
     data = {
         "source": DataSource("x", 10, lambda: batches),
         "list": batches,
         "stream": iter(batches),
+        "lone": iter(images.split(4)),
     }
     profile(model, data[sized])
     assert unit in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", sys.stderr.getvalue())

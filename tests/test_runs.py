@@ -142,7 +142,7 @@ def test_skipped_files_are_recorded(model, tmp_path):
 
 @pytest.mark.parametrize(("limit", "batches"), [(1, 1), (4, 1), (5, 2), (99, 3)])
 def test_limit_counts_samples(model, images, limit, batches):
-    result = profile(model, images.split(4), limit=limit)
+    result = profile(model, images.split(4), limit=limit, batch_dim=0)
     samples = min(limit, 10)
     assert (result.metadata["samples"], result.metadata["batches"]) == (samples, batches)
     assert result["act"].count[0] == samples * 36
@@ -326,3 +326,91 @@ def test_wrong_arguments(model, images):
     with pytest.raises(FmstatsError, match=r"device: gpu, .*devices usable here: cpu"):
         profile(model, images, device="gpu")
     assert hooks_of(model) == 0
+
+
+class Scaled(nn.Module):
+    """Takes a temperature before its images."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, temperature, x):
+        return self.conv(x) / temperature
+
+
+def test_samples_are_those_of_the_batch_or_unknown(images):
+    def count(model, *batches, **options):
+        return profile(model, list(batches), **options).metadata["samples"]
+
+    conv, rnn, linear = nn.Conv2d(3, 4, 3), nn.GRU(10, 20), nn.Linear(8, 8)
+    unbatched = list(torch.rand(10, 3, 16, 16))
+    assert count(conv, *unbatched) == 10  # images without a batch dim
+    assert count(conv, *images.split(4)) == 10
+    assert count(nn.Sequential(linear), *unbatched[:0], images) is None
+    assert count(rnn, torch.rand(50, 3, 10)) == 3  # time-major
+    assert count(rnn, torch.rand(50, 10)) == 1  # one sequence
+    assert count(Scaled(), ((torch.ones(1), images), None)) == 10
+    assert count(linear, images, images) is None
+    assert count(linear, (images, torch.zeros(10)), images) is None  # one is enough
+    assert count(linear, images, images, batch_dim=0) == 20
+    assert count(linear, images, batch_dim=1) == 3
+    # What layers say of their inputs is more than what sizes happen to share.
+    assert count(conv, (unbatched[0], torch.zeros(3))) == 1
+    assert profile(linear, images).metadata["samples"] == 10  # a tensor of samples, in one batch
+    assert profile(conv, unbatched[0]).metadata["samples"] == 1
+
+
+def test_a_loader_knows_its_samples(images):
+    class Images(torch.utils.data.Dataset):
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, place):
+            return images[place]
+
+    loader = torch.utils.data.DataLoader
+    linear = nn.Linear(8, 8)
+    assert profile(linear, loader(Images(), batch_size=4)).metadata["samples"] == 10
+    assert profile(linear, loader(Images(), batch_size=4), limit=6).metadata["samples"] == 6
+    time_major = loader(Images(), batch_size=4, collate_fn=lambda rows: torch.stack(rows, 1))
+    assert profile(linear, time_major).metadata["samples"] is None
+    assert profile(linear, time_major, batch_dim=1, limit=6).metadata["samples"] == 6
+
+
+def test_unknown_samples_are_told_so(images, tmp_path):
+    from fmstats.outputs import describe_metadata
+
+    linear = nn.Linear(8, 8)
+    unknown = profile(linear, [images, images])
+    assert (unknown.metadata["samples"], unknown.metadata["batches"]) == (None, 2)
+    assert describe_metadata(unknown).startswith("samples: unknown, batches: 2, ")
+    known = profile(linear, images)
+    merged = unknown | known
+    assert (merged.metadata["samples"], merged.metadata["batches"]) == (None, 3)
+    assert (known | known).metadata["samples"] == 20
+    merged.save(tmp_path / "p.fmstats")
+    assert fmstats.load(tmp_path / "p.fmstats").metadata["samples"] is None
+    assert known.compare(unknown).verdict == "not enough data"
+
+
+def test_a_limit_of_unknown_samples_is_refused(model, images):
+    with pytest.raises(
+        FmstatsError, match=r"nothing tells how many batch 1 has, \(4, 3, 8, 8\) fl"
+    ):
+        profile(nn.Linear(8, 8), images.split(4), limit=5)
+    time_major = [(torch.rand(50, 3, 10), torch.zeros(50))]
+    rnn = nn.GRU(10, 20)
+    text = (
+        r"share 50 along dim 0, but by the layers that take them they run along dim 1: give batch_"
+    )
+    with pytest.raises(FmstatsError, match=text):
+        profile(rnn, time_major, limit=60)
+    result = profile(rnn, time_major, limit=2, batch_dim=1)
+    assert (result.metadata["samples"], result["(model)"].count[0]) == (2, 100)
+    with pytest.raises(
+        FmstatsError, match=r"share 3 along dim 0, .* it is one sample: leave limit="
+    ):
+        profile(model.conv, [(images[0], torch.zeros(3))], limit=60)
+    with pytest.raises(FmstatsError, match=r"batch_dim='1': give the number of a dim, or None"):
+        profile(model, images, batch_dim="1")

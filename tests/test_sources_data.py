@@ -17,7 +17,7 @@ calls = []
 def generator():
     calls.append(1)
     for i in range(3):
-        yield torch.full((2, 3), float(i)), None
+        yield torch.full((2, 3), float(i)), torch.zeros(2)
 def dicts(): return [{"x": torch.zeros(2, 3)}]
 def tensor(): return torch.zeros(10, 3)
 array = numpy.zeros((10, 3))

@@ -107,6 +107,13 @@ def profile(
         int | None,
         typer.Option(metavar="N", min=1, help="Stop after this many samples; default: all."),
     ] = None,
+    batch_dim: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DIM",
+            help="The dim of samples in batches made in Python, where they cannot tell.",
+        ),
+    ] = None,
     every: Annotated[
         int, typer.Option(metavar="N", min=1, help="Observe one batch in so many.")
     ] = 1,
@@ -217,6 +224,7 @@ def profile(
                 channels_last=channels_last,
                 compile=compiled,
                 limit=limit,
+                batch_dim=batch_dim,
                 on_bad_sample=on_bad_sample.value,
                 checkpoint=checkpoint,
                 checkpoint_every=checkpoint_every,
@@ -238,11 +246,14 @@ def profile(
 
 
 def _tell_resumed(result: Profile, checkpoint: Path | None) -> list[str]:
-    there, samples = result.metadata["resumed"], result.metadata["samples"]
-    if there == samples:
-        return [f"All {samples} samples were in {checkpoint}, which is complete: nothing was run"]
-    if there:
-        return [f"Gone on from {checkpoint}, which had {there} of {samples} samples"]
+    told = result.metadata
+    there, whole, unit = told["resumed"], told["samples"], "samples"
+    if there is None or whole is None:
+        there, whole, unit = told["resumed_batches"], told["batches"], "batches"
+    if told["resumed_batches"] == told["batches"]:
+        return [f"All {whole} {unit} were in {checkpoint}, which is complete: nothing was run"]
+    if told["resumed_batches"]:
+        return [f"Gone on from {checkpoint}, which had {there} of {whole} {unit}"]
     return []
 
 

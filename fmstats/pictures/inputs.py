@@ -65,9 +65,12 @@ def read_image(image: object, transform: Transform | None = None) -> OneImage:
     if isinstance(image, Tensor | np.ndarray):
         return _from_tensor(to_tensor(image).detach())
     if isinstance(image, tuple | list | Mapping):
-        inputs = read_batch(image, 1)
+        inputs = read_batch(image, 1, batch_dim=0)
         tensors = [v for v in (*inputs.args, *inputs.kwargs.values()) if isinstance(v, Tensor)]
-        _check_one(inputs.samples, inputs.describe())
+        known = inputs.samples
+        if known is None:
+            known = len(tensors[0]) if tensors and tensors[0].dim() else 1
+        _check_one(known, inputs.describe())
         return OneImage(inputs, picture_of(tensors[0][0]) if tensors else None)
     raise FmstatsError(f"image is of type {type(image).__name__}: give {IMAGE_FORMS}")
 

@@ -138,7 +138,7 @@ def top_images(
     batches = open_batches(data)
     watching = watch(model, [layer], best.keep, channel_dim)
     with watching as seen, in_mode(model, training=False):
-        for number, inputs in enumerate(read_batches(batches, limit), start=1):
+        for number, inputs in enumerate(read_batches(batches, limit, batch_dim=0), start=1):
             seen.calls.clear()
             run(model, inputs, f"batch {number}")
             seen.require(layer, kind)
@@ -172,10 +172,11 @@ class _Best:
         """Take what is better than the worst so far from the batch just run."""
         assert self._last is not None
         values, dim = self._last
-        if len(values) != inputs.samples:
+        many = inputs.samples
+        if len(values) != many:
             raise FmstatsError(
                 f"layer {self._layer!r} gave {len(values)} items along dim 0 for a batch of "
-                f"{inputs.samples} samples: no telling which belongs to which"
+                f"{'unknown' if many is None else many} samples: no telling which belongs to which"
             )
         flat = values.reshape(len(values), -1)
         flat = flat.double() if flat.device.type != "mps" else flat.float()
@@ -195,7 +196,7 @@ class _Best:
                 to_host(arranged.maps[0]),
             )
             self.images = sorted([*self.images[: self._k - full], found], key=lambda i: -i.score)
-        self.samples += inputs.samples
+        self.samples += len(values)
         self._last = None
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from fmstats.coverage import Coverage
+from fmstats.runs.counting import add_samples
 from fmstats.sources.stored import Skipped
 
 PASSES = ("passes", "passes_measured")  # of a tracker's metadata, to be added up
@@ -21,23 +22,24 @@ class Account:
 
     Attributes:
         started, ended: UTC, ISO 8601.
-        samples, batches: folded.
+        samples, batches: folded; samples are None if nothing tells how many.
         seconds: from start to end, without pauses between parts.
         skipped: what was left out.
         statistics_share: of the seconds, by the host's clock; None if it is not known.
         coverage: name, type, status and reason of each selected layer that has no statistics.
-        resumed: samples that were taken over from a checkpoint.
+        resumed, resumed_batches: samples and batches that were taken over from a checkpoint.
     """
 
     started: str
     ended: str = ""
-    samples: int = 0
+    samples: int | None = 0
     batches: int = 0
     seconds: float = 0.0
     skipped: Skipped = field(default_factory=Skipped)
     statistics_share: float | None = None
     coverage: Rows = field(default_factory=list)
-    resumed: int = 0
+    resumed: int | None = 0
+    resumed_batches: int = 0
 
     def to_metadata(self) -> dict[str, Any]:
         """As the metadata of a profile have it."""
@@ -69,6 +71,13 @@ def tell_coverage(coverage: Coverage) -> Rows:
     ]
 
 
+def tell_done(metadata: Mapping[str, Any]) -> str:
+    """How much was folded, in words: `12 samples`, or batches where samples are unknown."""
+    if metadata["samples"] is None:
+        return f"{metadata['batches']} batches"
+    return f"{metadata['samples']} samples"
+
+
 def join(accounts: Sequence[Account], *, parallel: bool) -> Account:
     """Parts of one run, one after the other or side by side, taken together."""
     whole = Account(min(part.started for part in accounts), max(part.ended for part in accounts))
@@ -76,9 +85,10 @@ def join(accounts: Sequence[Account], *, parallel: bool) -> Account:
     for part in accounts[1:]:
         whole.coverage = _join_coverage(whole.coverage, part.coverage)
     for part in accounts:
-        whole.samples += part.samples
+        whole.samples = add_samples(whole.samples, part.samples)
         whole.batches += part.batches
-        whole.resumed += part.resumed
+        whole.resumed = add_samples(whole.resumed, part.resumed)
+        whole.resumed_batches += part.resumed_batches
         whole.skipped.extend(part.skipped)
     seconds = [part.seconds for part in accounts]
     whole.seconds = max(seconds) if parallel else sum(seconds)

@@ -83,7 +83,7 @@ class Checkpoint:
         if self.progress.known is not None:
             self.progress.known = (self.progress.known[0], self.progress.known[1])
         account = Account.of_metadata(profile.metadata)
-        account.resumed = account.samples
+        account.resumed, account.resumed_batches = account.samples, account.batches
         profile.metadata.update(account.to_metadata())
         self.base = profile
 

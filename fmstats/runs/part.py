@@ -12,6 +12,7 @@ from fmstats.profiles import Profile
 from fmstats.runs.account import Account, join, tell_coverage, tell_time
 from fmstats.runs.checkpoints import Checkpoint, Progress
 from fmstats.runs.cost import Cost
+from fmstats.runs.counting import Counting, add_samples
 from fmstats.runs.folding import Folder
 from fmstats.runs.identity import checksum
 from fmstats.runs.progress import Advance
@@ -29,10 +30,12 @@ class Part:
     Args:
         batches: the data.
         limit: of samples, over all shares.
+        batch_dim: along which they run, where the caller says so.
         share: this process's, from the checkpoint's place on.
         on_bad_sample: "raise" or "skip".
         folder: folds batches into `tracker`.
         cost: times some of them.
+        counting: counts samples.
         checkpoint: where to write to, or None.
         told: what else belongs in the metadata.
     """
@@ -41,22 +44,31 @@ class Part:
         self,
         batches: Iterable[object],
         limit: int | None,
+        batch_dim: int | None,
         share: Share,
         on_bad_sample: OnBadSample,
         *,
         tracker: Tracker,
         folder: Folder,
         cost: Cost,
+        counting: Counting,
         checkpoint: Checkpoint | None,
         told: dict[str, Any],
     ) -> None:
         self._tracker, self._folder, self._cost = tracker, folder, cost
+        self._counting = counting
         self._checkpoint, self._told = checkpoint, told
         self._progress = Progress() if checkpoint is None else checkpoint.progress
         self._on_bad_sample = on_bad_sample
         self._passed_over = Skipped()  # by reading, on the way to the next batch
         self._reading = Reading(
-            batches, limit, share, on_bad_sample, self._passed_over, self._progress.known
+            batches,
+            limit,
+            batch_dim,
+            share,
+            on_bad_sample,
+            self._passed_over,
+            self._progress.known,
         )
         self._is_stored = isinstance(batches, DataSource) and batches.stored is not None
         self._last: tuple[int, ModelInput] | None = None
@@ -78,7 +90,7 @@ class Part:
                     self._fold(number, inputs)
                     if self._checkpoint is not None and self._checkpoint.is_due():
                         self._save()
-                advance(inputs.samples, self._cost.share)
+                advance(self._counting.count(inputs), self._cost.share)
             interrupts.stop()
             self._note_passed_over()
             self._progress.complete = True
@@ -92,18 +104,20 @@ class Part:
 
     def _fold(self, number: int, inputs: ModelInput) -> None:
         try:
-            self._folder.fold(number, inputs)
+            with self._counting.hear(inputs):
+                self._folder.fold(number, inputs)
         except FmstatsError as error:
             if self._on_bad_sample == "raise" or self._folder.lost:
                 raise
             self._account.skipped.add(str(error))
         else:
-            self._account.samples += inputs.samples
+            self._account.samples = add_samples(self._account.samples, self._counting.count(inputs))
             self._account.batches += 1
         self._note_passed_over()
         self._progress.next_batch = number + 1
         self._progress.passes = self._folder.passes
         self._last = None if self._is_stored else (number, inputs)
+        self._counting.check_limit(inputs)
 
     def _note_passed_over(self) -> None:
         self._account.skipped.extend(self._passed_over)

@@ -15,6 +15,7 @@ from fmstats.modes import in_mode
 from fmstats.profiles import Profile
 from fmstats.runs.checkpoints import Checkpoint, Progress
 from fmstats.runs.cost import Cost
+from fmstats.runs.counting import Counting
 from fmstats.runs.folding import Folder, Placement
 from fmstats.runs.identity import Identity, describe_data, describe_model, describe_options
 from fmstats.runs.part import Part
@@ -50,6 +51,7 @@ def profile(
     channels_last: bool = False,
     compile: bool = False,
     limit: int | None = None,
+    batch_dim: int | None = None,
     on_bad_sample: OnBadSample = "raise",
     checkpoint: str | Path | None = None,
     checkpoint_every: float = 60.0,
@@ -70,7 +72,8 @@ def profile(
         model: any module; its parts are chosen by `include` and `exclude` as in `fmstats.track`.
         data: an iterable of batches (see `fmstats.sources.batches` for their forms), a DataSource,
             the text or path that `fmstats.sources.open_data` takes (images are then normalised by
-            ImageNet's mean and std), or a single tensor or array, which is one batch.
+            ImageNet's mean and std), or a single tensor or array, which is one batch of samples
+            along its first dim.
         include: the layers to observe, as in `fmstats.track`; None: every leaf module.
         exclude: the layers to leave out, as in `fmstats.track`.
         of: as in `fmstats.track`, like the next eight.
@@ -87,7 +90,12 @@ def profile(
         channels_last: run 4-d weights and inputs in the channels_last memory format.
         compile: run the model under `torch.compile`.
         limit: stop after this many samples, unreadable images among them; the last batch is cut to
-            fit where its tensors agree in their first dimension. None: all.
+            fit. None: all.
+        batch_dim: the dim of each batch's tensors along which samples run, where the data cannot
+            tell: 0 for a lone tensor of stacked samples, 1 for time-major sequences. None: by the
+            source of the data (images, arrays, a DataLoader), by the layers that have the batch in
+            a place of their own (convolutions, recurrent layers, attention), or by the size that
+            all entries of a batch share along dim 0; else `samples` is None.
         on_bad_sample: what to do with an image that cannot be read, or a batch on which reading or
             the model raises: "raise", or "skip" and tell of it in the metadata. A batch that is
             skipped leaves no trace in the statistics. A DataSource keeps its own rule for images.
@@ -104,14 +112,15 @@ def profile(
             per second, and the share of the time that goes into statistics.
 
     Returns:
-        The profile. Its metadata has `samples` and `batches` folded; `started` and `ended` (UTC);
-        `seconds`; `skipped`, what was left out and why for the first of `skipped_count`;
+        The profile. Its metadata has `samples` (None: unknown) and `batches` folded; `started` and
+        `ended` (UTC); `seconds`; `skipped`, what was left out and why for the first of
+        `skipped_count`;
         `statistics_share`, of the seconds, by the host's clock and from some of the passes (None
         where something is compiled, or in too short a run); `coverage`, a list with the name, type,
-        status and reason of each layer that was selected but has no statistics; `resumed`, the
-        samples that a checkpoint had; `options`; `data`, a description, for a DataSource; `inputs`,
-        the `image_size`, `resize`, `mean` and `std`, for images; with `group`, the number of
-        `processes`.
+        status and reason of each layer that was selected but has no statistics; `resumed` and
+        `resumed_batches`, which a checkpoint had; `options`; `data`, a description, for a
+        DataSource; `inputs`, the `image_size`, `resize`, `mean` and `std`, for images; with
+        `group`, the number of `processes`.
 
     Raises:
         FmstatsError: the data has no batch or cannot be read, or the model refuses a batch. The
@@ -125,6 +134,8 @@ def profile(
         raise FmstatsError(f"model is of type {type(model).__name__}, not an nn.Module")
     if limit is not None:
         check_whole("limit", limit)
+    if batch_dim is not None and (isinstance(batch_dim, bool) or not isinstance(batch_dim, int)):
+        raise FmstatsError(f"batch_dim={batch_dim!r}: give the number of a dim, or None")
     if on_bad_sample not in ("raise", "skip"):
         raise FmstatsError(f"on_bad_sample {on_bad_sample!r} is neither 'raise' nor 'skip'")
     tracking: dict[str, Any] = {
@@ -137,7 +148,7 @@ def profile(
     if not is_placed(model, device, dtype, channels_last):
         model = move_model(copy_model(model), device, dtype, channels_last)
     placement = Placement(*find_placement(model, device, dtype), channels_last)
-    run = _Run(model, batches, limit, share, on_bad_sample, tracking, placement, compile)
+    run = _Run(model, batches, limit, batch_dim, share, on_bad_sample, tracking, placement, compile)
     keep = None
     if checkpoint is not None:
         path = path_of(Path(checkpoint), share)
@@ -155,6 +166,7 @@ class _Run:
     model: torch.nn.Module
     batches: Iterable[object]
     limit: int | None
+    batch_dim: int | None
     share: Share
     on_bad_sample: OnBadSample
     tracking: dict[str, Any]
@@ -164,7 +176,7 @@ class _Run:
     @property
     def options(self) -> dict[str, object]:
         """All that changes what is folded of each batch, and which."""
-        run = {"compile": self.compiled, "limit": self.limit}
+        run = {"compile": self.compiled, "limit": self.limit, "batch_dim": self.batch_dim}
         return {**self.tracking, **vars(self.placement), **run}
 
     def identify(self) -> Identity:
@@ -202,22 +214,32 @@ class _Run:
             part = Part(
                 self.batches,
                 self.limit,
+                self.batch_dim,
                 replace(self.share, first=done.next_batch),
                 self.on_bad_sample,
                 tracker=tracker,
                 folder=folder,
                 cost=cost,
+                counting=self._counting(),
                 checkpoint=keep,
                 told=self._told(),
             )
             with self._show(keep, progress) as advance:
                 return part.run(interrupts, advance)
 
+    @property
+    def _hookable(self) -> bool:
+        """Whether hooks may come and go: they would have what is compiled compiled anew."""
+        return not (self.compiled or has_compiled_parts(self.model))
+
+    def _counting(self) -> Counting:
+        return Counting(self.model if self._hookable else None, self.limit)
+
     def _cost(self, passes: int) -> Cost:
-        """Hooks of its own would have what is compiled compiled anew."""
         options = self.tracking
-        untimed = self.compiled or has_compiled_parts(self.model)
-        modules = {} if untimed else select(self.model, options["include"], options["exclude"])
+        modules = (
+            {} if not self._hookable else select(self.model, options["include"], options["exclude"])
+        )
         return Cost(modules.values(), options["of"], options["every"], passes)
 
     def _told(self) -> dict[str, Any]:
@@ -231,7 +253,7 @@ class _Run:
 
     def _show(self, keep: Checkpoint | None, wanted: bool) -> AbstractContextManager[Advance]:
         base = None if keep is None or keep.base is None else keep.base.metadata
-        done = (0, 0) if base is None else (base["samples"], base["batches"])
+        done = (0, 0) if base is None else (base["samples"] or 0, base["batches"])
         wanted = wanted and self.share.rank == 0
         return show_progress(self.batches, self.limit, wanted, ranks=self.share.ranks, done=done)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from fmstats.sources.data import DataSource
 
-Advance = Callable[[int, float | None], None]
+Advance = Callable[[int | None, float | None], None]
 
 
 @contextlib.contextmanager
@@ -23,6 +23,8 @@ def show_progress(
     done: tuple[int, int] = (0, 0),
 ) -> Iterator[Advance]:
     """Give a function to call with the samples of a batch done and the share of the statistics.
+
+    Where nobody knows how many samples a batch has, batches are shown instead.
 
     Args:
         batches: what is run through.
@@ -37,18 +39,26 @@ def show_progress(
         return
     total, unit = _find_total(batches, limit)
     total = None if total is None else -(-total // ranks)
-    began, count = time.perf_counter(), 0
+    began, samples_done, batches_done = time.perf_counter(), 0, done[1]
     with bar:
         task = bar.add_task(unit, total=total, completed=done[unit == "batches"], speed="")
 
-        def advance(samples: int, share: float | None) -> None:
-            nonlocal count
-            count += samples
-            rate = count / (time.perf_counter() - began)
-            speed = f"{rate:,.0f} samples/s" if rate >= 100 else f"{rate:.3g} samples/s"
+        def advance(samples: int | None, share: float | None) -> None:
+            nonlocal samples_done, batches_done, unit
+            batches_done += 1
+            shown: dict[str, Any] = {"advance": samples if unit == "samples" else 1}
+            if samples is None:
+                rate, of = (batches_done - done[1]) / (time.perf_counter() - began), "batches/s"
+                if unit == "samples":
+                    unit = "batches"
+                    shown = {"description": unit, "total": None, "completed": batches_done}
+            else:
+                samples_done += samples
+                rate, of = samples_done / (time.perf_counter() - began), "samples/s"
+            speed = f"{rate:,.0f} {of}" if rate >= 100 else f"{rate:.3g} {of}"
             if share is not None:
                 speed += f", statistics {100 * share:.2g} %"
-            bar.update(task, advance=samples if unit == "samples" else 1, speed=speed)
+            bar.update(task, speed=speed, **shown)
 
         yield advance
 

@@ -18,7 +18,13 @@ import torch
 
 from fmstats.errors import FmstatsError
 from fmstats.runs.identity import checksum
-from fmstats.sources.batches import ModelInput, read_batch
+from fmstats.sources.batches import (
+    ModelInput,
+    find_batch_dim,
+    read_batch,
+    require_samples,
+    to_tensor,
+)
 from fmstats.sources.data import DataSource, open_data, require_batches
 from fmstats.sources.entrypoints import describe_error
 from fmstats.sources.stored import Skipped, Stored
@@ -37,7 +43,7 @@ def open_batches(data: object, on_bad_sample: OnBadSample = "raise") -> Iterable
     if isinstance(data, str | Path):
         return open_data(data, on_bad_sample=on_bad_sample)
     if isinstance(data, torch.Tensor | np.ndarray):
-        return [data]
+        return [ModelInput((to_tensor(data),), stacked=True)]
     return require_batches(data, "data")
 
 
@@ -78,6 +84,7 @@ class Reading:
 
     Attributes:
         limit: of samples, over all shares; None for all.
+        batch_dim: along which samples run, where the caller says so.
         on_bad_sample: what to do with a batch that cannot be read: "raise", or "skip" and note it.
         skipped: where what is left out is noted.
         known: number and checksum of a batch that was folded in an earlier life of the run, where
@@ -90,6 +97,7 @@ class Reading:
 
     batches: Iterable[object]
     limit: int | None
+    batch_dim: int | None
     share: Share
     on_bad_sample: OnBadSample
     skipped: Skipped
@@ -109,7 +117,7 @@ class Reading:
                 for _, batch in stored.read((spans[n] for n in numbers), self.skipped):
                     done += 1
                     if batch is not None:
-                        yield numbers[done - 1], ModelInput((batch,))
+                        yield numbers[done - 1], ModelInput((batch,), batch_dim=0)
                 return
             except Exception as error:
                 if done == len(numbers):
@@ -118,11 +126,11 @@ class Reading:
                 numbers = numbers[done + 1 :]
 
     def _go_through(self) -> Iterator[tuple[int, ModelInput]]:
-        iterator = self._begin()
+        iterator, dim = self._begin()
         left, failures = self.limit, 0
         for number in itertools.count():
             try:
-                inputs = read_batch(next(iterator), number + 1)
+                inputs = read_batch(next(iterator), number + 1, dim)
             except StopIteration:
                 if number < self.share.first:
                     raise FmstatsError(
@@ -141,7 +149,7 @@ class Reading:
             failures = 0
             if left is not None:
                 inputs = inputs.cut(left)
-                left -= inputs.samples
+                left -= require_samples(inputs, number + 1)
             if self.known is not None and number == self.known[0]:
                 self._compare(inputs)
             if self.share.has(number):
@@ -156,9 +164,14 @@ class Reading:
                 "data are others, come in another order, or are altered at random"
             )
 
-    def _begin(self) -> Iterator[object]:
+    def _begin(self) -> tuple[Iterator[object], int | None]:
+        """An iterator of batches, and the dim of their samples, where that is known."""
+        batches = self.batches
         try:
-            return iter(self.batches)
+            if isinstance(batches, DataSource):
+                batches = batches.begin()
+            known = find_batch_dim(batches) if self.batch_dim is None else self.batch_dim
+            return iter(batches), known
         except FmstatsError:
             raise
         except Exception as error:

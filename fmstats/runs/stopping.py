@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from fmstats.profiles import Profile
+from fmstats.runs.account import tell_done
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -27,11 +28,11 @@ class RunInterrupted(KeyboardInterrupt):
 
     def __init__(self, profile: Profile | None, checkpoint: Path | None) -> None:
         self.profile, self.checkpoint = profile, checkpoint
-        samples = 0 if profile is None else profile.metadata["samples"]
+        done = "0 batches" if profile is None else tell_done(profile.metadata)
         after = "there is no checkpoint to go on from"
         if checkpoint is not None:
             after = f"what was folded is in {str(checkpoint)!r}: the same run again goes on there"
-        super().__init__(f"interrupted after {samples} samples; {after}")
+        super().__init__(f"interrupted after {done}; {after}")
 
 
 class Interrupts:

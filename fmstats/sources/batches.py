@@ -7,14 +7,15 @@ The forms, in the order they are tried:
         x a tuple or a list    model(*x), the several inputs of one model
         x a mapping            model(**x)
         x anything else        model(x)
-Samples are counted along the first dimension of the first tensor, or over the items of the first
-list.
+How many samples a batch holds is read off its entries, labels among them, or said by whoever made
+it; a lone tensor does not tell (see `ModelInput.samples`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,31 +25,62 @@ from fmstats.errors import FmstatsError
 
 @dataclass(frozen=True)
 class ModelInput:
-    """The arguments of one call of a model."""
+    """The arguments of one call of a model.
+
+    Attributes:
+        labels: what the batch holds beside them; it helps to count samples.
+        batch_dim: the dim along which samples run, where whoever made the batch knows; None: what
+            the entries share.
+        stacked: a lone tensor or list counts as a stack of samples where nothing else tells.
+    """
 
     args: tuple[object, ...] = ()
     kwargs: dict[str, object] = field(default_factory=dict)
+    labels: tuple[object, ...] = ()
+    batch_dim: int | None = None
+    stacked: bool = False
 
     @property
-    def samples(self) -> int:
-        """Number of samples; 1 where no argument is a tensor or a list."""
-        return next((size for size in map(_count_items, self._values()) if size is not None), 1)
+    def entries(self) -> list[object]:
+        """The arguments, those by name behind the others."""
+        return [*self.args, *self.kwargs.values()]
+
+    @property
+    def samples(self) -> int | None:
+        """Number of samples; None where nothing tells, e.g. for a lone tensor.
+
+        With `batch_dim`: the size of that dim, if the arguments that have it agree. Without: the
+        size of dim 0, if at least two entries of the batch have it and all agree. A list has a
+        length instead. An entry of a single number beside larger ones, such as a temperature, does
+        not count.
+        """
+        if self.batch_dim is not None:
+            return _agree(self.entries, self.batch_dim, least=1)
+        least = 1 if self.stacked else 2
+        return _agree([*self.entries, *self.labels], 0, least)
 
     def cut(self, samples: int) -> ModelInput:
-        """The first `samples` samples.
+        """The first `samples` samples: of the arguments that are as long as the batch has samples.
 
-        The whole input is returned where its tensors and lists differ in their number of items:
-        nothing then tells which of them run along the samples.
+        The whole input is returned where it has no more of them, or where nothing tells how many
+        it has.
         """
-        sizes = {size for size in map(_count_items, self._values()) if size is not None}
-        if len(sizes) != 1 or samples >= self.samples:
+        whole, dim = self.samples, self.batch_dim or 0
+        if whole is None or samples >= whole:
             return self
 
         def shorten(value: object) -> object:
-            return value if _count_items(value) is None else value[:samples]  # type: ignore[index]
+            if size_along(value, dim) != whole:
+                return value
+            if isinstance(value, torch.Tensor):
+                return value.narrow(dim, 0, samples)
+            return value[:samples] if isinstance(value, list) else value
 
-        return ModelInput(
-            tuple(map(shorten, self.args)), {k: shorten(v) for k, v in self.kwargs.items()}
+        return replace(
+            self,
+            args=tuple(map(shorten, self.args)),
+            kwargs={name: shorten(value) for name, value in self.kwargs.items()},
+            labels=tuple(map(shorten, self.labels)),
         )
 
     def to(
@@ -63,9 +95,10 @@ class ModelInput:
                 moved = moved.contiguous(memory_format=torch.channels_last)
             return moved
 
-        return ModelInput(
-            tuple(map_tensors(move, value) for value in self.args),
-            {name: map_tensors(move, value) for name, value in self.kwargs.items()},
+        return replace(
+            self,
+            args=tuple(map_tensors(move, value) for value in self.args),
+            kwargs={name: map_tensors(move, value) for name, value in self.kwargs.items()},
         )
 
     def describe(self) -> str:
@@ -74,30 +107,35 @@ class ModelInput:
         texts = [f"{name}: {_describe(v)}" if name else _describe(v) for name, v in named]
         return ", ".join(texts) or "nothing"
 
-    def _values(self) -> list[object]:
-        return [*self.args, *self.kwargs.values()]
 
-
-def read_batch(batch: object, number: int) -> ModelInput:
+def read_batch(batch: object, number: int, batch_dim: int | None = None) -> ModelInput:
     """Return the arguments that `batch`, the `number`-th of its data, stands for.
+
+    Args:
+        batch: a batch.
+        number: its place in the data, from 1, for messages.
+        batch_dim: along which its samples run, where that is known; a ModelInput that knows its
+            own keeps it.
 
     Raises:
         FmstatsError: it has none of the forms at the head of this module.
     """
     if isinstance(batch, ModelInput):
-        return batch
+        known = batch.batch_dim is not None or batch_dim is None
+        return batch if known else replace(batch, batch_dim=batch_dim)
     if isinstance(batch, torch.Tensor | np.ndarray):
-        return ModelInput((to_tensor(batch),))
+        return ModelInput((to_tensor(batch),), batch_dim=batch_dim)
     if isinstance(batch, Mapping):
-        return _read_keywords(batch, number)
+        return ModelInput(kwargs=_read_keywords(batch, number), batch_dim=batch_dim)
     if isinstance(batch, tuple | list) and batch:
-        first = batch[0]
+        first, *labels = batch
+        beside: Any = {"labels": tuple(labels), "batch_dim": batch_dim}
         if isinstance(first, Mapping):
-            return _read_keywords(first, number)
+            return ModelInput(kwargs=_read_keywords(first, number), **beside)
         # A named tuple, such as a PackedSequence, is one value and not several arguments.
         if type(first) in (tuple, list):
-            return ModelInput(tuple(map_tensors(_same, value) for value in first))
-        return ModelInput((map_tensors(_same, first),))
+            return ModelInput(tuple(map_tensors(_same, value) for value in first), **beside)
+        return ModelInput((map_tensors(_same, first),), **beside)
     empty = "empty " if isinstance(batch, tuple | list) else ""
     raise FmstatsError(
         f"batch {number} is of type {empty}{type(batch).__name__}: a batch is a tensor, "
@@ -105,19 +143,95 @@ def read_batch(batch: object, number: int) -> ModelInput:
     )
 
 
-def read_batches(batches: Iterable[object], limit: int | None = None) -> Iterator[ModelInput]:
-    """Yield the arguments of each batch until `limit` samples have passed, the last cut to fit."""
+def read_batches(
+    batches: Iterable[object], limit: int | None = None, batch_dim: int | None = None
+) -> Iterator[ModelInput]:
+    """Yield the arguments of each batch until `limit` samples have passed, the last cut to fit.
+
+    Raises:
+        FmstatsError: there is a limit, and nothing tells how many samples a batch has.
+    """
     left = limit
+    batch_dim = find_batch_dim(batches) if batch_dim is None else batch_dim
     for number, batch in enumerate(batches, start=1):
-        inputs = read_batch(batch, number)
+        inputs = read_batch(batch, number, batch_dim)
         if left is None:
             yield inputs
             continue
         inputs = inputs.cut(left)
+        left -= require_samples(inputs, number)
         yield inputs
-        left -= inputs.samples
         if left <= 0:  # Here, not in the head of the loop: no batch is read in vain.
             return
+
+
+def require_samples(inputs: ModelInput, number: int) -> int:
+    """The samples of a batch, for a limit of samples.
+
+    Raises:
+        FmstatsError: nothing tells.
+    """
+    if inputs.samples is None:
+        raise FmstatsError(
+            f"limit= counts samples, and nothing tells how many batch {number} has, "
+            f"{inputs.describe()}: say along which dim they run, batch_dim=0 for the first "
+            "(--batch-dim 0), or leave limit= out and give fewer batches"
+        )
+    return inputs.samples
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A tensor of samples in batches of `batch_size`, the last of which may be smaller."""
+
+    samples: torch.Tensor
+    batch_size: int
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        """Start at the first."""
+        return iter(torch.split(self.samples, self.batch_size))
+
+
+def find_batch_dim(batches: object) -> int | None:
+    """The dim along which an iterable's batches hold their samples; None where it does not know.
+
+    A DataLoader that collates as usual stacks samples along dim 0; a function of the user's, given
+    as `collate_fn`, may put them anywhere.
+    """
+    if isinstance(batches, Stack):
+        return 0
+    if isinstance(batches, torch.utils.data.DataLoader) and batches.batch_sampler is not None:
+        usual = torch.utils.data.default_collate
+        return 0 if batches.collate_fn is usual else None
+    return None
+
+
+def size_along(value: object, dim: int) -> int | None:
+    """How many items an entry of a batch has along `dim`; None where it has no such dim.
+
+    A list has its length along dim 0, and a packed sequence as many as it has sequences.
+    """
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return value.shape[dim] if -value.ndim <= dim < value.ndim else None
+    if isinstance(value, torch.nn.utils.rnn.PackedSequence):
+        return int(value.batch_sizes[0])
+    return len(value) if isinstance(value, list) and dim == 0 else None
+
+
+def _agree(entries: Iterable[object], dim: int, least: int) -> int | None:
+    """The size along `dim` that at least so many entries have, and all that have this dim."""
+    known = [(value, size) for value in entries if (size := size_along(value, dim)) is not None]
+    larger = [pair for pair in known if not _is_number(pair[0])]
+    for pairs in (known, larger):
+        sizes = {size for _, size in pairs}
+        packed = any(isinstance(value, tuple) for value, _ in pairs)
+        if len(sizes) == 1 and (packed or len(pairs) >= least):
+            return sizes.pop()
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, torch.Tensor | np.ndarray) and value.shape in ((), (1,))
 
 
 def to_tensor(value: torch.Tensor | np.ndarray) -> torch.Tensor:
@@ -154,22 +268,14 @@ def map_tensors(change: Callable[[torch.Tensor], torch.Tensor], value: object) -
     return value
 
 
-def _read_keywords(batch: Mapping[object, object], number: int) -> ModelInput:
+def _read_keywords(batch: Mapping[object, object], number: int) -> dict[str, object]:
     odd = [name for name in batch if not isinstance(name, str)]
     if odd:
         raise FmstatsError(
             f"batch {number} is a dict with the key {odd[0]!r}: its keys are the names of the "
             "model's arguments"
         )
-    return ModelInput(
-        kwargs={str(name): map_tensors(_same, value) for name, value in batch.items()}
-    )
-
-
-def _count_items(value: object) -> int | None:
-    if isinstance(value, torch.Tensor):
-        return value.size(0) if value.dim() else None
-    return len(value) if isinstance(value, tuple | list) else None
+    return {str(name): map_tensors(_same, value) for name, value in batch.items()}
 
 
 def _describe(value: object) -> str:

@@ -17,7 +17,7 @@ import torch
 
 from fmstats.errors import FmstatsError
 from fmstats.sources.arrays import is_array_spec, open_array
-from fmstats.sources.batches import read_batches, to_tensor
+from fmstats.sources.batches import Stack, read_batches, to_tensor
 from fmstats.sources.entrypoints import call_entrypoint, is_entrypoint, resolve_entrypoint
 from fmstats.sources.images import (
     IMAGE_SUFFIXES,
@@ -63,8 +63,12 @@ class DataSource:
 
     def __iter__(self) -> Iterator[object]:
         """Start a pass."""
+        return iter(self.begin())
+
+    def begin(self) -> Iterable[object]:
+        """Start a pass: the iterable that gives its batches."""
         self.skipped.clear()
-        return iter(self.batches())
+        return self.batches()
 
 
 def open_data(
@@ -201,7 +205,7 @@ def _open_entrypoint(spec: str, batch_size: int, limit: int | None) -> DataSourc
             stored = to_tensor(made)
             if not stored.dim():
                 raise FmstatsError(f"{spec!r} gave a single number, which has no samples")
-            batches: Iterable[object] = torch.split(stored, batch_size)
+            batches: Iterable[object] = Stack(stored, batch_size)
         else:
             batches = require_batches(made, f"{spec!r}")
         return batches if limit is None else read_batches(batches, limit)

@@ -1,0 +1,125 @@
+"""What layers tell of the batch dim: those that take it in a place of their own.
+
+A convolution has the batch in dim 0 or, of an input with one dim less, none; a recurrent layer in
+dim 1 unless it was made with `batch_first=True`. Layers that take any number of dims (Linear,
+LayerNorm, Embedding) tell nothing. A testimony holds for an input of the model only if its sizes
+fit: between the two, a model may have moved the batch dim or folded it into another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fmstats.sources.batches import ModelInput, size_along
+
+_CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_SEQUENCES = (nn.RNNBase, nn.MultiheadAttention, nn.Transformer)
+_BLOCKS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one layer says of one of its inputs.
+
+    Attributes:
+        shape: of that input.
+        dim: where its samples are; None: it is a single one, without a batch dim.
+    """
+
+    shape: tuple[int, ...]
+    dim: int | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the samples of a batch are: along `dim`, None where a batch is one sample.
+
+    Attributes:
+        entry: the place among the arguments of one that has that dim.
+    """
+
+    entry: int
+    dim: int | None
+
+    def count(self, inputs: ModelInput) -> int | None:
+        """The samples of a batch."""
+        if self.dim is None or self.entry >= len(inputs.entries):
+            return 1 if self.dim is None else None
+        return size_along(inputs.entries[self.entry], self.dim)
+
+
+def batch_dim_of(layer: nn.Module, dims: int) -> int | None:
+    """Where a layer has the batch in an input of so many dims; None: nowhere.
+
+    Raises:
+        LookupError: its type does not tell.
+    """
+    if isinstance(layer, _NORMS):
+        return 0
+    if isinstance(layer, _CONVOLUTIONS):
+        return _choose(dims, len(layer.kernel_size) + 2, 0)
+    if isinstance(layer, nn.RNNCellBase):
+        return _choose(dims, 2, 0)
+    if isinstance(layer, _BLOCKS):
+        layer = layer.self_attn
+    if isinstance(layer, _SEQUENCES):
+        return _choose(dims, 3, 0 if layer.batch_first else 1)
+    raise LookupError(type(layer).__name__)
+
+
+def _choose(dims: int, batched: int, dim: int) -> int | None:
+    if dims not in (batched, batched - 1):
+        raise LookupError(f"{dims} dims")
+    return dim if dims == batched else None
+
+
+@contextlib.contextmanager
+def hear_layers(model: nn.Module) -> Iterator[list[Said]]:
+    """Collect what layers tell while a model runs; afterwards no hook is left."""
+    heard: list[Said] = []
+
+    def listen(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = next((v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)), None)
+        if given is not None:
+            with contextlib.suppress(LookupError):
+                heard.append(Said(tuple(given.shape), batch_dim_of(layer, given.dim())))
+
+    telling = (*_CONVOLUTIONS, *_NORMS, nn.RNNCellBase, *_BLOCKS, *_SEQUENCES)
+    with contextlib.ExitStack() as stack:
+        for layer in model.modules():
+            if isinstance(layer, telling) and not isinstance(layer, torch.jit.ScriptModule):
+                hook = layer.register_forward_pre_hook(listen, prepend=True, with_kwargs=True)
+                stack.callback(hook.remove)
+        yield heard
+
+
+def find_place(inputs: ModelInput, heard: Iterable[Said]) -> Place | None:
+    """Where the samples of a batch are by what layers told; None where they do not tell, or differ.
+
+    A testimony of a batch dim holds for an argument of that size along that dim; one of a single
+    sample for an argument of the same shape.
+    """
+    places = {}
+    for told in heard:
+        for entry, value in enumerate(inputs.entries):
+            if told.dim is None:
+                fits = isinstance(value, Tensor) and tuple(value.shape) == told.shape
+            else:
+                fits = size_along(value, told.dim) == told.shape[told.dim]
+            if fits:
+                places[told.dim, 1 if told.dim is None else told.shape[told.dim]] = entry
+                break
+    if len({size for _, size in places}) != 1:
+        return None
+    (dim, _), entry = next(iter(places.items()))
+    return Place(entry, dim)
