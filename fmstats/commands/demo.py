@@ -10,6 +10,7 @@ import typer
 from fmstats.commands.app import BackendOption, app, keep_lines
 from fmstats.demo import run_demo
 from fmstats.exports import check_output, write_profile
+from fmstats.terminal import print_blocks
 
 
 @app.command(
@@ -36,7 +37,7 @@ def demo(
     """Profile a trained network on photographs, without any download."""
     if out is not None:
         check_output(out)
-    profile = run_demo(typer.echo, crops=crops, batch_size=batch_size, backend=backend)
+    profile = run_demo(print_blocks, crops=crops, batch_size=batch_size, backend=backend)
     if out is not None:
         write_profile(profile, out)
-        typer.echo(f"Written to {out}")
+        print_blocks(f"Written to {out}")

@@ -14,6 +14,7 @@ from fmstats.commands.baselines import OnlyCommonOption, ThresholdOption, compar
 from fmstats.commands.completion import complete_profiles
 from fmstats.report import check_report, write_report
 from fmstats.storage import load
+from fmstats.terminal import print_blocks
 
 _EXAMPLES = "\n\n".join(
     [
@@ -87,4 +88,4 @@ def report(
             run, profile, baseline, threshold=threshold, only_common=only_common
         )
     write_report(profile, out, comparison)
-    typer.echo(f"Written to {out}: {out.stat().st_size / 1e6:.1f} MB")
+    print_blocks(f"Written to {out}: {out.stat().st_size / 1e6:.1f} MB")

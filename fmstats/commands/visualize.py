@@ -24,6 +24,7 @@ from fmstats.pictures.canvas import find_colours, require_matplotlib
 from fmstats.pictures.files import check_picture, write_figure
 from fmstats.pictures.maps import Order, Scale
 from fmstats.sources.images import IMAGENET_MEAN, IMAGENET_STD, ImageTransform, usual_resize
+from fmstats.terminal import print_blocks
 
 _EXAMPLES = keep_lines(
     "Examples:",
@@ -111,4 +112,4 @@ def visualize(
             transform=transform,
         )
     write_figure(figure, out)
-    typer.echo(f"Written to {out}")
+    print_blocks(f"Written to {out}")
