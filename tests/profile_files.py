@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from fmstats.derived import ChannelStats
 from fmstats.layout import view_of
 from fmstats.profiles import LayerProfile, Profile
 from fmstats.statistic import State, Thresholds
+from fmstats.storage.checksum import BLANK
 
 
 def layer_of(x: Tensor, thresholds: Thresholds | None = None, **known: Any) -> LayerProfile:
@@ -66,4 +68,14 @@ def open_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def close_file(path: Path, tensors: Mapping[str, Any], document: Any) -> None:
-    path.write_bytes(pack(dict(tensors), {"fmstats": json.dumps(document)}))
+    texts = {"sha256": "e" * 64, "fmstats": json.dumps(document)}
+    path.write_bytes(seal(pack(dict(tensors), texts)))
+
+
+def seal(content: bytes) -> bytes:
+    """A profile file whose bytes were changed, with the checksum that fits them."""
+    length = 8 + int.from_bytes(content[:8], "little")
+    head, data = content[:length], content[length:]
+    old = json.loads(head[8:])["__metadata__"]["sha256"].encode()
+    new = hashlib.sha256(head.replace(old, BLANK.encode(), 1) + data).hexdigest()
+    return head.replace(old, new.encode(), 1) + data

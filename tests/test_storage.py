@@ -24,6 +24,7 @@ from profile_files import (
     profile_of,
     some_profile,
 )
+from safetensors.numpy import save as pack
 from torch import nn
 
 import fmstats
@@ -119,7 +120,7 @@ def test_the_file_is_plain_safetensors(file: Path) -> None:
         value for stats in profile.values() for value in stats.state["m2"].tolist()
     ]
     assert [layer["name"] for layer in document["layers"]] == list(profile)
-    assert document["schema"] == 1
+    assert document["schema"] == 2
 
 
 def test_the_size_is_that_of_the_channels(tmp_path: Path) -> None:
@@ -249,6 +250,63 @@ def test_every_truncation(file: Path) -> None:
     refused(file, "damaged")
 
 
+def test_every_bit(file: Path) -> None:
+    """A file of which one bit has flipped is refused: it never gives other numbers."""
+    save(profile_of({"l": layer_of(torch.randn(5, 2) + 3)}, samples=5), file)
+    content = file.read_bytes()
+    with file.open("wb", buffering=0) as opened:
+        for bit in range(8 * len(content)):
+            flipped = bytearray(content)
+            flipped[bit // 8] ^= 1 << bit % 8
+            opened.seek(0)
+            opened.write(flipped)
+            with pytest.raises(FmstatsError, match="cannot read profile"):
+                load(file)
+    file.write_bytes(content)
+    assert load(file).metadata["samples"] == 5
+
+
+def test_two_files_of_which_each_half_is_good(file: Path) -> None:
+    content = file.read_bytes()
+    save(some_profile(3, samples=20), file)
+    other = file.read_bytes()
+    assert len(content) == len(other)
+    half = len(content) // 2
+    file.write_bytes(content[:half] + other[half:])
+    refused(file, "it is damaged: what is in it does not fit its checksum$")
+
+
+def test_a_checksum_is_never_left_out(file: Path) -> None:
+    tensors, document = open_file(file)
+    for texts in ({}, {"sha256": ""}, {"sha256": "0" * 63}):
+        file.write_bytes(pack(tensors, {"fmstats": json.dumps(document), **texts}))
+        refused(file, "it is damaged: it has no checksum$")
+    file.write_bytes(pack(tensors, {"fmstats": json.dumps(document), "sha256": "0" * 64}))
+    refused(file, "it is damaged: what is in it does not fit its checksum$")
+    document["schema"] = 1
+    file.write_bytes(pack(tensors, {"fmstats": json.dumps(document), "sha256": "0" * 64}))
+    refused(file, "it is damaged: what is in it does not fit its checksum$")
+
+
+def test_files_of_schema_1_have_no_checksum(file: Path) -> None:
+    tensors, document = open_file(file)
+    file.write_bytes(pack(tensors, {"fmstats": json.dumps({**document, "schema": 1})}))
+    assert_same_profiles(load(file), some_profile(samples=20))
+
+
+@given(st.text("0f", min_size=60, max_size=68))
+def test_metadata_that_looks_like_a_checksum(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "p.fmstats"
+    profile = profile_of({"0" * 64: layer_of(torch.randn(3, 2))}, **{text: "0" * 64, "a": text})
+    save(profile, path)
+    assert_same_profiles(load(path), profile)
+    again = path.read_bytes()
+    save(load(path), path)
+    assert path.read_bytes() == again
+
+
 def edit(file: Path, *keys: Any, value: Any) -> None:
     """Set one value in the JSON of a file."""
     tensors, document = open_file(file)
@@ -259,12 +317,12 @@ def edit(file: Path, *keys: Any, value: Any) -> None:
     close_file(file, tensors, document)
 
 
-@pytest.mark.parametrize("schema", [2, 10**30])
+@pytest.mark.parametrize("schema", [3, 10**30])
 def test_a_newer_schema(file: Path, schema: int) -> None:
     edit(file, "layers", value="as nobody knows them yet")
     edit(file, "schema", value=schema)
     refused(
-        file, rf"written by a newer fmstats: its schema is {schema}, this one reads up to 1; up"
+        file, rf"written by a newer fmstats: its schema is {schema}, this one reads up to 2; up"
     )
 
 
@@ -308,8 +366,6 @@ def test_wrong_json(file: Path, keys: tuple[Any, ...], value: Any, message: str)
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[" * 100_000, "[]", '{"schema": ' + "9" * 5000])
 def test_a_document_that_is_none(file: Path, text: str) -> None:
-    from safetensors.numpy import save as pack
-
     file.write_bytes(pack(open_file(file)[0], {"fmstats": text}))
     refused(file, "it is no profile, or damaged: ")
 

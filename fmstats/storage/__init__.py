@@ -2,12 +2,14 @@
 
 The file has a tensor for each field of `fmstats.statistic.FIELDS`, int64 for counts and float64 for
 moments, all of one length: the channels of all layers, one layer after the other. A count that is 0
-in all channels is left out. The safetensors metadata has one key, "fmstats", whose text is JSON:
+in all channels is left out. The safetensors metadata has two keys: "sha256" is the checksum of
+the whole file (see `checksum`), "fmstats" is a text of JSON:
 
-    {"schema": 1, "layers": [{"name": ..., "channels": ..., ...}, ...], "metadata": {...}}
+    {"schema": 2, "layers": [{"name": ..., "channels": ..., ...}, ...], "metadata": {...}}
 
 with the layers in the order of execution. NaN and infinities in the metadata are written as
-Python's json does, `NaN` and `Infinity`.
+Python's json does, `NaN` and `Infinity`. Files of schema 1 are read, too: they have no checksum, so
+that damage is found only where it leaves what no data could have given.
 """
 
 from __future__ import annotations

@@ -16,12 +16,19 @@ import torch
 from fmstats.derived import Array
 from fmstats.errors import FmstatsError
 from fmstats.merging import Stack
-from fmstats.statistic import COUNTS, FIELDS, State
+from fmstats.statistic import FIELDS, State
+from fmstats.storage import checksum
 from fmstats.storage.checks import check_words
-from fmstats.storage.schema import ALWAYS, KEY, LARGEST_HEADER, SCHEMA, read_layers
-
-_WORD = 8  # bytes
-_DTYPES = {field: "I64" if field in COUNTS else "F64" for field in FIELDS}
+from fmstats.storage.schema import (
+    ALWAYS,
+    CHECKED_SINCE,
+    DTYPES,
+    KEY,
+    LARGEST_HEADER,
+    SCHEMA,
+    WORD,
+    read_layers,
+)
 
 
 def read_stack(path: str | Path) -> Stack:
@@ -43,7 +50,8 @@ def read_stack(path: str | Path) -> Stack:
 
 
 def _read(file: IO[bytes], size: int) -> Stack:
-    header, start = _read_header(file, size)
+    head = _read_head(file, size)
+    header = _parse(head[WORD:])
     texts = header.pop("__metadata__", None)
     if not (isinstance(texts, dict) and isinstance(texts.get(KEY), str)):
         raise FmstatsError("it is a safetensors file, but no profile: fmstats has not written it")
@@ -61,25 +69,38 @@ def _read(file: IO[bytes], size: int) -> Stack:
     if not isinstance(metadata, dict):
         raise FmstatsError("its metadata is no JSON object")
     channels = sum(layer.channels for layer in layers.values())
-    places = _find_rows(header, channels, size - start)
-    words = _read_words(file, start, places, channels)
+    places = _find_rows(header, channels, size - len(head))
+    words = _read_words(file, len(head), places, channels)
+    found = texts.get(checksum.KEY)
+    if found is not None or schema >= CHECKED_SINCE:
+        _check(
+            found, head, [words[FIELDS.index(f)] for f in sorted(places, key=places.__getitem__)]
+        )
     check_words(words, layers)
     return Stack(layers, State(torch.from_numpy(words)), metadata)
 
 
-def _read_header(file: IO[bytes], size: int) -> tuple[dict[str, Any], int]:
-    """The JSON header, and where the data begins."""
-    length = int.from_bytes(file.read(_WORD), "little")
-    if size < _WORD or length > min(size - _WORD, LARGEST_HEADER):
+def _read_head(file: IO[bytes], size: int) -> bytes:
+    """What stands before the data: the length of the header, and the header."""
+    begin = file.read(WORD)
+    length = int.from_bytes(begin, "little")
+    if size < WORD or length > min(size - WORD, LARGEST_HEADER):
         hint = "it is no .fmstats profile"
         file.seek(0)
-        if file.read(_WORD).lstrip().startswith(b"{"):
+        if file.read(WORD).lstrip().startswith(b"{"):
             hint += ", but JSON: show, merge and others read what --out FILE.fmstats has written"
         raise FmstatsError(f"{hint}, or cut short: {size:,} bytes do not hold its header")
     text = file.read(length)
     if len(text) != length:
         raise FmstatsError("it became shorter while it was read")
-    return _parse(text), _WORD + length
+    return begin + text
+
+
+def _check(found: object, head: bytes, rows: list[Array]) -> None:
+    if not isinstance(found, str) or len(found) != len(checksum.BLANK):
+        raise FmstatsError("it is damaged: it has no checksum")
+    if checksum.checksum(checksum.blank(head, found), rows) != found:
+        raise FmstatsError("it is damaged: what is in it does not fit its checksum")
 
 
 def _parse(text: str | bytes) -> dict[str, Any]:
@@ -96,10 +117,10 @@ def _find_rows(header: dict[str, Any], channels: int, size: int) -> dict[str, in
     """Where in the data each field's row begins: `size` bytes, all of them taken, none twice."""
     if not set(ALWAYS) <= set(header) <= set(FIELDS):
         raise FmstatsError(f"its tensors are not the fields {', '.join(FIELDS)}")
-    length = channels * _WORD
+    length = channels * WORD
     begins = {}
     for field, entry in header.items():
-        want = {"dtype": _DTYPES[field], "shape": [channels]}
+        want = {"dtype": DTYPES[field], "shape": [channels]}
         offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
         if offsets is None or {key: entry.get(key) for key in want} != want:
             raise FmstatsError(f"tensor {field!r} is not {want['dtype']} of {channels} channels")

@@ -7,11 +7,15 @@ from typing import Any
 
 from fmstats.errors import FmstatsError
 from fmstats.merging import StackedLayer
-from fmstats.statistic import MOMENTS, Thresholds
+from fmstats.statistic import COUNTS, FIELDS, MOMENTS, Thresholds
 
-SCHEMA = 1  # raised by a change that older readers would get wrong
+# Raised by a change that older readers would get wrong. 2: the file has a checksum.
+SCHEMA = 2
+CHECKED_SINCE = 2
 KEY = "fmstats"  # of the one text among the safetensors metadata
 ALWAYS = ("count", *MOMENTS)  # fields that are written even if they are 0 everywhere
+DTYPES = {field: "I64" if field in COUNTS else "F64" for field in FIELDS}
+WORD = 8  # bytes
 LARGEST_HEADER = 100_000_000  # bytes; the safetensors library reads no larger one
 
 _TEXTS = ("type", "dtype", "backend")

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from safetensors.numpy import save as pack
-
+from fmstats.derived import Array
 from fmstats.errors import FmstatsError
 from fmstats.merging import Stack
 from fmstats.statistic import FIELDS
+from fmstats.storage import checksum
 from fmstats.storage.checks import check_words
-from fmstats.storage.schema import ALWAYS, KEY, LARGEST_HEADER, SCHEMA, describe_layer, read_layers
+from fmstats.storage.schema import (
+    ALWAYS,
+    DTYPES,
+    KEY,
+    LARGEST_HEADER,
+    SCHEMA,
+    WORD,
+    describe_layer,
+    read_layers,
+)
 
 
 def encode(stack: Stack, path: str) -> bytes:
@@ -37,8 +47,22 @@ def encode(stack: Stack, path: str) -> bytes:
             f"of text; a header has at most {LARGEST_HEADER:,}"
         )
     rows = {field: stack.state[field].numpy() for field in FIELDS}
-    tensors = {field: row for field, row in rows.items() if field in ALWAYS or row.any()}
-    return bytes(pack(tensors, {KEY: document}))
+    return _pack({f: row for f, row in rows.items() if f in ALWAYS or row.any()}, document)
+
+
+def _pack(rows: Mapping[str, Array], document: str) -> bytes:
+    """A safetensors file of these rows, all of one length, with a checksum over all of it."""
+    # The checksum comes first: no other text is taken for it.
+    header: dict[str, Any] = {"__metadata__": {checksum.KEY: checksum.BLANK, KEY: document}}
+    for number, (field, row) in enumerate(rows.items()):
+        places = [number * row.nbytes, (number + 1) * row.nbytes]
+        header[field] = {"dtype": DTYPES[field], "shape": [row.size], "data_offsets": places}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % WORD)
+    head = len(text).to_bytes(WORD, "little") + text
+    found = checksum.checksum(head, rows.values())
+    head = head.replace(checksum.BLANK.encode(), found.encode(), 1)
+    return b"".join([head, *(row.data for row in rows.values())])
 
 
 def _check_json(value: Any, where: str, path: str) -> None:
