@@ -3,50 +3,80 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from collections.abc import Sequence
 
-from fmstats.errors import FmstatsError
 from fmstats.gates import Gate
 from fmstats.layers import Layer, LayerSpec
-
-MOST_CALLS = 4096  # of one layer in one forward pass
+from fmstats.naming import MOST_CALLS
 
 
 class PerCall:
-    """A layer that keeps a row of its own for each of its calls in a forward pass."""
+    """A layer that keeps rows of its own for each of its calls in a forward pass.
+
+    Attributes:
+        left_out: calls that were not measured, since they came after `MOST_CALLS` others.
+    """
 
     def __init__(self, spec: LayerSpec, gate: Gate) -> None:
-        self._spec, self._gate = spec, gate
+        self.spec, self._gate = spec, gate
         self._thread = threading.local()  # each thread's passes number their calls
         self._adding = threading.Lock()
-        self.layers: list[Layer] = []
+        self._layers: list[Layer] = []
+        self.left_out = 0
 
-    def row(self, number: int) -> Layer:
-        """The row of one call, counted from 0; it is made if there is none yet."""
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """One for each call that there has been."""
+        return self._layers
+
+    def call(self, number: int) -> Layer:
+        """The layer of one call, counted from 0; it is made if there is none yet."""
         with self._adding:
-            while number >= len(self.layers):
-                spec = replace(self._spec, name=f"{self._spec.name}#{len(self.layers)}")
-                self.layers.append(Layer(spec, self._gate))
-        return self.layers[number]
+            while number >= len(self._layers):
+                self._layers.append(Layer(self.spec, self._gate, len(self._layers)))
+        return self._layers[number]
 
     def begin_pass(self) -> None:
         """The next call is the first one of a forward pass."""
         self._thread.next = 0
 
     def fold(self, output: object) -> None:
-        """As `Layer.fold`, for the row of this call."""
-        self._next_layer().fold(output)
+        """As `Layer.fold`, for this call."""
+        layer = self._next_layer()
+        if layer is not None:
+            layer.fold(output)
 
     def skip(self, reason: str) -> None:
-        """As `Layer.skip`, for the row of this call."""
-        self._next_layer().skip(reason)
+        """As `Layer.skip`, for this call."""
+        layer = self._next_layer()
+        if layer is not None:
+            layer.skip(reason)
 
-    def _next_layer(self) -> Layer:
-        number = getattr(self._thread, "next", 0)
-        if number == MOST_CALLS:
-            raise FmstatsError(
-                f"layer {self._spec.name!r} was called {MOST_CALLS} times without a forward pass "
-                "of the tracked model, which is what numbers calls under per_call=True"
+    def fail(self, error: Exception) -> None:
+        """As `Layer.fail`, for this call."""
+        layer = self._next_layer()
+        if layer is not None:
+            layer.fail(error)
+
+    def reset(self) -> None:
+        """As `Layer.reset`, for all calls."""
+        self.left_out = 0
+        for layer in self._layers:
+            layer.reset()
+
+    def why_partial(self) -> str | None:
+        """Why some calls have no row though others have; None if all have."""
+        if self.left_out:
+            return (
+                f"{self.left_out:,} calls have no row: a layer has one for each of its first "
+                f"{MOST_CALLS:,} calls since a forward pass of the tracked model began"
             )
+        return next(filter(None, (layer.why_partial() for layer in self._layers)), None)
+
+    def _next_layer(self) -> Layer | None:
+        number: int = getattr(self._thread, "next", 0)
+        if number >= MOST_CALLS:
+            self.left_out += 1
+            return None
         self._thread.next = number + 1
-        return self.row(number)
+        return self.call(number)

@@ -16,7 +16,7 @@ class Gate:
         paused: the user's wish.
         sampled: this forward pass is one of those that are taken.
         closed: the tracker is: nothing is measured any more, whatever hooks are left in graphs.
-        started: layers that have fired so far, to number them in the order of execution.
+        started: rows begun so far, to number them in the order of execution.
         open: whether hooks measure now: sampled, and neither paused nor closed.
     """
 
@@ -42,6 +42,12 @@ class Gate:
         self.closed = self.closed if closed is None else closed
         self.open = self.sampled and not self.paused and not self.closed
 
+    def number_row(self) -> int:
+        """The place of a row that begins in the order of execution."""
+        number = self.started
+        self.started += 1
+        return number
+
 
 class Folding(Protocol):
     """A layer, as hooks use it."""
@@ -51,3 +57,6 @@ class Folding(Protocol):
 
     def skip(self, reason: str) -> None:
         """Say why an output was not folded."""
+
+    def fail(self, error: Exception) -> None:
+        """Stop measuring: what the hook does for it has failed."""

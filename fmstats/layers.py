@@ -1,67 +1,34 @@
 """What is kept of one tracked layer while a model runs.
 
 An output is reduced at once and not kept: an in-place operation that follows cannot change what was
-seen, and no activation is held alive.
+seen, and no activation is held alive. A layer that one model calls with several widths, as an
+activation that several places share, has a row for each.
 """
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
-from fmstats.backends import choose_backend, why_chosen
-from fmstats.backends.base import Meter, check_input, decline
-from fmstats.channels import ChannelRule
-from fmstats.derived import ChannelStats
 from fmstats.errors import FmstatsError
 from fmstats.gates import Gate
 from fmstats.layout import resolve_dim, view_of
+from fmstats.naming import name_rows
 from fmstats.profiles import LayerProfile
-from fmstats.statistic import State, Thresholds, snapshot
+from fmstats.rows import LayerSpec, Row, RowMark
+from fmstats.statistic import State, snapshot
 from fmstats.tensors import first_tensor, plain_part, why_skipped
 
+__all__ = ["MOST_WIDTHS", "Layer", "LayerSpec", "Mark", "take_profiles"]
 
-@dataclass(frozen=True)
-class LayerSpec:
-    """What is to be measured at one layer.
-
-    Attributes:
-        type: the module's class name.
-        channels: the dim of the channels, or the rule that finds it.
-        of: what is measured, "output" or "input".
-        backend: a backend's name, or "auto".
-        on_error: "raise" or "warn".
-    """
-
-    name: str
-    type: str
-    channels: ChannelRule | int
-    thresholds: Thresholds
-    of: str
-    backend: str
-    on_error: str
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is told of a layer's tensors beside their statistics.
-
-    Attributes:
-        shape, dtype: of the last one.
-        channel_dim: the dim of its channels, and of those of others that have as many dims.
-        backends: that measured what was restored.
-    """
-
-    shape: tuple[int, ...] = ()
-    dtype: str = ""
-    channel_dim: int = 0
-    backends: tuple[str, ...] = ()
+# Of one layer. Networks that share one activation everywhere show a dozen; maps whose last dim is
+# the length of a text would make a row for each length.
+MOST_WIDTHS = 32
 
 
 @dataclass(frozen=True)
@@ -69,76 +36,101 @@ class Mark:
     """What a layer knew at some time, beside its states.
 
     Attributes:
-        calls, order, reason: as of `Layer`.
-        known: what was told of its last tensor.
-        restored: what its first state was to begin with.
+        reason, left_out: as of `Layer`.
+        dims: the dim of the channels, by the number of dims.
+        rows: what each row knew, by its width.
     """
 
-    calls: int = 0
-    order: int | None = None
     reason: str | None = None
-    known: Known = Known()
-    restored: State | None = None
+    left_out: int = 0
+    dims: dict[int, int] = field(default_factory=dict)
+    rows: dict[int, RowMark] = field(default_factory=dict)
 
 
 class Layer:
-    """One row of a profile while it is being filled.
+    """The rows of one layer, or of one of its calls, while they are filled.
 
     Attributes:
-        calls: tensors folded in.
-        order: the layer's place in the order of first calls, None before it has fired.
-        reason: why its last output was not measured, None if it was.
+        rows: one for each width, in the order of their first tensors.
+        reason: why the last output was not measured, None if it was.
+        left_out: tensors that were not measured, since their widths came after `MOST_WIDTHS` others.
     """
 
-    def __init__(self, spec: LayerSpec, gate: Gate) -> None:
-        self.spec, self._gate = spec, gate
-        self._meters: dict[torch.device, Meter] = {}
-        self._try_fold: Callable[[object], bool] = decline
-        self._known = Known()
+    def __init__(self, spec: LayerSpec, gate: Gate, call: int | None = None) -> None:
+        self.spec, self._gate, self._call = spec, gate, call
+        self._nothing = Row(spec, call, 0, None)  # declines whatever it is handed
+        self._last = self._nothing  # the row of the last tensor
+        self.rows: tuple[Row, ...] = ()
+        self._dims: dict[int, int] = {}
         self._disabled = False
-        self._restored: State | None = None  # what the first state shall begin with
         self._lock = threading.RLock()
-        self.calls = 0
-        self.order: int | None = None
         self.reason: str | None = None
+        self.left_out = 0
+
+    @property
+    def name(self) -> str:
+        """The layer's name, and the number of the call."""
+        return self.spec.name if self._call is None else f"{self.spec.name}#{self._call}"
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """Itself: see `PerCall.layers`."""
+        return (self,)
+
+    @property
+    def calls(self) -> int:
+        """Tensors folded in."""
+        return sum(row.calls for row in self.rows)
 
     def fold(self, output: object) -> None:
         """Fold the first float tensor of an output into the statistics.
 
         Raises:
-            FmstatsError: the tensor does not fit what was seen before, and `on_error="raise"`.
+            FmstatsError: it cannot be measured as asked, and `on_error="raise"`.
         """
+        row = self._last
         try:
-            if self._try_fold(output):
-                self.calls += 1
+            if row.try_fold(output):
+                row.calls += 1
             elif not self._disabled:
-                with self._lock:  # two threads must not begin a layer each for itself
-                    self._fold(output)
+                self._fold_other(output)
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
 
     def skip(self, reason: str) -> None:
         """Say why an output was not folded."""
-        self._begin()
         if not self._disabled:
             self.reason = None if self.calls else f"its {self.spec.of} {reason}"
 
-    def _begin(self) -> None:
-        if self.order is None:
-            self.order = self._gate.started
-            self._gate.started += 1
+    def fail(self, error: Exception) -> None:
+        """Stop measuring this layer and warn of it.
 
-    def _fail(self, error: Exception) -> None:
-        self._try_fold = decline
-        message = f"layer {self.spec.name!r} ({self.spec.type}): {error}"
+        Raises:
+            FmstatsError: `on_error="raise"`.
+        """
+        self._last = self._nothing
+        message = f"layer {self.name!r} ({self.spec.type}): {error}"
         if self.spec.on_error == "raise":
             raise FmstatsError(message) from error
         self._disabled, self.reason = True, f"disabled after an error: {error}"
-        warnings.warn(f"fmstats no longer measures {message}", RuntimeWarning, stacklevel=3)
+        warnings.warn(
+            f"fmstats no longer measures {message}; on_error='raise' raises instead",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+    def _fold_other(self, output: object) -> None:
+        """Fold what is not as the last output."""
+        for row in self.rows:
+            if row.try_fold(output):
+                row.calls += 1
+                self._last = row
+                return
+        with self._lock:  # two threads must not begin a row each for itself
+            self._last = self._nothing
+            self._fold(output)
 
     def _fold(self, output: object) -> None:
-        self._begin()
-        self._try_fold = decline
         x = first_tensor(output)
         if x is not None and type(x) is not Tensor:
             part = plain_part(x, self._dim_of(x) if x.dim() else None)
@@ -156,131 +148,118 @@ class Layer:
             return
         dim = self._dim_of(x)
         view = view_of(x, dim)
-        seen = next((state.channels for state in self.states), view.channels)
-        if view.channels != seen:
-            if self.calls:
-                raise FmstatsError(self._other_channels(x, dim, seen))
-            self._meters.clear()  # nothing was seen since reset()
-        if x.device not in self._meters:
-            state = State.identity(view.channels, x.device)
-            backend = choose_backend(self.spec.backend, x.device)
-            self._meters[x.device] = backend.meter(state, self.spec.thresholds)
-            if self._restored is not None:
-                state.words.copy_(self._restored.words)
-                self._restored = None
-        meter = self._meters[x.device]
-        check_input(meter.state, x, view)
-        meter.fold(x, view)
-        self.calls += 1
-        dtype = str(x.dtype).removeprefix("torch.")
-        self._known = Known(tuple(x.shape), dtype, dim, self._known.backends)
-        self._try_fold = meter.try_fold
+        row = self._row_of(view.channels)
+        if row is None:
+            self.left_out += 1
+            return
+        row.fold(x, view, dim)
+        self._dims[x.dim()] = dim
+        self._last = row
 
     def _dim_of(self, x: Tensor) -> int:
         rule = self.spec.channels
         if isinstance(rule, int):
             return resolve_dim(rule, x.shape)
-        if len(self._known.shape) == x.dim():
-            return self._known.channel_dim
-        return rule.resolve(x.shape)
+        known = self._dims.get(x.dim())
+        return rule.resolve(x.shape) if known is None else known
 
-    def _other_channels(self, x: Tensor, dim: int, seen: int) -> str:
+    def _row_of(self, width: int) -> Row | None:
+        """The row of a width; None if there are too many."""
+        for row in self.rows:
+            if row.width == width:
+                if row.order is None:
+                    row.order = self._gate.number_row()
+                return row
+        rows = self.rows
+        if len(rows) >= MOST_WIDTHS:  # but those that were forgotten since make room
+            rows = tuple(row for row in rows if row.calls)
+            if len(rows) >= MOST_WIDTHS:
+                return None
+        return self._add(rows, width, self._gate.number_row())
+
+    def _add(self, rows: tuple[Row, ...], width: int, order: int) -> Row:
+        row = Row(self.spec, self._call, width, order)
+        self.rows = (*rows, row)
+        return row
+
+    def why_partial(self) -> str | None:
+        """Why some tensors have no row though others have; None if all have."""
+        if not self.left_out:
+            return None
         return (
-            f"{self.spec.of} of shape {tuple(x.shape)} has {x.shape[dim]} channels in dim {dim}, "
-            f"{seen} before; a layer called with several widths needs "
-            "per_call=True, another dim channel_dim=, or leave it out with exclude="
+            f"{self.left_out:,} tensors have no row: they came with other numbers of channels, "
+            f"after {MOST_WIDTHS} of them; give channel_dim= or leave it out with exclude="
         )
-
-    def backends(self) -> dict[str, str]:
-        """Of each device that the layer was measured on, which backend served it and why."""
-        return {
-            str(device): f"{meter.backend.name}: {why_chosen(self.spec.backend, device)}"
-            for device, meter in self._meters.items()
-        }
 
     @property
     def states(self) -> list[State]:
-        """What has been seen so far, on each device."""
-        kept = [] if self._restored is None else [self._restored]
-        return kept + [meter.state for meter in self._meters.values()]
+        """What has been seen so far, of each row on each device."""
+        return [state for row in self.rows for state in row.states]
 
     def restore(self, known: LayerProfile, order: int) -> None:
-        """Go on from what another run has seen; this one has seen nothing.
+        """Go on from what another run has seen of a width; this one has seen nothing.
 
         Args:
             known: what it was.
-            order: the layer's place there.
+            order: the row's place there.
         """
-        self._meters.clear()
-        self._restored, self.calls, self.order = known.stats.state, known.calls, order
-        backends = tuple(known.backend.split(", "))
-        self._known = Known(known.shape, known.dtype, known.channel_dim, backends)
+        rows = tuple(row for row in self.rows if row.calls)
+        self._add(rows, known.stats.channels, order).restore(known)
+        self._dims |= known.dims
+
+    def begin_anew(self) -> None:
+        """Forget when the rows were first called; they have seen nothing since `reset()`."""
+        for row in self.rows:
+            row.order = None
 
     def reset(self) -> None:
         """Forget all that was seen; an error that disabled the layer stays."""
         with self._lock:  # not between the reading and the writing of a fold
-            for meter in self._meters.values():
-                meter.reset()
-            self._restored, self._known = None, Known()
-            self._try_fold = decline
-            self.calls = 0
+            for row in self.rows:
+                row.reset()
+            self._last, self._dims, self.left_out = self._nothing, {}, 0
             if not self._disabled:
                 self.reason = None
 
     def mark(self) -> Mark:
         """What is to be remembered beside the states, to `go_back` to now."""
-        return Mark(self.calls, self.order, self.reason, self._known, self._restored)
+        rows = {row.width: row.mark() for row in self.rows}
+        return Mark(self.reason, self.left_out, dict(self._dims), rows)
 
     def go_back(self, mark: Mark) -> None:
         """Be as when `mark` was made, once the caller has put back the states of then.
 
-        Those made since are empty; an error that disabled the layer since stays.
+        Rows made since are empty; an error that disabled the layer since stays.
         """
         self.reset()
-        if mark.restored is not None:
-            self._meters.clear()
-        self.calls, self.order, self._known = mark.calls, mark.order, mark.known
-        self._restored, self.reason = mark.restored, self.reason or mark.reason
-
-    def profile(self, states: Sequence[State]) -> LayerProfile | None:
-        """What has been seen, or None if nothing has.
-
-        Args:
-            states: copies of `states`.
-        """
-        if not any(state["count"].any() for state in states):
-            return None
-        whole, *others = states
-        for other in others:
-            whole.merge_(other)
-        backends = [*self._known.backends, *(m.backend.name for m in self._meters.values())]
-        return LayerProfile(
-            type=self.spec.type,
-            channel_dim=self._known.channel_dim,
-            shape=self._known.shape,
-            dtype=self._known.dtype,
-            calls=self.calls,
-            backend=", ".join(dict.fromkeys(backends)),
-            stats=ChannelStats(whole, self.spec.thresholds),
-        )
+        for row in self.rows:
+            row.go_back(mark.rows.get(row.width, RowMark()))
+        self._dims, self.left_out = dict(mark.dims), mark.left_out
+        self.reason = self.reason or mark.reason
 
     @contextmanager
-    def held(self) -> Iterator[list[State]]:
-        """The states, complete up to now, and not reset while they are held."""
+    def held(self) -> Iterator[tuple[Row, ...]]:
+        """The rows, complete up to now, and not reset while they are held."""
         with self._lock:
-            for meter in self._meters.values():
-                meter.wait()
-            yield self.states
+            for row in self.rows:
+                row.wait()
+            yield self.rows
 
 
 def take_profiles(layers: Iterable[Layer]) -> dict[str, LayerProfile]:
-    """What layers have seen, without those that have seen nothing; each device is read once."""
-    listed = list(layers)
+    """What layers have seen, by the names of rows, in the order of execution.
+
+    Rows that have seen nothing are left out; each device is read once.
+    """
     with ExitStack() as stack:
-        states = [stack.enter_context(layer.held()) for layer in listed]
+        rows = [row for layer in layers for row in stack.enter_context(layer.held())]
+        states = [row.states for row in rows]
         copies = iter(snapshot([state for some in states for state in some]))
-    seen = {
-        layer.spec.name: layer.profile([next(copies) for _ in some])
-        for layer, some in zip(listed, states, strict=True)
-    }
-    return {name: profile for name, profile in seen.items() if profile is not None}
+    found = [
+        (row.order or 0, profile)
+        for row, some in zip(rows, states, strict=True)
+        if (profile := row.profile([next(copies) for _ in some])) is not None
+    ]
+    found.sort(key=lambda each: each[0])
+    names = name_rows(profile.key for _, profile in found)
+    return {names[profile.key]: profile for _, profile in found}

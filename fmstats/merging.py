@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 
 from fmstats.derived import ChannelStats
 from fmstats.errors import FmstatsError
+from fmstats.layer_profiles import with_keys
 from fmstats.metadata import merge_metadata
+from fmstats.naming import RowKey, name_rows
 from fmstats.profiles import LayerProfile, Profile, check_profile
 from fmstats.statistic import State, Thresholds, merge_fields
 
@@ -26,6 +29,7 @@ class StackedLayer:
 
     Attributes:
         channels: columns of the state that are this layer's.
+        layer: the module's name.
     """
 
     type: str
@@ -36,6 +40,19 @@ class StackedLayer:
     backend: str
     channels: int
     thresholds: Thresholds
+    layer: str
+    call: int | None = None
+    other_dims: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def key(self) -> RowKey:
+        """What it is of."""
+        return RowKey(self.layer, self.call, self.channels)
+
+    @property
+    def dims(self) -> dict[int, int]:
+        """The channel dim, by the number of dims of a tensor."""
+        return {**dict(self.other_dims), len(self.shape): self.channel_dim}
 
     @classmethod
     def of(cls, layer: LayerProfile) -> StackedLayer:
@@ -55,23 +72,35 @@ class Stack:
     @classmethod
     def of(cls, profile: Profile) -> Stack:
         """A profile as a stack; its states are copied."""
-        layers = {name: StackedLayer.of(layer) for name, layer in profile.info.items()}
-        states = [layer.stats.state for layer in profile.info.values()]
+        info = with_keys(profile.info, profile.metadata.get("per_call") is True)
+        layers = {name: StackedLayer.of(layer) for name, layer in info.items()}
+        if len({row.key for row in layers.values()}) < len(layers):
+            raise FmstatsError("two rows of the profile are of the same layer, call and width")
+        states = [layer.stats.state for layer in info.values()]
         return cls(layers, _side_by_side(states), profile.metadata)
 
-    def parts(self) -> dict[str, State]:
-        """The state of each layer, a view of its columns."""
-        widths = [layer.channels for layer in self.layers.values()]
+    @cached_property
+    def names(self) -> dict[RowKey, str]:
+        """What its rows are of, and their names."""
+        return {row.key: name for name, row in self.layers.items()}
+
+    def by_key(self) -> dict[RowKey, StackedLayer]:
+        """Its rows by what they are of."""
+        return {row.key: row for row in self.layers.values()}
+
+    def parts(self) -> list[State]:
+        """The state of each row, a view of its columns."""
+        widths = [row.channels for row in self.layers.values()]
         parts = torch.split(self.state.words, widths, 1) if widths else ()
-        return {name: State(words) for name, words in zip(self.layers, parts, strict=True)}
+        return [State(words) for words in parts]
 
     def profile(self) -> Profile:
         """The stack as a profile, whose states are copies: each can be sent or kept by itself."""
-        info, parts = {}, self.parts()
-        for name, layer in self.layers.items():
+        info = {}
+        for (name, layer), part in zip(self.layers.items(), self.parts(), strict=True):
             known = dict(vars(layer))
             del known["channels"]
-            stats = ChannelStats(parts[name].clone(), known.pop("thresholds"))
+            stats = ChannelStats(part.clone(), known.pop("thresholds"))
             info[name] = LayerProfile(**known, stats=stats)
         return Profile(info, self.metadata)
 
@@ -89,6 +118,17 @@ def merge_profiles(profiles: Sequence[Profile], missing: str) -> Profile:
     return merged.profile()
 
 
+def call_alike(profiles: Sequence[Profile], like: Profile) -> list[Profile]:
+    """The profiles, with rows called as those of `like` that are of the same."""
+    known = {row.key: name for name, row in like.info.items()}
+    every = [row.key for profile in profiles for row in profile.info.values()]
+    names = {**name_rows([*known, *every]), **known}
+    return [
+        Profile({names[row.key]: row for row in profile.info.values()}, profile.metadata)
+        for profile in profiles
+    ]
+
+
 def check_missing(missing: str) -> None:
     """Refuse what `merge_stacks` does not know."""
     if missing not in MISSING:
@@ -101,20 +141,24 @@ def merge_stacks(a: Stack, b: Stack, missing: str) -> Stack:
     Raises:
         FmstatsError: they do not fit together; nothing is overwritten.
     """
-    both = {name: layer for name, layer in a.layers.items() if name in b.layers}
     if missing == "refuse":
         _require_same_model(a, b)
+    if missing != "drop":
+        _require_same_widths(a, b)
+    mine, theirs = a.by_key(), b.by_key()
+    both = [key for key in mine if key in theirs]
     if missing == "drop":
-        both = {n: layer for n, layer in both.items() if _misfit(layer, b.layers[n]) is None}
-        if a.layers and b.layers and not both:
+        both = [key for key in both if _misfit(mine[key], theirs[key]) is None]
+        if mine and theirs and not both:
             raise FmstatsError("cannot merge profiles that have no layer in common")
-    layers = {name: _merge_layers(name, layer, b.layers[name]) for name, layer in both.items()}
-    if missing == "keep":
-        layers = {**a.layers, **b.layers, **layers}
+    rows = {key: _merge_layers(a.names[key], mine[key], theirs[key]) for key in both}
+    if missing != "drop":
+        rows = {**mine, **theirs, **rows}
     metadata = merge_metadata(a.metadata, b.metadata)
-    state = _arrange(a, layers)
-    _merge_states_(state, _arrange(b, layers))
-    return Stack(layers, state, metadata)
+    names = a.names if a.names == b.names and len(rows) == len(a.names) else name_rows(rows)
+    state = _arrange(a, rows)
+    _merge_states_(state, _arrange(b, rows))
+    return Stack({names[key]: row for key, row in rows.items()}, state, metadata)
 
 
 def _merge_states_(a: State, b: State) -> None:
@@ -134,7 +178,7 @@ def _require_same_model(a: Stack, b: Stack) -> None:
             "other layers, or parameters of other shapes; missing='drop' (--only-common) merges "
             "the layers that fit"
         )
-    only = sorted(set(a.layers) ^ set(b.layers))
+    only = sorted({key.layer for key in a.names} ^ {key.layer for key in b.names})
     if only:
         raise FmstatsError(
             f"cannot merge profiles of different layers: {len(only)} of them are in one "
@@ -143,12 +187,41 @@ def _require_same_model(a: Stack, b: Stack) -> None:
         )
 
 
+def _require_same_widths(a: Stack, b: Stack) -> None:
+    """Refuse layers of one name that may be of two models, since they show other widths.
+
+    With which widths and how often one model calls a layer depends on the data.
+    """
+    one, other = a.metadata.get("structure"), b.metadata.get("structure")
+    if a.names == b.names or (isinstance(one, str) and one == other):
+        return
+    mine, theirs = _widths(a), _widths(b)
+    for base in mine:
+        if base in theirs and mine[base] != theirs[base]:
+            some, others = (
+                " and ".join(map(str, sorted(widths[base]))) for widths in (mine, theirs)
+            )
+            raise FmstatsError(
+                f"cannot merge layer {base!r}: {some} channels in one profile, {others} in the "
+                "other, and they are not known to be of one model"
+            )
+
+
+def _widths(stack: Stack) -> dict[str, set[int]]:
+    widths: dict[str, set[int]] = {}
+    for key in stack.names:
+        widths.setdefault(key.base, set()).add(key.width)
+    return widths
+
+
 def find_misfit(a: StackedLayer, b: StackedLayer) -> str | None:
-    """Why the statistics of two layers of one name are not of the same things; None if they are."""
-    if a.channel_dim != b.channel_dim or a.channels != b.channels:
-        return (
-            f"{a.channels} channels in dim {a.channel_dim} and {b.channels} in dim {b.channel_dim}"
-        )
+    """Why the statistics of two rows of one key are not of the same things; None if they are."""
+    for number in a.dims.keys() & b.dims.keys():
+        if a.dims[number] != b.dims[number]:
+            return (
+                f"channels in dim {a.dims[number]} and in dim {b.dims[number]} of tensors of "
+                f"{number} dims"
+            )
     if a.thresholds != b.thresholds:
         return f"counted under different thresholds: {a.thresholds} and {b.thresholds}"
     return None
@@ -162,10 +235,14 @@ def _merge_layers(name: str, a: StackedLayer, b: StackedLayer) -> StackedLayer:
     misfit = _misfit(a, b)
     if misfit is not None:
         raise FmstatsError(f"cannot merge layer {name!r}: {misfit}")
+    shape = max(a.shape, b.shape)
+    dims = a.dims | b.dims
     return replace(
         a,
         calls=a.calls + b.calls,
-        shape=max(a.shape, b.shape),
+        shape=shape,
+        channel_dim=dims.pop(len(shape)),
+        other_dims=tuple(sorted(dims.items())),
         dtype=unite_lists([a.dtype, b.dtype]),
         backend=unite_lists([a.backend, b.backend]),
     )
@@ -176,14 +253,13 @@ def unite_lists(texts: Iterable[str]) -> str:
     return ", ".join(sorted({part for text in texts for part in text.split(", ")}))
 
 
-def _arrange(stack: Stack, layers: Mapping[str, StackedLayer]) -> State:
-    """The state with columns for `layers`, in their order: of no data for those it has not."""
-    if list(stack.layers) == list(layers):
+def _arrange(stack: Stack, rows: Mapping[RowKey, StackedLayer]) -> State:
+    """The state with columns for `rows`, in their order: of no data for those it has not."""
+    if list(stack.names) == list(rows):
         return stack.state
-    parts = stack.parts()
+    parts = {row.key: part for row, part in zip(stack.layers.values(), stack.parts(), strict=True)}
     return _side_by_side(
-        parts[name] if name in parts else State.identity(layer.channels)
-        for name, layer in layers.items()
+        parts[key] if key in parts else State.identity(row.channels) for key, row in rows.items()
     )
 
 

@@ -49,8 +49,9 @@ def choose_layers(
         FmstatsError: no such column or layer, or a depth below 1.
     """
     if layers:
-        names = {name for pattern in layers for name in fitting_names(pattern, profile, "--layer")}
-        chosen = {name: layer for name, layer in profile.info.items() if name in names}
+        known = {*profile, *(str(row.layer) for row in profile.info.values())}
+        names = {name for pattern in layers for name in fitting_names(pattern, known, "--layer")}
+        chosen = {n: row for n, row in profile.info.items() if n in names or row.layer in names}
         profile = Profile(chosen, profile.metadata)
     rows: Sequence[Row] = (profile if depth is None else profile.pooled(depth)).layers()
     columns: Sequence[Column] = LAYER_COLUMNS

@@ -54,5 +54,7 @@ def _pool(layers: Sequence[LayerProfile]) -> LayerProfile:
         calls=sum(layer.calls for layer in layers),
         dtype=unite_lists(layer.dtype for layer in layers),
         backend=unite_lists(layer.backend for layer in layers),
+        layer=None,
+        call=None,
         stats=ChannelStats(state, replace(thresholds, zero_tol=max(t.zero_tol for t in each))),
     )

@@ -6,15 +6,17 @@ Reading, merging and printing a profile needs no kernel and no device.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmstats.derived import Array, ChannelStats, pool_channels
 from fmstats.errors import FmstatsError, list_closest
 from fmstats.layer_columns import LAYER_COLUMNS
+from fmstats.layer_profiles import LayerProfile, with_keys
 from fmstats.statistic import FIELDS
 from fmstats.tables import Table
+
+__all__ = ["LayerProfile", "Profile", "check_profile", "import_pandas"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,40 +25,20 @@ if TYPE_CHECKING:
     from fmstats.drift import Comparison
 
 
-@dataclass(frozen=True)
-class LayerProfile:
-    """One layer of a profile.
-
-    Attributes:
-        type: the module's class name.
-        channel_dim: the dim of its output that was read as channels.
-        shape: of the last tensor seen.
-        dtype: of the last tensor seen, as "float32".
-        calls: tensors folded in.
-        backend: what measured them.
-        stats: the numbers of its channels.
-    """
-
-    type: str
-    channel_dim: int
-    shape: tuple[int, ...]
-    dtype: str
-    calls: int
-    backend: str
-    stats: ChannelStats
-
-
 class Profile(Mapping[str, ChannelStats]):
-    """Statistics by layer name, in the order of execution.
+    """Statistics by the names of rows, in the order of execution.
+
+    A row is called as its layer, but see `fmstats.naming` for layers that show several widths, and
+    for `per_call`. A row with a name of another kind is one of a layer of that name.
 
     Attributes:
-        info: what is known of each layer beside its statistics.
+        info: what is known of each row beside its statistics.
         metadata: what was run, and how.
     """
 
     def __init__(self, info: Mapping[str, LayerProfile], metadata: Mapping[str, Any]) -> None:
-        self.info = dict(info)
         self.metadata = dict(metadata)
+        self.info = with_keys(info, self.metadata.get("per_call") is True)
 
     def __getitem__(self, layer: str) -> ChannelStats:
         if layer not in self.info:
@@ -73,7 +55,9 @@ class Profile(Mapping[str, ChannelStats]):
         """The profile of all data sets together: of shards, ranks, machines or days.
 
         In whatever order and grouping profiles are merged, counts come out the same and moments up
-        to rounding in float64. Layers keep the order of the first profile that has them. `calls`
+        to rounding in float64. Rows go together that are of the same layer, call and width, whatever
+        they are called (see `fmstats.naming`), and keep the order of the first profile that has
+        them. With which widths a layer was called may differ from profile to profile. `calls`
         are added; of `shape` the largest, of `dtype` and `backend` all are kept. What becomes of
         the metadata: `fmstats.metadata.merge_metadata`.
 
@@ -201,7 +185,9 @@ class Profile(Mapping[str, ChannelStats]):
         layers = {}
         for name, layer in self.info.items():
             known = {f: v for f, v in vars(layer).items() if f != "stats"}
-            layers[name] = {**known, "shape": list(layer.shape), **layer.stats.to_dict()}
+            dims = [list(pair) for pair in layer.other_dims]
+            known |= {"shape": list(layer.shape), "other_dims": dims}
+            layers[name] = {**known, **layer.stats.to_dict()}
         return {"metadata": dict(self.metadata), "layers": layers}
 
     def diagnose(

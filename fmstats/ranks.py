@@ -70,11 +70,12 @@ def refuse_split_channels(profile: Profile, modules: Mapping[str, nn.Module | No
     Raises:
         FmstatsError: there is such a layer.
     """
-    for name, module in modules.items():
+    for name, row in profile.info.items():
+        module = modules.get(row.layer or name)
         weight: Any = getattr(module, "weight", None)
         if not hasattr(weight, "placements"):  # no DTensor
             continue
-        channels, whole, own = profile[name].channels, weight.shape[0], weight.to_local().shape[0]
+        channels, whole, own = row.stats.channels, weight.shape[0], weight.to_local().shape[0]
         if channels == own != whole:
             raise FmstatsError(
                 f"layer {name!r} ({type(module).__name__}) gives this rank {channels} of its "

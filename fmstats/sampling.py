@@ -142,3 +142,7 @@ class Timed:
     def skip(self, reason: str) -> None:
         """Pass it on."""
         self._layer.skip(reason)
+
+    def fail(self, error: Exception) -> None:
+        """Pass it on."""
+        self._layer.fail(error)

@@ -41,7 +41,7 @@ def track(
     zero_tol: float = 0.0,
     backend: str = "auto",
     per_call: bool = False,
-    on_error: str = "raise",
+    on_error: str = "warn",
     saturation: Mapping[Selector, Bounds] | None = None,
     warmup: bool = False,
 ) -> Tracker:
@@ -65,7 +65,8 @@ def track(
         zero_tol: |x| <= zero_tol counts as zero.
         backend: one of `fmstats backends`, or "auto": the best for each tensor's device.
         per_call: keep a row `name#i` for the i-th call of a layer in a forward pass.
-        on_error: "raise", or "warn" once and stop measuring that layer.
+        on_error: where a layer cannot be measured as asked: "warn" once and stop measuring that
+            layer, or "raise" in the forward pass.
         saturation: bounds (low, high) by selector, instead of those of `fmstats.saturation`.
         warmup: compile kernels now, for tensors of the dtype of the model's parameters, instead of
             in the first forward pass.
@@ -129,21 +130,19 @@ class Tracker:
         self._model = weakref.ref(model)
         self._modules = {name: weakref.ref(module) for name, module in modules.items()}
         self._gate = Gate()
-        self._layers: dict[str, Layer] = {}
-        self._per_call: dict[str, PerCall] = {}
-        if per_call:
-            self._per_call = {name: PerCall(spec, self._gate) for name, spec in specs.items()}
-        else:
-            self._layers = {name: Layer(spec, self._gate) for name, spec in specs.items()}
+        self._layers: dict[str, Layer | PerCall] = {
+            name: (PerCall if per_call else Layer)(spec, self._gate) for name, spec in specs.items()
+        }
         order = graph.new_order()
         self._sampling = sampling
-        self._passes = PassHook(self._gate, sampling, list(self._per_call.values()), order, when)
+        numbered = [layer for layer in self._layers.values() if isinstance(layer, PerCall)]
+        self._passes = PassHook(self._gate, sampling, numbered, order, when)
         handles = [model.register_forward_pre_hook(self._passes, prepend=True)]
         graph.hook_guards.begin()
         # Called by close() or when nothing refers to the tracker any more, whichever is first.
         self._remove_hooks = weakref.finalize(self, _remove, handles, self._gate)
         for name, module in modules.items():
-            layer: Folding = self._per_call[name] if per_call else self._layers[name]
+            layer: Folding = self._layers[name]
             if sampling.timed:
                 layer = Timed(layer, sampling)
             if of == "input":
@@ -166,19 +165,16 @@ class Tracker:
             group: a process group of torch.distributed, or "world": every rank of it calls this,
                 and gets the profile of all ranks together, the same bits on each.
         """
-        rows = self.rows
-        seen = take_profiles(rows)
-        order = {layer.spec.name: -1 if layer.order is None else layer.order for layer in rows}
-        info = {name: seen[name] for name in sorted(seen, key=order.__getitem__)}
+        layers = self.layers
+        info = take_profiles(layers)
         counted = {"passes": self._passes.passes, "passes_measured": self._passes.measured}
-        used = {key: value for layer in rows for key, value in layer.backends().items()}
+        rows = (row for layer in layers for row in layer.rows)
+        used = {key: value for row in rows for key, value in row.backends().items()}
         sampled = self._sampling.describe()
         profile = Profile(info, {**self._metadata, **sampled, **counted, "backends": used})
         if group is None:
             return profile
-        refuse_split_channels(
-            profile, {name: self._modules[self._layer_of(name)]() for name in profile}
-        )
+        refuse_split_channels(profile, {name: found() for name, found in self._modules.items()})
         return merge_ranks(profile, group)
 
     def coverage(self) -> Coverage:
@@ -186,10 +182,13 @@ class Tracker:
         rows = []
         gone = self._gone()
         for name, spec in self._specs.items():
-            layers = self._rows_of(name)
+            layers = self._layers[name].layers
             calls = sum(layer.calls for layer in layers)
             reason = next((layer.reason for layer in layers if layer.reason), None)
             status = "skipped" if reason else "tracked" if calls else "never fired"
+            if reason is None:
+                reason = self._layers[name].why_partial()
+                status = "in part" if reason else status
             if name in gone:
                 reason = "no longer in the model, replaced or removed: track() again to see it"
             rows.append(CoverageRow(name, spec.type, status, reason, calls))
@@ -204,9 +203,9 @@ class Tracker:
         return {name for name, module in self._modules.items() if id(module()) not in inside}
 
     @property
-    def rows(self) -> list[Layer]:
-        """The layers as they are being filled, a row of the profile each."""
-        return [layer for name in self._specs for layer in self._rows_of(name)]
+    def layers(self) -> list[Layer]:
+        """The layers, or their calls under `per_call`, as they are being filled."""
+        return [layer for found in self._layers.values() for layer in found.layers]
 
     @property
     def pass_counts(self) -> tuple[int, int]:
@@ -230,23 +229,16 @@ class Tracker:
             FmstatsError: this tracker has seen something itself, or the profile is of another
                 model, of other layers, options or thresholds; nothing is restored.
         """
-        if any(layer.calls for layer in self.rows):
+        if any(layer.calls for layer in self.layers):
             raise FmstatsError("restore() is for a tracker that has seen nothing: reset() it first")
-        rows = match_rows(profile, self._metadata, self._layers, self._per_call)
-        for layer in self.rows:
-            layer.order = None
-        for order, (name, layer) in enumerate(rows.items()):
-            layer.restore(profile.info[name], order)
-        self._gate.started = len(rows)
+        found = match_rows(profile, self._metadata, self._layers)
+        for layer in self.layers:
+            layer.begin_anew()
+        for order, (row, layer) in enumerate(found):
+            layer.restore(row, order)
+        self._gate.started = len(found)
         counts = (profile.metadata.get(key, 0) for key in ("passes", "passes_measured"))
         self._passes.passes, self._passes.measured = counts
-
-    def _layer_of(self, row: str) -> str:
-        """The layer that a row is of."""
-        return row.rpartition("#")[0] if self._per_call else row
-
-    def _rows_of(self, name: str) -> list[Layer]:
-        return self._per_call[name].layers if self._per_call else [self._layers[name]]
 
     def pause(self) -> None:
         """Measure nothing until `resume()`; the hooks stay."""
@@ -259,7 +251,7 @@ class Tracker:
     def reset(self) -> None:
         """Forget all that was seen; the hooks stay."""
         self._passes.reset()
-        for layer in self.rows:
+        for layer in self._layers.values():
             layer.reset()
 
     def close(self) -> None:

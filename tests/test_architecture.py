@@ -13,14 +13,15 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "fmstats"
 # Each layer imports from its own line or from those above it.
 ORDER = (
-    ("errors", "_version", "files", "metadata", "tables", "wrappers", "modes", "gates"),
+    ("errors", "_version", "files", "metadata", "naming", "tables", "wrappers", "modes", "gates"),
     ("sampling", "graph"),
     ("statistic",),
     ("layout", "selection", "channels"),
     ("saturation", "derived", "backends"),
-    ("layer_columns", "profiles", "merging", "pooling", "measure", "coverage", "tensors"),
+    ("layer_columns", "layer_profiles", "profiles", "merging", "pooling"),
+    ("measure", "coverage", "tensors"),
     ("scalars",),
-    ("layers", "calls", "ranks"),
+    ("rows", "layers", "calls", "ranks"),
     ("hooks", "specs", "storage", "restoring"),
     ("tracker", "diagnosis", "drift"),
     ("sources",),

@@ -123,9 +123,9 @@ def test_a_resnet_block_reuses_one_relu(size: int) -> None:
     }
 
 
-def test_a_resnet_block_by_default_says_what_to_do() -> None:
-    with pytest.raises(FmstatsError, match=r"^layer 'relu' \(ReLU\): .*per_call=True"):
-        channels_seen(Bottleneck(), torch.randn(2, 16, 9, 9))
+def test_a_resnet_block_by_default_has_a_row_for_each_width() -> None:
+    seen = channels_seen(Bottleneck(), torch.randn(2, 16, 9, 9))
+    assert {n: seen[n] for n in seen if "relu" in n} == {"relu@4": (1, 4), "relu@16": (1, 16)}
 
 
 def transformers_model(name: str) -> tuple[nn.Module, Tensor]:
@@ -316,7 +316,7 @@ def test_a_followed_rule_looks_for_the_channels() -> None:
 def test_a_dim_that_is_not_there(dim: int) -> None:
     model = nn.Sequential(nn.Conv2d(3, 5, 1))
     with (
-        fmstats.track(model, channel_dim=dim),
+        fmstats.track(model, channel_dim=dim, on_error="raise"),
         pytest.raises(
             FmstatsError,
             match=rf"^layer '0' \(Conv2d\): channel_dim={dim} is not a dim of a tensor of shape "

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from fmstats.backends.base import decline
 from fmstats.backends.native import load_native
-from fmstats.calls import MOST_CALLS, PerCall
+from fmstats.calls import PerCall
 from fmstats.channels import ChannelRule
-from fmstats.errors import FmstatsError
 from fmstats.gates import Gate
-from fmstats.layers import Layer, LayerSpec, take_profiles
+from fmstats.layers import MOST_WIDTHS, Layer, LayerSpec, take_profiles
 from fmstats.layout import view_of
+from fmstats.naming import MOST_CALLS
 from fmstats.profiles import LayerProfile
 from fmstats.statistic import Thresholds
 from fmstats.tensors import first_tensor, why_skipped
@@ -121,19 +121,53 @@ def test_a_profile_does_not_change_afterwards() -> None:
     assert profile.calls == 1
 
 
-def test_other_channels_name_the_layer() -> None:
+def test_a_row_for_each_width() -> None:
+    """In the order of their first tensors, each as of a layer that saw nothing else."""
+    layer, others = layer_of(), {5: torch.randn(4, 5), 2: torch.randn(7, 2)}
+    for _ in range(3):
+        for x in (X, others[5], others[2], others[5]):
+            layer.fold(x)
+    found = take_profiles([layer])
+    assert list(found) == ["conv@3", "conv@5", "conv@2"]
+    for x, calls in ((X, 3), (others[5], 6), (others[2], 3)):
+        alone = layer_of()
+        for _ in range(calls):
+            alone.fold(x)
+        got, want = found[f"conv@{x.shape[1]}"], seen_by(alone)
+        assert want is not None
+        assert torch.equal(got.stats.state.words, want.stats.state.words)
+        assert (got.calls, got.shape, got.layer) == (calls, tuple(x.shape), "conv")
+
+
+def test_widths_beyond_the_bound_are_counted_and_left_out() -> None:
     layer = layer_of()
+    for width in range(1, MOST_WIDTHS + 4):
+        layer.fold(torch.ones(2, width))
+    layer.fold(torch.ones(3, 1))  # one that has a row goes on
+    found = take_profiles([layer])
+    assert list(found) == [f"conv@{width}" for width in range(1, MOST_WIDTHS + 1)]
+    assert found["conv@1"].stats.count.tolist() == [5]
+    assert (layer.left_out, layer.reason) == (3, None)
+    why = layer.why_partial() or ""
+    assert why.startswith(
+        f"3 tensors have no row: they came with other numbers of channels, after {MOST_WIDTHS} of"
+    )
+    layer.reset()
+    assert layer.why_partial() is None
+    layer.fold(torch.ones(2, MOST_WIDTHS + 9))  # what was forgotten makes room
+    assert list(take_profiles([layer])) == ["conv"]
+
+
+def test_rows_of_several_widths_are_found_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(Tensor, "__dlpack_c_exchange_api__") or load_native() is None:
+        pytest.skip("needs torch 2.10 and the native module")
+    layer, other = layer_of(), torch.randn(4, 5)
     layer.fold(X)
-    with pytest.raises(
-        FmstatsError,
-        match=r"^layer 'conv' \(Conv2d\): output of shape \(4, 5\) has 5 channels in dim 1, "
-        r"3 before; .*channel_dim=.* exclude=",
-    ):
-        layer.fold(torch.randn(4, 5))
-    profile = seen_by(layer)
-    assert profile is not None
-    assert profile.stats.count.tolist() == [4, 4, 4]
-    assert profile.calls == 1
+    layer.fold(other)
+    monkeypatch.setattr(layer, "_fold", lambda output: pytest.fail("the slow way was taken"))
+    for x in (X, other, other, X):
+        layer.fold(x)
+    assert [row.calls for row in layer.rows] == [3, 3]
 
 
 def test_other_sizes_of_other_dims_are_fine() -> None:
@@ -147,22 +181,26 @@ def test_other_sizes_of_other_dims_are_fine() -> None:
 
 
 def test_warn_once_then_nothing() -> None:
-    layer = layer_of(on_error="warn")
+    layer = layer_of(on_error="warn", channels=1)
     layer.fold(X)
     with pytest.warns(
-        RuntimeWarning, match=r"^fmstats no longer measures layer 'conv' \(Conv2d\): output of sh"
+        RuntimeWarning,
+        match=r"^fmstats no longer measures layer 'conv' \(Conv2d\): channel_dim=1 is not a dim"
+        r" .*; on_error='raise' raises instead$",
     ) as caught:
-        layer.fold(torch.randn(4, 5))
+        layer.fold(torch.randn(4))
     assert len(caught) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        layer.fold(torch.randn(4, 5))
+        layer.fold(torch.randn(4))
         layer.fold(X)
     profile = seen_by(layer)
     assert profile is not None
     assert profile.calls == 1
     assert layer.reason is not None
-    assert layer.reason.startswith("disabled after an error: output of shape (4, 5) has 5 channels")
+    assert layer.reason.startswith(
+        "disabled after an error: channel_dim=1 is not a dim of a tensor"
+    )
 
 
 def test_empty_outputs_are_a_no_op() -> None:
@@ -224,7 +262,7 @@ def test_a_reset_forgets_in_place() -> None:
     """What holds on to the state, as a CUDA graph does, goes on filling it."""
     layer = layer_of()
     layer.fold(X)
-    (meter,) = layer._meters.values()
+    (meter,) = layer.rows[0]._meters.values()
     layer.reset()
     meter.fold(X, view_of(X, 1))
     profile = seen_by(layer)
@@ -249,23 +287,33 @@ def test_a_row_per_call() -> None:
         calls.fold(X)
         calls.fold(2 * X)
         calls.fold(torch.randn(4, 7))
-    assert [layer.spec.name for layer in calls.layers] == ["conv#0", "conv#1", "conv#2"]
-    profiles = [seen_by(layer) for layer in calls.layers]
-    assert [p.calls for p in profiles if p] == [2, 2, 2]
-    assert [p.stats.channels for p in profiles if p] == [3, 3, 7]
-    assert profiles[1] is not None
+    found = take_profiles(calls.layers)
+    assert list(found) == ["conv#0", "conv#1", "conv#2"]
+    profiles = list(found.values())
+    assert [(p.layer, p.call, p.calls) for p in profiles] == [("conv", i, 2) for i in range(3)]
+    assert [p.stats.channels for p in profiles] == [3, 3, 7]
     assert profiles[1].stats.max.tolist() == (2 * X).amax(0).tolist()
-    assert [layer.order for layer in calls.layers] == [0, 1, 2]
+    calls.begin_pass()
+    calls.fold(torch.randn(4, 7))
+    assert list(take_profiles(calls.layers)) == ["conv#0@3", "conv#1", "conv#2", "conv#0@7"]
 
 
-def test_calls_that_never_begin_again() -> None:
+def test_calls_beyond_the_bound_are_counted_and_left_out() -> None:
+    """A pass may call a layer as often as it likes; and nothing may begin passes at all."""
     calls, nothing = PerCall(SPEC, Gate()), torch.empty(0, 3)
     for _ in range(MOST_CALLS):
         calls.fold(nothing)
-    with pytest.raises(
-        FmstatsError, match=rf"layer 'conv' was called {MOST_CALLS} times without a forward pass"
-    ):
-        calls.fold(nothing)
+    assert calls.why_partial() is None
+    for x in (X, X):
+        calls.fold(x)
+    calls.skip("is not asked for")
+    assert (len(calls.layers), take_profiles(calls.layers)) == (MOST_CALLS, {})
+    assert (calls.why_partial() or "").startswith("3 calls have no row: a layer has one for each")
+    calls.begin_pass()
+    calls.fold(X)
+    assert list(take_profiles(calls.layers)) == ["conv#0"]
+    calls.reset()
+    assert calls.why_partial() is None
 
 
 def test_the_gate() -> None:
@@ -296,7 +344,8 @@ def test_the_hot_path_declines_what_it_does_not_know(change: Callable[[Tensor], 
     hot, cold = layer_of(), layer_of()
     for output in (first, other, other, first):
         hot.fold(output)
-        cold._try_fold = decline
+        for row in cold.rows:
+            row.try_fold = decline
         cold.fold(output)
     got, want = seen_by(hot), seen_by(cold)
     assert got is not None
@@ -311,10 +360,11 @@ def test_the_hot_path_is_taken() -> None:
     layer = layer_of()
     layer.fold(X)
     before = seen_by(layer)
-    assert layer._try_fold(X.clone())
-    assert not layer._try_fold(X.double())
-    assert not layer._try_fold(X[1:])
-    assert not layer._try_fold(None)
+    (row,) = layer.rows
+    assert row.try_fold(X.clone())
+    assert not row.try_fold(X.double())
+    assert not row.try_fold(X[1:])
+    assert not row.try_fold(None)
     after = seen_by(layer)
     assert before is not None
     assert after is not None

@@ -151,7 +151,7 @@ def test_drop_takes_the_layers_that_fit() -> None:
             "b": layer_of(torch.randn(3, 4)),
             "c": layer_of(x, Thresholds(0.5)),
             "d": layer_of(x, type="Linear"),
-            "e": layer_of(x.T.reshape(2, 3, 1)[:, :2], channel_dim=0),
+            "e": layer_of(x[:2], channel_dim=0),
         },
         structure="2" * 64,
     )

@@ -132,7 +132,10 @@ def test_groups(ranks: list[dict[str, Any]]) -> None:
 
 
 def test_ranks_that_do_not_fit_together_all_say_so(ranks: list[dict[str, Any]]) -> None:
-    want = "cannot merge layer '0': 4 channels in dim 1 and 5 in dim 1"
+    want = (
+        "cannot merge layer '0': 4 channels in one profile, 5 in the other, and they are not known "
+        "to be of one model"
+    )
     assert case(ranks, "other_channels") == [want, want]
 
 

@@ -321,19 +321,27 @@ def test_a_batch_of_nan_loses_nothing() -> None:
 
 
 def test_other_channels_between_calls() -> None:
-    model = nn.Sequential(nn.Identity())
+    model, batches = nn.Sequential(nn.Identity()), [torch.randn(2, c, 4, 4) for c in (3, 5, 3)]
     with fmstats.track(model) as tracker:
-        model(torch.randn(2, 3, 4, 4))
-        with pytest.raises(FmstatsError, match=r"^layer '0' \(Identity\): .* 5 channels .*, 3 bef"):
-            model(torch.randn(2, 5, 4, 4))
-    assert tracker.stats()["0"].count.tolist() == [32] * 3
+        model(batches[0])
+        assert [*tracker.stats()] == ["0"]
+        for x in batches[1:]:
+            assert model(x) is x
+    profile = tracker.stats()
+    assert {name: stats.count.tolist() for name, stats in profile.items()} == {
+        "0@3": [64] * 3,
+        "0@5": [32] * 5,
+    }
+    assert {(row.layer, row.call) for row in profile.info.values()} == {("0", None)}
+    assert tracker.coverage()[0].calls == 3
 
 
 def test_on_error_warn() -> None:
+    """By default: the model goes on as without a tracker, what was counted stays."""
     model = nn.Sequential(nn.Identity(), nn.ReLU())
-    x = torch.randn(2, 5, 4, 4)
-    with fmstats.track(model, on_error="warn") as tracker:
-        model(torch.randn(2, 3, 4, 4))
+    x = torch.randn(2, 5, 4)
+    with fmstats.track(model, channel_dim=3) as tracker:
+        model(torch.randn(2, 5, 4, 3))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             outputs = [model(x) for _ in range(3)]
@@ -343,10 +351,17 @@ def test_on_error_warn() -> None:
         "fmstats no longer measures layer '1' (ReLU):",
     ]
     assert {w.category for w in caught} == {RuntimeWarning}
-    assert tracker.stats()["0"].count.tolist() == [32] * 3
+    assert tracker.stats()["0"].count.tolist() == [40] * 3
     row = tracker.coverage()[0]
     assert row.reason is not None
-    assert row.reason.startswith("disabled after an error: output of shape (2, 5, 4, 4)")
+    assert row.reason.startswith("disabled after an error: channel_dim=3 is not a dim of a tensor")
+    with (
+        fmstats.track(model, channel_dim=3, on_error="raise"),
+        pytest.raises(
+            FmstatsError, match=r"^layer '0' \(Identity\): channel_dim=3 is not a dim of"
+        ),
+    ):
+        model(x)
 
 
 def test_float_layers_beside_skipped_ones() -> None:
@@ -529,7 +544,8 @@ def test_restoring_other_channel_dims_is_refused() -> None:
     profile = tracker.stats()
     with fmstats.track(model, channel_dim=2) as other:
         with pytest.raises(
-            FmstatsError, match=r"'\(model\)': its channels were dim 1 of \(2, 4, 4\)"
+            FmstatsError,
+            match=r"'\(model\)': its channels were dim 1 of 3 dims, here they are dim 2$",
         ):
             other.restore(profile)
         assert len(other.stats()) == 0

@@ -167,7 +167,9 @@ class Analysis:
     def join(self, profile: Profile) -> pd.DataFrame:
         """Shapes, parameters and FLOPs beside live statistics, a row per layer of either.
 
-        Layers that only one of both knows have missing values in the other's columns.
+        Layers that only one of both knows have missing values in the other's columns. A layer with
+        several rows in the profile, of its widths or calls, is there with each of them: `row` is
+        what the profile calls it.
 
         Args:
             profile: of the same model.
@@ -176,9 +178,10 @@ class Analysis:
             FmstatsError: pandas is not installed.
         """
         pandas = import_pandas("join()")
-        live = pandas.DataFrame(profile.layers()).rename(columns={"layer": "name"})
+        live = pandas.DataFrame(profile.layers()).rename(columns={"layer": "row"})
         if live.empty:
-            live = pandas.DataFrame({"name": [], "type": []})
+            live = pandas.DataFrame({"row": [], "type": []})
+        live.insert(0, "name", [row.layer for row in profile.info.values()])
         merged = self.to_pandas().merge(live, on=["name", "type"], how="outer", sort=False)
         joined: pd.DataFrame = merged
         order = {row.name: i for i, row in enumerate(self.rows)}

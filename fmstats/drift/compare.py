@@ -11,6 +11,7 @@ from fmstats.drift.comparison import Comparison, overall_score
 from fmstats.drift.layers import Evidence, LayerDrift, compare_layer
 from fmstats.drift.matching import match_layers
 from fmstats.errors import FmstatsError
+from fmstats.merging import call_alike
 from fmstats.profiles import Profile, check_profile
 from fmstats.tables import format_plural
 
@@ -58,6 +59,7 @@ def compare(
     shards = _check_shards(calibration)
     for profile in (now, baseline, *shards):
         check_profile(profile, "compare()")
+    baseline, *shards = call_alike([baseline, *shards], now)
     matching = match_layers(now, baseline, only_common, "the profile")
     layers, left_out = matching.layers, dict(matching.left_out)
     for number, shard in enumerate(shards, start=1):
@@ -72,7 +74,7 @@ def compare(
             "fmstats.profile writes it; with fmstats.track set profile.metadata['samples']"
         )
         return Comparison(math.nan, limit, NOT_ENOUGH, (reason,), (), left_out, None)
-    parts = _merge_runs(shards)
+    parts = call_alike(_merge_runs(shards), now)
     evidence = replace(evidence, shards=tuple(part.metadata["samples"] for part in parts))
     drifts = [
         compare_layer(

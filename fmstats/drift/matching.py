@@ -26,7 +26,10 @@ class Matching:
 
 
 def match_layers(now: Profile, baseline: Profile, only_common: bool, role: str) -> Matching:
-    """Pair the layers of two profiles by name.
+    """Pair the rows of two profiles by name, which tell of the same in both.
+
+    With which widths a layer was called depends on the data: rows of a layer that both profiles
+    have are left out where only one has them.
 
     Args:
         now: the profile in question.
@@ -49,10 +52,25 @@ def match_layers(now: Profile, baseline: Profile, only_common: bool, role: str) 
             reasons[name] = reason
     layers = [name for name in common if name not in reasons]
     if not only_common:
-        _refuse_difference(now, baseline, reasons, role)
+        of_data = _rows_of_data(now, baseline)
+        faults = {name: why for name, why in reasons.items() if name not in of_data}
+        _refuse_difference(now, baseline, faults, role)
     if not layers:
         raise FmstatsError(f"{role} and the baseline have no layer in common that can be compared")
     return Matching(layers, reasons)
+
+
+def _rows_of_data(now: Profile, baseline: Profile) -> set[str]:
+    """Rows that one profile alone has since its data called a layer so, of a model of both."""
+    if None in (now.metadata.get("structure"), baseline.metadata.get("structure")):
+        return set()
+    mine, theirs = ({row.layer for row in p.info.values()} for p in (now, baseline))
+    return {
+        name
+        for profile, other in ((now, baseline), (baseline, now))
+        for name, row in profile.info.items()
+        if name not in other and row.layer in mine & theirs
+    }
 
 
 def _refuse_difference(now: Profile, baseline: Profile, reasons: dict[str, str], role: str) -> None:

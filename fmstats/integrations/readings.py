@@ -178,7 +178,11 @@ class Readings:
 
     def _select(self, profile: fmstats.Profile, errors: int) -> Snapshot:
         model = _clean(str(profile.metadata.get("model", "")))
-        layers = [row for row in profile.layers() if self._is_chosen(row["layer"])]
+        layers = [
+            row
+            for row, known in zip(profile.layers(), profile.info.values(), strict=True)
+            if self._is_chosen(row["layer"]) or self._is_chosen(known.layer or "")
+        ]
         rows: dict[Metric, Rows] = {metric: [] for metric in self.metrics}
         left, omitted = self._most, 0
         for layer in layers:

@@ -26,10 +26,10 @@ class Undo:
 
     def remember(self) -> None:
         """Remember what has been seen up to now."""
-        rows = self._tracker.rows
+        layers = self._tracker.layers
         self._passes = self._tracker.pass_counts
-        self._marks = {layer: layer.mark() for layer in rows}
-        words = [state.words for layer in rows for state in layer.states]
+        self._marks = {layer: layer.mark() for layer in layers}
+        words = [state.words for layer in layers for state in layer.states]
         if list(map(id, words)) != list(
             map(id, self._words)
         ):  # layers have fired for the first time
@@ -39,7 +39,7 @@ class Undo:
 
     def take_back(self) -> None:
         """Forget all that was seen since, on whatever stream of the current device it was."""
-        for layer in self._tracker.rows:
+        for layer in self._tracker.layers:
             layer.go_back(self._marks.get(layer, Mark()))
         if self._words:
             torch._foreach_copy_(self._words, self._copies)

@@ -64,10 +64,10 @@ def _read(file: IO[bytes], size: int) -> Stack:
             f"written by a newer fmstats: its schema is {schema}, this one reads up to {SCHEMA}; "
             "update fmstats"
         )
-    layers = read_layers(document.get("layers"))
     metadata = document.get("metadata")
     if not isinstance(metadata, dict):
         raise FmstatsError("its metadata is no JSON object")
+    layers = read_layers(document.get("layers"), metadata.get("per_call") is True)
     channels = sum(layer.channels for layer in layers.values())
     places = _find_rows(header, channels, size - len(head))
     words = _read_words(file, len(head), places, channels)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from typing import Any
 
 from fmstats.errors import FmstatsError
 from fmstats.merging import StackedLayer
+from fmstats.naming import RowKey, read_name
 from fmstats.statistic import COUNTS, FIELDS, MOMENTS, Thresholds
 
 # Raised by a change that older readers would get wrong. 2: the file has a checksum.
@@ -17,6 +19,7 @@ ALWAYS = ("count", *MOMENTS)  # fields that are written even if they are 0 every
 DTYPES = {field: "I64" if field in COUNTS else "F64" for field in FIELDS}
 WORD = 8  # bytes
 LARGEST_HEADER = 100_000_000  # bytes; the safetensors library reads no larger one
+MOST_DIMS = 64  # of a tensor
 
 _TEXTS = ("type", "dtype", "backend")
 _MOST = 2**63 - 1
@@ -31,11 +34,15 @@ def describe_layer(name: str, layer: StackedLayer) -> dict[str, Any]:
     return known | {"thresholds": [limits.zero_tol, limits.low, limits.high]}
 
 
-def read_layers(found: object) -> dict[str, StackedLayer]:
-    """The layers that `describe_layer` has described.
+def read_layers(found: object, per_call: bool) -> dict[str, StackedLayer]:
+    """The rows that `describe_layer` has described.
+
+    Args:
+        found: what the file has.
+        per_call: whether it has a row for each call.
 
     Raises:
-        FmstatsError: a value is missing or of the wrong kind.
+        FmstatsError: a value is missing or of the wrong kind, or two rows are of the same.
     """
     if not isinstance(found, list):
         raise FmstatsError("its layers are no list")
@@ -47,13 +54,16 @@ def read_layers(found: object) -> dict[str, StackedLayer]:
         if name in layers:
             raise FmstatsError(f"there are two layers {name!r}")
         try:
-            layers[name] = _read_layer(entry)
+            layers[name] = _read_layer(name, entry, per_call)
         except FmstatsError as error:
             raise FmstatsError(f"layer {name!r}: {error}") from error
+    if len({row.key for row in layers.values()}) < len(layers):
+        twice, _ = Counter(row.key for row in layers.values()).most_common(1)[0]
+        raise FmstatsError(f"there are two rows of layer {twice.layer!r} of one width")
     return layers
 
 
-def _read_layer(entry: dict[str, Any]) -> StackedLayer:
+def _read_layer(name: str, entry: dict[str, Any], per_call: bool) -> StackedLayer:
     for key in _TEXTS:
         if not isinstance(entry.get(key), str):
             raise FmstatsError(f"{key!r} must be a text, not {_shown(entry.get(key))}")
@@ -75,7 +85,38 @@ def _read_layer(entry: dict[str, Any]) -> StackedLayer:
         backend=entry["backend"],
         channels=entry["channels"],
         thresholds=_read_thresholds(entry.get("thresholds")),
+        **_read_key(name, entry, per_call),
+        other_dims=_read_dims(entry.get("other_dims", []), len(shape)),
     )
+
+
+def _read_key(name: str, entry: dict[str, Any], per_call: bool) -> dict[str, Any]:
+    """The layer and the call that a row is of; fmstats 0.1 told them by its name alone."""
+    if "layer" not in entry:
+        layer, call = read_name(name, per_call)
+        return {"layer": layer, "call": call}
+    layer, call = entry["layer"], entry.get("call")
+    if not isinstance(layer, str) or not (call is None or _is_count(call)):
+        raise FmstatsError(f"'layer' and 'call' must be a text and a count, not {_shown(call)}")
+    key = RowKey(layer, call, entry["channels"])
+    if name not in (key.base, key.full):
+        raise FmstatsError(f"it cannot be a row of layer {layer!r}, call {call}, {key.width} wide")
+    return {"layer": layer, "call": call}
+
+
+def _read_dims(found: object, but: int) -> tuple[tuple[int, int], ...]:
+    """Channel dims of tensors of other numbers of dims than `but`."""
+    if not isinstance(found, list):
+        raise FmstatsError(f"'other_dims' must be a list, not {_shown(found)}")
+    dims = {}
+    for pair in found:
+        if not (isinstance(pair, list) and [type(n) for n in pair] == [int, int]):
+            raise FmstatsError(f"'other_dims' must be pairs of numbers, not {_shown(pair)}")
+        number, dim = pair
+        if not 0 <= dim < number <= MOST_DIMS or number == but or number in dims:
+            raise FmstatsError(f"'other_dims' has no sense: {_shown(found)}")
+        dims[number] = dim
+    return tuple(sorted(dims.items()))
 
 
 def _read_thresholds(found: object) -> Thresholds:

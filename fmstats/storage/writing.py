@@ -38,7 +38,7 @@ def encode(stack: Stack, path: str) -> bytes:
             "metadata": dict(stack.metadata),
         }
     )
-    layers = read_layers(json.loads(document)["layers"])
+    layers = read_layers(json.loads(document)["layers"], per_call=False)
     check_words(stack.state.words.numpy(), layers)  # now, not when it is read a month later
     # Its text is escaped once more inside the header.
     if len(json.dumps(document)) > LARGEST_HEADER - 10_000:
