@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import fmstats
+from fmstats.analysis.recorder import Recorder
+from fmstats.analysis.records import UNKNOWN
 from fmstats.demo.mobilenet import MobileNetV2
 
 IMAGE = (1, 3, 224, 224)
@@ -107,3 +109,23 @@ def made(name: str) -> nn.Module:
 def analyzed(name: str) -> fmstats.Analysis:
     """Its analysis for one image."""
     return fmstats.analyze(made(name), input_size=IMAGE)
+
+
+def recorded(function: Callable[..., object], *args: Any) -> Recorder:
+    """What the analysis sees of one call of a function."""
+    recorder = Recorder("model")
+    with torch.no_grad(), recorder:
+        function(*args)
+    return recorder
+
+
+def flops_of(function: Callable[..., object], *args: Any) -> int:
+    """FLOPs of one call, all of whose operations are known."""
+    recorder = recorded(function, *args)
+    assert unknown_in(recorder) == []
+    return recorder.flops
+
+
+def unknown_in(recorder: Recorder) -> list[str]:
+    """Operations that have no formula and are not known to be cheap."""
+    return [name for name, kind in recorder.work["model"].uncounted if kind == UNKNOWN]

@@ -9,17 +9,22 @@ holds it, as at inference.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fmstats.analysis.fields import EVERYTHING, Field, of_input, of_output
-from fmstats.analysis.formulas import formula_of, kind_of
+from fmstats.analysis.formulas import count_flops, has_formula
+from fmstats.analysis.kinds import kind_of
+from fmstats.analysis.names import label_of, name_of
 from fmstats.analysis.records import MOVES, Work
+from fmstats.analysis.storages import list_dense
+from fmstats.analysis.subgraphs import run_inside, takes_functions
 
 
 @dataclass
@@ -56,12 +61,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
 
     def own(self, tensors: Iterable[Tensor]) -> None:
         """Take note of parameters and buffers: they are no activations."""
-        for tensor in tensors:
+        for tensor in _tensors(tensors):
             self._add(tensor, counted=False)
 
     def feed(self, inputs: Iterable[Tensor]) -> None:
         """Take note of the model's inputs, which the caller holds."""
-        for tensor in inputs:
+        for tensor in _tensors(inputs):
             self._add(tensor, counted=False).field = of_input(tensor)
 
     def field_of(self, tensor: Tensor) -> Field | None:
@@ -70,10 +75,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         return None if seen is EVERYTHING else seen
 
     def _seen_by(self, tensor: Tensor) -> Field | None:
-        if tensor.layout != torch.strided:
-            return None
-        buffer = self._buffers.get(_key(tensor))
-        return None if buffer is None else buffer.field
+        known = (self._buffers.get(_key(dense)) for dense in list_dense(tensor))
+        return next((buffer.field for buffer in known if buffer is not None), None)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -82,28 +85,35 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         kwargs = kwargs or {}
         if func is torch.ops.prim.device.default:
             return func(*args, **kwargs)
-        packet = getattr(func, "overloadpacket", func)
-        formula = formula_of(packet)
-        if formula is None and torch.is_inference_mode_enabled() and hasattr(func, "decompose"):
-            with self:  # Under inference mode composite operations arrive whole.
-                parts = func.decompose(*args, **kwargs)
-            if parts is not NotImplemented:
-                return parts
+        if not has_formula(func):
+            if takes_functions(func, args):
+                return run_inside(func, args, kwargs, self, self._cost)
+            if isinstance(func, OpOverload):
+                with self:  # Under inference mode, and within functions, some arrive whole.
+                    parts = func.decompose(*args, **kwargs)
+                if parts is not NotImplemented:
+                    return parts
         out = func(*args, **kwargs)
         work = self.work[self.stack[-1]]
-        if formula is not None:
-            flops = int(formula(*args, **kwargs, out_val=out))
+        flops = count_flops(func, args, kwargs, out)
+        if flops is not None:
             work.flops += flops
             self.flops += flops
         elif (kind := kind_of(func)) != MOVES:
-            work.uncounted[str(packet).removeprefix("aten."), kind] += 1
+            work.uncounted[label_of(func), kind] += 1
         if not getattr(func, "is_view", False):
             self._follow(func, args, kwargs, out, work)
         return out
 
+    def _cost(self, run: Callable[[], object]) -> int:
+        apart = Recorder(self.stack[-1])
+        with apart:
+            run()
+        return apart.flops
+
     def _follow(self, func: Any, args: Any, kwargs: Any, out: Any, work: Work) -> None:
         results = list(_tensors((out,)))
-        name = getattr(getattr(func, "overloadpacket", func), "__name__", "")
+        name = name_of(func)
         operands = list(_tensors((*args, *kwargs.values())))
         if name in _PICKING:  # Of the table it reads no more than it writes.
             table = operands.pop(0)
@@ -137,8 +147,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
 def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
     for value in values:
         if isinstance(value, Tensor):
-            if value.layout == torch.strided:  # sparse tensors have no storage to follow
-                yield value
+            yield from list_dense(value)
         elif isinstance(value, list | tuple):
             yield from _tensors(value)
 
