@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fmstats.errors import FmstatsError
 from fmstats.files import check_place, write_whole
+from fmstats.metadata import DEEPEST, MOST_BITS, show_value
 from fmstats.profiles import Profile
 from fmstats.storage import save
 from fmstats.tables import Row
@@ -82,15 +83,21 @@ def _format_cell(value: object) -> object:
 
 def format_json(values: Mapping[str, object]) -> str:
     """JSON text for strict parsers, which know no NaN and no infinity: both become null."""
-    return json.dumps(_to_plain(values), allow_nan=False, indent=1) + "\n"
+    return json.dumps(_to_plain(values, DEEPEST), allow_nan=False, indent=1) + "\n"
 
 
-def _to_plain(value: object) -> object:
-    """`value` as JSON has it: other objects than numbers, text and collections become text."""
-    if isinstance(value, Mapping):
-        return {str(key): _to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_plain(item) for item in value]
+def _to_plain(value: object, depth: int) -> object:
+    """`value` as JSON has it: what is no number, text or collection, or too large, becomes text."""
+    if depth and isinstance(value, Mapping):
+        return {str(key): _to_plain(item, depth - 1) for key, item in value.items()}
+    if depth and isinstance(value, list | tuple):
+        return [_to_plain(item, depth - 1) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+    if value is None or isinstance(value, bool | str) or _is_short(value):
+        return value
+    return show_value(value, 0)
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, int) and value.bit_length() <= MOST_BITS

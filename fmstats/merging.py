@@ -13,7 +13,7 @@ import torch
 from fmstats.derived import ChannelStats
 from fmstats.errors import FmstatsError
 from fmstats.layer_profiles import with_keys
-from fmstats.metadata import merge_metadata
+from fmstats.metadata import merge_metadata, name_model, read_text
 from fmstats.naming import RowKey, name_rows
 from fmstats.profiles import LayerProfile, Profile, check_profile
 from fmstats.statistic import State, Thresholds, merge_fields
@@ -170,11 +170,11 @@ def _merge_states_(a: State, b: State) -> None:
 
 
 def _require_same_model(a: Stack, b: Stack) -> None:
-    one, other = a.metadata.get("structure"), b.metadata.get("structure")
-    if isinstance(one, str) and isinstance(other, str) and one != other:
+    one, other = (read_text(stack.metadata, "structure") for stack in (a, b))
+    if one and other and one != other:
         raise FmstatsError(
             "cannot merge profiles of different models: "
-            f"{a.metadata.get('model')} ({one:.8}) and {b.metadata.get('model')} ({other:.8}) have "
+            f"{name_model(a.metadata)} ({one:.8}) and {name_model(b.metadata)} ({other:.8}) have "
             "other layers, or parameters of other shapes; missing='drop' (--only-common) merges "
             "the layers that fit"
         )

@@ -7,7 +7,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from fmstats.layer_columns import LAYER_COLUMNS
-from fmstats.metadata import count_profiles
+from fmstats.metadata import (
+    count_profiles,
+    read_count,
+    read_number,
+    read_rows,
+    read_texts,
+    show_value,
+)
 from fmstats.profiles import Profile
 from fmstats.selection import fitting_names
 from fmstats.tables import (
@@ -78,7 +85,7 @@ def describe_run(
     notes = [
         f"{row.get('name')} ({row.get('type')}): {row.get('status')}"
         + (f", {row['reason']}" if row.get("reason") else "")
-        for row in find_not_measured(metadata)
+        for row in read_rows(metadata, "coverage")
     ]
     if notes:
         blocks.append(_list_some("Not measured", notes, len(notes)))
@@ -86,11 +93,6 @@ def describe_run(
     if left_out.number:
         blocks.append(_list_some(left_out.title, left_out.entries, left_out.number))
     return space_out(filter(None, blocks))
-
-
-def find_not_measured(metadata: Mapping[str, object]) -> list[Mapping[str, object]]:
-    """The layers that were selected but have no statistics, as the metadata of a run tells."""
-    return [row for row in _listed(metadata.get("coverage")) if isinstance(row, Mapping)]
 
 
 class LeftOut(NamedTuple):
@@ -114,10 +116,9 @@ class LeftOut(NamedTuple):
 
 def find_left_out(metadata: Mapping[str, object]) -> LeftOut:
     """What a run left out, as its metadata tells."""
-    entries = list(map(str, _listed(metadata.get("skipped"))))
+    entries = read_texts(metadata, "skipped")
     # The list is cut where it would grow with the data; the number is not.
-    told = metadata.get("skipped_count")
-    return LeftOut(max(len(entries), told) if type(told) is int else len(entries), entries)
+    return LeftOut(max(len(entries), read_count(metadata, "skipped_count") or 0), entries)
 
 
 def _list_some(title: str, lines: Sequence[str], number: int) -> str:
@@ -130,27 +131,24 @@ def describe_metadata(profile: Profile) -> str:
     """How much was seen, of what and by what, as far as the metadata tells."""
     metadata = profile.metadata
     told = {key: metadata[key] for key in ("samples", "batches") if key in metadata}
-    seen = [f"{key}: {'unknown' if n is None else n}" for key, n in told.items()]
-    if isinstance(metadata.get("seconds"), int | float):
-        seen.append(f"seconds: {metadata['seconds']:.1f}")
+    seen = [f"{key}: {'unknown' if n is None else show_value(n)}" for key, n in told.items()]
+    seconds = read_number(metadata, "seconds")
+    if seconds is not None:
+        seen.append(f"seconds: {seconds:.1f}")
     lines = [", ".join(seen)]
     if metadata.get("interrupted") is True:
         lines.append("stopped before its end: not all of the data is in it")
     merged = count_profiles(metadata)
     if merged > 1:
-        sources = _name_listed(metadata.get("sources"))
+        sources = _name_listed(metadata, "sources")
         lines.append(f"merged from {merged} profiles" + (f": {sources}" if sources else ""))
     if "started" in metadata and "ended" in metadata:
-        lines.append(f"from {metadata['started']} to {metadata['ended']}")
+        times = show_value(metadata["started"]), show_value(metadata["ended"])
+        lines.append(f"from {times[0]} to {times[1]}")
     if "differs" in metadata:
-        lines.append(f"not the same in all of them: {_name_listed(metadata['differs'])}")
+        lines.append(f"not the same in all of them: {_name_listed(metadata, 'differs')}")
     return "\n".join(filter(None, lines))
 
 
-def _listed(value: object) -> Sequence[object]:
-    """The value, if it is a list: metadata read from a file can be anything."""
-    return value if isinstance(value, list | tuple) else ()
-
-
-def _name_listed(names: object) -> str:
-    return name_some(list(map(str, _listed(names))), _NAMES_SHOWN)
+def _name_listed(metadata: Mapping[str, object], key: str) -> str:
+    return name_some(read_texts(metadata, key), _NAMES_SHOWN)

@@ -9,7 +9,7 @@ from fmstats.calls import PerCall
 from fmstats.errors import FmstatsError
 from fmstats.layers import Layer, LayerSpec
 from fmstats.layout import resolve_dim
-from fmstats.metadata import refuse_other_options
+from fmstats.metadata import name_model, refuse_other_options
 from fmstats.naming import MOST_CALLS
 from fmstats.profiles import LayerProfile, Profile
 
@@ -30,7 +30,7 @@ def match_rows(
     known = profile.metadata
     refuse_other_options("restore a profile into a tracker", known, metadata)
     if known.get("structure", metadata["structure"]) != metadata["structure"]:
-        raise FmstatsError(f"cannot restore a profile of another model, {known.get('model')}")
+        raise FmstatsError(f"cannot restore a profile of another model, {name_model(known)}")
     found = []
     for name, row in profile.info.items():
         layer = _find(row, layers)

@@ -18,6 +18,7 @@ from fmstats.errors import FmstatsError
 from fmstats.gates import WHEN, Folding, Gate
 from fmstats.hooks import EndHook, GradientHook, InputHook, OutputHook, PassHook
 from fmstats.layers import Layer, LayerSpec, take_profiles
+from fmstats.metadata import read_count
 from fmstats.profiles import Profile
 from fmstats.ranks import merge_ranks, refuse_split_channels
 from fmstats.restoring import match_rows
@@ -237,7 +238,7 @@ class Tracker:
         for order, (row, layer) in enumerate(found):
             layer.restore(row, order)
         self._gate.started = len(found)
-        counts = (profile.metadata.get(key, 0) for key in ("passes", "passes_measured"))
+        counts = (read_count(profile.metadata, key) or 0 for key in ("passes", "passes_measured"))
         self._passes.passes, self._passes.measured = counts
 
     def pause(self) -> None:

@@ -19,6 +19,7 @@ from fmstats.commands.app import (
     refuse_both_formats,
 )
 from fmstats.layer_columns import LAYER_COLUMNS
+from fmstats.metadata import name_model
 from fmstats.outputs import choose_layers
 from fmstats.storage import load
 from fmstats.tables import format_plural
@@ -66,7 +67,6 @@ def show(
     profile = load(file)
     table = choose_layers(profile, layers=layer or (), depth=depth, sort=sort, top=top)
     channels = sum(stats.channels for stats in profile.values())
-    model = profile.metadata.get("model", "an unknown model")
     sizes = format_plural(len(profile), "layer"), format_plural(channels, "channel")
-    title = f"{file}: {sizes[0]} of {model}, {sizes[1]}"
+    title = f"{file}: {sizes[0]} of {name_model(profile.metadata)}, {sizes[1]}"
     print_profile(profile, table, [title], as_json=as_json, as_csv=as_csv)

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fmstats.derived import ChannelStats, pool_channels
 from fmstats.diagnosis.limits import Limits
+from fmstats.metadata import read_count, read_text
 from fmstats.profiles import LayerProfile, Profile
 
 Mask = NDArray[np.bool_]
@@ -109,10 +109,8 @@ class Verdict:
 
 def observe(profile: Profile) -> list[Observed]:
     """The layers of a profile in the order of execution."""
-    metadata: Mapping[str, Any] = profile.metadata
-    fed = metadata.get("samples")
-    fed = fed if isinstance(fed, int) and not isinstance(fed, bool) else None
-    of = str(metadata.get("of", "output"))
+    fed = read_count(profile.metadata, "samples")
+    of = read_text(profile.metadata, "of", "output")
     wholes = pool_channels(list(profile.values()))
     layers = zip(profile.info.items(), wholes, strict=True)
     return [

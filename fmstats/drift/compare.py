@@ -12,6 +12,7 @@ from fmstats.drift.layers import Evidence, LayerDrift, compare_layer
 from fmstats.drift.matching import match_layers
 from fmstats.errors import FmstatsError
 from fmstats.merging import call_alike
+from fmstats.metadata import agree, read_count, show_value
 from fmstats.profiles import Profile, check_profile
 from fmstats.tables import format_plural
 
@@ -117,8 +118,8 @@ def _check_shards(calibration: Sequence[Profile] | None) -> list[Profile]:
 def _count_samples(now: Profile, baseline: Profile, shards: list[Profile]) -> Evidence | None:
     counts = []
     for profile in (now, baseline, *shards):
-        count = profile.metadata.get("samples")
-        if not isinstance(count, int) or count < 1:
+        count = read_count(profile.metadata, "samples")
+        if not count:
             return None
         counts.append(count)
     return Evidence(counts[0], counts[1], tuple(counts[2:]))
@@ -164,12 +165,12 @@ def _judge(
 def _tell_other_inputs(now: Profile, baseline: Profile) -> list[str]:
     """A text on how images were prepared, where both profiles tell and do not agree."""
     one, other = (profile.metadata.get("inputs") for profile in (now, baseline))
-    if not isinstance(one, Mapping) or not isinstance(other, Mapping) or one == other:
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping) or agree(one, other):
         return []
     differing = [
-        f"{key} {one.get(key)!r} and {other.get(key)!r}"
+        f"{key} {show_value(one.get(key))} and {show_value(other.get(key))}"
         for key in dict.fromkeys([*one, *other])
-        if one.get(key) != other.get(key)
+        if not agree(one.get(key), other.get(key))
     ]
     return [f"the images were prepared otherwise: {'; '.join(differing)}"]
 

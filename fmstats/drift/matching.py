@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fmstats.errors import FmstatsError
 from fmstats.merging import StackedLayer, find_misfit
-from fmstats.metadata import refuse_other_options
+from fmstats.metadata import read_text, refuse_other_options
 from fmstats.profiles import Profile
 from fmstats.tables import name_some
 
@@ -80,8 +80,8 @@ def _refuse_difference(now: Profile, baseline: Profile, reasons: dict[str, str],
         raise FmstatsError(
             f"cannot compare {role} with the baseline: layers differ: {named}. {choice}"
         )
-    mine, theirs = now.metadata.get("structure"), baseline.metadata.get("structure")
-    if mine is not None and theirs is not None and mine != theirs:
+    mine, theirs = (read_text(each.metadata, "structure") for each in (now, baseline))
+    if mine and theirs and mine != theirs:
         raise FmstatsError(
             f"cannot compare {role} with the baseline: they are of other models (structure "
             f"{mine!r} and {theirs!r}). {choice}"

@@ -185,5 +185,6 @@ def _join(a: fmstats.Profile | None, b: fmstats.Profile) -> fmstats.Profile:
 def _note(profile: fmstats.Profile, **notes: object) -> fmstats.Profile:
     """The profile with these in its metadata: what is told of the whole no longer differs."""
     metadata = {**profile.metadata, **notes}
-    differs = [key for key in metadata.pop("differs", ()) if key not in notes]
+    told = metadata.pop("differs", None)  # a profile of a checkpoint may hold anything
+    differs = [key for key in told if key not in notes] if isinstance(told, list) else []
     return fmstats.Profile(profile.info, metadata | ({"differs": differs} if differs else {}))

@@ -177,7 +177,8 @@ class Readings:
         return self._source if isinstance(self._source, fmstats.Profile) else self._source()
 
     def _select(self, profile: fmstats.Profile, errors: int) -> Snapshot:
-        model = _clean(str(profile.metadata.get("model", "")))
+        name = profile.metadata.get("model")
+        model = _clean(name) if isinstance(name, str) else ""
         layers = [
             row
             for row, known in zip(profile.layers(), profile.info.values(), strict=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fmstats.errors import FmstatsError
+from fmstats.metadata import read_count, read_text
 from fmstats.pictures.canvas import (
     BAR_WIDTH,
     FAINT,
@@ -25,7 +26,7 @@ from fmstats.pictures.canvas import (
 )
 from fmstats.pictures.head import Head
 from fmstats.profiles import Profile, check_profile
-from fmstats.tables import format_number
+from fmstats.tables import format_number, make_printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,8 +75,8 @@ def plot_profile(profile: Profile) -> Figure:
     names = [shorten(str(row["layer"]), _NAME_LENGTH) for row in rows]
     name_length, name_height = ruler.widest(names, SMALL - 1)
     channels = sum(row["channels"] for row in rows)
-    model = profile.metadata.get("model", "profile")
-    samples = profile.metadata.get("samples")
+    model = make_printable(read_text(profile.metadata, "model", "profile"))
+    samples = read_count(profile.metadata, "samples")
     notes = f"{len(rows)} layers, {channels} channels" + (f", {samples} samples" if samples else "")
     head = Head(ruler, f"{model}: from the first layer to the last", [notes])
     panels = min(max(len(rows) * name_height * 1.15, 5.0), 11.0)

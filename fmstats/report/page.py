@@ -11,7 +11,8 @@ from fmstats.diagnosis import RULES, SEVERITIES, Diagnosis
 from fmstats.diagnosis.stories import gather_lacks, tell_stories
 from fmstats.drift import Comparison
 from fmstats.drift.comparison import name_changes
-from fmstats.outputs import describe_metadata, find_left_out, find_not_measured
+from fmstats.metadata import name_model, read_count, read_rows, show_value
+from fmstats.outputs import describe_metadata, find_left_out
 from fmstats.profiles import Profile
 from fmstats.report.packing import pack_channels
 from fmstats.report.readable import make_readable
@@ -38,7 +39,7 @@ def describe_page(profile: Profile, comparison: Comparison | None) -> dict[str, 
     places = {row["layer"]: row["number"] for row in rows}
     packed = pack_channels(profile, comparison)
     return {
-        "model": profile.metadata.get("model", "an unknown model"),
+        "model": name_model(profile.metadata),
         "facts": _list_facts(profile, rows),
         "counts": {severity: _count(diagnosis, severity) for severity in SEVERITIES},
         "chapters": tell_stories(diagnosis),
@@ -54,16 +55,16 @@ def describe_page(profile: Profile, comparison: Comparison | None) -> dict[str, 
         "comparison": comparison,
         "drift": _describe_drift(comparison),
         "run": describe_metadata(profile).splitlines(),
-        "metadata": {k: v for k, v in profile.metadata.items() if k not in _TOLD},
-        "not_measured": find_not_measured(profile.metadata),
+        "metadata": {k: show_value(v) for k, v in profile.metadata.items() if k not in _TOLD},
+        "not_measured": read_rows(profile.metadata, "coverage"),
         "left_out": find_left_out(profile.metadata),
     }
 
 
 def _list_facts(profile: Profile, rows: Sequence[Mapping[str, Any]]) -> dict[str, object]:
     known = {"layers": len(rows), "channels": sum(row["channels"] for row in rows)}
-    samples = profile.metadata.get("samples")
-    if isinstance(samples, int):
+    samples = read_count(profile.metadata, "samples")
+    if samples is not None:
         known["samples"] = samples
     return known | {"elements": sum(row["count"] for row in rows)}
 

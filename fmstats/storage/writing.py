@@ -9,6 +9,7 @@ from typing import Any
 from fmstats.derived import Array
 from fmstats.errors import FmstatsError
 from fmstats.merging import Stack
+from fmstats.metadata import DEEPEST, MOST_BITS, show_value
 from fmstats.statistic import FIELDS
 from fmstats.storage import checksum
 from fmstats.storage.checks import check_words
@@ -65,16 +66,20 @@ def _pack(rows: Mapping[str, Array], document: str) -> bytes:
     return b"".join([head, *(row.data for row in rows.values())])
 
 
-def _check_json(value: Any, where: str, path: str) -> None:
+def _check_json(value: Any, where: str, path: str, depth: int = 0) -> None:
     """Refuse what would not come back as it is."""
+    if depth > DEEPEST:
+        raise FmstatsError(f"cannot write {path!r}: the metadata is nested {DEEPEST} deep and more")
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise FmstatsError(f"cannot write {path!r}: {where} has the key {key!r}, no text")
-            _check_json(inner, f"{where}[{key!r}]", path)
+            _check_json(inner, f"{where}[{key!r}]", path, depth + 1)
     elif isinstance(value, list | tuple):
         for i, inner in enumerate(value):
-            _check_json(inner, f"{where}[{i}]", path)
+            _check_json(inner, f"{where}[{i}]", path, depth + 1)
+    elif isinstance(value, int) and value.bit_length() > MOST_BITS:
+        raise FmstatsError(f"cannot write {path!r}: {where} is {show_value(value)}")
     elif not (value is None or isinstance(value, bool | int | float | str)):
         raise FmstatsError(
             f"cannot write {path!r}: {where} is of type {type(value).__name__}; give a number, a "
