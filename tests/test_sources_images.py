@@ -156,7 +156,7 @@ def test_folders_without_images(tmp_path):
     with pytest.raises(FmstatsError, match=r"no image in folder '.*': it is empty; fmstats reads "):
         open_data(tmp_path)
     (tmp_path / "a.txt").write_text("")
-    (tmp_path / "b.gif").write_text("")
+    (tmp_path / "b.h5").write_text("")
     with pytest.raises(
         FmstatsError, match=r"no image in folder '.*': 2 files, none ends in .jpg, "
     ):

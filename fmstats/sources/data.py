@@ -18,13 +18,13 @@ import torch
 from fmstats.errors import FmstatsError
 from fmstats.sources.arrays import is_array_spec, open_array
 from fmstats.sources.batches import Stack, read_batches, to_tensor
+from fmstats.sources.decoding import is_image
 from fmstats.sources.entrypoints import call_entrypoint, is_entrypoint, resolve_entrypoint
+from fmstats.sources.folders import find_images
 from fmstats.sources.images import (
-    IMAGE_SUFFIXES,
     IMAGENET_MEAN,
     IMAGENET_STD,
     ImageTransform,
-    find_images,
     read_images,
     require_pillow,
     usual_resize,
@@ -85,8 +85,8 @@ def open_data(
     """Return the batches that `spec` names.
 
     Forms:
-        A folder: its images (jpg, jpeg, png, bmp, webp, tif, tiff), recursive and sorted, or one
-            image file. See `fmstats.sources.images` for the transform.
+        A folder: its images, of all kinds that Pillow reads, recursive and sorted, or one image
+            file. See `fmstats.sources.decoding` and `fmstats.sources.images` for the transform.
         `file.npy`, `file.npz`, `file.safetensors`: the first dimension runs along the samples. A
             file of several arrays needs a key: `file.npz:KEY`.
         `file.py:name`, `package.module:name`: an iterable of batches, such as a DataLoader, or a
@@ -114,7 +114,7 @@ def open_data(
     if on_bad_sample not in ("raise", "skip"):
         raise FmstatsError(f"on_bad_sample {on_bad_sample!r} is neither 'raise' nor 'skip'")
     path = Path(spec).expanduser()
-    if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
+    if path.is_dir() or (path.is_file() and is_image(path)):
         size = usual_resize(image_size) if resize is None else resize
         transform = ImageTransform(
             image_size, size, tuple(map(float, mean)), tuple(map(float, std))
@@ -169,7 +169,7 @@ def _open_images(
         spans: Iterable[range], skipped: Skipped
     ) -> Iterator[tuple[range, torch.Tensor | None]]:
         return read_images(
-            paths, transform.read, spans, on_bad_sample=on_bad_sample, skipped=skipped
+            paths, transform.read_first, spans, on_bad_sample=on_bad_sample, skipped=skipped
         )
 
     names = "\n".join(map(str, paths[:samples])).encode("utf-8", "surrogateescape")

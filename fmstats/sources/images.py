@@ -1,8 +1,8 @@
 """Read image files as normalised batches, the way torchvision's evaluation transforms do.
 
-Each image: RGB, shorter side resized (bilinear, antialiased), centre crop, scaled to 0..1,
-normalised by `mean` and `std` per channel. Files are decoded by a few threads, always in order, and
-at most two batches ahead of the reader.
+Each image: RGB as `fmstats.sources.decoding` gives it, shorter side resized (bilinear,
+antialiased), centre crop, scaled to 0..1, normalised by `mean` and `std` per channel. Files are
+decoded by a few threads, always in order, and at most two batches ahead of the reader.
 """
 
 from __future__ import annotations
@@ -15,20 +15,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
 from fmstats.errors import FmstatsError
+from fmstats.sources.decoding import decode
 from fmstats.sources.stored import Skipped
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # With these, pixels stay in 0..1.
 NO_MEAN = (0.0, 0.0, 0.0)
 NO_STD = (1.0, 1.0, 1.0)
+
+_MOST_PIXELS = 1 << 24  # of a resized image: 50 MB
 
 
 @dataclass(frozen=True)
@@ -75,39 +80,43 @@ class ImageTransform:
             "std": list(self.std),
         }
 
-    def read(self, path: Path) -> torch.Tensor:
-        """Decode and transform one file.
+    def read(self, file: Path | IO[bytes]) -> torch.Tensor:
+        """Decode and transform one file; of several frames the first.
 
         Raises:
-            FmstatsError: it is not an image that can be read without loss (the message names it).
+            FmstatsError: it is no image that can be read without loss (the message names it).
         """
-        from PIL import Image
+        return self.read_first(file)[0]
 
+    def read_first(self, file: Path | IO[bytes]) -> tuple[torch.Tensor, int]:
+        """As `read`, and how many frames or pages of the file come after the one that was read.
+
+        Raises:
+            FmstatsError: as `read`.
+        """
         try:
-            with Image.open(path) as file:
-                if file.mode.startswith("I") or file.mode == "F":
-                    # convert("RGB") would clip these values to 255 without a word.
-                    raise FmstatsError(
-                        f"image {str(path)!r} has more than 8 bits per channel (mode {file.mode}): "
-                        "save it with 8 bits, or as .npy"
-                    )
-                image = file.convert("RGB")
-        except FmstatsError:
-            raise
-        except Exception as error:  # PIL raises OSError, SyntaxError, ValueError and its own.
-            raise FmstatsError(
-                f"image {str(path)!r} cannot be read: {type(error).__name__}: {error}"
-            ) from error
-        width, height = image.size
-        short = min(width, height)
-        width, height = self.resize * width // short, self.resize * height // short
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-        left = round((width - self.image_size) / 2)
-        top = round((height - self.image_size) / 2)
-        image = image.crop((left, top, left + self.image_size, top + self.image_size))
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).to(torch.float32) / 255
+            image, further = decode(file)
+        except FmstatsError as error:
+            raise FmstatsError(f"image {_name(file)} {error}") from error
+        pixels = torch.from_numpy(np.array(self._cut(image))).permute(2, 0, 1)
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
-        return ((pixels - mean) / std).contiguous()
+        return ((pixels.to(torch.float32) / 255 - mean) / std).contiguous(), further
+
+    def _cut(self, image: Picture) -> Picture:
+        """The centre of the image, its shorter side resized."""
+        from PIL.Image import Resampling
+
+        short = min(image.size)
+        width, height = (self.resize * side // short for side in image.size)
+        left, top = (round((side - self.image_size) / 2) for side in (width, height))
+        box = left, top, left + self.image_size, top + self.image_size
+        if width * height <= _MOST_PIXELS:
+            return image.resize((width, height), Resampling.BILINEAR).crop(box)
+        # An image so narrow would take gigabytes: resize only what is cut out, which rounds a few
+        # pixels otherwise.
+        x, y = image.width / width, image.height / height
+        part = box[0] * x, box[1] * y, box[2] * x, box[3] * y
+        return image.resize((self.image_size, self.image_size), Resampling.BILINEAR, part)
 
 
 def usual_resize(image_size: int) -> int:
@@ -118,27 +127,6 @@ def usual_resize(image_size: int) -> int:
 def _name_channels(values: tuple[float, ...]) -> str:
     """`0.5` where all channels agree, else `0.4,0.5,0.6`, as the command line takes them."""
     return ",".join(map(str, values if len(set(values)) > 1 else values[:1]))
-
-
-def find_images(folder: Path) -> list[Path]:
-    """The image files in `folder` and below, sorted; names that start with a dot are left out.
-
-    Raises:
-        FmstatsError: there is none.
-    """
-    files = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if not name.startswith(".")
-    ]
-    images = sorted(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not images:
-        state = f"{len(files)} files, none ends in" if files else "it is empty; fmstats reads"
-        raise FmstatsError(
-            f"no image in folder {str(folder)!r}: {state} {', '.join(IMAGE_SUFFIXES)}"
-        )
-    return images
 
 
 def require_pillow(spec: str) -> None:
@@ -152,9 +140,18 @@ def require_pillow(spec: str) -> None:
         ) from error
 
 
+def _name(file: Path | IO[bytes]) -> str:
+    return repr(str(file)) if isinstance(file, Path) else "in memory"
+
+
+def _tell_further(path: Path, further: int) -> str:
+    more = "a second frame or page is" if further == 1 else f"{further:,} more frames or pages are"
+    return f"image {str(path)!r}: its first frame or page was read, {more} left out"
+
+
 def read_images(
     paths: Sequence[Path],
-    read: Callable[[Path], torch.Tensor],
+    read: Callable[[Path], tuple[torch.Tensor, int]],
     spans: Iterable[range],
     *,
     on_bad_sample: Literal["raise", "skip"],
@@ -163,10 +160,11 @@ def read_images(
     """Yield each span of places in `paths` and its batch (N, 3, H, W), None where N is 0.
 
     With `on_bad_sample="skip"` unreadable files are left out of their batch and noted in `skipped`.
+    So are, whatever it is, the frames and pages of a file after the first.
     """
     # Threads suffice: Pillow decodes and resizes outside of the interpreter lock.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        waiting: deque[tuple[range, list[Future[torch.Tensor]]]] = deque()
+        waiting: deque[tuple[range, list[Future[tuple[torch.Tensor, int]]]]] = deque()
         coming = iter(spans)
 
         def begin(count: int) -> None:
@@ -178,13 +176,17 @@ def read_images(
             while waiting:
                 span, futures = waiting.popleft()
                 images = []
-                for future in futures:
+                for place, future in zip(span, futures, strict=True):
                     try:
-                        images.append(future.result())
+                        image, further = future.result()
                     except FmstatsError as error:
                         if on_bad_sample == "raise":
                             raise
                         skipped.add(str(error))
+                        continue
+                    images.append(image)
+                    if further:
+                        skipped.extend(Skipped(further, [_tell_further(paths[place], further)]))
                 begin(1)
                 yield span, torch.stack(images) if images else None
         finally:
