@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from diagnosis_profiles import healthy, layer_of, profile_of
-from torch import nn
+from torch import Tensor, nn
 
 import fmstats
 
@@ -50,3 +50,55 @@ def test_no_bounds_no_verdict() -> None:
     measure = diagnosis.measures["saturated-low"]
     assert (measure.value, measure.at_least, measure.at_most) == (None, 0, 1)
     assert measure.reason == "the rule applies to no layer of this profile"
+
+
+def gate(low: int, high: int, both: int, rest: int = 0) -> Tensor:
+    """Channels of so many kinds of a gate between 0 and 1."""
+    x = torch.rand(1000, low + high + both + rest) * 0.4 + 0.3
+    x[:, :low], x[:, low : low + high] = 0, 1
+    x[:, low + high : low + high + both] = (torch.arange(1000) % 2).float()[:, None]
+    return x
+
+
+def test_a_switch_is_for_information() -> None:
+    layer = layer_of(gate(7, 12, 13), "Sigmoid", 0.01, 0.99)
+    findings = profile_of(layer).diagnose(RULES).findings
+    assert [(f.rule, f.severity, len(f.channels)) for f in findings] == [
+        ("saturated-low", "info", 7),
+        ("saturated-high", "info", 12),
+        ("saturated-both", "info", 13),
+    ]
+    (both,) = profile_of(layer_of(gate(0, 0, 9), "Hardsigmoid", 0.0, 1.0)).diagnose(RULES)
+    assert both.severity == "info"
+
+
+def test_a_gate_that_is_always_open_or_closed_is_a_warning() -> None:
+    for rule, n in (("saturated-low", (9, 0)), ("saturated-high", (0, 9))):
+        (finding,) = profile_of(layer_of(gate(*n, 0, 1), "Sigmoid", 0.01, 0.99)).diagnose(RULES)
+        assert (finding.rule, finding.severity) == (rule, "warning")
+        (finding,) = profile_of(layer_of(gate(*n, 0, 2), "Sigmoid", 0.01, 0.99)).diagnose(RULES)
+        assert (finding.rule, finding.severity) == (rule, "info")
+
+
+def test_a_few_channels_of_an_activation_are_for_information() -> None:
+    for n in ((2, 0, 0), (0, 2, 0), (0, 0, 2)):
+        for rest, severity in ((18, "warning"), (19, "info")):
+            x = gate(*n, rest) * 2 - 1
+            (finding,) = profile_of(layer_of(x, "Tanh", -0.99, 0.99)).diagnose(RULES)
+            assert finding.severity == severity
+
+
+def test_what_goes_beyond_0_and_1_is_no_gate() -> None:
+    """Its ends are those of an activation, as a ReLU6's."""
+    for low, high in ((-1.0, 1.0), (0.0, 2.0)):
+        x = low + (high - low) * gate(0, 0, 8)
+        (finding,) = profile_of(layer_of(x, "Hardtanh", low, high)).diagnose(RULES)
+        assert finding.severity == "warning"
+
+
+def test_each_bound_alone_is_no_both() -> None:
+    """Whichever of the bounds most elements are at."""
+    for channels in ((6, 0, 0), (0, 6, 0)):
+        findings = profile_of(layer_of(gate(*channels), "Tanh", 0.0, 1.0)).diagnose(RULES).findings
+        assert len(findings) == 1
+        assert findings[0].rule != "saturated-both"

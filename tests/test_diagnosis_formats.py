@@ -13,7 +13,9 @@ from fmstats.diagnosis.formats import FORMATS, RANGE_RULES, Format
 by_format = pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 
 
-def found(x: Tensor, form: Format, dtype: str = "float32", **thresholds: float) -> list[Finding]:
+def found(x: Tensor, form: Format, dtype: str | None = None, **thresholds: float) -> list[Finding]:
+    """Of a layer that is cast as it is: those of 8 bits are not, unless they run in the format."""
+    dtype = dtype or (form.dtype if form.scaled else "float32")
     layer = layer_of(x, "Linear", dtype=dtype)
     return profile_of(layer).diagnose([f"range-{form.name}"], thresholds).findings
 
@@ -32,7 +34,7 @@ def test_overflow(form: Format) -> None:
     assert found(x, form) == []
     x[7, 1] = -form.largest * 0.6
     (finding,) = found(x, form)
-    assert (finding.channels, finding.severity) == ((1,), "info")
+    assert (finding.channels, finding.severity) == ((1,), "warning" if form.scaled else "info")
     assert finding.message.endswith(", none beyond it")
     assert found(x, form, headroom=1) == []
     x[7, 1] = form.largest * 1.01
@@ -73,6 +75,25 @@ def test_shares_bound_what_happens(form: Format, seed: int) -> None:
     (finding,) = found(small, form)
     below = float((small.abs() < form.smallest_normal).double().mean())
     assert 0 < finding.evidence["below_at_least"] <= below
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form.scaled], ids=lambda f: f.name)
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_formats_of_8_bits_are_scaled_to_the_layer(form: Format, unit: float) -> None:
+    """No scale of the layer matters, but how far apart its channels are."""
+    apart = form.largest / form.smallest_normal / 2  # with the headroom
+    x = torch.ones(400, 2, dtype=torch.float64) * unit
+    x[:, 1] /= 0.99 * apart
+    assert found(x, form, "float32") == []
+    x[:, 1] /= 1.02
+    (finding,) = found(x, form, "float32")
+    assert (finding.channels, finding.severity) == ((1,), "info")
+    assert f"where {form.name}, scaled to the layer, loses digits below" in finding.message
+    assert found(x, form, "float32", headroom=1) == []
+    scale = form.largest / (2 * float(x.abs().max()))
+    cast = (x * scale).float().to(getattr(torch, form.dtype)).double() / scale
+    assert (cast[:, 0] == x[:, 0]).all()
+    assert finding.evidence["below_at_least"] == pytest.approx(1 - 0.99**-2 / 1.02**2, abs=0.05)
 
 
 def test_one_large_element_is_proof_enough() -> None:

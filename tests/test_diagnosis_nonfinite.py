@@ -125,3 +125,81 @@ def test_a_branch_around_a_finite_layer_is_unsure() -> None:
     seen = roles(run(Branch(), torch.randn(64, 8)).diagnose(["non-finite"]))
     assert seen["log"][:2] == ("producer", "likely")
     assert seen["last"][:2] == ("producer", "unsure")
+
+
+def masked(dtype: str = "float32", top: float = 1.0) -> LayerProfile:
+    x = healthy(20)
+    x[0] = top
+    x[1:7, :3] = -INF
+    return layer_of(x, "Mask", dtype=dtype)
+
+
+def test_a_mask_is_no_fault() -> None:
+    """-inf in front of a softmax: what runs next is finite, or masked as well."""
+    for after in ([clean()], [], [masked(), clean()]):
+        diagnosis = profile_of(clean(), masked(), *after).diagnose(["non-finite"])
+        assert roles(diagnosis)["b"] == ("producer", "likely", "b", "info", None)
+        assert diagnosis.measures["errors"].value == 0
+        assert diagnosis.measures["inf"].value > 0
+        if len(after) == 2:
+            assert roles(diagnosis)["c"] == ("received", "likely", "b", "info", "b")
+    assert "made here (-inf alone and finite behind it: masked, or the logarithm of 0)" in (
+        profile_of(clean(), masked()).diagnose(["non-finite"]).findings[0].message
+    )
+
+
+def test_a_mask_that_spreads_is_a_fault() -> None:
+    """Of a row that is all masked a softmax makes NaN."""
+    seen = roles_of(clean(), masked(), masked(), bad(NAN), clean())
+    assert seen["b"] == ("producer", "likely", "b", "error", None)
+    assert seen["c"] == ("received", "likely", "b", "warning", "b")
+    assert seen["d"] == ("received", "likely", "b", "warning", "b")
+
+
+def test_what_is_no_mask() -> None:
+    for layer in (bad(INF), bad(-INF, INF), bad(-INF, NAN)):
+        assert roles_of(clean(), layer, clean())["b"][3] == "error"
+
+
+def test_an_overflow_is_no_mask() -> None:
+    """It leaves numbers near the end of the format behind."""
+    for dtype in ("float16", "bfloat16", "float32"):
+        end = torch.finfo(getattr(torch, dtype)).max / 16
+        assert roles_of(clean(), masked(dtype, 0.99 * end))["b"][3] == "info"
+        assert roles_of(clean(), masked(dtype, 1.01 * end))["b"][3] == "error"
+    assert roles_of(clean(), masked("another", 1e30))["b"][3] == "info"
+
+
+def test_faults_behind_a_mask_are_told_as_ever() -> None:
+    seen = roles_of(clean(), masked(), clean(), bad(NAN), bad(INF), masked(), clean())
+    assert seen["d"] == ("producer", "likely", "d", "error", None)
+    assert seen["e"] == ("producer", "likely", "e", "error", None)  # no infinity but a mask's
+    assert seen["f"] == ("producer", "likely", "f", "info", None)
+    message = profile_of(masked(), clean(), bad(NAN)).diagnose(["non-finite"]).findings[0].message
+    assert message.endswith("made here (no layer before it had any but -inf)")
+
+
+def test_masks_among_inputs() -> None:
+    assert roles_of(masked(), clean(), of="input")["a"] == (
+        *("received", "likely", None, "info", None),
+    )
+
+
+def test_masked_attention() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.query, self.key, self.mask = nn.Linear(8, 8), nn.Linear(8, 8), Hide()
+            self.softmax = nn.Softmax(-1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.softmax(self.mask(self.query(x) @ self.key(x).mT))
+
+    class Hide(nn.Module):
+        def forward(self, scores: Tensor) -> Tensor:
+            return scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -INF)
+
+    diagnosis = run(Attention(), torch.randn(64, 6, 8)).diagnose()
+    assert [(f.layer, f.severity) for f in diagnosis if f.rule == "non-finite"] == [
+        ("mask", "info")
+    ]

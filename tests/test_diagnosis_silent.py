@@ -7,7 +7,7 @@ import torch
 from diagnosis_profiles import healthy, layer_of, profile_of
 from torch import Tensor
 
-from fmstats import Finding
+from fmstats import Finding, LayerProfile
 
 
 def found(x: Tensor, rule: str, type: str = "ReLU", **thresholds: float) -> list[Finding]:
@@ -77,6 +77,84 @@ def test_constant() -> None:
     x[:, 1] = torch.where(torch.arange(1000) % 2 == 0, 1e9, 1e9 + 64)
     (finding,) = found(x, "constant")
     assert finding.channels == (1, 3)
+
+
+def one_row(type: str = "Embedding") -> LayerProfile:
+    """Each channel always the same."""
+    return layer_of(torch.linspace(-1, 1, 4).repeat(1000, 1), type)
+
+
+def test_a_table_asked_for_one_row_is_no_fault() -> None:
+    """As the one segment of a BERT; what only repeats it is not told again."""
+    layers = [one_row(), one_row("LayerNorm"), layer_of(healthy(), "Linear")]
+    findings = profile_of(*layers).diagnose(["constant"]).findings
+    assert [(f.layer, f.severity, f.follows) for f in findings] == [
+        ("a", "info", None),
+        ("b", "info", "a"),
+    ]
+    assert findings[0].message.endswith("between -1 and 1; one row of the table was asked for")
+    some = torch.linspace(-1, 1, 4).repeat(1000, 1)
+    some[:, 2] = torch.randn(1000)
+    (finding,) = found(some, "constant", "Embedding")
+    assert (finding.severity, finding.channels) == ("warning", (0, 1, 3))
+
+
+def test_a_layer_that_never_varies_is_a_fault_that_goes_on() -> None:
+    x = torch.linspace(0, 1, 4).repeat(1000, 1)  # a zero among them
+    layers = [one_row("Linear"), layer_of(x, "ReLU"), layer_of(healthy()), one_row("Linear")]
+    findings = profile_of(*layers).diagnose(["constant"]).findings
+    assert [(f.layer, f.severity, f.follows) for f in findings] == [
+        ("a", "warning", None),
+        ("b", "warning", "a"),
+        ("d", "warning", None),
+    ]
+
+
+def test_padding_is_not_sparse() -> None:
+    """Nor dead: a channel that is active in 40 % of what is no padding is in 0.8 % of all."""
+    x = healthy(20_000, 8)
+    x[400:] = 0
+    behind = x.relu()
+    behind[:, 3] = 0
+    profile = profile_of(layer_of(x, "Embedding"), layer_of(behind))
+    assert (behind == 0).float().mean() > 0.98
+    findings = profile.diagnose(["sparse", "dead", "never-active"]).findings
+    assert [(f.layer, f.rule, f.channels) for f in findings] == [("b", "never-active", (3,))]
+    x[4:400] = 0
+    (row,) = profile_of(layer_of(x, "Embedding")).diagnose(["sparse"]).not_enough_data
+    assert row.reason == "0 in every channel at 19,996 of 20,000 positions"
+
+
+def test_what_is_sparse_beside_the_padding_is_told() -> None:
+    x = healthy(20_000, 8)
+    x[10_000:] = 0
+    behind = (x - 2.5).relu()
+    profile = profile_of(layer_of(x, "Embedding"), layer_of(behind))
+    (finding,) = profile.diagnose(["sparse"]).findings
+    assert finding.layer == "b"
+    assert finding.message.endswith("without 10,000 positions where every channel is 0")
+    share = float((behind[:10_000] == 0).float().mean())
+    assert finding.evidence["sparsity"] == pytest.approx(share)
+
+
+@pytest.mark.parametrize("channels", [2, 8])
+def test_zeros_that_differ_from_channel_to_channel_are_no_padding(channels: int) -> None:
+    x = healthy(2000, channels)
+    for channel in range(channels):
+        x[40 + (channel if channels > 2 else 0) :, channel] = 0
+    (finding,) = found(x, "sparse")
+    assert "without" not in finding.message
+    assert finding.evidence["zeros"] == int((x == 0).sum())
+
+
+def test_padding_is_of_layers_with_as_many_positions() -> None:
+    x = healthy(20_000, 8)
+    x[400:] = 0
+    other = torch.cat([healthy(300, 8), torch.zeros(9700, 8)])
+    other[300:310, :4] = 1  # not alike in the channels
+    layers = [layer_of(x, "Embedding"), layer_of(other)]
+    (finding,) = profile_of(*layers).diagnose(["sparse"]).findings
+    assert finding.layer == "b"
 
 
 def test_sparse() -> None:

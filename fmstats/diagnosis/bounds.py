@@ -10,6 +10,12 @@ from fmstats.derived import Array
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, enough, name_channels
 
+# Some channels of a healthy layer are at a bound, too: a warning is of a tenth of them or more.
+_MANY = 0.1
+# Gates and shares, which are between 0 and 1, are made to end there. But a gate that is at one end
+# in so many of its channels does nothing, whatever goes in.
+_ALL = 0.9
+
 
 def _at_one_bound(layer: Observed, limits: Limits, *, high: bool) -> Verdict | None:
     bounds, stats = layer.stats.thresholds, layer.stats
@@ -18,15 +24,17 @@ def _at_one_bound(layer: Observed, limits: Limits, *, high: bool) -> Verdict | N
         return None
     judged, limit = enough(layer, limits), limits["saturated"]
     share = _share(stats.sat_high if high else stats.sat_low, stats.count)
+    hit = judged & (share > limit)
+    severity = _grade(hit, _ALL if _is_gate(layer) else _MANY)
     where_at = f"{bound:g} or {'above' if high else 'below'}"
 
     def tell(where: Mask) -> Told:
         message = (
             f"{name_channels(where)}: at {where_at} in more than {100 * limit:g} % of the elements"
         )
-        return Told(message, {"bound": bound, "share": float(share[where].min())})
+        return Told(message, {"bound": bound, "share": float(share[where].min())}, severity)
 
-    return Verdict(judged, judged & (share > limit), tell)
+    return Verdict(judged, hit, tell)
 
 
 saturated_low = partial(_at_one_bound, high=False)
@@ -41,18 +49,27 @@ def saturated_both(layer: Observed, limits: Limits) -> Verdict | None:
     judged, limit = enough(layer, limits), limits["saturated"]
     low, high = _share(stats.sat_low, stats.count), _share(stats.sat_high, stats.count)
     hit = judged & (low + high > limit) & (low <= limit) & (high <= limit)
+    severity = "info" if _is_gate(layer) else _grade(hit, _MANY)
 
     def tell(where: Mask) -> Told:
         message = (
             f"{name_channels(where)}: at {bounds.low:g} or at {bounds.high:g} in more than "
             f"{100 * limit:g} % of the elements"
         )
-        return Told(
-            message,
-            {"low": bounds.low, "high": bounds.high, "share": float((low + high)[where].min())},
-        )
+        least = float((low + high)[where].min())
+        numbers = {"low": bounds.low, "high": bounds.high, "share": least}
+        return Told(message, numbers, severity)
 
     return Verdict(judged, hit, tell)
+
+
+def _grade(hit: Mask, least: float) -> str:
+    return "warning" if hit.mean() >= least else "info"
+
+
+def _is_gate(layer: Observed) -> bool:
+    low, high = layer.stats.thresholds.low, layer.stats.thresholds.high
+    return low is not None and high is not None and 0 <= low < high <= 1
 
 
 def _share(part: Array, whole: Array) -> Array:

@@ -1,98 +1,69 @@
-"""Scale along depth: layers of one type whose rms grows or shrinks from layer to layer.
-
-Only layers of one type are compared: a convolution and the normalisation behind it differ for good
-reasons.
-"""
+"""Scale along depth: layers whose scale has grown or shrunk too much, and where that happened."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fmstats.diagnosis.levels import Change, Levels, find_changes
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, enough_whole
 
 
-def exploding(layers: Sequence[Observed], limits: Limits) -> list[Verdict | None]:
-    """Layers where the rms has grown too much since the first of their type, or in one step."""
-    return _along_depth(layers, limits, 1)
-
-
-def vanishing(layers: Sequence[Observed], limits: Limits) -> list[Verdict | None]:
-    """The same of an rms that shrinks."""
-    return _along_depth(layers, limits, -1)
-
-
-def _along_depth(layers: Sequence[Observed], limits: Limits, sign: int) -> list[Verdict | None]:
-    groups: dict[str, list[Observed]] = defaultdict(list)
-    for layer in layers:
-        groups[layer.type].append(layer)
-    verdicts: list[Verdict | None] = [None] * len(layers)
-    for group in groups.values():
-        if len(group) >= limits["depth"]:
-            for layer, verdict in zip(group, _of_one_type(group, limits, sign), strict=True):
-                verdicts[layer.index] = verdict
-    return verdicts
-
-
-def _of_one_type(group: Sequence[Observed], limits: Limits, sign: int) -> list[Verdict]:
-    """A verdict on each layer; a trend is told at the last one, a step where it is."""
-    judged = [enough_whole(layer, limits) for layer in group]
-    # A layer of zeros has no scale; the rules for silent channels tell of it.
-    scaled = [
-        layer
-        for layer, seen in zip(group, judged, strict=True)
-        if seen[0] and 0 < layer.whole.rms[0] < math.inf
+def _along_depth(
+    layers: Sequence[Observed], limits: Limits, *, what: str, sign: int
+) -> list[Verdict | None]:
+    if len(layers) < limits["depth"]:
+        return [None] * len(layers)
+    judged = [enough_whole(layer, limits) for layer in layers]
+    if layers[0].of == "grad_output":
+        what = "rms"  # the mean of a gradient is as good as what varies around it
+    scales = [
+        getattr(layer, what) if seen[0] else 0.0 for layer, seen in zip(layers, judged, strict=True)
     ]
-    told = _find_steps(scaled, limits["growth"], sign)
-    if not told and len(scaled) >= limits["depth"]:
-        told = _find_trend(scaled, limits["growth"], sign)
+    # A layer of zeros has no scale; the rules for silent channels tell of it.
+    levels = np.array([math.log(s) if 0 < s < math.inf else math.nan for s in scales])
+    changes = find_changes(layers, levels, limits, sign)
+    told = {change.at.index: _tell(change, levels, what) for change in changes}
     return [
         Verdict(seen, seen & (layer.index in told), _teller(told.get(layer.index)))
-        for layer, seen in zip(group, judged, strict=True)
+        for layer, seen in zip(layers, judged, strict=True)
     ]
 
 
-def _find_steps(scaled: Sequence[Observed], growth: float, sign: int) -> dict[int, Told]:
-    told = {}
-    for before, layer in pairwise(scaled):
-        first, last = float(before.whole.rms[0]), float(layer.whole.rms[0])
-        if sign * (math.log(last) - math.log(first)) > math.log(growth):
-            message = (
-                f"rms {last:.4g} after {first:.4g} in {before.name}, the {layer.type} before it"
-            )
-            told[layer.index] = Told(message, {"rms": last, "rms_before": first})
-    return told
+exploding = partial(_along_depth, what="rms", sign=1)
+vanishing = partial(_along_depth, what="std", sign=-1)
 
 
-def _find_trend(scaled: Sequence[Observed], growth: float, sign: int) -> dict[int, Told]:
-    log = np.log([float(layer.whole.rms[0]) for layer in scaled])
-    slope = theil_sen(log)
-    if sign * slope * (len(scaled) - 1) <= math.log(growth):
-        return {}
-    first, last = scaled[0], scaled[-1]
-    numbers = {
-        "rms_first": float(first.whole.rms[0]),
-        "rms_last": float(last.whole.rms[0]),
-        "factor_per_layer": math.exp(slope),
-        "layers": len(scaled),
-    }
+def _tell(change: Change, levels: Levels, what: str) -> Told:
+    at, old, new = change.at, change.old, change.new
+    last = math.exp(levels[new.index])
+    if old is None:
+        shown, first = f"{last:.4g}, where a normalisation gives about 1", 1.0
+    else:
+        first = math.exp(levels[old.index])
+        order, side = ("before", "behind") if old.index > new.index else ("after", "before")
+        kind = f", the {old.type} {side} it" if old.type == new.type else ""
+        shown = f"{last:.4g} {order} {first:.4g} in {old.name}{kind}"
+    if old is not None and change.steps > 1:
+        return _tell_trend(change, old, first, last, what)
+    own = math.exp(levels[at.index])
+    message = f"{what} {shown}" if at is new else f"{what} {own:.4g}; {new.name} shows {shown}"
+    return Told(message, {what: own, f"{what}_before": first, f"{what}_shown": last})
+
+
+def _tell_trend(change: Change, old: Observed, first: float, last: float, what: str) -> Told:
+    factor, number = (last / first) ** (1 / change.steps), change.steps + 1
+    kind = f" of type {old.type}" if old.type == change.new.type else ""
     message = (
-        f"rms {numbers['rms_last']:.4g} after {numbers['rms_first']:.4g} in {first.name}: times "
-        f"{math.exp(slope):.3g} a layer over {len(scaled)} layers of type {last.type}"
+        f"{what} {last:.4g} after {first:.4g} in {old.name}: times {factor:.3g} a layer over "
+        f"{number} layers{kind}"
     )
-    return {last.index: Told(message, numbers)}
-
-
-def theil_sen(y: NDArray[np.float64]) -> float:
-    """The median of the slopes between all pairs of points (0, y[0]), (1, y[1]), ... (Sen 1968)."""
-    i, j = np.triu_indices(len(y), 1)
-    return float(np.median((y[j] - y[i]) / (j - i)))
+    numbers = {f"{what}_first": first, f"{what}_last": last}
+    return Told(message, {**numbers, "factor_per_layer": factor, "layers": number})
 
 
 def _teller(told: Told | None) -> Callable[[Mask], Told]:

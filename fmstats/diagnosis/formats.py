@@ -1,11 +1,16 @@
 """Layers whose numbers a small float format would not hold.
 
-A profile has no histogram, but two facts bound what would be lost by a cast without a scale:
-abs_max, and Markov's inequality on squares: at most (rms / x)^2 of the elements are as large as x.
+A profile has no histogram, but two facts bound what a cast would lose: abs_max, and Markov's
+inequality on squares: at most (rms / x)^2 of the elements are as large as x.
+
+Formats of 16 bits are cast to as they are. Those of 8 bits hold so little that they are used with a
+scale for each tensor (Micikevicius et al. 2022): of them it is asked whether the channels of one
+layer fit together, with the scale that just holds the largest of its numbers.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,41 +29,54 @@ class Format:
     Attributes:
         largest: its largest finite number.
         smallest_normal: below it, digits are lost, and soon everything.
+        scaled: whether a tensor is scaled before it is cast.
     """
 
     name: str
     dtype: str
     largest: float
     smallest_normal: float
+    scaled: bool = False
 
 
 FORMATS = (
     Format("float16", "float16", 65504.0, 2.0**-14),
     Format("bfloat16", "bfloat16", 255 * 2.0**120, 2.0**-126),
-    Format("e4m3", "float8_e4m3fn", 448.0, 2.0**-6),
-    Format("e5m2", "float8_e5m2", 57344.0, 2.0**-14),
+    Format("e4m3", "float8_e4m3fn", 448.0, 2.0**-6, scaled=True),
+    Format("e5m2", "float8_e5m2", 57344.0, 2.0**-14, scaled=True),
 )
+LARGEST = {form.dtype: form.largest for form in FORMATS} | {
+    "float32": (2 - 2.0**-23) * 2.0**127,
+    "float64": sys.float_info.max,
+}
 
 
 def _at_risk(layer: Observed, limits: Limits, *, form: Format) -> Verdict:
     stats, sure = layer.stats, enough(layer, limits)
     has = stats.finite_count > 0
+    stored = layer.profile.dtype == form.dtype
+    unit, scaled = 1.0, form.scaled and not stored
+    if scaled and has.any():
+        # The scale that puts the layer's largest number at the end of the format.
+        unit = float(stats.abs_max[has].max()) * limits["headroom"] / form.largest or 1.0
     largest = np.where(has, stats.abs_max, 0.0)
     nonzero = np.maximum(stats.finite_count - stats.zeros, 0)
     some = has & (nonzero > 0)
     rms = np.where(has, stats.rms, 0.0)
     # Of the elements that are not 0, which a cast keeps.
     scale = np.where(some, rms * np.sqrt(stats.finite_count / np.maximum(nonzero, 1)), np.inf)
-    over = has & (largest * limits["headroom"] > form.largest)
-    under = sure & (scale > 0) & (scale < form.smallest_normal)
-    severity = "warning" if layer.profile.dtype == form.dtype else None
+    smallest = form.smallest_normal * unit
+    over = has & (largest * limits["headroom"] > form.largest) & (not scaled)
+    under = sure & (scale > 0) & (scale < smallest)
+    severity = "warning" if stored else None
 
     def tell(where: Mask) -> Told:
-        words, numbers = [], {"largest": form.largest, "smallest_normal": form.smallest_normal}
+        words, numbers = [], {"largest": form.largest * unit, "smallest_normal": smallest}
         if (where & over).any():
             words.append(_tell_over(form, largest[where & over], rms[where & over], numbers))
         if (where & under).any():
-            words.append(_tell_under(form, scale[where & under], numbers))
+            how = f"{form.name}, scaled to the layer," if scaled else form.name
+            words.append(_tell_under(how, scale[where & under], smallest, numbers))
         return Told(f"{name_channels(where)}: {'; '.join(words)}", numbers, severity)
 
     # One large element is proof; that there is none takes evidence.
@@ -77,12 +95,12 @@ def _tell_over(form: Format, largest: Array, rms: Array, numbers: dict[str, floa
     return f"{text}, beyond it at most {_percent(share)} of a channel's elements"
 
 
-def _tell_under(form: Format, scale: Array, numbers: dict[str, float]) -> str:
+def _tell_under(how: str, scale: Array, smallest: float, numbers: dict[str, float]) -> str:
     numbers["rms_of_nonzero"] = float(scale.min())
-    share = float(1 - np.square(scale / form.smallest_normal).max())
+    share = float(1 - np.square(scale / smallest).max())
     numbers["below_at_least"] = share
     return (
-        f"rms {scale.min():.4g} where {form.name} loses digits below {form.smallest_normal:.4g}, "
+        f"rms {scale.min():.4g} where {how} loses digits below {smallest:.4g}, "
         f"as at least {_percent(share)} of the nonzero elements of each do"
     )
 

@@ -45,9 +45,18 @@ THRESHOLDS: dict[str, Threshold] = {
     "sparse": Threshold(0.95, 0, 1, "a larger share of zeros makes a layer sparse"),
     "saturated": Threshold(0.5, 0, 1, "a larger share of elements at a bound saturates a channel"),
     "growth": Threshold(
-        1000, 1, math.inf, "factor of the rms along depth, or in one step, that is too much"
+        30, 1, math.inf, "factor of the scale along depth, or in one step, that is too much"
     ),
-    "depth": Threshold(4, 2, math.inf, "layers of one type that a trend along depth takes"),
+    "unusual": Threshold(
+        3, 0, math.inf, "robust standard deviations of one step that a change of scale must exceed"
+    ),
+    "depth": Threshold(4, 3, math.inf, "layers that are compared with each other along depth"),
+    "collapsed": Threshold(
+        1e-3, 0, 1, "a smaller std, as a share of the rms, in the usual channel is a collapse"
+    ),
+    "identical": Threshold(
+        0.5, 0, 1, "a larger share of channels that are alike is a failure of symmetry"
+    ),
     "headroom": Threshold(
         2, 1, math.inf, "factor that abs_max must stay below the largest number of a format"
     ),

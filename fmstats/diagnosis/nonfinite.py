@@ -10,9 +10,14 @@ operations between layers. What can be said is therefore "likely" or "unsure":
   into an infinity.
 - It made its own, unsure, if the layer right before it was finite: a branch may go around that one.
 
+Minus infinity alone, among numbers far from the end of their format, is what a mask leaves, or the
+logarithm of 0: it is no fault where it goes no further, since what runs next is finite.
+
 More of them than before proves nothing: a convolution, measured or not, spreads one NaN over its
 window and over all its channels. An operation that is not measured counts as part of the layer that
 follows it. Of inputs and of gradients, new ones came from the layer that ran just before.
+- Minus infinity alone, among numbers far from the end of their format, is what a mask leaves, or
+  the logarithm of 0. It is no fault where it goes no further: where what runs next is finite.
 """
 
 from __future__ import annotations
@@ -20,8 +25,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fmstats.diagnosis.formats import LARGEST
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, name_channels
+
+# What overflows leaves finite numbers near the end of the format behind.
+_FAR = 1 / 16
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,8 @@ class Origin:
     """Where the non-finite numbers of a layer come from.
 
     Attributes:
-        severity: of the finding; a warning where they were received, or may have been.
+        severity: of the finding; a warning where they were received, or may have been, an info for
+            masks.
         since: the layer whose non-finite numbers these follow from; None where they are new.
         certainty: "likely" or "unsure".
         producer: the layer that made them; None where it is not among those measured.
@@ -47,15 +57,45 @@ def origins(layers: Sequence[Observed]) -> list[Origin | None]:
     """Where the NaN and infinities of each layer come from; None where it has none."""
     found: list[Origin | None] = []
     since, latest = "", None  # the last layer with new ones, and where they came from
+    masked = find_masks(layers)
     for layer in layers:
+        before = layers[: layer.index]
         origin = None
-        if layer.nan + layer.inf:
-            before = layers[: layer.index]
-            origin = _later(layer, before, since, latest) if latest else _first(layer, before)
+        if masked[layer.index]:
+            origin = _mask(layer, before, since=found[-1] if before else None)
+        elif layer.nan + layer.inf:
+            inf = any(earlier.inf and not masked[earlier.index] for earlier in before)
+            origin = _later(layer, before, inf, since, latest) if latest else _first(layer, before)
             if origin.since is None:
                 since, latest = layer.name, origin
         found.append(origin)
     return found
+
+
+def find_masks(layers: Sequence[Observed]) -> list[bool]:
+    """Which layers have -inf as a mask leaves it, and pass on nothing but that."""
+    masked, harmless = [], True
+    for layer in reversed(layers):
+        broken = layer.nan + layer.inf > 0
+        harmless = not broken or (harmless and _has_only_minus_inf(layer))
+        masked.append(broken and harmless)
+    return masked[::-1]
+
+
+def _has_only_minus_inf(layer: Observed) -> bool:
+    end = LARGEST.get(layer.profile.dtype, LARGEST["float32"])
+    seen = layer.stats.finite_count > 0
+    top = float(layer.stats.abs_max[seen].max(initial=0.0))
+    return int(layer.stats.neg_inf.sum()) == layer.nan + layer.inf and top < _FAR * end
+
+
+def _mask(layer: Observed, before: Sequence[Observed], since: Origin | None) -> Origin:
+    if since is not None and since.severity == "info":
+        first = since.since or before[-1].name
+        return Origin("info", first, "likely", since.producer, f"{first} before it had some")
+    producer = _maker(layer, before) if before or layer.of == "output" else None
+    reason = "-inf alone and finite behind it: masked, or the logarithm of 0"
+    return Origin("info", None, "likely", producer, reason)
 
 
 def _first(layer: Observed, before: Sequence[Observed]) -> Origin:
@@ -63,11 +103,15 @@ def _first(layer: Observed, before: Sequence[Observed]) -> Origin:
         producer = layer.name if layer.of == "output" else None
         reason = "the first layer measured: its data may have had them"
         return Origin("error", None, "unsure", producer, reason)
-    return Origin("error", None, "likely", _maker(layer, before), "no layer before it had any")
+    masks = " but -inf" if any(earlier.inf for earlier in before) else ""
+    reason = f"no layer before it had any{masks}"
+    return Origin("error", None, "likely", _maker(layer, before), reason)
 
 
-def _later(layer: Observed, before: Sequence[Observed], since: str, latest: Origin) -> Origin:
-    if layer.inf and not any(earlier.inf for earlier in before):
+def _later(
+    layer: Observed, before: Sequence[Observed], inf: bool, since: str, latest: Origin
+) -> Origin:
+    if layer.inf and not inf:
         reason = "infinities, where only NaN came before"
         return Origin("error", None, "likely", _maker(layer, before), reason)
     if before[-1].nan + before[-1].inf == 0:

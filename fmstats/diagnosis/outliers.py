@@ -6,15 +6,15 @@ import numpy as np
 
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, enough, name_channels
-
-_TO_DEVIATIONS = 1.4826  # of a normal distribution: its standard deviation over its MAD
+from fmstats.diagnosis.robust import estimate_deviation
 
 
 def outlier(layer: Observed, limits: Limits) -> Verdict | None:
     """Channels whose rms is far above or below the median of the layer.
 
-    In robust units: |log(rms / median)| over 1.4826 times the median of these distances (MAD,
-    Iglewicz and Hoaglin 1993). Channels that are 0 everywhere have no scale and do not take part.
+    In robust units: |log(rms / median)| over the deviation that the median of these distances
+    gives (Iglewicz and Hoaglin 1993). Channels that are 0 everywhere have no scale and do not take
+    part.
     """
     if layer.stats.channels < limits["channels"]:
         return None
@@ -26,7 +26,7 @@ def outlier(layer: Observed, limits: Limits) -> Verdict | None:
     comparable = part.sum() >= limits["channels"]
     middle = float(np.median(log[part])) if comparable else 0.0
     distance = np.where(part, np.abs(log - middle), 0.0)
-    unit = _TO_DEVIATIONS * float(np.median(distance[part])) if comparable else 0.0
+    unit = estimate_deviation(log[part]) if comparable else 0.0
     far = (distance > limits["outlier"] * unit) & (distance > np.log(limits["outlier-ratio"]))
 
     def tell(where: Mask) -> Told:

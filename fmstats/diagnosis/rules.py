@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fmstats.diagnosis import bounds, depth, nonfinite, outliers, silent
+from fmstats.diagnosis import alike, bounds, depth, nonfinite, outliers, silent
 from fmstats.diagnosis.formats import FORMATS, RANGE_RULES
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Observed, Verdict
@@ -52,12 +52,17 @@ def each_layer(judge: Callable[[Observed, Limits], Verdict | None]) -> Judge:
 
 
 _SEEN = ("elements", "samples")
+_DEPTH = (
+    "Glorot and Bengio 2010, He et al. 2015; units: Iglewicz and Hoaglin 1993; thresholds: own "
+    "choice"
+)
 _THREE = "rule of three for `elements` (Hanley and Lippman-Hand 1983)"
 
 RULES: dict[str, Rule] = {
     "non-finite": Rule(
-        ("error", "warning"),
-        "any NaN or infinity; `error` where it is new, `warning` where it was received, or may be",
+        ("error", "warning", "info"),
+        "any NaN or infinity; `error` where it is new, `warning` where it was received, or may be, "
+        "`info` for a mask: -inf alone, far from overflow, and finite behind it",
         (),
         "Numbers are lost: NaN spreads to all that depends on it.",
         "look at the producer: overflow in a small format, a division by 0, a log or root of a "
@@ -78,7 +83,7 @@ RULES: dict[str, Rule] = {
     ),
     "dead": Rule(
         ("warning",),
-        "zeros / count > `dead`",
+        "zeros / count > `dead`, blank positions left out",
         ("dead", *_SEEN),
         "The channel is 0 nearly always; it may be a detector of something rare, or useless.",
         "look at the images that excite it (`fmstats.top_images`); prune it if there is nothing",
@@ -88,18 +93,20 @@ RULES: dict[str, Rule] = {
         yields_to=("never-active",),
     ),
     "constant": Rule(
-        ("warning",),
-        "max - min <= `constant` * abs_max, other than 0",
+        ("warning", "info"),
+        "max - min <= `constant` * abs_max, other than 0; `info` where an embedding was asked for "
+        "one row alone",
         ("constant", *_SEEN),
         "The channel says the same of every input: it is a bias.",
         "fold it into the next layer's bias; look for a weight of 0, or a dead channel before it",
-        each_layer(silent.constant),
+        silent.constant,
         source=_THREE,
         family="silent",
     ),
     "sparse": Rule(
         ("warning", "error"),
-        "zeros / count > `sparse` over all channels; `error` where every element is 0",
+        "zeros / count > `sparse` over all channels, blank positions left out; `error` where "
+        "every element is 0",
         ("sparse", *_SEEN),
         "The layer passes next to nothing on.",
         "check the bias and the normalisation before it; of a layer of zeros, whether it is "
@@ -109,8 +116,9 @@ RULES: dict[str, Rule] = {
         family="sparse",
     ),
     "saturated-low": Rule(
-        ("warning",),
-        "elements at or below the lower bound / count > `saturated`",
+        ("warning", "info"),
+        "elements at or below the lower bound / count > `saturated`; `info` in fewer than a tenth "
+        "of the channels, in fewer than nine tenths where the bounds are within 0 and 1",
         ("saturated", *_SEEN),
         "The activation is flat there: differences are lost, gradients are small or 0.",
         "shrink what goes in: normalise before it, lower the weights or the learning rate",
@@ -118,8 +126,8 @@ RULES: dict[str, Rule] = {
         source="bounds of `fmstats.saturation`; Glorot and Bengio 2010",
     ),
     "saturated-high": Rule(
-        ("warning",),
-        "elements at or above the upper bound / count > `saturated`",
+        ("warning", "info"),
+        "elements at or above the upper bound / count > `saturated`; `info` as saturated-low",
         ("saturated", *_SEEN),
         "As saturated-low, at the other end.",
         "shrink what goes in, as for saturated-low; for a ReLU6, raise the bound",
@@ -127,8 +135,9 @@ RULES: dict[str, Rule] = {
         source="bounds of `fmstats.saturation`; Glorot and Bengio 2010",
     ),
     "saturated-both": Rule(
-        ("warning",),
-        "elements at either bound / count > `saturated`, at neither alone",
+        ("warning", "info"),
+        "elements at either bound / count > `saturated`, at neither alone; `info` in fewer than a "
+        "tenth of the channels, and where the bounds are within 0 and 1",
         ("saturated", *_SEEN),
         "The channel works as a switch: it is at one bound or at the other.",
         "nothing, if it is a gate; else shrink what goes in, as for saturated-low",
@@ -137,25 +146,47 @@ RULES: dict[str, Rule] = {
     ),
     "exploding": Rule(
         ("warning",),
-        "rms of layers of one type, at least `depth` of them: the median slope of log(rms), from "
-        "the first to the last, or one step, is a factor above `growth`",
-        ("growth", "depth", *_SEEN),
-        "Scale grows with depth: deep layers drown early ones, and small formats overflow.",
-        "normalise, scale residual branches, or use an initialisation that keeps the variance",
+        "the rms of a layer is above that of all layers it is compared with, at least `depth` of "
+        "them, up to n steps before it, by a factor of `growth` and by `unusual` robust standard "
+        "deviations of n steps",
+        ("growth", "unusual", "depth", *_SEEN),
+        "Scale grows: what comes later is drowned, activations saturate, small formats overflow.",
+        "look at the weights, the gain and the running variance of the layer, and at how its input "
+        "was normalised; scale residual branches, or use an initialisation that keeps the variance",
         depth.exploding,
         unit="layers",
-        source="Glorot and Bengio 2010, He et al. 2015; slope: Sen 1968; `growth`: own choice",
+        source=_DEPTH,
     ),
     "vanishing": Rule(
         ("warning",),
-        "as exploding, a factor below 1 / `growth`",
-        ("growth", "depth", *_SEEN),
-        "Scale shrinks with depth: what is left at the end is rounding and bias.",
-        "normalise, or use an initialisation that keeps the variance; look for a scale that is "
-        "applied twice",
+        "as exploding, of the std within channels, below those of the layers before it",
+        ("growth", "unusual", "depth", *_SEEN),
+        "What differs between inputs shrinks: what is left at the end is rounding and bias.",
+        "look at the weights of the layer and for a scale that is applied twice; normalise, or use "
+        "an initialisation that keeps the variance",
         depth.vanishing,
         unit="layers",
-        source="Glorot and Bengio 2010, He et al. 2015; slope: Sen 1968; `growth`: own choice",
+        source=_DEPTH,
+    ),
+    "collapsed": Rule(
+        ("warning",),
+        "std / rms < `collapsed` in the median of the channels that vary",
+        ("collapsed", *_SEEN),
+        "Nearly the same comes out whatever goes in: the representation has collapsed.",
+        "look for a bias or a mean that drowns the rest, for weights that have decayed, and in "
+        "self-supervised training at the loss",
+        alike.collapsed,
+        unit="layers",
+    ),
+    "identical": Rule(
+        ("warning",),
+        "more than `identical` of the channels have the same mean, std, min and max, in a layer of "
+        "at least `channels` channels",
+        ("identical", "channels", *_SEEN),
+        "Neurons that start alike get the same gradients and stay alike: they count as one.",
+        "initialise the weights at random; look for a weight that was filled, tied or broadcast",
+        each_layer(alike.identical),
+        family="identical",
     ),
     "one-sided": Rule(
         ("info",),
@@ -183,11 +214,23 @@ RULES: dict[str, Rule] = {
 } | {
     f"range-{form.name}": Rule(
         ("info", "warning"),
-        f"abs_max * `headroom` > {form.largest:.5g}, or rms of the nonzero elements < "
-        f"{form.smallest_normal:.4g}; `warning` where the layer runs in {form.name}",
+        (
+            f"rms of the nonzero elements < {form.smallest_normal / form.largest:.3g} * `headroom` "
+            "times the largest abs_max of the layer"
+            if form.scaled
+            else f"abs_max * `headroom` > {form.largest:.5g}, or rms of the nonzero elements < "
+            f"{form.smallest_normal:.4g}"
+        )
+        + f"; `warning` where the layer runs in {form.name}"
+        + (f", then of {form.largest:.5g} and {form.smallest_normal:.4g}" if form.scaled else ""),
         ("headroom", *_SEEN),
-        f"Cast to {form.name} without a scale, numbers of these channels overflow or lose digits.",
-        "keep the layer in a larger format, or scale it before the cast",
+        f"Cast to {form.name} with one scale for the layer, these channels lose digits."
+        if form.scaled
+        else f"Cast to {form.name} without a scale, numbers of these channels overflow or lose "
+        "digits.",
+        "scale by channel, or keep the layer in a larger format"
+        if form.scaled
+        else "keep the layer in a larger format, or scale it before the cast",
         each_layer(RANGE_RULES[f"range-{form.name}"]),
         source=source,
         family=f"range-{form.name}",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 
 from fmstats.diagnosis.limits import Limits
@@ -12,8 +15,12 @@ from fmstats.diagnosis.observed import (
     Verdict,
     enough,
     enough_whole,
+    is_constant,
     name_channels,
 )
+
+# Types that look rows of a table up.
+TABLES = frozenset(["Embedding", "EmbeddingBag"])
 
 # Types whose outputs have both signs by construction. On a ReLU's "never negative" nobody waits.
 TWO_SIDED = frozenset(
@@ -43,55 +50,82 @@ def never_active(layer: Observed, limits: Limits) -> Verdict:
 
 def dead(layer: Observed, limits: Limits) -> Verdict:
     """Channels that are 0 in nearly all of their elements, those that are never active included."""
-    judged, sparsity, limit = enough(layer, limits), layer.stats.sparsity, limits["dead"]
-    hit = np.zeros_like(judged)
-    hit[judged] = sparsity[judged] > limit
+    stats, limit = layer.stats, limits["dead"]
+    seen = enough(layer, limits)
+    judged = seen & (stats.finite_count - layer.blank >= limits["elements"])
+    sparsity = (stats.zeros - layer.blank) / np.maximum(stats.count - layer.blank, 1)
+    hit = judged & (sparsity > limit)
 
     def tell(where: Mask) -> Told:
         message = f"{name_channels(where)}: 0 in more than {100 * limit:g} % of the elements"
+        if layer.blank:
+            message += _tell_blank(layer)
         return Told(message, {"sparsity": float(sparsity[where].min())})
 
-    return Verdict(judged, hit, tell)
+    return Verdict(judged, hit, tell, _lack_filled(layer) if (seen & ~judged).any() else None)
 
 
-def constant(layer: Observed, limits: Limits) -> Verdict:
-    """Channels that always have the same value, other than 0."""
-    stats, judged = layer.stats, enough(layer, limits)
-    low, high, largest = stats.min, stats.max, stats.abs_max
-    hit = np.zeros_like(judged)
-    some = judged & ~stats.never_active
-    hit[some] = high[some] - low[some] <= limits["constant"] * largest[some]
+def constant(layers: Sequence[Observed], limits: Limits) -> list[Verdict | None]:
+    """Channels that always have the same value, other than 0.
 
-    def tell(where: Mask) -> Told:
-        least = int(stats.finite_count[where].min())
-        smallest, greatest = float(low[where].min()), float(high[where].max())
-        message = (
-            f"{name_channels(where)}: the same value in each of {least:,} finite elements, "
-            + (
-                f"between {smallest:.4g} and {greatest:.4g}"
-                if where.sum() > 1
-                else f"{smallest:.4g}"
-            )
-        )
-        return Told(message, {"finite_elements": least, "min": smallest, "max": greatest})
+    A table all of whose channels are constant was asked for one row alone: that tells of the
+    data, and so do layers right behind it that never vary either.
+    """
+    verdicts: list[Verdict | None] = []
+    asked: tuple[str, str | None] | None = None  # the first of a run of layers that never vary
+    for layer in layers:
+        judged = enough(layer, limits)
+        hit = judged & is_constant(layer, limits)
+        still = bool(hit.any() and (hit | judged & layer.stats.never_active).all())
+        follows, severity = asked or (None, "info" if layer.type in TABLES else None)
+        if not still:
+            follows, severity = None, None
+        tell = partial(_tell_constant, layer, severity=severity, follows=follows)
+        verdicts.append(Verdict(judged, hit, tell))
+        asked = (follows or layer.name, severity) if still else None
+    return verdicts
 
-    return Verdict(judged, hit, tell)
+
+def _tell_constant(
+    layer: Observed, where: Mask, *, severity: str | None, follows: str | None
+) -> Told:
+    stats = layer.stats
+    least = int(stats.finite_count[where].min())
+    smallest, greatest = float(stats.min[where].min()), float(stats.max[where].max())
+    message = f"{name_channels(where)}: the same value in each of {least:,} finite elements, " + (
+        f"between {smallest:.4g} and {greatest:.4g}" if where.sum() > 1 else f"{smallest:.4g}"
+    )
+    if severity == "info":
+        message += "; one row of the table was asked for"
+    numbers = {"finite_elements": least, "min": smallest, "max": greatest}
+    return Told(message, numbers, severity, follows)
 
 
 def sparse(layer: Observed, limits: Limits) -> Verdict:
-    """Layers that are 0 in nearly all of their elements."""
-    judged, share = enough_whole(layer, limits), layer.whole.sparsity
-    hit = np.zeros_like(judged)
-    hit[judged] = share[judged] > limits["sparse"]
+    """Layers that are 0 in nearly all of their elements, but for blank positions."""
+    empty = layer.blank * layer.stats.channels
+    count, zeros = int(layer.whole.count[0]) - empty, int(layer.whole.zeros[0]) - empty
+    seen = enough_whole(layer, limits)
+    judged = seen & (layer.whole.finite_count - empty >= limits["elements"])
+    share = zeros / max(count, 1)
 
     def tell(where: Mask) -> Told:
-        count, zeros = int(layer.whole.count[0]), int(layer.whole.zeros[0])
-        numbers = {"sparsity": float(share[0]), "zeros": zeros}
+        numbers = {"sparsity": share, "zeros": zeros}
         if zeros == count:
             return Told(f"each of its {count:,} elements is 0", numbers, "error")
-        return Told(f"{100 * share[0]:.2f} % of its {count:,} elements are 0", numbers)
+        message = f"{100 * share:.2f} % of its {count:,} elements are 0"
+        return Told(message + (_tell_blank(layer) if layer.blank else ""), numbers)
 
-    return Verdict(judged, hit, tell)
+    lacks = _lack_filled(layer) if seen[0] and not judged[0] else None
+    return Verdict(judged, judged & (share > limits["sparse"]), tell, lacks)
+
+
+def _tell_blank(layer: Observed) -> str:
+    return f", without {layer.blank:,} positions where every channel is 0"
+
+
+def _lack_filled(layer: Observed) -> str:
+    return f"0 in every channel at {layer.blank:,} of {int(layer.stats.count.min()):,} positions"
 
 
 def one_sided(layer: Observed, limits: Limits) -> Verdict | None:

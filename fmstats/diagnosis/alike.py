@@ -1,0 +1,85 @@
+"""Layers that hardly tell inputs apart, and neurons that cannot be told from each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from fmstats.derived import Array, ChannelStats
+from fmstats.diagnosis.limits import Limits
+from fmstats.diagnosis.observed import (
+    Mask,
+    Observed,
+    Told,
+    Verdict,
+    enough,
+    enough_whole,
+    is_constant,
+    name_channels,
+)
+
+# Sums in another order give the moments of the same values to about this share of their size.
+_ROUNDING = 1e-5
+
+
+def collapsed(layers: Sequence[Observed], limits: Limits) -> list[Verdict | None]:
+    """Layers whose usual channel hardly varies beside its own size, the first of a run told."""
+    verdicts: list[Verdict | None] = []
+    first: str | None = None
+    for layer in layers:
+        judged = enough_whole(layer, limits)
+        ratio = _usual_variation(layer, limits)
+        hit = judged & (ratio < limits["collapsed"])
+        verdicts.append(Verdict(judged, hit, partial(_tell, ratio=ratio, first=first)))
+        first = (first or layer.name) if hit[0] else None
+    return verdicts
+
+
+def _usual_variation(layer: Observed, limits: Limits) -> float:
+    """The median of std / rms over the channels that vary at all; NaN where none does."""
+    stats = layer.stats
+    vary = enough(layer, limits) & ~is_constant(layer, limits) & ~stats.never_active
+    if not vary.any():
+        return math.nan
+    return float(np.median(np.sqrt(stats.variance(0)[vary]) / stats.rms[vary]))
+
+
+def _tell(where: Mask, ratio: float, first: str | None) -> Told:
+    message = (
+        f"std is {ratio:.3g} of the rms in the channel in the middle: what differs between inputs "
+        "is lost beside what does not"
+    )
+    return Told(message, {"variation": ratio}, follows=first)
+
+
+def identical(layer: Observed, limits: Limits) -> Verdict | None:
+    """Channels that share their moments and extrema with most of the channels of their layer."""
+    if layer.stats.channels < limits["channels"]:
+        return None
+    judged = enough(layer, limits)
+    vary = judged & ~is_constant(layer, limits) & ~layer.stats.never_active
+    twins = np.zeros_like(judged)
+    if vary.any():
+        chosen = np.flatnonzero(vary)[_largest_group(layer.stats, vary)]
+        if len(chosen) > max(limits["identical"] * layer.stats.channels, 1):
+            twins[chosen] = True
+
+    def tell(where: Mask) -> Told:
+        mean, std = float(layer.stats.mean[where][0]), float(layer.stats.std[where][0])
+        message = f"{name_channels(where)}: all with mean {mean:.4g} and std {std:.4g}"
+        return Told(message, {"mean": mean, "std": std})
+
+    return Verdict(judged, twins, tell)
+
+
+def _largest_group(stats: ChannelStats, chosen: Mask) -> Array:
+    """The most channels that have the same numbers up to rounding, as indices among `chosen`."""
+    size = stats.abs_max[chosen]
+    numbers = np.stack([size, *(getattr(stats, n)[chosen] for n in ("mean", "std", "min", "max"))])
+    order = np.lexsort(numbers[::-1])
+    steps = np.abs(np.diff(numbers[:, order], axis=1)) > _ROUNDING * size[order][1:]
+    groups = np.split(order, np.flatnonzero(steps.any(0)) + 1)
+    return max(groups, key=len)

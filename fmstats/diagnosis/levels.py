@@ -1,0 +1,240 @@
+"""Where the scale of activations changes along depth, and at which layer.
+
+Each layer is compared with those most like it: those of its type in its place of repeated blocks,
+else those of its type; and with all layers. What is unusual is judged by the spread of the group,
+so that layers that differ by rights, such as queries and outputs of attention, are no news.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmstats.diagnosis.limits import Limits
+from fmstats.diagnosis.observed import Observed
+from fmstats.diagnosis.robust import estimate_deviation
+
+Levels = NDArray[np.float64]  # natural logarithms of a scale, in the order of execution
+
+# So many layers of a group, and steps between them, are taken for right, and tell what is usual.
+_RIGHT = 0.75
+_NUMBER = re.compile(r"\d+")
+# Among layers that are alike, a change by `growth` to this power is news whatever the spread.
+_CERTAIN = 3
+
+
+@dataclass(frozen=True)
+class Change:
+    """A scale that grew or shrank.
+
+    Attributes:
+        at: the layer that it is told at: the one that did it, or the last of several.
+        new: the layer of a group of similar ones that shows it.
+        old: the layer of that group that it is compared with, before it or right behind it; None
+            where it is compared with 1.
+        steps: layers of the group that it took.
+    """
+
+    at: Observed
+    new: Observed
+    old: Observed | None
+    steps: int
+
+    def covers(self, layer: Observed) -> bool:
+        """Whether `layer` is among those that the change may have happened in."""
+        old = -1 if self.old is None else self.old.index
+        first, last = sorted((old, self.new.index))
+        return first < layer.index <= last
+
+
+@dataclass(frozen=True)
+class Group:
+    """Layers that are compared with each other, in the order of execution.
+
+    Attributes:
+        alike: whether they are of one type.
+    """
+
+    layers: list[Observed]
+    alike: bool
+
+
+def find_changes(
+    layers: Sequence[Observed], levels: Levels, limits: Limits, sign: int
+) -> list[Change]:
+    """Changes of one direction, each once, in the order of execution.
+
+    Args:
+        layers: in the order of execution.
+        levels: of each, the log of its scale; NaN where it has none.
+        limits: `growth`, `unusual` and `depth`.
+        sign: 1 for growth, -1 for shrinking.
+    """
+    scaled = [layer for layer in layers if not np.isnan(levels[layer.index])]
+    if not scaled:
+        return []
+    groups = list(_groups(scaled, int(limits["depth"])))
+    gains = sign * _unusual_gains(scaled, levels, groups)
+    found: list[Change] = []
+    for group in groups:
+        members = group.layers
+        own = sign * levels[[layer.index for layer in members]]
+        for first, last in _find_rises(group, own, limits, sign):
+            at, steps = members[last], max(last - first, 1)
+            if steps == 1:
+                # What lies between two layers of the group may have done it.
+                since = members[last - 1].index if last else -1
+                between = [layer for layer in scaled if since < layer.index <= at.index]
+                at = max(between, key=lambda layer: gains[layer.index])
+            old = members[first] if first >= 0 else None
+            found.append(Change(at, members[last], old, steps))
+    return _tell_once(found)
+
+
+def _groups(scaled: Sequence[Observed], least: int) -> Iterator[Group]:
+    """Layers to be compared: each with the most similar ones, `least` of them, and with all."""
+    rest = list(scaled)
+    for key in (_place, _type):
+        groups: dict[object, list[Observed]] = defaultdict(list)
+        for layer in rest:
+            groups[key(layer)].append(layer)
+        large = {name: group for name, group in groups.items() if len(group) >= least}
+        yield from (Group(group, alike=True) for group in large.values())
+        rest = [layer for layer in rest if key(layer) not in large]
+    yield from (Group([layer], alike=True) for layer in rest if _normalises(layer))
+    if len(scaled) >= least:
+        yield Group(list(scaled), alike=False)
+
+
+def _place(layer: Observed) -> object:
+    return layer.type, _NUMBER.sub("*", layer.name)
+
+
+def _type(layer: Observed) -> object:
+    return layer.type
+
+
+def _normalises(layer: Observed) -> bool:
+    """Whether a layer is made to give numbers of the order of 1."""
+    return layer.of == "output" and "Norm" in layer.type
+
+
+def _find_rises(
+    group: Group, levels: Levels, limits: Limits, sign: int
+) -> Iterator[tuple[int, int]]:
+    """The rises of one group: the member that it rose from, and the last member of it.
+
+    A member has risen if it is above all that came up to some steps before it, by `growth` and by
+    `unusual` deviations of so many steps. What has been told, or fell back, is no news. A rise
+    from -1 is one above 1, one from 1 to 0 is that of a first member alone.
+    """
+    limit = _Limit.of(group, levels, limits)
+    start = 0
+    if sign > 0 and group.alike and _normalises(group.layers[0]):
+        rises = _scan(np.concatenate([[0.0], levels]), limit)
+        yield from ((first - 1, last - 1) for first, last in rises)
+        return
+    if group.layers[0].of == "output":
+        if _is_odd(levels, limit):
+            yield 1, 0
+        start = int(_is_odd(levels, limit) or _is_odd(-levels, limit))
+    yield from ((first + start, last + start) for first, last in _scan(levels[start:], limit))
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """How much a rise of so many steps must exceed, as a logarithm."""
+
+    least: float
+    deviation: float
+    most: float
+
+    @classmethod
+    def of(cls, group: Group, levels: Levels, limits: Limits) -> _Limit:
+        growth = math.log(limits["growth"])
+        deviation = limits["unusual"] * _spread(levels, group.alike)
+        return cls(growth, deviation, _CERTAIN * growth if group.alike else math.inf)
+
+    def over(self, steps: int) -> float:
+        return min(max(self.least, self.deviation * math.sqrt(steps)), self.most)
+
+
+def _scan(levels: Levels, limit: _Limit) -> Iterator[tuple[int, int]]:
+    known, j = 0, 1
+    while j < len(levels):
+        first = _rise_to(levels, j, known, limit)
+        if first is None:
+            j += 1
+            continue
+        last = _extend(levels, first, j)
+        yield first, last
+        known, j = last, last + 1
+
+
+def _rise_to(levels: Levels, j: int, known: int, limit: _Limit) -> int | None:
+    """The last member before the rise that ends at `j`, of the fewest steps that show it."""
+    for first in range(j - 1, known - 1, -1):
+        if levels[j] - levels[: first + 1].max() > limit.over(j - first):
+            return first
+    return None
+
+
+def _extend(levels: Levels, first: int, last: int) -> int:
+    """The last member of a rise that goes on at half its pace or more."""
+    while last + 1 < len(levels):
+        pace = (levels[last] - levels[first]) / (last - first)
+        if levels[last + 1] - levels[last] < pace / 2:
+            break
+        last += 1
+    return last
+
+
+def _is_odd(levels: Levels, limit: _Limit) -> bool:
+    """Whether the first member is too high, and not what follows it too low.
+
+    Both look the same from inside the group; activations are made to be of the order of 1.
+    """
+    if len(levels) < 2:
+        return False
+    first, rest = levels[0], float(np.median(levels[1:]))
+    return bool(first - levels[1:].max() > limit.over(1) and first > abs(rest))
+
+
+def _spread(levels: Levels, alike: bool) -> float:
+    """A robust standard deviation of the levels or of their steps.
+
+    Of layers that are alike the smaller one: one change for good leaves the steps as they are, one
+    layer that is off leaves the levels. Of all layers the larger one: types differ by rights.
+    """
+    if len(levels) < 2:
+        return 0.0
+    choose = min if alike else max
+    return choose(estimate_deviation(levels, _RIGHT), estimate_deviation(np.diff(levels), _RIGHT))
+
+
+def _unusual_gains(scaled: Sequence[Observed], levels: Levels, groups: Sequence[Group]) -> Levels:
+    """By how much each layer exceeds the layer run before it, more than others like it do."""
+    gains = np.zeros(len(levels))
+    for before, layer in pairwise(scaled):
+        gains[layer.index] = levels[layer.index] - levels[before.index]
+    for group in groups:
+        if group.alike:
+            members = [layer.index for layer in group.layers if layer is not scaled[0]]
+            gains[members] -= np.median(gains[members]) if len(members) > 2 else 0.0
+    return gains
+
+
+def _tell_once(found: Sequence[Change]) -> list[Change]:
+    """Each change once, as the group shows it that takes the fewest steps and is the most alike."""
+    kept: list[Change] = []
+    for change in sorted(found, key=lambda change: change.steps):
+        if not any(c.covers(d.at) for other in kept for c, d in ((change, other), (other, change))):
+            kept.append(change)
+    return sorted(kept, key=lambda change: change.at.index)
