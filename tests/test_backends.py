@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,6 +15,13 @@ from fmstats.backends.cpu import CpuBackend
 from fmstats.errors import FmstatsError
 
 CPU, META = torch.device("cpu"), torch.device("meta")
+
+
+@pytest.mark.skipif(os.environ.get("FMSTATS_NATIVE") == "0", reason="FMSTATS_NATIVE=0: no cpu")
+def test_the_backend_that_most_tests_are_of_is_here() -> None:
+    """Lists of the usable backends are shorter without it, and no test says so."""
+    assert CpuBackend().why_not() is None, "build it, or run the tests with FMSTATS_NATIVE=0"
+    assert CpuBackend().isas[-1] == "baseline"
 
 
 def test_auto_takes_the_best_usable() -> None:

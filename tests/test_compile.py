@@ -178,6 +178,8 @@ def test_a_forgotten_tracker_leaves_a_graph_that_runs() -> None:
     run(network, 1)
     del tracker
     run(network)
+    with torch.no_grad():
+        torch.testing.assert_close(network(BATCHES[0]), model(BATCHES[0]))
 
 
 @pytest.mark.parametrize("way", ["wrapped", "inner", "in place", "a part"])

@@ -18,9 +18,10 @@ def x(request: pytest.FixtureRequest) -> Tensor:
     x = torch.randn(6, 24, 17, 19).relu() + torch.arange(24.0).view(1, -1, 1, 1) / 8
     x[:, 5] = 0
     x[:, 6, 3:] = 0
-    return x.contiguous(
-        memory_format=getattr(torch, f"{request.param}_format", torch.channels_last)
-    )
+    x = x.contiguous(memory_format=request.param)
+    formats = (torch.contiguous_format, torch.channels_last)
+    assert [f for f in formats if x.is_contiguous(memory_format=f)] == [request.param]
+    return x
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -44,6 +44,7 @@ def test_lazy_models_can_be_trained_after() -> None:
     model = nn.Sequential(nn.LazyConv2d(4, 3))
     capture(model, read_image(image()), ["0"])
     model(image()[None]).sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters())
 
 
 def test_no_graph_is_built() -> None:

@@ -72,9 +72,13 @@ def test_tied_tensor_may_be_stored_once(tmp_path):
 
 def test_batch_counters_may_be_missing(tmp_path):
     state = make_net().state_dict()
+    state["1.running_mean"].fill_(7)
     del state["1.num_batches_tracked"]
     torch.save(state, tmp_path / "w.pt")
-    load_weights(make_net(), tmp_path / "w.pt")
+    fresh = make_net()
+    load_weights(fresh, tmp_path / "w.pt")
+    assert torch.equal(fresh.state_dict()["1.running_mean"], state["1.running_mean"])
+    assert torch.equal(fresh.state_dict()["0.weight"], state["0.weight"])
 
 
 def test_names_and_shapes_that_differ_leave_the_model_alone(tmp_path):

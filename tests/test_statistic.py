@@ -130,7 +130,10 @@ def test_snapshots_read_each_device_once() -> None:
 def test_a_state_made_in_inference_mode_can_be_changed_outside() -> None:
     with torch.inference_mode():
         state = State.identity(2)
-    state.merge_(State.identity(2))
+    seen = State.identity(2)
+    seen["count"].fill_(3)
+    state.merge_(seen)
+    assert state["count"].tolist() == [3, 3]
 
 
 @pytest.mark.parametrize("tol", [-1.0, math.nan, math.inf])

@@ -241,18 +241,22 @@ def test_a_snapshot_is_of_whole_batches() -> None:
     """Every batch adds as much to mean and m2 as to the count: no state between two of them."""
     model, x = nn.Sequential(nn.Identity()), torch.tensor([[1.0], [3.0]]).expand(2, 64)
     for name in NAMES:
-        stop = threading.Event()
+        stop, begun = threading.Event(), threading.Event()
+        counts = set()
         with fmstats.track(model, backend=name) as tracker:
 
-            def run(stop: threading.Event = stop) -> None:
+            def run(stop: threading.Event = stop, begun: threading.Event = begun) -> None:
                 while not stop.is_set():
                     model(x)
+                    begun.set()
 
             thread = threading.Thread(target=run)
             thread.start()
             try:
-                for _ in range(50):
+                assert begun.wait(30)
+                while len(counts) < 50:  # snapshots between which the model ran
                     for stats in tracker.stats().values():
+                        counts.add(int(stats.count[0]))
                         assert (stats.mean == 2).all()
                         assert (stats.state["m2"] == stats.count).all()
                         assert (stats.count % 2 == 0).all()
