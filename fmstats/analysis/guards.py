@@ -1,4 +1,4 @@
-"""What a watched pass must not change, and what must not get in its way, for the time of it."""
+"""What must not get in the way of a watched pass, for the time of it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,6 @@ import logging
 from collections.abc import Iterator
 
 import torch
-from torch import nn
-
-
-@contextlib.contextmanager
-def attributes_kept(model: nn.Module) -> Iterator[None]:
-    """Take back what a forward pass writes on modules, such as caches: they may be fake."""
-    before = [(module, dict(vars(module))) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, attributes in before:
-            vars(module).clear()
-            vars(module).update(attributes)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
-"""Run a model once or twice under watch, on fake tensors or real ones.
+"""Run copies of a model once or twice under watch, on fake tensors or real ones.
 
 The first pass, without gradients and in the model's own mode, gives what each module does. The
-second, with gradients and in training mode, tells what autograd keeps. The model comes back as it
-was: its parameters and buffers are replaced for the time of a call, and no hook stays.
+second, with gradients and in training mode, tells what autograd keeps. Each has a copy of its own,
+of the model and of its arguments, so that neither sees what the other left behind.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import torch
@@ -18,20 +18,24 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
-    FakeTensor,
     FakeTensorMode,
 )
 from torch.utils._pytree import tree_leaves
 
-from fmstats.analysis.guards import attributes_kept, without_fast_paths, without_logs
+from fmstats.analysis.guards import without_fast_paths, without_logs
 from fmstats.analysis.inputs import Dtypes, Sizes, read_inputs
 from fmstats.analysis.recorder import Recorder
 from fmstats.analysis.records import Call, Trace, Work
+from fmstats.analysis.scripts import stand_in
 from fmstats.errors import FmstatsError
 from fmstats.modes import in_mode, uncompiled
 from fmstats.selection import ROOT, is_leaf
 from fmstats.sources.batches import ModelInput
 from fmstats.sources.entrypoints import describe_error
+from fmstats.twins import look
+from fmstats.twins.leftovers import check_leftovers
+from fmstats.twins.settings import random_state_kept
+from fmstats.twins.tensors import FakeTensors, RealTensors
 from fmstats.wrappers import named_modules
 
 
@@ -55,61 +59,96 @@ def trace(
             f"{type(model).__name__} has lazy modules, whose sizes are not known yet "
             f"({', '.join(map(repr, lazy))}): run it on one batch first"
         )
-    fake = device.type == "meta"
-    found = Trace()
-    mode = FakeTensorMode(allow_non_fake_inputs=True) if fake else None
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))  # Under it autograd keeps nothing.
-        # Before the mode is entered: made under it, they would take as long as a forward pass.
-        state = _stand_ins(model, device, mode)
-        if mode is not None:
-            stack.enter_context(mode)
-        stack.enter_context(without_logs())
-        stack.enter_context(without_fast_paths())
-        stack.enter_context(uncompiled())
-        stack.enter_context(attributes_kept(model))
-        cards = [device] if device.type == "cuda" else []
-        stack.enter_context(torch.random.fork_rng(devices=cards, enabled=not fake))
-        home = _home_of(model) if fake else device
-
-        def make(size: tuple[int, ...], dtype: torch.dtype, source: Tensor | None = None) -> Tensor:
-            if source is not None and not fake:
-                # A copy: the model may write into its input.
-                return source.detach().to(device=home, dtype=dtype, copy=True)
-            if fake or not dtype.is_floating_point:
-                return torch.zeros(size, dtype=dtype, device=home)
-            return torch.randn(size, dtype=dtype, device=home)
-
-        called = read_inputs(model, inputs, input_size, dtype, make)
-        tensors = [t for t in tree_leaves((called.args, called.kwargs)) if isinstance(t, Tensor)]
-        found.batch = next((t.shape[0] for t in tensors if t.dim()), None)
-        found.input_bytes = sum(t.numel() * t.itemsize for t in tensors)
-        with torch.no_grad():
-            _watch(model, state, called, tensors, found)
-        found.saved = _measure_saved(model, state, called, found, fake)
+    mode = FakeTensorMode(allow_non_fake_inputs=True) if device.type == "meta" else None
+    found = _trace(_Subject(model, device, mode), inputs, input_size, dtype)
+    if mode is not None:
+        check_leftovers(mode)
     return found
 
 
-def _watch(
-    model: nn.Module,
-    state: dict[str, Tensor],
-    called: ModelInput,
-    tensors: list[Tensor],
-    found: Trace,
-) -> None:
+@dataclass(frozen=True)
+class _Subject:
+    """The model that is looked at, and on what tensors: those of a fake mode, or of a device."""
+
+    model: nn.Module
+    device: torch.device
+    mode: FakeTensorMode | None
+
+    @property
+    def home(self) -> torch.device:
+        """Where inputs lie, or pretend to: with fake tensors where the model is."""
+        if self.mode is None:
+            return self.device
+        tensors = itertools.chain(self.model.parameters(), self.model.buffers())
+        first = next((t.device for t in tensors), torch.device("cpu"))
+        return torch.device("cpu") if first.type == "meta" else first
+
+    def make(self, size: tuple[int, ...], dtype: torch.dtype, source: Tensor | None = None) -> Any:
+        """An input of the model."""
+        if self.mode is None and source is not None:
+            return source.detach().to(device=self.home, dtype=dtype)
+        if self.mode is not None or not dtype.is_floating_point:
+            return torch.zeros(size, dtype=dtype, device=self.home)
+        return torch.randn(size, dtype=dtype, device=self.home)
+
+    @contextlib.contextmanager
+    def look(self, called: ModelInput) -> Iterator[tuple[nn.Module, ModelInput]]:
+        """Copies of the model and its arguments, for one pass."""
+        tensors: FakeTensors | RealTensors = RealTensors(self.device)
+        if self.mode is not None:
+            tensors = FakeTensors(self.mode, self.home)
+        # Before the mode is entered: made under it, tensors would take as long as a forward pass.
+        given = (called.args, called.kwargs)
+        with look(self.model, given, tensors) as (model, (args, kwargs)), self.entered():
+            yield stand_in(model), ModelInput(args, kwargs)
+
+    def entered(self) -> contextlib.AbstractContextManager[object]:
+        """The fake mode, where there is one."""
+        return contextlib.nullcontext() if self.mode is None else self.mode
+
+
+def _trace(
+    subject: _Subject,
+    inputs: tuple[object, ...],
+    input_size: Sizes | None,
+    dtype: Dtypes | None,
+) -> Trace:
+    found = Trace()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))  # Under it autograd keeps nothing.
+        stack.enter_context(without_logs())
+        stack.enter_context(without_fast_paths())
+        stack.enter_context(uncompiled())
+        stack.enter_context(random_state_kept())
+        with subject.entered():
+            called = read_inputs(subject.model, inputs, input_size, dtype, subject.make)
+        with subject.look(called) as (model, given), torch.no_grad():
+            _watch(model, given, found)
+        for name in named_modules(subject.model):  # those within scripts run unseen
+            found.work.setdefault(name or ROOT, Work())
+        found.saved = _measure_saved(subject, called, found)
+    return found
+
+
+def _watch(model: nn.Module, called: ModelInput, found: Trace) -> None:
+    tensors = [t for t in tree_leaves((called.args, called.kwargs)) if isinstance(t, Tensor)]
+    found.batch = next((t.shape[0] for t in tensors if t.dim()), None)
+    found.input_bytes = sum(t.numel() * t.itemsize for t in tensors)
     recorder = Recorder(ROOT)
-    recorder.own(state.values())
+    recorder.own(_state_of(model))
     recorder.feed(tensors)
     with _hooks(model, recorder, found.calls), recorder:
-        _call(model, state, called, recorder)
+        _call(model, called, recorder)
     found.work, found.peak = recorder.work, recorder.peak
 
 
-def _call(
-    model: nn.Module, state: dict[str, Tensor], called: ModelInput, recorder: Recorder | None
-) -> None:
+def _state_of(model: nn.Module) -> Iterator[Tensor]:
+    return itertools.chain(model.parameters(), model.buffers())
+
+
+def _call(model: nn.Module, called: ModelInput, recorder: Recorder | None) -> None:
     try:
-        torch.func.functional_call(model, state, called.args, called.kwargs)
+        model(*called.args, **called.kwargs)
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         raise FmstatsError(
             f"{_where(recorder)}: {error.func} depends on values, and fake tensors have none: "
@@ -188,20 +227,21 @@ def _tensors_in(output: object) -> Iterator[Tensor]:
             yield from _tensors_in(list(vars(leaf).values()))
 
 
-def _measure_saved(
-    model: nn.Module, state: dict[str, Tensor], called: ModelInput, found: Trace, fake: bool
-) -> int | None:
+def _measure_saved(subject: _Subject, called: ModelInput, found: Trace) -> int | None:
     """Bytes that autograd keeps, parameters and buffers left out and each storage counted once."""
+    model = subject.model
     for mode, note in (
         (True, None),
         (model.training, "does not run in training mode: memory for backward is of eval mode"),
     ):
         try:
-            saved = _count_saved(model, mode, state, called)
+            with subject.look(called) as (copied, given):
+                saved = _count_saved(copied, mode, given)
         except FmstatsError:
             continue
         if note is not None:
             found.notes.append(f"{type(model).__name__} {note}")
+        fake = subject.mode is not None
         if fake and any(isinstance(module, nn.LSTM) for module in model.modules()):
             found.notes.append(
                 "memory for backward lacks the workspace of the fused LSTM, which fake tensors do "
@@ -214,63 +254,21 @@ def _measure_saved(
     return None
 
 
-class _InMode(nn.Module):
-    """A model that is in a mode while it runs.
-
-    It changes mode on stand-ins, as `train` may do more to weights than set flags.
-    """
-
-    def __init__(self, model: nn.Module, training: bool) -> None:
-        super().__init__()
-        self.model, self._wanted = model, training
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        with in_mode(self.model, training=self._wanted):
-            return self.model(*args, **kwargs)
-
-
-def _count_saved(
-    model: nn.Module, training: bool, state: dict[str, Tensor], called: ModelInput
-) -> int:
-    known = {t.untyped_storage()._cdata for t in state.values()}
+def _count_saved(model: nn.Module, training: bool, called: ModelInput) -> int:
+    state = {t.untyped_storage()._cdata: t for t in _state_of(model)}
     kept: dict[int, Tensor] = {}  # held, so that no freed storage's place is taken by another
 
-    def pack(tensor: Tensor) -> None:
+    def pack(tensor: Tensor) -> Tensor | None:
         if tensor.layout == torch.strided and not isinstance(tensor, nn.Parameter):
             storage = tensor.untyped_storage()
-            if storage._cdata not in known:
+            if storage._cdata not in state:
                 kept[storage._cdata] = tensor.detach()
+        return None
 
     def unpack(_: object) -> Tensor:
         raise FmstatsError("the model runs a backward pass within its forward pass")
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-        stand_ins = {f"model.{name}": tensor for name, tensor in state.items()}
-        _call(_InMode(model, training), stand_ins, called, None)
+    saving = torch.autograd.graph.saved_tensors_hooks(pack, unpack)
+    with in_mode(model, training=training), torch.enable_grad(), saving:
+        _call(model, called, None)
     return sum(t.untyped_storage().nbytes() for t in kept.values())
-
-
-def _stand_ins(
-    model: nn.Module, device: torch.device, mode: FakeTensorMode | None
-) -> dict[str, Tensor]:
-    """Parameters and buffers by name: fake ones, or real ones with buffers that may change."""
-    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
-    if mode is None:
-        copies = {name: buffer.to(device, copy=True) for name, buffer in buffers.items()}
-        return {name: p.to(device) for name, p in parameters.items()} | copies
-    home = _home_of(model)
-    state: dict[str, Tensor] = {}
-    for name, tensor in (parameters | buffers).items():
-        state[name] = FakeTensor(mode, torch.empty_like(tensor, device="meta"), home)
-        state[name].requires_grad_(tensor.requires_grad)
-    return state
-
-
-def _home_of(model: nn.Module) -> torch.device:
-    """Where fake tensors pretend to lie: where the model is, else on the CPU."""
-    first = next((t.device for t in _tensors_of(model)), torch.device("cpu"))
-    return torch.device("cpu") if first.type == "meta" else first
-
-
-def _tensors_of(model: nn.Module) -> Iterator[Tensor]:
-    return itertools.chain(model.parameters(), model.buffers())
