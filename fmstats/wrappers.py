@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 
+import torch
 import torch.nn as nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
@@ -40,18 +41,44 @@ def _wrapper_kind(module: nn.Module) -> str | None:
     return next((name for name in bases if name in _INSIDE), None)
 
 
+# By a class's name: modules that quantized layers have for their weights, and that never run.
+_HOLDERS = frozenset(("LinearPackedParams", "EmbeddingPackedParams", "PackedParameter"))
+
+
 def children_of(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The submodules that are layers, by name: parametrizations are none."""
+    """The submodules that are layers, by name.
+
+    Parametrizations are none, nor what holds the weights of a quantized layer, nor the parts of a
+    script, which runs as a whole.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        return
     for name, child in module._modules.items():  # named_children() gives a shared one once
-        if child is not None and (name != "parametrizations" or not is_parametrized(module)):
+        if child is None or (name == "parametrizations" and is_parametrized(module)):
+            continue
+        if not _holds_weights(child):
             yield name, child
+
+
+def holders_of(module: nn.Module) -> Iterator[nn.Module]:
+    """The submodules that hold the weights of a quantized layer, and lists of them."""
+    for child in module._modules.values():
+        if child is not None and _holds_weights(child):
+            yield from child.modules()
 
 
 def own_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
     """The parameters of a layer itself, those that its weights are computed from included."""
-    yield from module.parameters(recurse=False)
+    yield from module.parameters(recurse=isinstance(module, torch.jit.ScriptModule))
     if is_parametrized(module):
         yield from module.get_submodule("parametrizations").parameters()
+
+
+def _holds_weights(module: nn.Module) -> bool:
+    if isinstance(module, nn.ModuleList) and len(module):
+        return all(map(_holds_weights, module))
+    kind = type(module)
+    return kind.__name__ in _HOLDERS and kind.__module__.startswith("torch.ao.nn.quantized")
 
 
 def unwrap_compiled(model: nn.Module) -> nn.Module:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fmstats.analysis.inputs import Dtypes, Sizes
+from fmstats.analysis.parameters import all_weights, bytes_of
 from fmstats.analysis.records import Trace
 from fmstats.analysis.result import Analysis, Uncounted
 from fmstats.analysis.roofline import find_gpu
@@ -79,13 +80,13 @@ def analyze(
 
 
 def _totals(model: nn.Module, found: Trace, rows: Any) -> Mapping[str, Any]:
-    parameters, buffers = list(model.parameters()), list(model.buffers())
+    weights = all_weights(model)
     flops = sum(row.flops for row in rows)
     return {
-        "params": sum(p.numel() for p in parameters),
-        "trainable_params": sum(p.numel() for p in parameters if p.requires_grad),
-        "param_bytes": sum(p.numel() * p.itemsize for p in parameters),
-        "buffer_bytes": sum(b.numel() * b.itemsize for b in buffers),
+        "params": sum(w.elements for w in weights),
+        "trainable_params": sum(w.elements for w in weights if w.trainable),
+        "param_bytes": sum(w.bytes for w in weights),
+        "buffer_bytes": bytes_of(model.buffers()),
         "flops": flops,
         "macs": flops // 2,
         "activation_elements": sum(row.activation_elements for row in rows),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 
@@ -23,13 +23,16 @@ def list_packed(packed: Any) -> list[Tensor]:
     with _disable_current_modes():  # Unpacking makes tensors, and fails where they would be fake.
         if packed._has_method("unpack"):
             return list(_tensors(packed.unpack()))
-        return list(_tensors(packed.__getstate__())) if packed._has_method("__getstate__") else []
+        found = list(_tensors(packed.__getstate__())) if packed._has_method("__getstate__") else []
+    # A recurrent layer has its biases, and packs them beside its weights as well.
+    return list({(t.data_ptr(), t.shape): t for t in found}.values())
 
 
-def own_packed(module: nn.Module) -> dict[int, list[Tensor]]:
-    """What a module itself holds packed, by the identity of the object that packs it."""
-    values = (*vars(module).values(), *module._buffers.values())
-    return {id(v): list_packed(v) for v in values if isinstance(v, torch.ScriptObject)}
+def list_constants(script: Any) -> list[Tensor]:
+    """The floating tensors that a `ScriptModule` has for weights once frozen, scalars left out."""
+    nodes = script.graph.findAllNodes("prim::Constant")
+    values = (n.t("value") for n in nodes if n.hasAttribute("value") and n.kindOf("value") == "t")
+    return [t for t in values if t.dim() and (t.is_floating_point() or t.is_complex())]
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import nn
 
+from fmstats.analysis.parameters import own_weights
 from fmstats.analysis.records import Call, Trace
 from fmstats.analysis.roofline import Gpu
 from fmstats.selection import ROOT, is_leaf
-from fmstats.wrappers import named_modules, own_parameters
+from fmstats.wrappers import named_modules
 
 Extent = int | tuple[int, ...]
 
@@ -26,8 +27,8 @@ class LayerRow(Mapping[str, Any]):
 
     Attributes:
         output_shape: of the first call, (N, C, H, W) for instance; None for one that never ran.
-        params: parameters of its own, those that weights are computed from (weight norm) included;
-            one that several modules share counts in the first.
+        params: parameters of its own, those that weights are computed from (weight norm) and those
+            that a quantized layer packs included; what several modules share counts in the first.
         flops: of all calls; a multiplication and an addition are two.
         macs: multiplications with an addition, half of `flops`.
         activation_elements: of a leaf's output, all calls together; of a block, what its own
@@ -97,14 +98,15 @@ def list_parts(model: nn.Module, found: Trace) -> dict[str, Part]:
     first: dict[str, Call] = {}
     for call in found.calls:
         first.setdefault(call.name, call)
-    seen: set[int] = set()
+    seen: set[Hashable] = set()
     parts = {}
     for name, module in named_modules(model).items():
-        mine = {id(p): p.numel() for p in own_parameters(module) if id(p) not in seen}
-        seen |= mine.keys()
+        own = own_weights(module)
+        elements = sum(weights.elements for key, weights in own.items() if key not in seen)
+        seen |= own.keys()
         label = name or ROOT
         kind, leaf = type(module).__name__, is_leaf(module)
-        parts[label] = Part(label, kind, leaf, sum(mine.values()), first.get(label))
+        parts[label] = Part(label, kind, leaf, elements, first.get(label))
     ran = [name for name in first if name in parts]
     return {name: parts[name] for name in [*ran, *(n for n in parts if n not in first)]}
 
