@@ -217,6 +217,11 @@ class Tracker:
     def pass_counts(self, counts: tuple[int, int]) -> None:
         self._passes.passes, self._passes.measured = counts
 
+    @property
+    def sampling(self) -> Sampling:
+        """What chooses the passes that are measured."""
+        return self._sampling
+
     def restore(self, profile: Profile) -> None:
         """Go on from what another tracker of this model has seen.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -206,3 +208,35 @@ def test_entries_are_bounded_and_the_count_is_not():
 def test_wrong_choice():
     with pytest.raises(FmstatsError, match="on_bad_sample 'ignore' is neither 'raise' nor 'skip'"):
         profile(Net(), batches(), on_bad_sample="ignore")
+
+
+@pytest.mark.parametrize("every", [2, 3, 4])
+@pytest.mark.parametrize("bad", [(1,), (0, 4), (2, 3, 5)])
+def test_passes_are_counted_once_wherever_a_run_is_cut(tmp_path, bad, every):
+    passes = threading.local()  # of the process, and so no part of what the model is
+
+    class Cut(Net):
+        """Is told to stop at a pass."""
+
+        def forward(self, x):
+            passes.left -= 1
+            if passes.left == 0:
+                raise KeyboardInterrupt
+            return super().forward(x)
+
+    def run(cut, **more):
+        passes.left = cut
+        return profile(Cut(), batches(bad), every=every, on_bad_sample="skip", **more)
+
+    want = run(99)
+    assert want.metadata["passes"] == 7 - len(bad)
+    assert want.metadata["passes_measured"] == -(-(7 - len(bad)) // every)
+    assert_same(want, profile(Net(), good(bad), every=every))  # a bad batch leaves no trace
+    for cut in range(1, 8):
+        path = tmp_path / f"{cut}.fmstats"
+        with pytest.raises(KeyboardInterrupt):
+            run(cut, checkpoint=path)
+        got = run(99, checkpoint=path)
+        assert_same(got, want)
+        for key in ("passes", "passes_measured", "samples", "batches"):
+            assert got.metadata[key] == want.metadata[key], (cut, key)

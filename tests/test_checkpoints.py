@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,15 +27,43 @@ from fmstats.sources import open_data
 HERE = Path(__file__).parent
 
 
+class Plan(threading.local):
+    """What shall happen to models: of the process, and so no part of what they are."""
+
+    def __init__(self):
+        self.of = weakref.WeakKeyDictionary()
+
+
+PLAN = Plan()
+
+
 class Net(nn.Module):
-    """Calls `at` before a pass whose number is given, and again in the middle of it."""
+    """Counts its passes, and calls `at` in the middle of a pass whose number is given."""
 
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
         self.first, self.second = nn.Linear(6, 4), nn.ReLU()
-        self.passes = 0
-        self.at: dict[int, object] = {}
+
+    @property
+    def plan(self):
+        return PLAN.of.setdefault(self, {"at": {}, "passes": 0})
+
+    @property
+    def at(self):
+        return self.plan["at"]
+
+    @at.setter
+    def at(self, at):
+        self.plan["at"] = at
+
+    @property
+    def passes(self):
+        return self.plan["passes"]
+
+    @passes.setter
+    def passes(self, passes):
+        self.plan["passes"] = passes
 
     def forward(self, x):
         call = self.at.get(self.passes, lambda: None)
@@ -150,7 +180,8 @@ def test_stored_samples_are_not_read_again(file, path, monkeypatch):
         source.stored, "read", lambda s, skipped: (spans.append(x) or x for x in read(s, skipped))
     )
     profile(Net(), source, checkpoint=path)
-    assert [span for span, _ in spans] == [range(16, 20), range(20, 23)]
+    whole = source.stored.spans()  # Compared by their content; then only the rest is run.
+    assert [span for span, _ in spans] == [*whole, range(16, 20), range(20, 23)]
 
 
 def test_images_prepared_otherwise_are_other_data(tmp_path, path):
@@ -201,15 +232,28 @@ def test_limit_holds_over_lives(data, path):
     assert got.metadata["samples"] == 10
 
 
-def test_a_complete_run_is_not_run_again(file, path):
-    want = profile(Net(), file, checkpoint=path)
+@pytest.mark.parametrize("kind", ["stored", "list"])
+def test_a_complete_run_is_not_run_again(data, file, path, kind, monkeypatch):
+    def batches():
+        return open_data(file, batch_size=4) if kind == "stored" else list(data.split(4))
+
+    want = profile(Net(), batches(), checkpoint=path)
+    before = path.read_bytes(), path.stat().st_mtime_ns
     model = Net()
-    got = profile(model, file, checkpoint=path)
+    model.at = {0: pytest.fail}
+    monkeypatch.setattr(fmstats.runs.run, "track", lambda *_, **__: pytest.fail("it was tracked"))
+    got = profile(model, batches(), checkpoint=path)
     assert model.passes == 0
+    assert model.training
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert_same(got, want)
-    assert want.metadata["resumed"] == 0
-    assert got.metadata["resumed"] == 23
+    told = ("resumed", "resumed_batches", "samples", "batches")
+    assert [want.metadata[key] for key in told] == [0, 0, 23, 6]
+    assert [got.metadata[key] for key in told] == [23, 6, 23, 6]
+    for key in ("seconds", "started", "ended", "statistics_share"):  # of the run that was
+        assert got.metadata[key] == want.metadata[key]
     assert "checkpoint" not in got.metadata
+    assert "trusted" not in got.metadata
 
 
 def test_seconds_add_up_and_time_goes_on(data, path):
@@ -243,12 +287,12 @@ def other_weights():
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"model": other_weights()}, r"\(weights: '\w+' there, '\w+' here\)"),
+        ({"model": other_weights()}, r": the values of first\.weight differ\. For a new run, de"),
         ({"model": nn.Sequential(nn.ReLU())}, r"\(model: 'Net' there, 'Sequential' here; struct"),
         ({"zero_tol": 0.5}, r"\(zero_tol: 0.0 there, 0.5 here\)"),
         ({"include": nn.ReLU}, r"\(include: None there, 'torch.*\.ReLU' here\)"),
         ({"limit": 9}, r"\(limit: None there, 9 here\)"),
-        ({"dtype": torch.float64}, r"\(weights: .*; dtype: 'torch.float32' there"),
+        ({"dtype": torch.float64}, r"\(dtype: 'torch.float32' there, 'torch.float64' here\)"),
         ({"batch_size": 5}, r"\(batch_size: 4 there, 5 here\)"),
         ({"data": "list"}, r"\(data: .* there, 'list' here; batch_size: 4 there, None here"),
     ],
@@ -263,7 +307,7 @@ def test_another_run_is_refused(data, file, path, other, message):
     with pytest.raises(RunInterrupted):
         run(stopped)
     before = path.read_bytes()
-    with pytest.raises(FmstatsError, match=r"checkpoint '.*' is of another run " + message):
+    with pytest.raises(FmstatsError, match=r"checkpoint '.*' is of another run ?" + message):
         run(**other)
     assert path.read_bytes() == before
     assert run(on_bad_sample="skip").metadata["samples"] == 23  # What changes nothing may change.
@@ -274,9 +318,11 @@ def test_other_batches_of_an_iterable_are_refused(data, path):
     model.at = {3: interrupt}
     with pytest.raises(RunInterrupted):
         profile(model, iter(data.split(4)), checkpoint=path)
-    with pytest.raises(FmstatsError, match="batch 3 is another one than when the run was broken"):
+    with pytest.raises(
+        FmstatsError, match="the first 3 batches are not those that were read before"
+    ):
         profile(Net(), iter(data.flip(0).split(4)), checkpoint=path)
-    with pytest.raises(FmstatsError, match="the data ended after 1 batches, and 3 were folded"):
+    with pytest.raises(FmstatsError, match="the data ended after 1 batches, and 3 were read"):
         profile(Net(), iter(data[:4].split(4)), checkpoint=path)
     got = profile(Net(), iter(data.split(4)), checkpoint=path)
     assert_same(got, profile(Net(), iter(data.split(4))))
@@ -420,10 +466,12 @@ def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     )
     code, out, err = run("--checkpoint", "r.fmstats")
     assert (code, err) == (0, "")
-    assert "\nGone on from r.fmstats, which had 12 of 23 samples\n" in out
+    compared = "the same weights, code, data and options were compared"
+    assert f"\nGone on from r.fmstats, which had 12 of 23 samples; {compared}\n" in out
     assert "samples: 23, batches: 6" in out
     code, out, err = run("--checkpoint", "r.fmstats")
-    assert "\nAll 23 samples were in r.fmstats, which is complete: nothing was run\n" in out
+    done = "All 23 samples were in r.fmstats, which is complete: nothing was run"
+    assert f"\n{done}; {compared}\n" in out
     (tmp_path / "told").unlink()
     code, out, err = run("--out", "p.json")
     assert code == 130

@@ -235,11 +235,11 @@ def test_inputs_follow_the_model(images):
             self.act = nn.ReLU()
 
         def forward(self, x, ids):
-            seen.append((x.dtype, ids.dtype, torch.is_inference_mode_enabled()))
+            seen.append((x.dtype, ids.dtype, torch.is_grad_enabled()))
             return self.act(x * self.weight)
 
     profile(Probe(), [((images, torch.arange(10)), None)])
-    assert seen == [(torch.float16, torch.int64, True)]
+    assert seen == [(torch.float16, torch.int64, False)]
 
 
 def test_refused_batch_is_named_and_nothing_stays_hooked(model, images):
@@ -414,3 +414,79 @@ def test_a_limit_of_unknown_samples_is_refused(model, images):
         profile(model.conv, [(images[0], torch.zeros(3))], limit=60)
     with pytest.raises(FmstatsError, match=r"batch_dim='1': give the number of a dim, or None"):
         profile(model, images, batch_dim="1")
+
+
+class Caching(nn.Module):
+    """Keeps a table of positions, and its last output, from its forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.register_buffer("positions", None)
+        self.cache = {}
+
+    def forward(self, x):
+        if self.positions is None:
+            self.positions = torch.arange(4.0)
+        if "scale" not in self.cache:
+            self.cache["scale"] = torch.ones(4) * 2
+        return self.linear(x) * self.cache["scale"] + self.positions
+
+
+def test_what_a_model_keeps_from_a_run_can_be_trained_and_loaded():
+    model, other = Caching(), Caching()
+    profile(model, torch.rand(3, 4))
+    assert not any(t.is_inference() for t in (model.positions, model.cache["scale"]))
+    model(torch.rand(3, 4, requires_grad=True)).sum().backward()
+    assert model.linear.weight.grad is not None
+    other(torch.rand(3, 4))
+    model.load_state_dict(other.state_dict())
+    model.positions += 1
+
+
+class Forces(nn.Module):
+    """Differentiates an energy by positions within forward, in grad mode or as it finds it."""
+
+    def __init__(self, enable=False):
+        super().__init__()
+        self.energy, self.force = nn.Linear(3, 1), nn.Identity()
+        self.enable = enable
+        self.modes = []
+
+    def forward(self, x):
+        self.modes.append(torch.is_grad_enabled())
+        with torch.set_grad_enabled(torch.is_grad_enabled() or self.enable):
+            x = x.detach().requires_grad_()
+            (force,) = torch.autograd.grad(self.energy(x).tanh().sum(), x)
+        return self.force(force)
+
+
+@pytest.mark.parametrize("enable", [False, True])
+@pytest.mark.parametrize("every", [1, 2])
+def test_models_that_differentiate_run(enable, every):
+    torch.manual_seed(0)
+    model = Forces(enable)
+    data = torch.rand(8, 3).split(2)
+    result = profile(model, data, every=every)
+    assert model.modes == ([False] * 4 if enable else [False, True, True, True, True])
+    measured = torch.cat(data[::every])
+    forces = model(measured) if not enable else model(measured.clone())
+    assert result["force"].count.tolist() == [len(measured)] * 3
+    assert result["energy"].count.tolist() == [len(measured)]  # once, not twice
+    np.testing.assert_allclose(result["force"].mean, forces.detach().double().mean(0), rtol=1e-5)
+    assert result.metadata["passes"] == 4
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_model_that_cannot_differentiate_is_told_of(images):
+    class Detached(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act = nn.ReLU()
+
+        def forward(self, x):
+            return self.act(torch.autograd.grad(x.detach().sum(), x)[0])
+
+    with pytest.raises(FmstatsError, match=r"the model refused batch 1.*does not require grad"):
+        profile(Detached(), images)
+    assert torch.is_grad_enabled()

@@ -76,6 +76,13 @@ class OnBadSample(str, Enum):
     skip = "skip"
 
 
+class Resume(str, Enum):
+    """When to go on from a checkpoint."""
+
+    auto = "auto"
+    trust = "trust"
+
+
 @app.command(epilog=_EXAMPLES)
 def profile(
     model: ModelArgument,
@@ -160,6 +167,13 @@ def profile(
             metavar="FILE", help="Keep the profile in FILE; the same command goes on from there."
         ),
     ] = None,
+    resume: Annotated[
+        Resume,
+        typer.Option(
+            help="What to do with FILE that is there: go on where weights, code, data and "
+            "versions are the same, or trust that it is of this run.",
+        ),
+    ] = Resume.auto,
     checkpoint_every: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.0, help="How often FILE is written.")
     ] = 60.0,
@@ -228,6 +242,7 @@ def profile(
                 on_bad_sample=on_bad_sample.value,
                 checkpoint=checkpoint,
                 checkpoint_every=checkpoint_every,
+                resume=resume.value,
                 group=group,
                 progress=not no_progress,
             )
@@ -239,22 +254,27 @@ def profile(
             if out is not None:  # First: a pipe that breaks must not cost the result.
                 write_profile(result, out)
             table = choose_layers(result, depth=depth, sort=sort, top=top)
-            title = [f"{model} on {source.description}", *_tell_resumed(result, checkpoint)]
+            title = [f"{model} on {source.description}", *_tell_resumed(result, checkpoint, resume)]
             print_profile(result, table, title, as_json=as_json, as_csv=as_csv)
             if out is not None and not (as_json or as_csv):
                 print_blocks("", f"Written to {out}")
 
 
-def _tell_resumed(result: Profile, checkpoint: Path | None) -> list[str]:
+def _tell_resumed(result: Profile, checkpoint: Path | None, resume: Resume) -> list[str]:
     told = result.metadata
     there, whole, unit = told["resumed"], told["samples"], "samples"
     if there is None or whole is None:
         there, whole, unit = told["resumed_batches"], told["batches"], "batches"
+    if not told["resumed_batches"]:
+        return []
+    of = "the same weights, code, data and options were compared"
+    if resume is Resume.trust:
+        of = "its weights, code and data were trusted, not all compared"
+    lines = [f"Gone on from {checkpoint}, which had {there} of {whole} {unit}; {of}"]
     if told["resumed_batches"] == told["batches"]:
-        return [f"All {whole} {unit} were in {checkpoint}, which is complete: nothing was run"]
-    if told["resumed_batches"]:
-        return [f"Gone on from {checkpoint}, which had {there} of {whole} {unit}"]
-    return []
+        complete = "which is complete: nothing was run"
+        lines = [f"All {whole} {unit} were in {checkpoint}, {complete}; {of}"]
+    return lines + [f"Trusted: {told}" for told in told.get("trusted", [])]
 
 
 def _tell_interrupted(stop: RunInterrupted, out: Path | None) -> None:

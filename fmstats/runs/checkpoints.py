@@ -7,7 +7,7 @@ of what run it is and how far that has come; it is complete when the run is.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,14 @@ from fmstats.files import check_place
 from fmstats.profiles import Profile
 from fmstats.runs.account import Account
 from fmstats.runs.identity import Identity, find_differences
+from fmstats.tables import name_some
 
 _KEY = "checkpoint"
+_NAMED = 3  # in a message
+_CHOICES = (
+    "For a new run, delete the file or give another one; if model and data are those of the file "
+    "all the same, say resume='trust' (--resume trust)"
+)
 
 
 @dataclass
@@ -27,14 +33,17 @@ class Progress:
 
     Attributes:
         next_batch: those of its batches with a lower number are done.
-        passes: forward passes begun, for `every`.
-        known: number and checksum of a batch that was folded.
+        passes: of batches that were folded, for `every`.
+        known: of how many batches the process has gone through, its own or not, and the digest of
+            them all; None where the samples themselves are told.
+        unknown: what in them could not be told from others.
         complete: whether nothing is left to do.
     """
 
     next_batch: int = 0
     passes: int = 0
     known: tuple[int, str] | None = None
+    unknown: list[str] = field(default_factory=list)
     complete: bool = False
 
 
@@ -45,19 +54,22 @@ class Checkpoint:
         path: the file; if it is there, the run goes on where it was when it was written.
         every: seconds between two of its versions.
         identity: of the run.
+        trusted: whether the caller vouches that weights, code and data are those that the file was
+            made with, whatever they look like.
 
     Attributes:
-        path: as above.
+        path, trusted: as above.
         base: the profile that was there, without its progress; None if none was.
         progress: how far the run had come.
 
     Raises:
-        FmstatsError: the file is no checkpoint, or is of another run; it is untouched. Or no file
-            can be written there.
+        FmstatsError: the file is no checkpoint, or is of another run, or cannot be told to be of
+            this one; it is untouched. Or no file can be written there.
     """
 
-    def __init__(self, path: Path, every: float, identity: Identity) -> None:
-        self.path, self._every, self._identity = path, every, identity
+    def __init__(self, path: Path, every: float, identity: Identity, *, trusted: bool) -> None:
+        self.path, self.trusted = path, trusted
+        self._every, self._identity = every, identity
         self.base: Profile | None = None
         self.progress = Progress()
         check_place(path)
@@ -73,19 +85,57 @@ class Checkpoint:
                 f"{str(self.path)!r} is a profile, but no checkpoint: it tells of no run to go on "
                 "with. Give another file"
             )
-        other = find_differences(found.pop("identity"), self._identity)
-        if other:
-            raise FmstatsError(
-                f"checkpoint {str(self.path)!r} is of another run ({'; '.join(other)}): run with "
-                "what it was made with, or give another file"
-            )
+        there = found.pop("identity")
+        told = self._compare(there)
+        if not told and not self.trusted:
+            told = self._ask(there, found.get("unknown", []))
+        if told and not self.trusted:
+            raise FmstatsError(f"{told}. {_CHOICES}")
+        if "content" not in there:  # its other entries tell less than those of today
+            found = {**found, "known": None}
         self.progress = Progress(**found)
         if self.progress.known is not None:
             self.progress.known = (self.progress.known[0], self.progress.known[1])
+        if told:
+            profile.metadata["trusted"] = [*profile.metadata.get("trusted", []), told]
         account = Account.of_metadata(profile.metadata)
         account.resumed, account.resumed_batches = account.samples, account.batches
         profile.metadata.update(account.to_metadata())
         self.base = profile
+
+    def _compare(self, there: dict[str, Any]) -> str:
+        """What the run of the file differs in from this one, as far as that may be trusted.
+
+        Raises:
+            FmstatsError: it differs in what was asked for.
+        """
+        named, here = f"checkpoint {str(self.path)!r}", self._identity
+        is_old = "content" not in there
+        run = {k: v for k, v in there.items() if k in here["run"]} if is_old else there["run"]
+        wanted = {k: v for k, v in here["run"].items() if k in run or not is_old}
+        other = find_differences(run, wanted)
+        if other:
+            raise FmstatsError(
+                f"{named} is of another run ({'; '.join(other)}): run with what it was made with, "
+                "delete the file, or give another file"
+            )
+        if is_old:
+            return (
+                f"{named} was written by fmstats {there.get('fmstats', '0.1')}, which did not note "
+                "for which weights, code and data it stands"
+            )
+        other = find_differences(there["content"], here["content"])
+        return f"{named} is of another run: {'; '.join(other)}" if other else ""
+
+    def _ask(self, there: dict[str, Any], unknown: list[str]) -> str:
+        """What nothing tells of."""
+        lacks = list(dict.fromkeys([*there["unknown"], *self._identity["unknown"], *unknown]))
+        if not lacks:
+            return ""
+        return (
+            f"checkpoint {str(self.path)!r} may be of another run: nothing tells whether "
+            f"{name_some(lacks, _NAMED)} is as it was"
+        )
 
     def is_due(self) -> bool:
         """Whether it is time to write again."""

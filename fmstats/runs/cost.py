@@ -48,14 +48,15 @@ class Cost:
     def batch(self) -> Iterator[None]:
         """One batch through the model, read before."""
         cycle = self._passes // self._every
-        self._passes += 1
         if not self._modules or not (cycle < 2 or cycle % _ONE_IN == 0):
             yield
+            self._passes += 1
             self._last = clock()
             return
         self._now = 0.0
         with self._brackets():
             yield
+        self._passes += 1  # not of a batch that raised: the tracker forgets it, too
         if cycle and not self._warm:
             self._warm, self._hooks, self._all = True, 0.0, 0.0
         last, self._last = self._last, clock()

@@ -36,11 +36,11 @@ class Folder:
     Args:
         model: the tracked module.
         call: what runs it: itself, or compiled.
-        passes: forward passes begun before, in the same run.
+        passes: of batches that were folded before, in the same run.
         every: one pass in so many is measured, counted from the run's beginning.
 
     Attributes:
-        passes: begun so far, in all the run.
+        passes: of batches that were folded, in all the run.
         idle: of these, passes that the tracker was not told of.
         lost: the device has failed, and all that is on it.
     """
@@ -61,7 +61,7 @@ class Folder:
         self._placement, self._cost, self._interrupts = placement, cost, interrupts
         self._undo = Undo(tracker)
         self.passes, self.idle = passes, 0
-        self.lost = self._begun = False
+        self.lost = self._grad = False
         self._ahead = -passes % every  # of the next that is to be measured
         if self._ahead:
             tracker.pause()
@@ -74,29 +74,36 @@ class Folder:
         """
         self._undo.remember()
         try:
-            with self._interrupts.breakable(), self._cost.batch():
-                self._run(inputs)
+            with self._interrupts.breakable():
+                self._try(inputs)
         except BaseException as error:
             self._take_back(error)
             if not isinstance(error, Exception):
                 raise
             raise _refusal(number, inputs, error) from error
 
+    def _try(self, inputs: ModelInput) -> None:
+        try:
+            self._run(inputs)
+        except RuntimeError as error:
+            # Some models differentiate within forward: forces are the gradient of an energy.
+            if self._grad or "does not require grad" not in str(error):
+                raise
+            self._undo.take_back()
+            self._grad = True
+            try:
+                self._run(inputs)
+            except BaseException:
+                self._grad = False
+                raise
+
     def _run(self, inputs: ModelInput) -> None:
         where = self._placement
         placed = inputs.to(where.device, where.dtype, where.channels_last)
-        # Lazy modules make their parameters in their first call; inference mode would bar them for
-        # ever from training.
-        lazy = not self._begun and any(map(torch.nn.parameter.is_lazy, self._model.parameters()))
-        self._begun = True
+        # Not inference mode: tensors that a model keeps from it could never be trained with.
+        with self._cost.batch(), torch.set_grad_enabled(self._grad):
+            self._call(*placed.args, **placed.kwargs)
         self.passes += 1
-        try:
-            with torch.no_grad() if lazy else torch.inference_mode():
-                self._call(*placed.args, **placed.kwargs)
-        finally:
-            self._count_idle()
-
-    def _count_idle(self) -> None:
         if self._ahead:
             self._ahead, self.idle = self._ahead - 1, self.idle + 1
             if not self._ahead:

@@ -1,48 +1,95 @@
-"""What tells one run from another, in short texts and numbers.
+"""What a run is of: which model and data, and how they are run.
 
-Two runs with the same identity fold the same batches with the same model in the same way, so that
-one may go on where the other was broken off.
+An identity has two halves. `run` is what was asked for, in short texts and numbers: a checkpoint of
+other options cannot be gone on with. `content` is what the numbers stand for: fingerprints of all
+weights, of the code and settings of all modules, of the samples, and the versions of what computes.
+What has no fingerprint is listed as `unknown`: nothing then tells whether it is as it was.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
+import types
 from collections.abc import Iterable, Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypedDict
 
 import torch
-from torch import Tensor
+from torch.nn.modules import module as of_all_modules
+from torch.nn.utils.parametrize import is_parametrized
 
+from fmstats.runs.code import fingerprint_code, fingerprint_forward, own_classes, tell_versions
+from fmstats.runs.fingerprints import Fingerprints, join, settings_of, tensors_of
+from fmstats.runs.tensor_digests import digest_tensor
 from fmstats.sources.data import DataSource
-from fmstats.wrappers import hash_structure
+from fmstats.sources.stored import Skipped, Stored
+from fmstats.tables import name_some
+from fmstats.wrappers import hash_structure, named_modules
 
-Identity = dict[str, str | int | float | bool | None]
+Plain = str | int | float | bool | None
 
-_SAMPLED = 64  # numbers of each tensor that go into the fingerprint of a model
+_MOST_PARTS = 1000  # of which each has a fingerprint of its own, to name those that differ
+_NAMED = 3  # in a message
+_THREADS = 8  # that read files
+# Of a script's text: numbers that make names unique, comments on where it was written, addresses,
+# and the mode, which a run sets.
+_SCRIPT_NOISE = r"___torch_mangle_\d+\.| *#.*| at 0x[0-9a-f]+|training = \w+"
+_KINDS = {
+    "weights": "the values of {}",
+    "code": "the code of {}",
+    "settings": "attributes or hooks of {}",
+    "samples": "the content of the data",
+}
+
+
+class Identity(TypedDict):
+    """What a run is of, ready for JSON."""
+
+    run: dict[str, Plain]
+    content: dict[str, Any]
+    unknown: list[str]
 
 
 def describe_model(model: torch.nn.Module) -> Identity:
-    """The model's class, and fingerprints of its structure and weights.
-
-    The weights are told by their names, shapes, dtypes and 64 numbers of each tensor.
-    """
-    weights = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        if isinstance(tensor, Tensor) and not torch.nn.parameter.is_lazy(tensor):
-            weights.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
-            weights.update(_sample(tensor))
+    """The model's class and structure; fingerprints of its weights, code and settings."""
+    prints = Fingerprints(fingerprint_code)
+    weights: dict[str, bytes] = {}
+    settings: dict[str, bytes] = {"all modules": prints.of(_global_hooks(), "global hooks")}
+    code: dict[str, bytes] = {}
+    scripted: list[str] = []
+    for name, module in _walk(model).items():
+        dotted = f"{name}." if name else ""
+        for key, tensor in tensors_of(module).items():
+            weights[dotted + key] = prints.of(tensor, dotted + key)
+        if isinstance(module, torch.jit.ScriptModule):
+            if not any(name.startswith(f"{outer}.") or not outer for outer in scripted):
+                scripted.append(name)
+                code[f"the scripted module {name!r}"] = _fingerprint_script(module, prints)
+            continue
+        settings[repr(name)] = prints.of(settings_of(module), f"layer {name!r}: attribute ")
+        kind = type(module)
+        if own_classes(kind):
+            code.setdefault(kind.__qualname__, b"")
+            code[kind.__qualname__] += fingerprint_forward(kind, prints)
+    parts = {"weights": weights, "code": code, "settings": settings}
     return {
-        "model": type(model).__name__,
-        "structure": hash_structure(model),
-        "weights": weights.hexdigest()[:16],
+        "run": {"model": type(model).__name__, "structure": hash_structure(model)},
+        "content": {
+            **{kind: _summarise(found) for kind, found in parts.items()},
+            **tell_versions(),
+            **{package: prints.packages[package] for package in sorted(prints.packages)},
+            "float32 matmul precision": torch.get_float32_matmul_precision(),
+        },
+        "unknown": prints.unknown,
     }
 
 
-def describe_data(batches: Iterable[object]) -> Identity:
+def describe_data(batches: Iterable[object]) -> dict[str, Plain]:
     """What is known of the data without reading them."""
     if isinstance(batches, DataSource):
-        known: Identity = {"data": batches.description}
+        known: dict[str, Plain] = {"data": batches.description}
         if batches.stored is not None:
             known |= {"batch_size": batches.stored.batch_size, **batches.stored.identity}
         return known
@@ -53,51 +100,90 @@ def describe_data(batches: Iterable[object]) -> Identity:
     return {"data": type(batches).__name__, "batches of data": length}
 
 
-def describe_options(options: Mapping[str, object]) -> Identity:
+def fingerprint_samples(stored: Stored, spans: Iterable[range]) -> dict[str, Any]:
+    """Of the content of stored samples: of their files, or of their values."""
+    found = []
+    if stored.files is not None:
+        paths = [stored.files[place] for span in spans for place in span]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            found = list(pool.map(_digest_file, paths))
+    else:
+        for span, batch in stored.read(spans, Skipped()):
+            found.append(b"" if batch is None else digest_tensor(batch))
+            found.append(repr(span).encode())
+    return {"digest": join(*found).hex(), "parts": {}}
+
+
+def describe_options(options: Mapping[str, object]) -> dict[str, Plain]:
     """Options as text, unless they are numbers or None."""
     return {name: _plain(value) for name, value in options.items()}
 
 
 def find_differences(there: Mapping[str, object], here: Mapping[str, object]) -> list[str]:
-    """A text on each thing that two identities differ in."""
+    """A text on each thing that the same half of two identities differs in."""
     return [
-        f"{key}: {there.get(key)!r} there, {here.get(key)!r} here"
+        _tell_difference(key, there.get(key), here.get(key))
         for key in dict.fromkeys([*there, *here])
         if there.get(key) != here.get(key)
     ]
 
 
-def checksum(inputs: object) -> str:
-    """A fingerprint of the tensors of a batch, wherever they are inside it."""
-    digest = hashlib.sha256()
-    _add(digest, inputs)
-    return digest.hexdigest()[:16]
+def _tell_difference(key: str, there: object, here: object) -> str:
+    if key not in _KINDS or not (isinstance(there, dict) and isinstance(here, dict)):
+        return f"{key}: {there!r} there, {here!r} here"
+    parts = [found["parts"] for found in (there, here)]
+    names = [n for n in dict.fromkeys([*parts[0], *parts[1]]) if parts[0].get(n) != parts[1].get(n)]
+    several = "some of them" if key == "weights" else "some modules"
+    return _KINDS[key].format(name_some(names, _NAMED) if names else several) + " differ"
 
 
-def _add(digest: Any, value: object) -> None:
-    if isinstance(value, Tensor):
-        digest.update(f"{tuple(value.shape)} {value.dtype} ".encode())
-        digest.update(_sample(value, value.numel()))
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            digest.update(str(key).encode())
-            _add(digest, item)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            _add(digest, item)
+def _walk(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """All modules by name, those that parametrize weights included."""
+    found = {}
+    for name, module in named_modules(model).items():
+        found[name] = module
+        if is_parametrized(module):
+            inner = module.get_submodule("parametrizations")
+            prefix = f"{name}.parametrizations" if name else "parametrizations"
+            found |= {f"{prefix}.{n}" if n else prefix: m for n, m in inner.named_modules()}
+    return found
 
 
-def _sample(tensor: Tensor, most: int = _SAMPLED) -> bytes:
-    """The bytes of up to about `most` numbers of a tensor, evenly over it."""
+def _fingerprint_script(module: Any, prints: Fingerprints) -> bytes:
+    """Of the code, attributes and constants of a scripted module and its parts."""
+    text = module._c.dump_to_str(True, True, False)
+    _, constants = module.code_with_constants
+    found = prints.of(dict(constants.const_mapping), "a scripted module")
+    return join(re.sub(_SCRIPT_NOISE, "", text), found)
+
+
+def _global_hooks() -> list[object]:
+    kinds = (of_all_modules._global_forward_pre_hooks, of_all_modules._global_forward_hooks)
+    return [hook for kind in kinds for hook in kind.values()]
+
+
+def _summarise(parts: Mapping[str, bytes]) -> dict[str, Any]:
+    """One fingerprint of all parts; and a short one of each, unless there are too many."""
+    whole = join(*(item for name, part in parts.items() for item in (name, part))).hex()
+    few = len(parts) <= _MOST_PARTS
+    return {
+        "digest": whole,
+        "parts": {name: join(part).hex()[:8] for name, part in parts.items()} if few else {},
+    }
+
+
+def _digest_file(path: Path) -> bytes:
+    digest = blake2b(digest_size=16)
     try:
-        flat = tensor.detach().reshape(-1)
-        chosen = flat[:: max(1, flat.numel() // most)] if flat.numel() else flat
-        return chosen.cpu().contiguous().view(torch.uint8).numpy().tobytes()
-    except (RuntimeError, NotImplementedError, TypeError):  # Quantized, sparse, without memory.
-        return b""
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:  # It may be one that is left out.
+        return type(error).__name__.encode()
+    return digest.digest()
 
 
-def _plain(value: object) -> str | int | float | bool | None:
+def _plain(value: object) -> Plain:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return _text(value)
@@ -105,7 +191,7 @@ def _plain(value: object) -> str | int | float | bool | None:
 
 def _text(value: object) -> str:
     if isinstance(value, re.Pattern):
-        return f"re.compile({value.pattern!r})"
+        return f"re.compile({value.pattern!r}, {value.flags})"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_text(k)}: {_text(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple | set | frozenset):
@@ -113,7 +199,10 @@ def _text(value: object) -> str:
         return ", ".join(sorted(texts) if isinstance(value, set | frozenset) else texts)
     if isinstance(value, torch.device):
         return value.type
-    if callable(value):  # A module type or a function, whose repr may hold an address.
+    if isinstance(value, types.FunctionType):
+        code = fingerprint_code(value, Fingerprints(fingerprint_code)).hex()[:16]
+        return f"{value.__qualname__} ({code})"
+    if callable(value):  # A module type or an object, whose repr may hold an address.
         named = value if hasattr(value, "__qualname__") else type(value)
         return f"{named.__module__}.{named.__qualname__}"
     return str(value)

@@ -14,10 +14,10 @@ from fmstats.runs.checkpoints import Checkpoint, Progress
 from fmstats.runs.cost import Cost
 from fmstats.runs.counting import Counting, add_samples
 from fmstats.runs.folding import Folder
-from fmstats.runs.identity import checksum
 from fmstats.runs.progress import Advance
 from fmstats.runs.reading import OnBadSample, Reading, Share
 from fmstats.runs.stopping import Interrupts, RunInterrupted
+from fmstats.runs.trail import Trail
 from fmstats.sources.batches import ModelInput
 from fmstats.sources.data import DataSource
 from fmstats.sources.stored import Skipped
@@ -61,6 +61,8 @@ class Part:
         self._progress = Progress() if checkpoint is None else checkpoint.progress
         self._on_bad_sample = on_bad_sample
         self._passed_over = Skipped()  # by reading, on the way to the next batch
+        is_stored = isinstance(batches, DataSource) and batches.stored is not None
+        self._trail = None if checkpoint is None or is_stored else Trail()
         self._reading = Reading(
             batches,
             limit,
@@ -68,10 +70,9 @@ class Part:
             share,
             on_bad_sample,
             self._passed_over,
-            self._progress.known,
+            self._trail,
+            None if checkpoint is None or checkpoint.trusted else self._progress.known,
         )
-        self._is_stored = isinstance(batches, DataSource) and batches.stored is not None
-        self._last: tuple[int, ModelInput] | None = None
         self._account = Account(tell_time())
         self._began = time.perf_counter()
 
@@ -93,6 +94,7 @@ class Part:
                 advance(self._counting.count(inputs), self._cost.share)
             interrupts.stop()
             self._note_passed_over()
+            self._note_trail()
             self._progress.complete = True
             return self._save()
         except KeyboardInterrupt as error:
@@ -116,7 +118,7 @@ class Part:
         self._note_passed_over()
         self._progress.next_batch = number + 1
         self._progress.passes = self._folder.passes
-        self._last = None if self._is_stored else (number, inputs)
+        self._note_trail()
         self._counting.check_limit(inputs)
 
     def _note_passed_over(self) -> None:
@@ -127,11 +129,13 @@ class Part:
         """Write the checkpoint, if there is one, of what it returns: the profile so far."""
         result = self._tell()
         if self._checkpoint is not None:
-            if self._last is not None:
-                number, inputs = self._last
-                self._progress.known = number, checksum([inputs.args, inputs.kwargs])
             self._checkpoint.write(result, self._progress)
         return result
+
+    def _note_trail(self) -> None:
+        if self._trail is not None:
+            self._progress.known = self._trail.seen, self._trail.digest
+            self._progress.unknown = self._trail.unknown
 
     def _tell(self) -> Profile:
         profile = self._tracker.stats()

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from fmstats.errors import FmstatsError, check_whole
-from fmstats.modes import in_mode
 from fmstats.profiles import Profile
-from fmstats.runs.checkpoints import Checkpoint, Progress
-from fmstats.runs.cost import Cost
-from fmstats.runs.counting import Counting
-from fmstats.runs.folding import Folder, Placement
-from fmstats.runs.identity import Identity, describe_data, describe_model, describe_options
-from fmstats.runs.part import Part
-from fmstats.runs.progress import Advance, show_progress
-from fmstats.runs.reading import OnBadSample, Share, open_batches, refuse_random_order
+from fmstats.runs.checkpoints import Checkpoint
+from fmstats.runs.folding import Placement
+from fmstats.runs.reading import (
+    OnBadSample,
+    open_batches,
+)
+from fmstats.runs.run import Run
 from fmstats.runs.shards import merge_shards, path_of, share_of
-from fmstats.runs.stopping import Interrupts
 from fmstats.saturation import Bounds
-from fmstats.selection import Selection, Selector, select
-from fmstats.sources.data import DataSource
+from fmstats.selection import Selection, Selector
 from fmstats.sources.placement import copy_model, find_placement, is_placed, move_model
-from fmstats.tracker import track
-from fmstats.wrappers import has_compiled_parts
 
 
 def profile(
@@ -55,10 +47,11 @@ def profile(
     on_bad_sample: OnBadSample = "raise",
     checkpoint: str | Path | None = None,
     checkpoint_every: float = 60.0,
+    resume: Literal["auto", "trust"] = "auto",
     group: object = None,
     progress: bool = True,
 ) -> Profile:
-    """Run `model` over `data` once, in evaluation mode and in `torch.inference_mode`.
+    """Run `model` over `data` once, in evaluation mode and under `torch.no_grad`.
 
     Batches are moved to the device and, where floating, to the dtype of the model's first floating
     parameter (or buffer). Where `device`, `dtype` or `channels_last` asks for another, a copy of
@@ -102,9 +95,14 @@ def profile(
         checkpoint: a file to keep the profile in while it grows. If the file is there, the run
             goes on where it was written: batches done are left out, without being read where any
             sample can be read without those before it (images, .npy, .npz, .safetensors). Any
-            other iterable has to give the same batches in the same order again. A file of a
-            finished run is returned without work.
+            other iterable has to give the same batches in the same order again, and is compared.
+            A file of a finished run is returned without a forward pass. The file answers for one
+            run alone: for these values of all parameters and buffers, this code and these settings
+            of all modules, these data by content, these options and versions.
         checkpoint_every: seconds between two of its versions.
+        resume: what to do with a checkpoint that is there: "auto", go on where all of that is the
+            same; or "trust", go on although weights, code, data or versions differ, or hold what
+            cannot be compared. Options have to be the same.
         group: a process group of torch.distributed, or "world": every rank of it calls this with
             the same arguments, folds its share of the batches, and gets the profile of all of
             them. Each has a checkpoint of its own, with its rank in its name.
@@ -125,8 +123,8 @@ def profile(
     Raises:
         FmstatsError: the data has no batch or cannot be read, or the model refuses a batch. The
             message tells which batch and how many were folded before it, and the cause is kept.
-            Or the checkpoint is of another model, of other data or options: the message tells what
-            differs.
+            Or the checkpoint is of another model, of other data or options, or nothing tells: the
+            message says what differs and what to choose from.
         RunInterrupted: a KeyboardInterrupt, upon Ctrl-C or SIGTERM, between two batches. The
             checkpoint has been written.
     """
@@ -138,6 +136,8 @@ def profile(
         raise FmstatsError(f"batch_dim={batch_dim!r}: give the number of a dim, or None")
     if on_bad_sample not in ("raise", "skip"):
         raise FmstatsError(f"on_bad_sample {on_bad_sample!r} is neither 'raise' nor 'skip'")
+    if resume not in ("auto", "trust"):
+        raise FmstatsError(f"resume={resume!r}: choose 'auto' or 'trust'")
     tracking: dict[str, Any] = {
         **{"include": include, "exclude": exclude, "of": of, "every": every, "budget": budget},
         **{"channel_dim": channel_dim, "zero_tol": zero_tol, "backend": backend},
@@ -148,114 +148,16 @@ def profile(
     if not is_placed(model, device, dtype, channels_last):
         model = move_model(copy_model(model), device, dtype, channels_last)
     placement = Placement(*find_placement(model, device, dtype), channels_last)
-    run = _Run(model, batches, limit, batch_dim, share, on_bad_sample, tracking, placement, compile)
+    run = Run(model, batches, limit, batch_dim, share, on_bad_sample, tracking, placement, compile)
     keep = None
     if checkpoint is not None:
         path = path_of(Path(checkpoint), share)
-        keep = Checkpoint(path, checkpoint_every, run.identify())
+        trusted = resume == "trust"
+        keep = Checkpoint(path, checkpoint_every, run.identify(), trusted=trusted)
     whole = merge_shards(run.go_on(keep, progress), group)
     if not whole.metadata["batches"]:
         raise FmstatsError(_nothing(whole.metadata["skipped"]))
     return whole
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What is to be run: see the arguments of `profile`, made into what they stand for."""
-
-    model: torch.nn.Module
-    batches: Iterable[object]
-    limit: int | None
-    batch_dim: int | None
-    share: Share
-    on_bad_sample: OnBadSample
-    tracking: dict[str, Any]
-    placement: Placement
-    compiled: bool
-
-    @property
-    def options(self) -> dict[str, object]:
-        """All that changes what is folded of each batch, and which."""
-        run = {"compile": self.compiled, "limit": self.limit, "batch_dim": self.batch_dim}
-        return {**self.tracking, **vars(self.placement), **run}
-
-    def identify(self) -> Identity:
-        """What tells this run from others."""
-        refuse_random_order(self.batches, "checkpoint=")
-        return {
-            **describe_model(self.model),
-            **describe_data(self.batches),
-            **describe_options(self.options),
-            "processes": self.share.ranks,
-        }
-
-    def go_on(self, keep: Checkpoint | None, progress: bool) -> Profile:
-        """Run from where the checkpoint is, or from the beginning."""
-        if self.share.ranks > 1:
-            refuse_random_order(self.batches, "group=")
-        if keep is not None and keep.base is not None and keep.progress.complete:
-            return keep.base
-        done = Progress() if keep is None else keep.progress
-        tracker = track(self.model, **self.tracking)
-        if keep is not None and keep.base is not None:
-            tracker.restore(keep.base)
-        with tracker, in_mode(self.model, training=False), Interrupts() as interrupts:
-            cost = self._cost(done.passes)
-            folder = Folder(
-                self.model,
-                torch.compile(self.model) if self.compiled else self.model,
-                tracker,
-                self.placement,
-                cost,
-                interrupts,
-                passes=done.passes,
-                every=self.tracking["every"],
-            )
-            part = Part(
-                self.batches,
-                self.limit,
-                self.batch_dim,
-                replace(self.share, first=done.next_batch),
-                self.on_bad_sample,
-                tracker=tracker,
-                folder=folder,
-                cost=cost,
-                counting=self._counting(),
-                checkpoint=keep,
-                told=self._told(),
-            )
-            with self._show(keep, progress) as advance:
-                return part.run(interrupts, advance)
-
-    @property
-    def _hookable(self) -> bool:
-        """Whether hooks may come and go: they would have what is compiled compiled anew."""
-        return not (self.compiled or has_compiled_parts(self.model))
-
-    def _counting(self) -> Counting:
-        return Counting(self.model if self._hookable else None, self.limit)
-
-    def _cost(self, passes: int) -> Cost:
-        options = self.tracking
-        modules = (
-            {} if not self._hookable else select(self.model, options["include"], options["exclude"])
-        )
-        return Cost(modules.values(), options["of"], options["every"], passes)
-
-    def _told(self) -> dict[str, Any]:
-        options = describe_options({**self.options, "on_bad_sample": self.on_bad_sample})
-        told: dict[str, Any] = {"options": options}
-        if isinstance(self.batches, DataSource):
-            told["data"] = self.batches.description
-            if self.batches.inputs is not None:
-                told["inputs"] = dict(self.batches.inputs)
-        return told
-
-    def _show(self, keep: Checkpoint | None, wanted: bool) -> AbstractContextManager[Advance]:
-        base = None if keep is None or keep.base is None else keep.base.metadata
-        done = (0, 0) if base is None else (base["samples"] or 0, base["batches"])
-        wanted = wanted and self.share.rank == 0
-        return show_progress(self.batches, self.limit, wanted, ranks=self.share.ranks, done=done)
 
 
 def _nothing(skipped: list[str]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from fmstats.errors import FmstatsError
-from fmstats.runs.identity import checksum
+from fmstats.runs.trail import Trail
 from fmstats.sources.batches import (
     ModelInput,
     find_batch_dim,
@@ -31,6 +31,10 @@ from fmstats.sources.stored import Skipped, Stored
 
 OnBadSample = Literal["raise", "skip"]
 
+_OR_TRUST = (
+    "; or delete the checkpoint, give another one, or say resume='trust' (--resume trust) if they "
+    "mean the same"
+)
 _MOST_FAILURES = 100  # of reading, one after the other: whatever gives the batches is broken
 
 
@@ -87,8 +91,10 @@ class Reading:
         batch_dim: along which samples run, where the caller says so.
         on_bad_sample: what to do with a batch that cannot be read: "raise", or "skip" and note it.
         skipped: where what is left out is noted.
-        known: number and checksum of a batch that was folded in an earlier life of the run, where
-            nothing else tells the data from others.
+        trail: notes what is gone through, where nothing else tells the data from others.
+        known: of how many batches an earlier life of the run has gone through, and the digest of
+            its trail.
+        ended: whether that life has come to the end of the data.
 
     Raises:
         FmstatsError: a batch cannot be read and is not to be skipped; nothing tells whether
@@ -101,7 +107,9 @@ class Reading:
     share: Share
     on_bad_sample: OnBadSample
     skipped: Skipped
+    trail: Trail | None = None
     known: tuple[int, str] | None = None
+    ended: bool = False
 
     def __iter__(self) -> Iterator[tuple[int, ModelInput]]:
         """Begin to read."""
@@ -132,10 +140,11 @@ class Reading:
             try:
                 inputs = read_batch(next(iterator), number + 1, dim)
             except StopIteration:
-                if number < self.share.first:
+                before = max(self.share.first, 0 if self.known is None else self.known[0])
+                if number < before:
                     raise FmstatsError(
-                        f"the data ended after {number} batches, and {self.share.first} were "
-                        "folded before the run was broken off: give the same data from the start"
+                        f"the data ended after {number} batches, and {before} were read before "
+                        f"the run was broken off: give the same data from the start{_OR_TRUST}"
                     ) from None
                 if failures and not self._ends_at(number):
                     raise self._lost(number) from None
@@ -143,6 +152,7 @@ class Reading:
             except Exception as error:
                 failures += 1
                 self._leave_out(number, error)
+                self._note(None)
                 if failures == _MOST_FAILURES or isinstance(iterator, GeneratorType):
                     raise self._lost(number) from error
                 continue
@@ -150,18 +160,29 @@ class Reading:
             if left is not None:
                 inputs = inputs.cut(left)
                 left -= require_samples(inputs, number + 1)
-            if self.known is not None and number == self.known[0]:
-                self._compare(inputs)
+            self._note(inputs)
             if self.share.has(number):
                 yield number, inputs
             if left is not None and left <= 0:  # Here: no batch is read in vain.
                 return
 
-    def _compare(self, inputs: ModelInput) -> None:
-        if self.known is not None and checksum([inputs.args, inputs.kwargs]) != self.known[1]:
+    def _note(self, inputs: ModelInput | None) -> None:
+        """Note a batch, and compare those up to it with those of the run's earlier life."""
+        if self.trail is None:
+            return
+        self.trail.add(inputs)
+        if self.known is None:
+            return
+        seen, digest = self.known
+        if self.trail.seen == seen and self.trail.digest != digest:
             raise FmstatsError(
-                f"batch {self.known[0] + 1} is another one than when the run was broken off: the "
-                "data are others, come in another order, or are altered at random"
+                f"the first {seen} batches are not those that were read before: the data are "
+                f"others, come in another order, or are altered at random{_OR_TRUST}"
+            )
+        if self.ended and self.trail.seen > seen:
+            raise FmstatsError(
+                f"the data go on after {seen} batches, with which the run had ended: give the "
+                f"same data{_OR_TRUST}"
             )
 
     def _begin(self) -> tuple[Iterator[object], int | None]:

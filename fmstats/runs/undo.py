@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ class Undo:
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
         self._passes = (0, 0)
+        self._sampling = copy.copy(tracker.sampling)
         self._marks: dict[Layer, Mark] = {}
         self._words: list[Tensor] = []
         self._copies: list[Tensor] = []
@@ -28,6 +31,7 @@ class Undo:
         """Remember what has been seen up to now."""
         layers = self._tracker.layers
         self._passes = self._tracker.pass_counts
+        self._sampling = copy.copy(self._tracker.sampling)
         self._marks = {layer: layer.mark() for layer in layers}
         words = [state.words for layer in layers for state in layer.states]
         if list(map(id, words)) != list(
@@ -44,3 +48,4 @@ class Undo:
         if self._words:
             torch._foreach_copy_(self._words, self._copies)
         self._tracker.pass_counts = self._passes
+        vars(self._tracker.sampling).update(vars(self._sampling))

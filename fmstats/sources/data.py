@@ -175,7 +175,7 @@ def _open_images(
     names = "\n".join(map(str, paths[:samples])).encode("utf-8", "surrogateescape")
     identity = {"transform": str(transform), "file names": hashlib.sha256(names).hexdigest()[:16]}
     what = f"{format_plural(samples, 'image')} in {spec!r}" if path.is_dir() else f"image {spec!r}"
-    stored = Stored(samples, batch_size, read, identity)
+    stored = Stored(samples, batch_size, read, identity, files=paths)
     return _open_stored(f"{what}, {transform.describe()}", stored, transform.to_dict())
 
 

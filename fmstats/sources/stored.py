@@ -6,8 +6,9 @@ it is the same batch whoever reads it, and what of it cannot be read makes it sm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
@@ -51,12 +52,14 @@ class Stored:
         read: gives each of some spans of places and its batch, or None where nothing in it can be
             read; what is left out is noted.
         identity: what tells these samples from others, in numbers and short texts.
+        files: the file that each sample is made of, where each has its own.
     """
 
     samples: int
     batch_size: int
     read: Callable[[Iterable[range], Skipped], Iterator[tuple[range, torch.Tensor | None]]]
     identity: Mapping[str, str | int]
+    files: Sequence[Path] | None = None
 
     def spans(self, limit: int | None = None) -> list[range]:
         """The places of each batch, of at most the first `limit` samples."""
