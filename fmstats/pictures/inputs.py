@@ -161,7 +161,7 @@ def _from_pillow(image: Any, transform: Transform) -> OneImage:
         file = io.BytesIO()
         image.save(file, "BMP")
         file.seek(0)
-        return _from_transform(transform, transform.read(file))  # type: ignore[arg-type]
+        return _from_transform(transform, transform.read(file))
     try:
         made = transform(image)
     except Exception as error:
