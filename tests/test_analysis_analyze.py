@@ -68,19 +68,64 @@ def test_mixed_dtypes_have_their_own_bytes() -> None:
     )
 
 
+class Scaled(nn.Module):
+    def forward(self, scale: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return scale * x + y
+
+
 def test_activations_outweigh_parameters_from_a_batch_on() -> None:
     model = nn.Sequential(nn.Linear(10, 10, bias=False), nn.ReLU(), nn.Linear(10, 1, bias=False))
-    one = fmstats.analyze(model, input_size=(1, 10))
+    one = fmstats.analyze(model, input_size=(1, 10), batch_dim=0)
     # Kept for each sample: the input and the ReLU's output, 80 bytes. 440 bytes of parameters.
     assert one.totals["saved_for_backward_bytes"] == 80
     assert one.outweigh_batch() == 6
-    many = fmstats.analyze(model, input_size=(7, 10))
+    many = fmstats.analyze(model, input_size=(7, 10), batch_dim=0)
     assert many.outweigh_batch() == 6
     for batch in (5, 6):
         totals = fmstats.analyze(model, input_size=(batch, 10)).totals
         assert (totals["saved_for_backward_bytes"] > totals["param_bytes"]) == (batch == 6)
     assert "activations outweigh the parameters from a batch of 6 on" in one.summary()
-    assert fmstats.analyze(nn.ReLU(), input_size=(1, 10)).outweigh_batch() is None
+    assert fmstats.analyze(nn.ReLU(), input_size=(1, 10), batch_dim=0).outweigh_batch() is None
+    # How many samples these are only the caller knows.
+    assert fmstats.analyze(model, input_size=(7, 10)).outweigh_batch() is None
+
+
+BATCHES = {
+    "time first": (lambda: nn.GRU(10, 20), (torch.zeros(50, 3, 10),), 3),
+    "batch first": (lambda: nn.LSTM(10, 20, batch_first=True), (torch.zeros(50, 3, 10),), 50),
+    "a sequence": (lambda: nn.GRU(10, 20), (torch.zeros(50, 10),), 1),
+    "attention": (lambda: nn.MultiheadAttention(8, 2), (torch.zeros(7, 3, 8),) * 3, 3),
+    "a transformer": (lambda: nn.Transformer(8, 2, 1, 1, 8), (torch.zeros(7, 3, 8),) * 2, 3),
+    "behind a projection": (
+        lambda: nn.Sequential(nn.Linear(6, 10), nn.GRU(10, 20)),
+        (torch.zeros(50, 3, 6),),
+        3,
+    ),
+    "images": (lambda: nn.Conv2d(3, 4, 3), (torch.zeros(5, 3, 8, 8),), 5),
+    "an image": (lambda: nn.Conv2d(3, 4, 3), (torch.zeros(3, 8, 8),), 1),
+    "a temperature first": (Scaled, (torch.ones(1), torch.zeros(4, 8), torch.zeros(4, 8)), 4),
+    "entries that differ": (Scaled, (torch.ones(2, 8), torch.zeros(4, 1, 8), torch.zeros(8)), None),
+    "a lone matrix": (lambda: nn.Linear(8, 4), (torch.zeros(6, 8),), None),
+    "a number": (nn.ReLU, (torch.zeros(()),), None),
+}
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")  # of a transformer, time first
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+@pytest.mark.parametrize("name", BATCHES)
+def test_the_batch_is_what_structure_tells(name: str, device: str) -> None:
+    make, inputs, batch = BATCHES[name]
+    found = fmstats.analyze(make(), *inputs, device=device)
+    assert found.totals["batch"] == batch
+    assert f"for a batch of {batch or 'unknown size'}" in found.summary()
+    if inputs[0].dim() > 1:
+        told = fmstats.analyze(make(), *inputs, batch_dim=-1).totals["batch"]
+        assert told == inputs[0].shape[-1]
+
+
+def test_a_batch_dim_is_a_number() -> None:
+    with pytest.raises(FmstatsError, match=r"batch_dim='x': give the number of a dim, or None"):
+        fmstats.analyze(nn.ReLU(), torch.zeros(2), batch_dim="x")
 
 
 def test_largest_layers() -> None:

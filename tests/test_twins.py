@@ -5,7 +5,7 @@ from __future__ import annotations
 import keeping_models
 import pytest
 from keeping_models import MODELS
-from witness import Witness
+from snapshot import Snapshot
 
 import fmstats
 
@@ -16,6 +16,6 @@ DEVICES = pytest.mark.parametrize("device", ["meta", "cpu"])
 @pytest.mark.parametrize("name", MODELS)
 def test_analyze_leaves_all_as_it_was(name: str, device: str) -> None:
     model, inputs = MODELS[name]()
-    before = Witness(model, inputs, vars(keeping_models))
+    before = Snapshot(model, inputs, vars(keeping_models))
     fmstats.analyze(model, *inputs, device=device)
     before.check()

@@ -28,13 +28,15 @@ def analyze(
     input_size: Sizes | None = None,
     dtype: Dtypes | None = None,
     device: str | torch.device = "meta",
+    batch_dim: int | None = None,
     macs: bool = False,
     gpu: str | None = None,
 ) -> Analysis:
     """Run a model once on fake tensors and say what each layer is and costs.
 
     By default nothing is computed and no weight is allocated: a model of any size that was built
-    on the meta device will do. The model comes back as it was.
+    on the meta device will do. What runs is a copy of the model and of its inputs, with all that
+    their code can reach: parameters, caches, globals and random numbers are left as they were.
 
     Args:
         model: any module.
@@ -45,7 +47,11 @@ def analyze(
         dtype: of these inputs: one, or as many as there are sizes, or a dict. Default: that of the
             model's parameters; token ids need torch.long.
         device: "meta" for fake tensors, or a real device, such as "cpu", for a model whose shapes
-            depend on values.
+            depend on values: these need memory for a copy of its buffers, and of its parameters
+            if they are elsewhere.
+        batch_dim: the dim of the inputs along which samples run, for `totals["batch"]`. Default:
+            what layers tell that have it in a place of their own, such as convolutions, or what all
+            inputs share; None of a lone tensor of which nothing tells.
         macs: print MACs where FLOPs would be printed; `rows` and `totals` have both.
         gpu: a GPU by name ("H100"), for the side of its roofline that each layer is on.
 
@@ -61,9 +67,11 @@ def analyze(
     except RuntimeError as error:
         raise FmstatsError(f"device={device!r} is not known: give 'meta', 'cpu', ...") from error
     chosen = None if gpu is None else find_gpu(gpu)
+    if batch_dim is not None and (isinstance(batch_dim, bool) or not isinstance(batch_dim, int)):
+        raise FmstatsError(f"batch_dim={batch_dim!r}: give the number of a dim, or None")
     from fmstats.analysis.trace import trace  # brings fake tensors and Triton: half a second
 
-    found = trace(model, inputs, input_size, dtype, where)
+    found = trace(model, inputs, input_size, dtype, where, batch_dim)
     parts = list_parts(model, found)
     floating = (p.dtype for p in model.parameters() if p.dtype.is_floating_point)
     rows = list_rows(parts, found, chosen, next(floating, torch.float32))

@@ -62,7 +62,7 @@ class Trace:
         peak: bytes alive at once that the pass made.
         saved: bytes that autograd keeps for the backward pass; None if the model does not run
             with gradients.
-        batch: length of the first input's first dim; None if it has none.
+        batch: samples of the inputs; None if nothing tells how many.
         notes: what the reader should know.
     """
 

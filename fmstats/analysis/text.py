@@ -154,8 +154,8 @@ def describe_totals(analysis: Analysis) -> str:
     macs, flops = format_count(totals["macs"], "MACs"), format_count(totals["flops"], "FLOPs")
     lines = [
         f"{format_count(totals['params'])} parameters ({format_bytes(totals['param_bytes'])}), "
-        f"{macs} ({flops})"
-        + ("" if totals["batch"] is None else f" for a batch of {totals['batch']}"),
+        f"{macs} ({flops}) for a batch of "
+        + ("unknown size" if totals["batch"] is None else str(totals["batch"])),
         f"activations: {format_bytes(totals['activation_bytes'])} over all layers, "
         f"{format_bytes(totals['peak_activation_bytes'])} at once at inference"
         + ("" if saved is None else f", {format_bytes(saved)} kept for backward in training"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from fmstats.analysis.records import Call, Trace, Work
 from fmstats.analysis.scripts import stand_in
 from fmstats.errors import FmstatsError
 from fmstats.modes import in_mode, uncompiled
+from fmstats.runs.counting import Counting
 from fmstats.selection import ROOT, is_leaf
 from fmstats.sources.batches import ModelInput
 from fmstats.sources.entrypoints import describe_error
@@ -45,6 +46,7 @@ def trace(
     input_size: Sizes | None,
     dtype: Dtypes | None,
     device: torch.device,
+    batch_dim: int | None = None,
 ) -> Trace:
     """Run `model` and say what each of its modules did.
 
@@ -60,7 +62,7 @@ def trace(
             f"({', '.join(map(repr, lazy))}): run it on one batch first"
         )
     mode = FakeTensorMode(allow_non_fake_inputs=True) if device.type == "meta" else None
-    found = _trace(_Subject(model, device, mode), inputs, input_size, dtype)
+    found = _trace(_Subject(model, device, mode, batch_dim), inputs, input_size, dtype)
     if mode is not None:
         check_leftovers(mode)
     return found
@@ -73,6 +75,7 @@ class _Subject:
     model: nn.Module
     device: torch.device
     mode: FakeTensorMode | None
+    batch_dim: int | None
 
     @property
     def home(self) -> torch.device:
@@ -100,7 +103,7 @@ class _Subject:
         # Before the mode is entered: made under it, tensors would take as long as a forward pass.
         given = (called.args, called.kwargs)
         with look(self.model, given, tensors) as (model, (args, kwargs)), self.entered():
-            yield stand_in(model), ModelInput(args, kwargs)
+            yield stand_in(model), replace(called, args=args, kwargs=kwargs)
 
     def entered(self) -> contextlib.AbstractContextManager[object]:
         """The fake mode, where there is one."""
@@ -122,6 +125,7 @@ def _trace(
         stack.enter_context(random_state_kept())
         with subject.entered():
             called = read_inputs(subject.model, inputs, input_size, dtype, subject.make)
+        called = replace(called, batch_dim=subject.batch_dim)
         with subject.look(called) as (model, given), torch.no_grad():
             _watch(model, given, found)
         for name in named_modules(subject.model):  # those within scripts run unseen
@@ -132,13 +136,14 @@ def _trace(
 
 def _watch(model: nn.Module, called: ModelInput, found: Trace) -> None:
     tensors = [t for t in tree_leaves((called.args, called.kwargs)) if isinstance(t, Tensor)]
-    found.batch = next((t.shape[0] for t in tensors if t.dim()), None)
     found.input_bytes = sum(t.numel() * t.itemsize for t in tensors)
     recorder = Recorder(ROOT)
     recorder.own(_state_of(model))
     recorder.feed(tensors)
-    with _hooks(model, recorder, found.calls), recorder:
+    counting = Counting(model, limit=None)
+    with counting.hear(called), _hooks(model, recorder, found.calls), recorder:
         _call(model, called, recorder)
+    found.batch = counting.count(called)
     found.work, found.peak = recorder.work, recorder.peak
 
 

@@ -59,7 +59,7 @@ def analyze(
         typer.Option(
             "--input",
             metavar="[NAME=]N,N,...[:DTYPE]",
-            help="Size of an input, samples first; repeat it for several. With names they are "
+            help="Size of an input with all its dims; repeat it for several. With names they are "
             "keyword arguments.",
         ),
     ],
@@ -72,6 +72,12 @@ def analyze(
     device: Annotated[
         str, typer.Option(help="meta computes nothing; cpu, cuda, ... where shapes need numbers.")
     ] = "meta",
+    batch_dim: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DIM", help="Along which samples run; default: what layers and inputs tell."
+        ),
+    ] = None,
     depth: DepthOption = None,
     sort: Annotated[str | None, sort_option(COLUMNS)] = None,
     top: TopOption = None,
@@ -117,6 +123,7 @@ def analyze(
         input_size=sizes,
         dtype=dtypes,
         device=device,
+        batch_dim=batch_dim,
         macs=macs,
         gpu=gpu,
     )

@@ -36,7 +36,7 @@ def _key(x: object) -> object:
     return (type(x), repr(x)) if type(x) in _VALUES else id(x)
 
 
-class Witness:
+class Snapshot:
     """What can be reached from `roots` now."""
 
     def __init__(self, *roots: object) -> None:
