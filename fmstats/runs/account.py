@@ -52,7 +52,8 @@ class Account:
     @classmethod
     def of_metadata(cls, metadata: Mapping[str, Any]) -> Account:
         """What `to_metadata` has told."""
-        known = {name: metadata[name] for name in cls.__dataclass_fields__}
+        told = {"resumed_batches": 0, **metadata}  # fmstats 0.1 does not tell
+        known = {name: told[name] for name in cls.__dataclass_fields__}
         skipped = Skipped(metadata["skipped_count"], list(metadata["skipped"]))
         return cls(**{**known, "skipped": skipped})
 

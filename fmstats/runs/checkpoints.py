@@ -17,6 +17,7 @@ from fmstats.files import check_place
 from fmstats.profiles import Profile
 from fmstats.runs.account import Account
 from fmstats.runs.identity import Identity, find_differences
+from fmstats.sources.entrypoints import describe_error
 from fmstats.tables import name_some
 
 _KEY = "checkpoint"
@@ -74,7 +75,15 @@ class Checkpoint:
         self.progress = Progress()
         check_place(path)
         if path.exists():
-            self._read()
+            try:
+                self._read()
+            except FmstatsError:
+                raise
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                raise FmstatsError(
+                    f"{str(path)!r} tells of a run in a way that is not understood "
+                    f"({describe_error(error)}): delete the file or give another one"
+                ) from error
         self._written = time.monotonic()
 
     def _read(self) -> None:
@@ -86,7 +95,7 @@ class Checkpoint:
                 "with. Give another file"
             )
         there = found.pop("identity")
-        told = self._compare(there)
+        told = self._compare(there, profile.metadata.get("fmstats"))
         if not told and not self.trusted:
             told = self._ask(there, found.get("unknown", []))
         if told and not self.trusted:
@@ -103,7 +112,7 @@ class Checkpoint:
         profile.metadata.update(account.to_metadata())
         self.base = profile
 
-    def _compare(self, there: dict[str, Any]) -> str:
+    def _compare(self, there: dict[str, Any], version: object) -> str:
         """What the run of the file differs in from this one, as far as that may be trusted.
 
         Raises:
@@ -121,8 +130,8 @@ class Checkpoint:
             )
         if is_old:
             return (
-                f"{named} was written by fmstats {there.get('fmstats', '0.1')}, which did not note "
-                "for which weights, code and data it stands"
+                f"{named} was written by fmstats {version}, which did not note for which weights, "
+                "code and data it stands"
             )
         other = find_differences(there["content"], here["content"])
         return f"{named} is of another run: {'; '.join(other)}" if other else ""
