@@ -307,6 +307,7 @@ def test_versions_and_autocast(path, monkeypatch):
 
 def old_checkpoint(path, **changes):
     """As fmstats 0.1.0 wrote it: with a sample of the weights, and nothing on code and data."""
+    path.unlink(missing_ok=True)
     made = profile(net(), pairs(), checkpoint=path)
     written = storage.load(path)
     told = written.metadata["checkpoint"]
