@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fmstats.errors import FmstatsError
-from fmstats.sources.batches import ModelInput, read_batch, to_tensor
+from fmstats.sources.batches import ModelInput, read_batch
+from fmstats.sources.conversion import to_tensor
 from fmstats.sources.entrypoints import describe_error
 from fmstats.sources.images import IMAGENET_MEAN, IMAGENET_STD, ImageTransform, require_pillow
 

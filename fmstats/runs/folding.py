@@ -126,6 +126,10 @@ class Folder:
 def _refusal(number: int, inputs: ModelInput, error: Exception) -> FmstatsError:
     if isinstance(error, FmstatsError):
         return FmstatsError(f"batch {number + 1}: {error}")
+    given = (*inputs.args, *inputs.kwargs.values())
+    pixels = any(isinstance(x, torch.Tensor) and x.dtype is torch.uint8 for x in given)
+    advice = "; uint8 numbers are not scaled: give floats, such as images / 255" if pixels else ""
     return FmstatsError(
         f"the model refused batch {number + 1}, {inputs.describe()}: {describe_error(error)}"
+        f"{advice}"
     )

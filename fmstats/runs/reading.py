@@ -23,8 +23,8 @@ from fmstats.sources.batches import (
     find_batch_dim,
     read_batch,
     require_samples,
-    to_tensor,
 )
+from fmstats.sources.conversion import to_tensor
 from fmstats.sources.data import DataSource, open_data, require_batches
 from fmstats.sources.entrypoints import describe_error
 from fmstats.sources.stored import Skipped, Stored

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from fmstats.errors import FmstatsError, list_closest
-from fmstats.sources.batches import to_tensor
+from fmstats.sources.conversion import to_tensor
 from fmstats.sources.entrypoints import describe_error
 from fmstats.sources.stored import Skipped
 from fmstats.tables import name_some

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from fmstats.errors import FmstatsError
+from fmstats.sources.conversion import to_tensor
 
 
 @dataclass(frozen=True)
@@ -232,25 +233,6 @@ def _agree(entries: Iterable[object], dim: int, least: int) -> int | None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, torch.Tensor | np.ndarray) and value.shape in ((), (1,))
-
-
-def to_tensor(value: torch.Tensor | np.ndarray) -> torch.Tensor:
-    """Return a NumPy array as a tensor, sharing its memory where PyTorch allows it.
-
-    Raises:
-        FmstatsError: the dtype (text, objects, records) has no counterpart in PyTorch.
-    """
-    if isinstance(value, torch.Tensor):
-        return value
-    # PyTorch takes neither foreign byte order nor read-only memory (it warns).
-    if not value.dtype.isnative or not value.flags.writeable:
-        value = value.astype(value.dtype.newbyteorder("="))
-    try:
-        return torch.as_tensor(value)
-    except TypeError as error:
-        raise FmstatsError(
-            f"a NumPy array of dtype {value.dtype} cannot be a tensor: give numbers or booleans"
-        ) from error
 
 
 def map_tensors(change: Callable[[torch.Tensor], torch.Tensor], value: object) -> object:

@@ -17,7 +17,8 @@ import torch
 
 from fmstats.errors import FmstatsError
 from fmstats.sources.arrays import is_array_spec, open_array
-from fmstats.sources.batches import Stack, read_batches, to_tensor
+from fmstats.sources.batches import Stack, read_batches
+from fmstats.sources.conversion import to_tensor
 from fmstats.sources.decoding import is_image
 from fmstats.sources.entrypoints import call_entrypoint, is_entrypoint, resolve_entrypoint
 from fmstats.sources.folders import find_images
