@@ -14,10 +14,11 @@ import fmstats
 
 pytest.importorskip("prometheus_client")
 
-from prometheus_client import CollectorRegistry, generate_latest, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, generate_latest, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
 from fmstats.integrations.prometheus import ProfileCollector
+from fmstats.integrations.readings import Readings, gather
 
 HOSTILE = 'a"b\\c\nd{e="f"} # 1\x00é\ud800'
 
@@ -235,13 +236,6 @@ def test_a_source_that_fails_spoils_no_scrape(tracker, caplog):
     assert "device lost" in caplog.text
 
 
-def test_two_collectors_of_one_registry_are_refused(tracker):
-    registry = CollectorRegistry(auto_describe=True)
-    registry.register(ProfileCollector(tracker))
-    with pytest.raises(ValueError, match="fmstats_layer_mean"):
-        registry.register(ProfileCollector(tracker))
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -259,3 +253,70 @@ def test_what_is_refused(tracker, options, message):
 def test_a_source_of_no_known_kind():
     with pytest.raises(fmstats.FmstatsError, match="source is of type ndarray: give a Tracker"):
         ProfileCollector(np.zeros(3))
+
+
+def test_two_models_in_one_registry(tracker):
+    class Other(nn.Sequential):
+        pass
+
+    models = [Other(nn.Identity()), Other(nn.Identity())]
+    registry = CollectorRegistry()
+    with fmstats.track(models[0]) as one, fmstats.track(models[1]) as two:
+        for number, model in enumerate(models):
+            model(torch.full((3, 2), float(number)))
+        first = ProfileCollector(tracker)
+        registry.register(first)
+        registry.register(ProfileCollector(one, max_series=3))
+        registry.register(ProfileCollector(two))
+        registry.register(ProfileCollector(two, model="a name", stats=("mean_spread", "mean")))
+        text = generate_latest(registry).decode()
+        found = parsed(text)
+        alone = scrape(ProfileCollector(tracker))
+        key = ("fmstats_layer_mean", "Module", "first")
+        assert text.count("# HELP fmstats_layer_mean ") == 1
+        assert found[key] == alone[key]
+        assert found["fmstats_layer_mean", "Other", "0"] == 1.0  # the other one has no room
+        assert found["fmstats_layer_mean", "a name", "0"] == 1.0
+        assert found["fmstats_layer_mean_spread", "a name", "0"] == 0.0
+        assert found["fmstats_omitted_series",] == 10
+        registry.unregister(first)
+        found = parsed(generate_latest(registry).decode())
+        assert key not in found
+        assert found["fmstats_layer_mean", "a name", "0"] == 1.0
+
+
+def test_models_of_one_class_are_numbered():
+    models = [nn.Sequential(nn.Identity()) for _ in range(3)]
+    registry = CollectorRegistry()
+    for number, model in enumerate(models):
+        with fmstats.track(model) as tracker:
+            model(torch.full((3, 2), float(number)))
+            registry.register(ProfileCollector(tracker.stats()))
+    found = parsed(generate_latest(registry).decode())
+    for number, name in enumerate(("Sequential", "Sequential#2", "Sequential#3")):
+        assert found["fmstats_layer_mean", name, "0"] == number
+    some = registry.restricted_registry(["fmstats_layer_mean"])
+    assert len(parsed(generate_latest(some).decode())) == 3
+
+
+def test_registries_know_nothing_of_each_other(tracker):
+    registries = [CollectorRegistry(), CollectorRegistry()]
+    for registry in registries:
+        registry.register(ProfileCollector(tracker, stats="mean"))
+    for registry in registries:
+        found = parsed(generate_latest(registry).decode())
+        assert {key[1] for key in found if len(key) > 1} == {"Module"}
+
+
+def test_a_name_of_another_is_still_refused(tracker):
+    registry = CollectorRegistry()
+    Gauge("fmstats_layer_mean", "taken", registry=registry)
+    with pytest.raises(ValueError, match="fmstats_layer_mean"):
+        registry.register(ProfileCollector(tracker))
+
+
+def test_the_time_is_that_of_the_oldest_read(tracker, monkeypatch):
+    clock = iter((30.0, 20.0))
+    monkeypatch.setattr("fmstats.integrations.readings.time.time", lambda: next(clock))
+    assert gather([Readings(tracker), Readings(tracker)]).time == 20.0
+    assert gather([]).time is None

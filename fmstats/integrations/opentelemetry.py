@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import fmstats
-from fmstats.integrations.readings import Metric, Readings, Rows, Snapshot, Source
+from fmstats.integrations.readings import Metric, Readings, Rows, Snapshot, Source, gather
 
 try:
     from opentelemetry import metrics
@@ -25,47 +27,77 @@ def observe(source: Source, meter: Meter | None = None, **options: Any) -> None:
     They are asked when a reader of the SDK collects, in its thread; all of them together read the
     device at most once in `min_interval` seconds. `model`, `layer` and `channel` are attributes.
 
+    Several models may be observed with one meter: they are told apart by `model`, the class of the
+    model, with a number behind it where there are two of a class, or the name given as `model=`.
+
     Args:
         source: a tracker, a profile, or a function that gives one.
         meter: what makes the instruments; None: that of the global provider.
-        **options: `layers`, `stats`, `top_channels`, `top_by`, `max_series` and `min_interval`:
-            see `fmstats.integrations.readings.Readings`.
+        **options: `layers`, `stats`, `top_channels`, `top_by`, `max_series`, `min_interval` and
+            `model`: see `fmstats.integrations.readings.Readings`.
 
     Raises:
         FmstatsError: an unknown statistic, or a number out of its range.
     """
     readings = Readings(source, **options)
-    if meter is None:
-        meter = metrics.get_meter("fmstats", fmstats.__version__)
-    for metric in readings.metrics:
-        gauge, counter = meter.create_observable_gauge, meter.create_observable_counter
-        make: Callable[..., object] = counter if metric.counts_up else gauge
-        ask = _ask(readings, partial(_rows_of, metric))
-        make(f"fmstats.{metric.of}.{metric.stat}", [ask], metric.unit, metric.help)
-    meter.create_observable_gauge(
-        "fmstats.omitted_series",
-        [_ask(readings, lambda snapshot: [({}, snapshot.omitted)])],
-        "{series}",
-        "Series left out because of max_series",
-    )
-    meter.create_observable_counter(
-        "fmstats.read_errors",
-        [_ask(readings, lambda snapshot: [({}, snapshot.errors)])],
-        "{error}",
-        "Times the source could not be read",
-    )
+    with _lock:
+        if meter is None:
+            meter = _usual_meter()
+        _instruments.setdefault(meter, _Instruments()).add(readings, meter)
+
+
+class _Instruments:
+    """The instruments of a meter, each once: an SDK drops a second one of the same name."""
+
+    def __init__(self) -> None:
+        self._readings: list[Readings] = []
+        self._made: set[Metric] = set()
+
+    def add(self, readings: Readings, meter: Meter) -> None:
+        """Observe one more model, with the instruments that it needs beside those there are."""
+        self._readings.append(readings)
+        for metric in readings.metrics:
+            if metric not in self._made:
+                gauge, counter = meter.create_observable_gauge, meter.create_observable_counter
+                make: Callable[..., object] = counter if metric.counts_up else gauge
+                ask = self._ask(partial(_rows_of, metric))
+                make(f"fmstats.{metric.of}.{metric.stat}", [ask], metric.unit, metric.help)
+        self._made.update(readings.metrics)
+        if len(self._readings) == 1:
+            meter.create_observable_gauge(
+                "fmstats.omitted_series",
+                [self._ask(lambda snapshot: [({}, snapshot.omitted)])],
+                "{series}",
+                "Series left out because of max_series",
+            )
+            meter.create_observable_counter(
+                "fmstats.read_errors",
+                [self._ask(lambda snapshot: [({}, snapshot.errors)])],
+                "{error}",
+                "Times the source could not be read",
+            )
+
+    def _ask(
+        self, choose: Callable[[Snapshot], Rows]
+    ) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        """What an instrument calls when a reader collects."""
+
+        def observe_now(options: CallbackOptions) -> Iterable[Observation]:
+            rows = choose(gather(list(self._readings)))
+            return [Observation(number, labels) for labels, number in rows]
+
+        return observe_now
+
+
+_lock = threading.Lock()
+_instruments: weakref.WeakKeyDictionary[Meter, _Instruments] = weakref.WeakKeyDictionary()
+
+
+@cache
+def _usual_meter() -> Meter:
+    """That of the global provider: one for all, since before a provider is set each is another."""
+    return metrics.get_meter("fmstats", fmstats.__version__)
 
 
 def _rows_of(metric: Metric, snapshot: Snapshot) -> Rows:
     return snapshot.rows.get(metric, [])
-
-
-def _ask(
-    readings: Readings, choose: Callable[[Snapshot], Rows]
-) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    """What an instrument calls when a reader collects."""
-
-    def observe_now(options: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(number, labels) for labels, number in choose(readings.read())]
-
-    return observe_now

@@ -5,16 +5,17 @@ REGISTRY.register(ProfileCollector(tracker, layers="layer*", top_channels=10))
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import fmstats
-from fmstats.integrations.readings import LABELS, Metric, Readings, Rows, Snapshot, Source
+from fmstats.integrations.readings import LABELS, Metric, Readings, Rows, Snapshot, Source, gather
 
 try:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
     from prometheus_client.core import Metric as Family
-    from prometheus_client.registry import Collector
+    from prometheus_client.registry import Collector, CollectorRegistry
 except ImportError as error:
     raise fmstats.FmstatsError(
         "fmstats.integrations.prometheus needs prometheus-client, which cannot be imported "
@@ -30,10 +31,14 @@ class ProfileCollector(Collector):
     are of all that was seen since the tracker began or was reset; a reset is to Prometheus what
     the start of a process is.
 
+    Several collectors in one registry are told apart by the label `model`: the class of the model,
+    with a number behind it where there are two of a class, or the name given as `model=`. The
+    first of them then gives the metrics of all.
+
     Args:
         source: a tracker, a profile, or a function that gives one; it is not closed.
-        **options: `layers`, `stats`, `top_channels`, `top_by`, `max_series` and `min_interval`:
-            see `fmstats.integrations.readings.Readings`.
+        **options: `layers`, `stats`, `top_channels`, `top_by`, `max_series`, `min_interval` and
+            `model`: see `fmstats.integrations.readings.Readings`.
 
     Raises:
         FmstatsError: an unknown statistic, or a number out of its range.
@@ -44,14 +49,23 @@ class ProfileCollector(Collector):
 
     def describe(self) -> Iterator[Family]:
         """The metrics without numbers: registering a collector reads no device."""
-        return self._families(Snapshot())
+        others = _find_collectors()
+        return iter(()) if others else self._families([self], Snapshot())
 
     def collect(self) -> Iterator[Family]:
         """The metrics, for a scrape."""
-        return self._families(self._readings.read())
+        together = _find_collectors()
+        if self not in together:
+            together = [self]
+        if self is together[0]:
+            snapshot = gather(each._readings for each in together)
+            yield from self._families(together, snapshot)
 
-    def _families(self, snapshot: Snapshot) -> Iterator[Family]:
-        for metric in self._readings.metrics:
+    def _families(
+        self, together: Sequence[ProfileCollector], snapshot: Snapshot
+    ) -> Iterator[Family]:
+        metrics = (metric for each in together for metric in each._readings.metrics)
+        for metric in dict.fromkeys(metrics):
             yield _family(metric, snapshot.rows.get(metric, []))
         yield GaugeMetricFamily(
             "fmstats_omitted_series", "Series left out because of max_series", snapshot.omitted
@@ -64,6 +78,24 @@ class ProfileCollector(Collector):
             "When the source was read, since 1970",
             snapshot.time,
         )
+
+
+def _find_collectors() -> list[ProfileCollector]:
+    """Those in the registry that is asking, in the order in which they were registered.
+
+    A metric must be in a scrape once, whoever gives it, but prometheus-client tells a collector
+    neither which registry it is in nor what else is there: hence the look at who is calling.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        # One restricted to some names has the registry behind it.
+        registry = getattr(caller, "_registry", caller)
+        if isinstance(registry, CollectorRegistry):
+            known = dict(getattr(registry, "_collector_to_names", ()))
+            return [each for each in known if isinstance(each, ProfileCollector)]
+        frame = frame.f_back
+    return []
 
 
 def _family(metric: Metric, rows: Rows) -> Family:

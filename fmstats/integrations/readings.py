@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import fnmatch
 import heapq
+import itertools
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import fmstats
@@ -86,7 +87,8 @@ class Snapshot:
         rows: of each metric, the labels and the number of each of its series.
         omitted: series left out because of `max_series`.
         errors: reads that have failed so far.
-        time: of the last read that succeeded, seconds since 1970; None before one has.
+        time: of the last read that succeeded, seconds since 1970; None before one has. Of several
+            models, of the one that was read the longest ago.
     """
 
     rows: Mapping[Metric, Rows] = field(default_factory=dict)
@@ -109,6 +111,7 @@ class Readings:
         max_series: no more series than that; whole layers are left out, the last ones first, and
             channels before any layer.
         min_interval: seconds in which those who ask again get the same numbers.
+        model: what the label `model` says; None: the name of the model's class.
 
     Attributes:
         metrics: those that are read.
@@ -127,6 +130,7 @@ class Readings:
         top_by: str = "sparsity",
         max_series: int = 2000,
         min_interval: float = 15.0,
+        model: str | None = None,
     ) -> None:
         stats = (stats,) if isinstance(stats, str) else stats
         self.metrics = tuple(_metric(stat, LAYER_METRICS) for stat in stats)
@@ -142,7 +146,7 @@ class Readings:
                 raise fmstats.FmstatsError(f"{name}={value!r}: give a finite number, 0 or more")
         self._source, self._most_channels, self._most = source, top_channels, max_series
         self._layers = (layers,) if isinstance(layers, str) else layers and tuple(layers)
-        self._min_interval = min_interval
+        self._min_interval, self._model = min_interval, model
         if not (isinstance(source, fmstats.Tracker | fmstats.Profile) or callable(source)):
             raise fmstats.FmstatsError(
                 f"source is of type {type(source).__name__}: give a Tracker, a Profile, or a "
@@ -177,7 +181,7 @@ class Readings:
         return self._source if isinstance(self._source, fmstats.Profile) else self._source()
 
     def _select(self, profile: fmstats.Profile, errors: int) -> Snapshot:
-        name = profile.metadata.get("model")
+        name = profile.metadata.get("model") if self._model is None else self._model
         model = _clean(name) if isinstance(name, str) else ""
         layers = [
             row
@@ -220,6 +224,35 @@ class Readings:
             if values is not None:
                 found += [(float(v), layer, i) for i, v in enumerate(values) if _is_number(v)]
         return heapq.nlargest(self._most_channels, found, key=lambda row: row[0])
+
+
+def gather(readings: Iterable[Readings]) -> Snapshot:
+    """The numbers of several models as one: exporters have each metric once for all of them.
+
+    Of models of one name, those after the first get a number: `Net`, `Net#2`.
+    """
+    snapshots = [each.read() for each in readings]
+    rows: dict[Metric, Rows] = {}
+    taken: set[str] = set()
+    for snapshot in snapshots:
+        found = {labels["model"] for each in snapshot.rows.values() for labels, _ in each}
+        names = {name: _find_free(name, taken) for name in sorted(found)}
+        taken |= {*names.values()}
+        for metric, each in snapshot.rows.items():
+            renamed = [({**labels, "model": names[labels["model"]]}, n) for labels, n in each]
+            rows.setdefault(metric, []).extend(renamed)
+    times = [snapshot.time for snapshot in snapshots if snapshot.time is not None]
+    return Snapshot(
+        rows,
+        sum(snapshot.omitted for snapshot in snapshots),
+        sum(snapshot.errors for snapshot in snapshots),
+        min(times, default=None),
+    )
+
+
+def _find_free(name: str, taken: Collection[str]) -> str:
+    numbered = (f"{name}#{number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 def _metric(stat: str, metrics: tuple[Metric, ...]) -> Metric:
