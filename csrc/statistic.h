@@ -54,11 +54,6 @@ struct Numbers {
   static FMSTATS_MEMBER Real load(const double* p) { return *p; }
   static FMSTATS_MEMBER void store(i64* p, Int n) { *p = n; }
   static FMSTATS_MEMBER void store(double* p, Real x) { *p = x; }
-  static FMSTATS_MEMBER Int bits(Real x) {
-    Int bits;
-    FMSTATS_MEMCPY(&bits, &x, sizeof bits);
-    return bits;
-  }
   static FMSTATS_MEMBER Real from_bits(Int bits) {
     Real x;
     FMSTATS_MEMCPY(&x, &bits, sizeof x);
@@ -131,10 +126,11 @@ FMSTATS_FN typename Numbers<Int>::Real at_least_one(Int n) {
   return Numbers<Int>::real(n == 0 ? Int{} + 1 : n);
 }
 
-// The state of `count` elements whose sums about `pivot` are `part`.
+// The state of `count` elements whose sums about `pivot` are `part`, all three in units: what was
+// summed is x * unit.
 template <class Int, class Real>
 FMSTATS_FN ChannelStateOf<Int, Real> to_state(const PartialOf<Int, Real>& part, Int count,
-                                              Real pivot) {
+                                              Real pivot, double unit = 1.0) {
   ChannelStateOf<Int, Real> s = {count,      part.nan,     part.pos_inf,  part.neg_inf,
                                  part.zeros, part.sat_low, part.sat_high, Real{},
                                  Real{},     part.min,     part.max};
@@ -143,10 +139,14 @@ FMSTATS_FN ChannelStateOf<Int, Real> to_state(const PartialOf<Int, Real>& part, 
   s.max += 0.0;
   const Int n = finite_count(s);
   const Real shift = part.sum / at_least_one(n);
-  const Real m2 = larger(part.sum_sq - part.sum * shift, Real{});
+  // Squares beyond float64 leave infinity, never what infinity less infinity is.
+  const Real m2 = part.sum_sq < infinity() ? larger(part.sum_sq - part.sum * shift, Real{})
+                                           : Real{} + infinity();
+  // Rounding could lead beyond the largest number; a sum that overflowed gives any of the range.
+  const Real mean = larger(s.min, smaller(s.max, (pivot + shift) / unit));
   // A constant is exact, however its pivot was rounded.
-  s.mean = n == 0 ? Real{} : s.min == s.max ? s.min : pivot + shift;
-  s.m2 = n == 0 ? Real{} : s.min == s.max ? Real{} : m2;
+  s.mean = n == 0 ? Real{} : s.min == s.max ? s.min : mean;
+  s.m2 = n == 0 ? Real{} : s.min == s.max ? Real{} : m2 / unit / unit;
   return s;
 }
 
@@ -156,7 +156,8 @@ FMSTATS_FN Real gained_m2(const ChannelStateOf<Int, Real>& a, const ChannelState
   const Int na = finite_count(a), nb = finite_count(b);
   const Real delta = b.mean - a.mean;
   const Real share = Numbers<Int>::real(nb) / at_least_one(na + nb);
-  const Real apart = delta * delta * (Numbers<Int>::real(na) * share);
+  // In this order nothing overflows or underflows that the product does not.
+  const Real apart = delta * (Numbers<Int>::real(na) * share) * delta;
   // Where a side is empty its mean means nothing, and delta may overflow.
   return na == 0 ? b.m2 : nb == 0 ? Real{} : b.m2 + apart;
 }
@@ -167,7 +168,11 @@ FMSTATS_FN ChannelStateOf<Int, Real> merge(const ChannelStateOf<Int, Real>& a,
                                            const ChannelStateOf<Int, Real>& b) {
   const Int na = finite_count(a), nb = finite_count(b);
   const Real share = Numbers<Int>::real(nb) / at_least_one(na + nb);
-  const Real mean = a.mean + (b.mean - a.mean) * share;
+  const Real delta = b.mean - a.mean;
+  // A distance beyond float64 is gone in halves.
+  const Real half = (0.5 * b.mean - 0.5 * a.mean) * share;
+  const Real mean =
+      (delta < 0 ? -delta : delta) < infinity() ? a.mean + delta * share : a.mean + half + half;
   return {a.count + b.count,       a.nan + b.nan,
           a.pos_inf + b.pos_inf,   a.neg_inf + b.neg_inf,
           a.zeros + b.zeros,       a.sat_low + b.sat_low,
@@ -176,13 +181,13 @@ FMSTATS_FN ChannelStateOf<Int, Real> merge(const ChannelStateOf<Int, Real>& a,
           larger(a.max, b.max)};
 }
 
-// True where sums of float32 products are too coarse and the part must be read again in float64.
+// True where the sums of a part are too coarse and the channel must be read again, in float64.
 //
 // Cancellation: the gain of m2 must keep at least two thirds of sum_sq, else the pivot was far from
 // the data. A running mean as pivot keeps it whenever the state holds twice as many elements as the
 // part, so this is met in the first tensor of a channel or after a jump in scale. Underflow: a
 // square below 2^-126 loses bits, by at most 2^-150 each; `smallest` is 2^-126 for float32
-// products, else 0.
+// products, else 0. Overflow: squares of float64 data that are beyond it.
 template <class Int, class Real>
 FMSTATS_FN auto too_coarse(const PartialOf<Int, Real>& part,
                            const ChannelStateOf<Int, Real>& before,
@@ -190,7 +195,39 @@ FMSTATS_FN auto too_coarse(const PartialOf<Int, Real>& part,
   const Real gained = gained_m2(before, batch);
   const Real floor = Numbers<Int>::real(finite_count(batch)) * smallest;
   // Nothing finite leaves min = inf > max, a constant min = max: both are exact as they are.
-  return (part.min < part.max) & ((part.sum_sq > 1.5 * gained) | (gained < floor));
+  return (part.min < part.max) &
+         ((part.sum_sq > 1.5 * gained) | (gained < floor) | (part.sum_sq == infinity()));
+}
+
+// How a channel is read again: its sums are of x * unit - pivot.
+struct Again {
+  double pivot, unit;
+};
+
+FMSTATS_FN Again read_again(const Partial& part, const ChannelState& batch) {
+  // In units of 2^600 no sum of squares overflows: what m2 then comes to is true, infinity too.
+  const double unit = part.sum_sq == infinity() ? 0x1p-600 : 1.0;
+  return {batch.mean * unit, unit};
+}
+
+// A float64 sum and what its roundings left over (Knuth's two-sum): its error does not grow with
+// the number of terms.
+struct ExactSum {
+  double sum, rest;
+};
+
+FMSTATS_FN void add_exactly(double x, ExactSum& to) {
+  const double sum = to.sum + x, back = sum - to.sum;
+  to.rest += (to.sum - (sum - back)) + (x - back);
+  to.sum = sum;
+}
+
+// Fold one element of a channel that is read again; NaN and infinities have been counted.
+FMSTATS_FN void add_again(double x, const Again& again, ExactSum& sum, ExactSum& sum_sq) {
+  if (!((x < 0 ? -x : x) < infinity())) return;
+  const double d = x * again.unit - again.pivot;
+  add_exactly(d, sum);
+  add_exactly(d * d, sum_sq);
 }
 
 // Fold one element's moments, or its count if it is not finite.
@@ -216,22 +253,14 @@ FMSTATS_FN void add_thresholds(double x, const Thresholds& t, Partial& part) {
   part.sat_high += x >= t.high;
 }
 
-// A number near the mean, on a grid of about a quarter of the standard deviation: with few digits,
-// the squares of what occurs most (the zeros of a ReLU, the few values of an fp8 type) are short
-// enough to be added without the rounding that would err the same way in every lane.
+// What sums are made about: the mean, as a number of the type that the kernels compute in. A state
+// that has seen float64 data may have a mean beyond float32: any finite pivot serves, since what is
+// far from it is read again.
 template <class Int, class Real>
 FMSTATS_FN Real pivot_of(const ChannelStateOf<Int, Real>& s, bool float32) {
-  typedef Numbers<Int> N;
-  const Real variance = s.m2 / at_least_one(finite_count(s));
-  // 2^(floor(log2(variance) / 2) - 2): with biased exponents, e becomes (e + 1) / 2 + 509.
-  const Real grid = N::from_bits(((((N::bits(variance) >> 52) + 1) >> 1) + 509) << 52);
-  const Real shifter = grid * 0x1.8p52;
-  const Real rounded = (s.mean + shifter) - shifter;
-  // A variance of 0 or beyond float64 has no grid; a mean beyond 2^51 grids is its own.
-  const Real size = s.mean < 0 ? -s.mean : s.mean;
-  const Real pivot =
-      ((variance > 1e-200) & (variance < 1e200) & (size < grid * 0x1p51)) ? rounded : s.mean;
-  return float32 ? N::as_float32(pivot) : pivot;
+  const Real most = Real{} + (float32 ? 0x1.fffffep127 : 0x1.fffffffffffffp1023);
+  const Real pivot = larger(-most, smaller(most, s.mean));
+  return float32 ? Numbers<Int>::as_float32(pivot) : pivot;
 }
 
 // Where to look for a first pivot: position number `i` of a few, of `positions`. Golden-ratio

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fmstats.errors import FmstatsError
+from fmstats.ordering import at_places, place_of, places, round_toward
 
 COUNTS = ("count", "nan", "pos_inf", "neg_inf", "zeros", "sat_low", "sat_high")
 MOMENTS = ("mean", "m2", "min", "max")
@@ -145,15 +146,18 @@ def merge_fields(a: State, b: State) -> dict[str, Tensor]:
     na, nb = a.finite.to(torch.float64), b.finite.to(torch.float64)
     share = nb / (na + nb).clamp(min=1)
     delta = b["mean"] - a["mean"]
-    mean = a["mean"] + delta * share
-    m2 = a["m2"] + b["m2"] + delta * delta * (na * share)
+    # A distance beyond float64 is gone in halves.
+    half = (0.5 * b["mean"] - 0.5 * a["mean"]) * share
+    mean = torch.where(delta.isinf(), a["mean"] + half + half, a["mean"] + delta * share)
+    # In this order nothing overflows or underflows that the product does not.
+    m2 = a["m2"] + b["m2"] + delta * (na * share) * delta
     fields = {f: a[f] + b[f] for f in COUNTS}
     # With nothing finite on one side the formulas hold, unless delta overflows: then 0 * inf.
     only_a, only_b = nb == 0, na == 0
     for field, both in (("mean", mean), ("m2", m2)):
         fields[field] = torch.where(only_a, a[field], torch.where(only_b, b[field], both))
-    fields["min"] = torch.minimum(a["min"], b["min"])
-    fields["max"] = torch.maximum(a["max"], b["max"])
+    fields["min"] = at_places(torch.minimum(places(a["min"]), places(b["min"])))
+    fields["max"] = at_places(torch.maximum(places(a["max"]), places(b["max"])))
     return fields
 
 
@@ -222,7 +226,7 @@ class Thresholds:
 
         "plain": x = 0 alone; "upper": x >= high, too; "all": every one, with a tolerance.
         """
-        if self.zero_tol > 0 or self.low is not None:
+        if place_of(self.zero_tol) > 0 or self.low is not None:
             return "all"
         return "plain" if self.high is None else "upper"
 
@@ -235,15 +239,7 @@ class Thresholds:
         low = math.nan if self.low is None else self.low
         high = math.nan if self.high is None else self.high
         return (
-            _rounded(self.zero_tol, dtype, -math.inf),
-            _rounded(low, dtype, -math.inf),
-            _rounded(high, dtype, math.inf),
+            round_toward(self.zero_tol, dtype, up=False),
+            round_toward(low, dtype, up=False),
+            round_toward(high, dtype, up=True),
         )
-
-
-def _rounded(x: float, dtype: torch.dtype, toward: float) -> float:
-    nearest = torch.tensor(x, dtype=torch.float64, device="cpu").to(dtype)
-    rounded = float(nearest)
-    if math.isnan(x) or rounded == x or (rounded > x) == (toward > 0):
-        return rounded
-    return float(torch.nextafter(nearest, nearest.new_tensor(toward)))

@@ -13,7 +13,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "fmstats"
 # Each layer imports from its own line or from those above it.
 ORDER = (
-    ("errors", "_version", "files", "metadata", "naming", "tables", "wrappers", "modes", "gates"),
+    ("errors", "ordering", "_version", "files", "metadata", "naming", "tables", "wrappers"),
+    ("modes", "gates"),
     ("twins",),
     ("sampling", "graph"),
     ("statistic",),

@@ -28,7 +28,9 @@ inline void visit_channel(const View& view, i64 channel, i64 p0, i64 p1, Visit v
 template <class E>
 void scan_moments_exactly(const View& view, i64 channel, i64 p0, i64 p1, double pivot,
                           Partial& part) {
-  visit_channel<E>(view, channel, p0, p1, [&](double x) { add_moments(x, pivot, part); });
+  Partial own = empty_partial();  // of few terms, however many blocks there are
+  visit_channel<E>(view, channel, p0, p1, [&](double x) { add_moments(x, pivot, own); });
+  add(part, own);
 }
 
 }  // namespace

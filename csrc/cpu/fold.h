@@ -38,16 +38,16 @@ inline void choose_pivots(const Job& job, i64 c0, i64 c1, double* pivot) {
   }
 }
 
-// Measure a channel again, every element in float64 about a pivot that is its mean.
-inline Partial measure_exactly(const Job& job, i64 channel, i64 positions, double pivot) {
-  Partial part = empty_partial();
+// Make the sums of a part anew, in float64.
+inline void sum_again(const Job& job, i64 channel, i64 positions, const Again& again,
+                      Partial& part) {
+  ExactSum sum = {}, sum_sq = {};
   with_element(job.view.dtype, [&](auto element) {
-    visit_channel<decltype(element)>(job.view, channel, 0, positions, [&](double x) {
-      add_moments(x, pivot, part);
-      add_thresholds(x, job.thresholds, part);
-    });
+    visit_channel<decltype(element)>(job.view, channel, 0, positions,
+                                     [&](double x) { add_again(x, again, sum, sum_sq); });
   });
-  return part;
+  part.sum = sum.sum + sum.rest;
+  part.sum_sq = sum_sq.sum + sum_sq.rest;
 }
 
 template <class Int>
@@ -62,12 +62,13 @@ inline PartialOf<Int, typename Numbers<Int>::Real> add_splits(const Job& job, i6
 }
 
 inline void fold_one(const Job& job, i64 c, i64 positions, i64 splits, const Scratch& scratch) {
-  const Partial part = add_splits<i64>(job, c, splits, scratch.parts);
+  Partial part = add_splits<i64>(job, c, splits, scratch.parts);
   const ChannelState before = load_state<i64>(job.state, job.row, c);
   ChannelState batch = to_state(part, positions, scratch.pivot[c]);
   if (too_coarse(part, before, batch, smallest_square(job.view.dtype != kFloat64))) {
-    const double mean = batch.mean;
-    batch = to_state(measure_exactly(job, c, positions, mean), positions, mean);
+    const Again again = read_again(part, batch);
+    sum_again(job, c, positions, again, part);
+    batch = to_state(part, positions, again.pivot, again.unit);
   }
   store_state(job.state, job.row, c, merge(before, batch));
 }

@@ -20,8 +20,6 @@ struct Numbers<i64v> {
   static FMSTATS_MEMBER f64v load(const double* p) { return load_unaligned<f64v>(p); }
   static FMSTATS_MEMBER void store(i64* p, i64v n) { __builtin_memcpy(p, &n, sizeof n); }
   static FMSTATS_MEMBER void store(double* p, f64v x) { __builtin_memcpy(p, &x, sizeof x); }
-  static FMSTATS_MEMBER i64v bits(f64v x) { return (i64v)x; }
-  static FMSTATS_MEMBER f64v from_bits(i64v bits) { return (f64v)bits; }
   static FMSTATS_MEMBER f64v as_float32(f64v x) {
     typedef float half __attribute__((vector_size(FMSTATS_VECTOR_BYTES / 2)));
     return __builtin_convertvector(__builtin_convertvector(x, half), f64v);

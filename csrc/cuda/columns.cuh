@@ -25,7 +25,6 @@ struct TileTotals {
   Real min[kTile], max[kTile];
   Real staged[kStaged];  // a field of a chunk, of every row and channel
   int count[kTotalCounts][kTile];
-  bool coarse[kTile];  // to be measured again
 
   __device__ __forceinline__ void clear(int c) {
     sum[c] = sum_sq[c] = 0;

@@ -63,44 +63,61 @@ __device__ __forceinline__ typename E::Real thread_pivot(const CudaArgs& a, i64 
   return pivot_from<E>(s);
 }
 
-// Measure a channel again, every element in float64.
+// Make the sums of a part anew, in float64; the other fields stay.
 template <class E, class Threads>
-__device__ __forceinline__ Partial measure_exactly(const CudaArgs& a, const Threads& group,
-                                                   i64 channel, double pivot, i64* shared) {
-  Partial part = empty_partial();
+__device__ __forceinline__ Partial sum_again(const CudaArgs& a, const Threads& group, i64 channel,
+                                             const Again& again, Partial part, i64* shared) {
+  ExactSum sum = {}, sum_sq = {};
   const typename E::Storage* first = channel_of<E>(a.view, channel);
 #pragma unroll 1
   for (i64 p = group.rank; p < a.positions; p += group.size) {
-    take_all<E>(number<E>(first[offset_of(a, p)]), pivot, a.thresholds, part);
+    const typename E::Real x = number<E>(first[offset_of(a, p)]);
+    if (!E::hides_nan(x)) add_again(static_cast<double>(x), again, sum, sum_sq);
   }
-  return group.template sum<kAll>(part, shared);
+  Partial mine = empty_partial();
+  mine.sum = sum.sum + sum.rest;
+  mine.sum_sq = sum_sq.sum + sum_sq.rest;
+  mine = group.template sum<kPlain>(mine, shared);
+  part.sum = mine.sum;
+  part.sum_sq = mine.sum_sq;
+  return part;
 }
 
-// Merge a channel's part into the state. True if it is too coarse and was not: then `pivot` is the
-// one to measure the channel again with.
+// Merge a channel's part into the state. If it is too coarse, the unit to read the channel again
+// in, and nothing is merged; else 0.
 template <class E>
-__device__ __forceinline__ bool fold_unless_coarse(const CudaArgs& a, i64 channel,
-                                                   const Partial& part, bool exact, double& pivot) {
+__device__ __forceinline__ double fold_unless_coarse(const CudaArgs& a, i64 channel,
+                                                     const Partial& part, double& pivot) {
   const ChannelState before = load_state<i64>(a.state, a.row, channel);
   const ChannelState batch = to_state(part, a.positions, pivot);
-  pivot = batch.mean;
-  const double smallest = smallest_square(sizeof(typename E::Real) == 4);
-  if (!exact && too_coarse(part, before, batch, smallest)) return true;
+  if (too_coarse(part, before, batch, smallest_square(sizeof(typename E::Real) == 4))) {
+    const Again again = read_again(part, batch);
+    pivot = again.pivot;
+    return again.unit;
+  }
   store_state(a.state, a.row, channel, merge(before, batch));
-  return false;
+  return 0.0;
+}
+
+// Read a channel again and merge it, by all threads of the group.
+template <class E, class Threads>
+__device__ __forceinline__ void fold_again(const CudaArgs& a, const Threads& group, i64 channel,
+                                           Partial part, const Again& again, i64* shared) {
+  part = sum_again<E>(a, group, channel, again, part, shared);
+  if (group.rank != 0) return;
+  const ChannelState before = load_state<i64>(a.state, a.row, channel);
+  store_state(a.state, a.row, channel,
+              merge(before, to_state(part, a.positions, again.pivot, again.unit)));
 }
 
 // Merge a channel's part, which every thread of the group has, into the state.
 template <class E, class Threads>
 __device__ __forceinline__ void finish(const CudaArgs& a, const Threads& group, i64 channel,
-                                       Partial part, double pivot, i64* shared) {
-#pragma unroll 1
-  for (bool exact = false;; exact = true) {
-    bool coarse = false;
-    if (group.rank == 0) coarse = fold_unless_coarse<E>(a, channel, part, exact, pivot);
-    if (!group.first(coarse, pivot, shared)) return;
-    part = measure_exactly<E>(a, group, channel, pivot, shared);
-  }
+                                       const Partial& part, double pivot, i64* shared) {
+  Again again = {pivot, 0.0};
+  if (group.rank == 0) again.unit = fold_unless_coarse<E>(a, channel, part, again.pivot);
+  if (!group.first(again.unit, again.pivot, shared)) return;
+  fold_again<E>(a, group, channel, part, again, shared);
 }
 
 }  // namespace fmstats

@@ -106,21 +106,23 @@ struct Group {
     return all;
   }
 
-  // What thread 0 has of both, in every thread. `shared`: 2 words, unused by a warp.
-  __device__ bool first(bool flag, double& x, i64* shared) const {
+  // What thread 0 has of both, in every thread; whether x is other than 0. `shared`: 2 words,
+  // unused by a warp.
+  __device__ bool first(double& x, double& y, i64* shared) const {
     if constexpr (kSize == kWarp) {
       x = __shfl_sync(kEveryLane, x, 0);
-      return __shfl_sync(kEveryLane, static_cast<int>(flag), 0) != 0;
+      y = __shfl_sync(kEveryLane, y, 0);
+      return x != 0.0;
     }
     if (rank == 0) {
-      shared[0] = flag;
-      shared[1] = __double_as_longlong(x);
+      shared[0] = __double_as_longlong(x);
+      shared[1] = __double_as_longlong(y);
     }
     __syncthreads();
-    flag = shared[0] != 0;
-    x = __longlong_as_double(shared[1]);
+    x = __longlong_as_double(shared[0]);
+    y = __longlong_as_double(shared[1]);
     __syncthreads();
-    return flag;
+    return x != 0.0;
   }
 };
 

@@ -131,18 +131,6 @@ __device__ void take_moments(typename E::Real x, double pivot, const Thresholds&
   if (kMode != kPlain) part.sat_high -= counted.sat_high;
 }
 
-// The same of an element whose thresholds have not been counted.
-template <class E>
-__device__ void take_all(typename E::Real x, double pivot, const Thresholds& thresholds,
-                         Partial& part) {
-  if (E::hides_nan(x)) {
-    ++part.nan;
-  } else {
-    add_moments(static_cast<double>(x), pivot, part);
-    add_thresholds(static_cast<double>(x), thresholds, part);
-  }
-}
-
 // Fields of lanes, channel by channel, and two of a field as one. Not lambdas: NVRTC up to 13.0
 // takes those within templates for host functions.
 template <class E>

@@ -67,20 +67,22 @@ __device__ __forceinline__ void measure_columns(const CudaArgs& a) {
   }
   const bool last = fold_parts(a, c0, tile, [&](int c, const Partial& part) {
     double pivot = totals.pivot[c];
-    totals.coarse[c] = fold_unless_coarse<E>(a, c0 + c, part, false, pivot);
-    totals.sum[c] = pivot;  // to measure it again with
+    const double unit = fold_unless_coarse<E>(a, c0 + c, part, pivot);
+    totals.sum[c] = pivot;  // to read it again with
+    totals.sum_sq[c] = unit;
+    if (unit != 0.0) store_part(a.parts + c0 + c, a.part_row, part);  // split 0's has been read
   });
   if (!last) return;
   bool coarse = false;
-  for (int c = threadIdx.x; c < tile; c += kColumnThreads) coarse |= totals.coarse[c];
+  for (int c = threadIdx.x; c < tile; c += kColumnThreads) coarse |= totals.sum_sq[c] != 0.0;
   if (!__syncthreads_or(coarse)) return;
   const Group<kColumnThreads> group;
 #pragma unroll 1
   for (int c = 0; c < tile; ++c) {
-    if (!totals.coarse[c]) continue;
-    double pivot = totals.sum[c];
-    const Partial part = measure_exactly<E>(a, group, c0 + c, pivot, sums);
-    if (group.rank == 0) fold_unless_coarse<E>(a, c0 + c, part, true, pivot);
+    const Again again = {totals.sum[c], totals.sum_sq[c]};
+    if (again.unit == 0.0) continue;
+    const Partial part = load_part(a.parts + c0 + c, a.part_row);
+    fold_again<E>(a, group, c0 + c, part, again, sums);
   }
 }
 

@@ -6,13 +6,12 @@ taking large tensors in pieces.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend
 from fmstats.layout import View
+from fmstats.ordering import INFINITY, at_places, place_of, places, to_float64
 from fmstats.statistic import State, Thresholds
 
 PIECE = 1 << 22  # elements: 32 MB for each float64 temporary
@@ -41,36 +40,48 @@ class TorchBackend(Backend):
 
 def measure(x: Tensor, thresholds: Thresholds) -> State:
     """The state of `x`, (channels, *positions), no element of it empty."""
-    x = x.to(torch.float64)
+    x = to_float64(x)
+    at = places(x)
     over = tuple(range(1, x.dim()))
 
     def count(where: Tensor) -> Tensor:
         return where.sum(over, dtype=torch.int64)
 
     none = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
-    finite = torch.isfinite(x)
+    finite, numbers = at.abs() < INFINITY, at.abs() <= INFINITY
     n = count(finite)
     per_channel = (-1,) + (1,) * len(over)
+    low = torch.where(finite, at, INFINITY).amin(over)
+    high = torch.where(finite, at, -INFINITY).amax(over)
+    constant = low == high
+    low, high = at_places(low), at_places(high)
     # About the middle of the range first: the plain sum of a large mean loses digits.
-    low = torch.where(finite, x, math.inf).amin(over)
-    high = torch.where(finite, x, -math.inf).amax(over)
     pivot = torch.where(n > 0, 0.5 * low + 0.5 * high, 0.0)
-    d = torch.where(finite, x - pivot.view(per_channel), 0.0)
+    # Where squares may be beyond float64, in units of 2^600: m2 is infinite where it truly is.
+    vast = (n > 0) & (0.5 * high - 0.5 * low > 2.0**400)
+    unit = torch.where(vast, 2.0**-600, torch.ones_like(pivot))
+    d = x * unit.view(per_channel) - (pivot * unit).view(per_channel)
+    d = torch.where(finite, d, 0.0)
     shift = d.sum(over) / n.clamp(min=1)
     d = torch.where(finite, d - shift.view(per_channel), 0.0)
-    constant = low == high
+    mean = ((pivot * unit + shift) / unit).clamp(low, high)  # rounding could lead beyond
+    m2 = d.square().sum(over) / unit / unit
     return State.of(
         {
             "count": torch.full_like(none, x[0].numel()),
-            "nan": count(torch.isnan(x)),
-            "pos_inf": count(x == math.inf),
-            "neg_inf": count(x == -math.inf),
-            "zeros": count(x.abs() <= thresholds.zero_tol),
-            "sat_low": none if thresholds.low is None else count(x <= thresholds.low),
-            "sat_high": none if thresholds.high is None else count(x >= thresholds.high),
-            "mean": torch.where(constant, low, pivot + shift),
-            "m2": torch.where(constant, 0.0, d.square().sum(over)),
-            "min": low + 0.0,
-            "max": high + 0.0,
+            "nan": count(~numbers),
+            "pos_inf": count(at == INFINITY),
+            "neg_inf": count(at == -INFINITY),
+            "zeros": count(at.abs() <= place_of(thresholds.zero_tol)),
+            "sat_low": none
+            if thresholds.low is None
+            else count(numbers & (at <= place_of(thresholds.low))),
+            "sat_high": none
+            if thresholds.high is None
+            else count(numbers & (at >= place_of(thresholds.high))),
+            "mean": torch.where(constant, low, mean),
+            "m2": torch.where(constant, 0.0, m2),
+            "min": low,
+            "max": high,
         }
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fmstats.backends.base import Backend
 from fmstats.layout import View
+from fmstats.ordering import INFINITY, at_places, place_of, places, to_float64
 from fmstats.statistic import COUNTS, FIELDS, MOMENTS, State, Thresholds
 
 
@@ -27,7 +28,7 @@ class ReferenceBackend(Backend):
         sizes = (view.channels, *(size for size, _ in view.dims))
         strides = (view.channel_stride, *(stride for _, stride in view.dims))
         channels = x.detach().as_strided(sizes, strides)
-        rows = [measure(channels[c].to(torch.float64), thresholds) for c in range(view.channels)]
+        rows = [measure(to_float64(channels[c]), thresholds) for c in range(view.channels)]
         if view.positions > 0 and rows:
             columns = {f: [row[f] for row in rows] for f in FIELDS}
             dtypes = dict.fromkeys(COUNTS, torch.int64) | dict.fromkeys(MOMENTS, torch.float64)
@@ -37,22 +38,34 @@ class ReferenceBackend(Backend):
 
 def measure(x: Tensor, thresholds: Thresholds) -> dict[str, float]:
     """The fields of one channel, `x` in float64."""
-    finite = x[torch.isfinite(x)]
-    mean = float(finite.mean()) if finite.numel() else 0.0
+    at = places(x)
+    finite = x[at.abs() < INFINITY]
+    low, high = math.inf, -math.inf
     if finite.numel():
-        mean += float((finite - mean).mean())  # the rounding of the first sum
-    low = math.nan if thresholds.low is None else thresholds.low
-    high = math.nan if thresholds.high is None else thresholds.high
+        low, high = at_places(torch.stack(places(finite).aminmax())).tolist()
+    # In units in which no sum of squares is beyond float64: m2 is infinite where it truly is.
+    unit = 2.0**-600 if finite.numel() and max(abs(low), abs(high)) > 2.0**400 else 1.0
+    scaled = finite * unit
+    mean = float(scaled.mean()) if finite.numel() else 0.0
+    if finite.numel():
+        mean += float((scaled - mean).mean())  # the rounding of the first sum
     return {
         "count": x.numel(),
-        "nan": int(torch.isnan(x).sum()),
-        "pos_inf": int((x == math.inf).sum()),
-        "neg_inf": int((x == -math.inf).sum()),
-        "zeros": int((x.abs() <= thresholds.zero_tol).sum()),
-        "sat_low": int((x <= low).sum()),
-        "sat_high": int((x >= high).sum()),
-        "mean": mean,
-        "m2": float((finite - mean).square().sum()),
-        "min": float(finite.min()) + 0.0 if finite.numel() else math.inf,
-        "max": float(finite.max()) + 0.0 if finite.numel() else -math.inf,
+        "nan": int((at.abs() > INFINITY).sum()),
+        "pos_inf": int((at == INFINITY).sum()),
+        "neg_inf": int((at == -INFINITY).sum()),
+        "zeros": int((at.abs() <= place_of(thresholds.zero_tol)).sum()),
+        "sat_low": saturated(at, thresholds.low, -1),
+        "sat_high": saturated(at, thresholds.high, 1),
+        "mean": mean / unit,
+        "m2": float((scaled - mean).square().sum()) / unit / unit,
+        "min": low,
+        "max": high,
     }
+
+
+def saturated(at: Tensor, bound: float | None, side: int) -> int:
+    """How many numbers are at a bound or beyond it, above for a `side` of 1, below for -1."""
+    if bound is None:
+        return 0
+    return int(((at.abs() <= INFINITY) & (side * at >= side * place_of(bound))).sum())

@@ -149,8 +149,17 @@ def _pack_bits(limit: float, dtype: torch.dtype) -> int:
     if dtype == torch.float64:
         return int(struct.unpack("<q", struct.pack("<d", limit))[0])
     if dtype == torch.float32:
-        return int(struct.unpack("<I", struct.pack("<f", limit))[0])
+        return _float32_bits(limit)
     if math.isnan(limit):
         return 0x7FFF7FFF
-    half = torch.tensor(limit, dtype=dtype, device="cpu").view(torch.int16).item()
-    return (int(half) & 0xFFFF) * 0x10001
+    if dtype == torch.bfloat16:
+        return (_float32_bits(limit) >> 16) * 0x10001
+    half = struct.unpack("<H", struct.pack("<e", limit))[0]
+    return int(half) * 0x10001
+
+
+def _float32_bits(x: float) -> int:
+    """The bits of a float32, subnormal ones also where the processor takes them for zeros."""
+    if abs(x) < 2.0**-126:
+        return (int(math.copysign(1, x) < 0) << 31) | int(abs(x) * 2.0**149)
+    return int(struct.unpack("<I", struct.pack("<f", x))[0])

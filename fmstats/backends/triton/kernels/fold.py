@@ -8,7 +8,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fmstats.backends.triton.kernels.formulas import finite_count, merge, moments, too_coarse
+from fmstats.backends.triton.kernels.formulas import (
+    finite_count,
+    merge,
+    moments,
+    read_again,
+    too_coarse,
+)
 from fmstats.backends.triton.kernels.measure import PART_FIELDS, running_moments
 from fmstats.backends.triton.kernels.walk import measure_exactly
 
@@ -87,13 +93,13 @@ def fold(
     s = state + channel
     before, before_mean, before_m2 = running_moments(state, row, channel, channel >= 0)
     n = finite_count(positions, nan, pos_inf, neg_inf)
-    mean, m2, low, high = moments(n, sum, sum_sq, low, high, pivot)
+    mean, m2, low, high = moments(n, sum, sum_sq, low, high, pivot, 1.0)
     if DTYPE == "float64":
         smallest = 0.0
     else:
         smallest = 1.1754943508222875e-38  # 2^-126: a square below it has lost bits
     if too_coarse(before, before_mean, n, mean, m2, sum_sq, low, high, smallest):
-        pivot = mean
+        pivot, unit = read_again(mean, sum_sq)
         nan, pos_inf, neg_inf, zeros, sat_low, sat_high, sum, sum_sq, low, high = measure_exactly(
             x,
             channel * channel_stride,
@@ -102,6 +108,7 @@ def fold(
             positions * 0,
             positions,
             pivot,
+            unit,
             thresholds,
             n1,
             n2,
@@ -118,7 +125,7 @@ def fold(
             4,
             tl.int64,
         )
-        mean, m2, low, high = moments(n, sum, sum_sq, low, high, pivot)
+        mean, m2, low, high = moments(n, sum, sum_sq, low, high, pivot, unit)
     count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high, mean, m2, low, high = merge(
         tl.load(s),
         tl.load(s + row),

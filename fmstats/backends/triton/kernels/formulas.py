@@ -28,7 +28,8 @@ def gained_m2(na, mean_a, nb, mean_b, m2_b):
     """What merging b into a adds to m2: b's own, and that of the distance of the means."""
     delta = mean_b - mean_a
     share = nb.to(tl.float64) / at_least_one(na + nb)
-    apart = delta * delta * (na.to(tl.float64) * share)
+    # In this order nothing overflows or underflows that the product does not.
+    apart = delta * (na.to(tl.float64) * share) * delta
     # Where a side is empty its mean means nothing, and delta may overflow.
     return tl.where(na == 0, m2_b, tl.where(nb == 0, 0.0, m2_b + apart))
 
@@ -62,7 +63,10 @@ def merge(
     na = finite_count(a_count, a_nan, a_pos_inf, a_neg_inf)
     nb = finite_count(b_count, b_nan, b_pos_inf, b_neg_inf)
     share = nb.to(tl.float64) / at_least_one(na + nb)
-    mean = a_mean + (b_mean - a_mean) * share
+    delta = b_mean - a_mean
+    # A distance beyond float64 is gone in halves.
+    half = (0.5 * b_mean - 0.5 * a_mean) * share
+    mean = tl.where(tl.abs(delta) < float("inf"), a_mean + delta * share, a_mean + half + half)
     return (
         a_count + b_count,
         a_nan + b_nan,
@@ -79,17 +83,23 @@ def merge(
 
 
 @triton.jit
-def moments(n, sum, sum_sq, low, high, pivot):
-    """(mean, m2, min, max) of n finite elements from their sums about a pivot and their range."""
+def moments(n, sum, sum_sq, low, high, pivot, unit):
+    """(mean, m2, min, max) of n finite elements, their sums being of x * unit - pivot."""
     # -0.0 + 0.0 is +0.0: which zero came first must not show in the bits.
     low += 0.0
     high += 0.0
     shift = sum / at_least_one(n)
     m2 = sum_sq - sum * shift
     m2 = tl.where(m2 > 0, m2, 0.0)
+    # Squares beyond float64 leave infinity, never what infinity less infinity is.
+    m2 = tl.where(sum_sq < float("inf"), m2, float("inf"))
+    # Rounding could lead beyond the largest number; a sum that overflowed gives any of the range.
+    mean = (pivot + shift) / unit
+    mean = tl.where(mean < high, mean, high)
+    mean = tl.where(mean > low, mean, low)
     # A constant is exact, however its pivot was rounded.
-    mean = tl.where(n == 0, 0.0, tl.where(low == high, low, pivot + shift))
-    m2 = tl.where((n == 0) | (low == high), 0.0, m2)
+    mean = tl.where(n == 0, 0.0, tl.where(low == high, low, mean))
+    m2 = tl.where((n == 0) | (low == high), 0.0, m2 / unit / unit)
     return mean, m2, low, high
 
 
@@ -99,19 +109,25 @@ def too_coarse(na, mean_a, nb, mean_b, m2_b, sum_sq, low, high, smallest):
     gained = gained_m2(na, mean_a, nb, mean_b, m2_b)
     floor = nb.to(tl.float64) * smallest
     # Nothing finite leaves min = inf > max, a constant min = max: both are exact as they are.
-    return (low < high) & ((sum_sq > 1.5 * gained) | (gained < floor))
+    beyond = sum_sq == float("inf")
+    return (low < high) & ((sum_sq > 1.5 * gained) | (gained < floor) | beyond)
 
 
 @triton.jit
-def pivot_of(n, mean, m2):
-    """A number near the mean on a grid of about a quarter of the standard deviation."""
-    variance = m2 / at_least_one(n)
-    # 2^(floor(log2(variance) / 2) - 2): with biased exponents, e becomes (e + 1) / 2 + 509.
-    exponent = variance.to(tl.int64, bitcast=True) >> 52
-    grid = ((((exponent + 1) >> 1) + 509) << 52).to(tl.float64, bitcast=True)
-    shifter = grid * 6755399441055744.0  # 1.5 * 2^52
-    rounded = (mean + shifter) - shifter
-    size = tl.where(mean < 0, -mean, mean)
-    # A variance near 0 or beyond float64 has no grid; a mean beyond 2^51 grids is its own.
-    usable = (exponent > 358) & (exponent < 1687) & (size < grid * 2251799813685248.0)
-    return tl.where(usable, rounded, mean)
+def read_again(mean, sum_sq):
+    """(pivot, unit) that a channel is read again with; see csrc/statistic.h."""
+    unit = tl.where(sum_sq == float("inf"), 2.409919865102884e-181, 1.0)  # 2^-600
+    return mean * unit, unit
+
+
+@triton.jit
+def pivot_of(mean, DTYPE: tl.constexpr):
+    """What sums are made about, as a number of the type that they are made in."""
+    if DTYPE == "float64":
+        most = 1.7976931348623157e308
+        mean = tl.where(mean < most, mean, most)
+        return tl.where(mean > -most, mean, -most)
+    else:
+        most = 3.4028234663852886e38
+        mean = tl.where(mean < most, mean, most)
+        return tl.where(mean > -most, mean, -most).to(tl.float32)

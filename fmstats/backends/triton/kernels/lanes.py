@@ -52,25 +52,22 @@ def take(x, pivot, sum, sum_sq, low, high, marks, tol, at_low, at_high, MODE: tl
 
 
 @triton.jit
-def take_exactly(
+def take_counts(
     x,
     present,
-    pivot,
     nan,
     pos_inf,
     neg_inf,
     zeros,
     sat_low,
     sat_high,
-    sum,
-    sum_sq,
     low,
     high,
     tol,
     at_low,
     at_high,
 ):
-    """Add those elements of float64 that are present; others enter nothing."""
+    """Count those elements of float64 that are present and widen the range by them."""
     size = tl.abs(x)
     finite = present & (size < float("inf"))
     infinite = present & (size == float("inf"))
@@ -80,12 +77,19 @@ def take_exactly(
     zeros += (present & (size <= tol)).to(tl.int64)
     sat_low += (present & (x <= at_low)).to(tl.int64)
     sat_high += (present & (x >= at_high)).to(tl.int64)
-    d = tl.where(finite, x - pivot, 0.0)
-    sum += d
-    sum_sq = tl.fma(d, d, sum_sq)
     low = tl.where(finite & (x < low), x, low)
     high = tl.where(finite & (x > high), x, high)
-    return nan, pos_inf, neg_inf, zeros, sat_low, sat_high, sum, sum_sq, low, high
+    return nan, pos_inf, neg_inf, zeros, sat_low, sat_high, low, high
+
+
+@triton.jit
+def add_exactly(x, sum, rest):
+    """(sum + x, rest + what its rounding left over) by Knuth's two-sum."""
+    total = sum + x
+    back = total - sum
+    # Where a square is beyond float64, infinity less infinity must not spoil the sum.
+    left_over = (sum - (total - back)) + (x - back)
+    return total, rest + tl.where(tl.abs(total) < float("inf"), left_over, 0.0)
 
 
 @triton.jit

@@ -44,9 +44,7 @@ def first_pivot(sample, present, DTYPE: tl.constexpr, COLUMNS: tl.constexpr):
     finite = present & (tl.abs(x) < float("inf"))
     x = tl.where(finite, x, 0.0)
     n = over(finite.to(tl.int64), COLUMNS)
-    mean = over(x, COLUMNS) / at_least_one(n)
-    d = tl.where(finite, x - spread(mean, COLUMNS), 0.0)
-    return pivot_of(n, mean, over(d * d, COLUMNS))
+    return pivot_of(over(x, COLUMNS) / at_least_one(n), DTYPE)
 
 
 @triton.jit
@@ -112,8 +110,8 @@ def measure(
         in_tile = (across >= 0)[None, :]
 
     # The pivot: the running mean, or that of samples.
-    n, mean, m2 = running_moments(state, row, channel, mine)
-    pivot = pivot_of(n, mean, m2)
+    n, mean, _m2 = running_moments(state, row, channel, mine)
+    pivot = pivot_of(mean, DTYPE)
     if least(spread(n, COLUMNS) + tl.zeros((1, WIDTH), tl.int64), False) == 0:
         # Golden-ratio steps: even ones would meet the same column of every image.
         turn = tl.arange(0, SAMPLES)
@@ -124,7 +122,6 @@ def measure(
         sample = tl.load(x + (where[:, None] * VECTOR + across[None, :]), mask=sampled, other=0)
         pivot = tl.where(n == 0, first_pivot(sample, sampled, DTYPE, COLUMNS), pivot)
     REAL: tl.constexpr = tl.float64 if DTYPE == "float64" else tl.float32
-    pivot = pivot.to(REAL)
 
     begin = stretch * per_stretch
     end = tl.minimum(begin + per_stretch, slots)
@@ -203,6 +200,7 @@ def measure(
                 begin,
                 end,
                 pivot.to(tl.float64),
+                1.0,
                 thresholds,
                 n1,
                 n2,

@@ -5,7 +5,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fmstats.backends.triton.kernels.lanes import least, number, over, spread, take_exactly
+from fmstats.backends.triton.kernels.lanes import (
+    add_exactly,
+    least,
+    number,
+    over,
+    spread,
+    take_counts,
+)
 
 
 @triton.jit
@@ -44,6 +51,7 @@ def measure_exactly(
     begin,
     end,
     pivot,
+    unit,
     thresholds,
     n1,
     n2,
@@ -60,7 +68,11 @@ def measure_exactly(
     DIMS: tl.constexpr,
     INDEX: tl.constexpr,
 ):
-    """The part of the slots from `begin` to `end`, in float64 throughout."""
+    """The part of the slots from `begin` to `end`, in float64, its sums of x * unit - pivot.
+
+    What the roundings of a sum leave over is added up as well, and joined at the end: the error
+    does not grow with the number of terms.
+    """
     tol = tl.load(thresholds)
     at_low = tl.load(thresholds + 1)
     at_high = tl.load(thresholds + 2)
@@ -72,6 +84,8 @@ def measure_exactly(
     sat_high = tl.zeros((LANES, WIDTH), tl.int64)
     sum = tl.zeros((LANES, WIDTH), tl.float64)
     sum_sq = tl.zeros((LANES, WIDTH), tl.float64)
+    rest = tl.zeros((LANES, WIDTH), tl.float64)
+    rest_sq = tl.zeros((LANES, WIDTH), tl.float64)
     low = tl.full((LANES, WIDTH), float("inf"), tl.float64)
     high = tl.full((LANES, WIDTH), float("-inf"), tl.float64)
     slot = begin + tl.arange(0, LANES)
@@ -79,24 +93,26 @@ def measure_exactly(
         present = (slot < end)[:, None] & in_tile
         offset = base + offset_of(slot, n1, n2, n3, s0, s1, s2, s3, DIMS, INDEX)
         raw = tl.load(x + (offset[:, None] * VECTOR + across[None, :]), mask=present, other=0)
-        nan, pos_inf, neg_inf, zeros, sat_low, sat_high, sum, sum_sq, low, high = take_exactly(
-            number(raw, DTYPE).to(tl.float64),
+        x_ = number(raw, DTYPE).to(tl.float64)
+        nan, pos_inf, neg_inf, zeros, sat_low, sat_high, low, high = take_counts(
+            x_,
             present,
-            spread(pivot, COLUMNS),
             nan,
             pos_inf,
             neg_inf,
             zeros,
             sat_low,
             sat_high,
-            sum,
-            sum_sq,
             low,
             high,
             tol,
             at_low,
             at_high,
         )
+        finite = present & (tl.abs(x_) < float("inf"))
+        d = tl.where(finite, x_ * unit - spread(pivot, COLUMNS), 0.0)
+        sum, rest = add_exactly(d, sum, rest)
+        sum_sq, rest_sq = add_exactly(d * d, sum_sq, rest_sq)
         slot += LANES
     return (
         over(nan, COLUMNS),
@@ -105,8 +121,8 @@ def measure_exactly(
         over(zeros, COLUMNS),
         over(sat_low, COLUMNS),
         over(sat_high, COLUMNS),
-        over(sum, COLUMNS),
-        over(sum_sq, COLUMNS),
+        over(sum + rest, COLUMNS),
+        over(sum_sq + rest_sq, COLUMNS),
         least(low, COLUMNS),
         -least(-high, COLUMNS),
     )
