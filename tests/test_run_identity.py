@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import types
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -391,3 +392,30 @@ def test_options_are_told_by_what_they_do():
     assert first["exclude"] == second["exclude"] == "torch.nn.modules.activation.ReLU"
     assert first["include"] != second["include"]
     assert first["include"].startswith("test_options_are_told_by_what_they_do.<locals>.wanted (")
+
+
+def test_quantized_layers():
+    """Their weights are packed: in objects of another language, which give them out."""
+
+    def quantized(value):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        with torch.no_grad():
+            net[0].weight[2, 3] = value
+        return torch.ao.quantization.quantize_dynamic(net, {nn.Linear}, torch.qint8)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated
+        models = [quantized(value) for value in (0.1, 0.1, 0.4)]
+        assert describe_model(models[0])["unknown"] == []
+        assert differences(models[0], models[1]) == []
+        (told,) = differences(models[0], models[2])
+    assert told.startswith("attributes or hooks of ")
+
+
+def test_a_module_under_two_names_or_within_itself_is_told_once():
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    net.add_module("again", net[0])
+    net[1].add_module("inner", net[0])
+    net[1].add_module("whole", net)
+    assert list(content(net)["weights"]["parts"]) == ["0.weight", "0.bias"]

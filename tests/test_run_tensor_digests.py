@@ -10,7 +10,7 @@ from torch import nn
 
 from fmstats.runs.tensor_digests import NoValuesError, digest_tensor
 
-ROW = 1 << 16  # float32 numbers of one row of words
+ROW = 1 << 20  # float32 numbers of one block
 SIZES = [0, 1, 7, 1000, ROW - 1, ROW, ROW + 1, 3 * ROW + 5]
 
 

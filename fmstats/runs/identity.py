@@ -12,13 +12,12 @@ import re
 import types
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import blake2b
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
 from torch.nn.modules import module as of_all_modules
-from torch.nn.utils.parametrize import is_parametrized
 
 from fmstats.runs.code import fingerprint_code, fingerprint_forward, own_classes, tell_versions
 from fmstats.runs.fingerprints import Fingerprints, join, settings_of, tensors_of
@@ -26,7 +25,7 @@ from fmstats.runs.tensor_digests import digest_tensor
 from fmstats.sources.data import DataSource
 from fmstats.sources.stored import Skipped, Stored
 from fmstats.tables import name_some
-from fmstats.wrappers import hash_structure, named_modules
+from fmstats.wrappers import hash_structure, unwrap
 
 Plain = str | int | float | bool | None
 
@@ -138,14 +137,19 @@ def _tell_difference(key: str, there: object, here: object) -> str:
 
 
 def _walk(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """All modules by name, those that parametrize weights included."""
-    found = {}
-    for name, module in named_modules(model).items():
-        found[name] = module
-        if is_parametrized(module):
-            inner = module.get_submodule("parametrizations")
-            prefix = f"{name}.parametrizations" if name else "parametrizations"
-            found |= {f"{prefix}.{n}" if n else prefix: m for n, m in inner.named_modules()}
+    """All modules by name, also those that are no layers, without what is wrapped around them."""
+    found: dict[str, torch.nn.Module] = {}
+    seen: set[int] = set()
+
+    def visit(module: torch.nn.Module, name: str) -> None:
+        module = unwrap(module)
+        if id(module) not in seen:
+            seen.add(id(module))
+            found[name] = module
+            for key, child in module.named_children():
+                visit(child, f"{name}.{key}" if name else key)
+
+    visit(model, "")
     return found
 
 
@@ -173,7 +177,7 @@ def _summarise(parts: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def _digest_file(path: Path) -> bytes:
-    digest = blake2b(digest_size=16)
+    digest = sha256()
     try:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
