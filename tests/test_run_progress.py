@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from fmstats.runs import profile
+from fmstats.runs import profile, progress
 from fmstats.sources import DataSource
 
 
@@ -53,6 +53,85 @@ def test_progress_on_a_terminal(model, images, monkeypatch, sized, unit):
     }
     profile(model, data[sized])
     assert unit in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", sys.stderr.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("limit", "kind", "total"),
+    [(6, "source", "6/6 samples"), (99, "source", "10/10 samples"), (6, "list", "6/6 samples")],
+)
+def test_the_total_is_that_of_the_limit(model, images, monkeypatch, limit, kind, total):
+    pytest.importorskip("rich", reason="needs rich")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    batches = [(batch, torch.zeros(len(batch))) for batch in images.split(4)]
+    profile(
+        model, DataSource("x", 10, lambda: batches) if kind == "source" else batches, limit=limit
+    )
+    assert total in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", sys.stderr.getvalue())
+
+
+def bar(monkeypatch, *args, done=(0, 0), ranks=1, advances=((4, None),)):
+    """What is told to the bar: its task, and each update."""
+    told = []
+
+    class Bar:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            told.append("closed")
+
+        def add_task(self, description, **known):
+            told.append({"description": description, **known})
+            return 7
+
+        def update(self, task, **known):
+            told.append({"task": task, **known})
+
+    monkeypatch.setattr(progress, "_build_bar", Bar)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    times = iter(range(0, 100, 2))
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(times))
+    with progress.show_progress(*args, done=done, ranks=ranks) as advance:
+        for samples, share in advances:
+            advance(samples, share)
+    assert told.pop() == "closed"
+    return told
+
+
+def test_what_the_bar_is_told(monkeypatch):
+    source = DataSource("x", 101, list)
+    first, *updates = bar(
+        monkeypatch, source, None, True, done=(8, 2), ranks=2, advances=[(4, None), (400, 0.256)]
+    )
+    assert first == {"description": "samples", "total": 51, "completed": 8, "speed": ""}
+    assert updates == [
+        {"task": 7, "advance": 4, "speed": "2 samples/s"},
+        {"task": 7, "advance": 400, "speed": "101 samples/s, statistics 26 %"},
+    ]
+    first, *updates = bar(monkeypatch, [1, 2, 3], None, True, done=(8, 1), advances=[(4, None)])
+    assert first == {"description": "batches", "total": 3, "completed": 1, "speed": ""}
+    assert updates == [{"task": 7, "advance": 1, "speed": "2 samples/s"}]
+
+
+def test_unknown_samples_turn_the_bar_to_batches(monkeypatch):
+    source = DataSource("x", 100, list)
+    _, *updates = bar(
+        monkeypatch,
+        source,
+        None,
+        True,
+        done=(8, 2),
+        advances=[(4, None), (None, None), (None, None)],
+    )
+    assert updates[1:] == [
+        {
+            **{"task": 7, "speed": "0.5 batches/s"},
+            **{"description": "batches", "total": None, "completed": 4},
+        },
+        {"task": 7, "advance": 1, "speed": "0.5 batches/s"},
+    ]
 
 
 @pytest.mark.parametrize("case", ["not wanted", "no terminal", "no stderr", "no rich"])

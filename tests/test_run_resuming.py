@@ -425,5 +425,16 @@ def test_the_command_line(command_line, tmp_path):
     assert len(trusted) == 1
 
 
-def test_import_is_of_the_package():
+def test_another_number_of_processes_is_another_run(path):
+    profile(net(), pairs(), checkpoint=path)
+    written = storage.load(path)
+    assert written.metadata["checkpoint"]["identity"]["run"]["processes"] == 1
+    written.metadata["checkpoint"]["identity"]["run"]["processes"] = 2
+    storage.save(written, path)
+    for resume in ("auto", "trust"):
+        with pytest.raises(FmstatsError, match=r"another run \(processes: 2 there, 1 here\)"):
+            profile(net(), pairs(), checkpoint=path, resume=resume)
+
+
+def test_the_choice_is_of_the_public_function():
     assert fmstats.profile is profile
