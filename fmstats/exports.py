@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fmstats.errors import FmstatsError
-from fmstats.files import check_place, write_whole
+from fmstats.files import check_place, encode_text, write_whole
 from fmstats.metadata import DEEPEST, MOST_BITS, show_value
 from fmstats.profiles import Profile
 from fmstats.storage import save
 from fmstats.tables import Row
 
+_ENDING = "\r\n"
 OUTPUT_SUFFIXES = (".fmstats", ".json", ".csv")
 
 
@@ -56,9 +57,13 @@ def write_profile(profile: Profile, path: Path) -> None:
     if suffix == ".fmstats":
         save(profile, path)
         return
-    table = suffix == ".csv"
-    text = profile.to_pandas().to_csv(index=False) if table else format_json(profile.to_dict())
-    write_whole(path, text.encode())
+    if suffix == ".csv":
+        lines = _Lines()
+        profile.to_pandas().to_csv(lines, index=False, lineterminator=_ENDING)
+        text = lines.getvalue()
+    else:
+        text = format_json(profile.to_dict())
+    write_whole(path, encode_text(text))
 
 
 def format_csv(rows: Sequence[Row], names: Sequence[str]) -> str:
@@ -68,11 +73,22 @@ def format_csv(rows: Sequence[Row], names: Sequence[str]) -> str:
         rows: none, too: the header tells what they would have.
         names: what each row has, in this order.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    text = _Lines()
+    writer = csv.writer(text, lineterminator=_ENDING)
     writer.writerow(names)
     writer.writerows([[_format_cell(row[name]) for name in names] for row in rows])
     return text.getvalue()
+
+
+class _Lines(io.StringIO):
+    """Lines of CSV, each written in one go and ended by `_ENDING`; here they end in a line feed.
+
+    A writer puts quotes around what a line may end in, and only that before Python 3.13: a name
+    with a carriage return needs them, too.
+    """
+
+    def write(self, line: str) -> int:
+        return super().write(line.removesuffix(_ENDING) + "\n")
 
 
 def _format_cell(value: object) -> object:

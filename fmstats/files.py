@@ -52,6 +52,11 @@ def find_repeated(paths: Sequence[Path]) -> tuple[Path, Path] | None:
     return None
 
 
+def encode_text(text: str) -> bytes:
+    """Text as UTF-8; halves of characters, which names in Python may have, as their numbers."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Put a file in its place in one step, on the disk when this returns.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmstats.derived import Array, ChannelStats, pool_channels
 from fmstats.errors import FmstatsError, list_closest
+from fmstats.files import encode_text
 from fmstats.layer_columns import LAYER_COLUMNS
 from fmstats.layer_profiles import LayerProfile, with_keys
 from fmstats.statistic import FIELDS
@@ -171,8 +172,8 @@ class Profile(Mapping[str, ChannelStats]):
         columns |= {f: [] for f in (*FIELDS, *ChannelStats.DERIVED)}
         for name, layer in self.info.items():
             values = layer.stats.to_dict()
-            columns["layer"] += [name] * layer.stats.channels
-            columns["type"] += [layer.type] * layer.stats.channels
+            columns["layer"] += [encode_text(name).decode()] * layer.stats.channels
+            columns["type"] += [encode_text(layer.type).decode()] * layer.stats.channels
             columns["channel"] += range(layer.stats.channels)
             for field in (*FIELDS, *ChannelStats.DERIVED):
                 nothing = [None] * layer.stats.channels

@@ -118,8 +118,9 @@ def sort_rows(rows: Sequence[Row], columns: Sequence[Column], by: str) -> list[R
 def _sort_key(value: Any) -> Any:
     """A number, the parts of a text (`a.10` behind `a.9`), or None for no value."""
     if isinstance(value, str):
-        parts = re.split(r"(\d+)", value)
-        return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+        parts = re.split(r"0*([0-9]+)", value)
+        # A number by its length, then its digits: Python makes none of more than 4300 digits.
+        return [(len(part), part) if i % 2 else part for i, part in enumerate(parts)]
     if isinstance(value, tuple):
         return math.prod(value)
     return None if value is None or value != value else value

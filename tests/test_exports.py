@@ -11,12 +11,16 @@ import sys
 import numpy as np
 import pytest
 import torch
+from profile_files import layer_of
 from torch import nn
 
 import fmstats
 from fmstats.errors import FmstatsError
 from fmstats.exports import check_output, format_csv, write_profile
+from fmstats.files import encode_text
+from fmstats.profiles import Profile
 from fmstats.runs import profile
+from fmstats.scalars import ROW
 
 
 @pytest.fixture
@@ -111,3 +115,22 @@ def test_rows_as_csv():
     names = ("name", "x", "shape")
     assert format_csv(rows, names) == 'name,x,shape\n"a,b",1.5,1x2\nc,,\n'
     assert format_csv([], names) == "name,x,shape\n"
+
+
+ODD_NAMES = ("a\rb", "a\r\nb", "a\nb", 'q"u,o"te', " space ", "\ud800", "\u00e9", "=1+1")
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_odd_names_in_csv(tmp_path, name):
+    pytest.importorskip("pandas", reason="needs pandas")
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    profile = Profile({name: layer_of(torch.ones(2, 3)), "next": layer_of(torch.ones(2, 1))}, {})
+    write_profile(profile, tmp_path / "p.csv")
+    text = format_csv(profile.layers(), ROW)
+    (tmp_path / "l.csv").write_bytes(encode_text(text))
+    for file, rows in (("p.csv", [shown] * 3 + ["next"]), ("l.csv", [shown, "next"])):
+        with open(tmp_path / file, newline="", encoding="utf-8") as opened:
+            assert [row["layer"] for row in csv.DictReader(opened)] == rows
+        content = (tmp_path / file).read_bytes()
+        assert content.endswith(b"\n")
+        assert content.count(b"\r") == len(rows[:-1]) * name.count("\r")

@@ -289,3 +289,16 @@ def test_ranks_are_merged_at_the_end_of_an_interval(tmp_path):
     assert list(steps) == ["4", "7"]
     first = plain([*batches(0)[:4], *batches(1)[:4]]).scalars("mean")["1.mean"]
     assert math.isclose(float(steps["4"]["fmstats/train/1.mean"]), first, rel_tol=1e-12)
+
+
+def test_two_parts_of_a_model_at_once(tmp_path):
+    """Each has its own place in a checkpoint, which Lightning asks for."""
+    callbacks = [
+        FeatureMapStats(module="net.0", prefix="first/", log_every_n_steps=2),
+        FeatureMapStats(module="net.2", prefix="second/", log_every_n_steps=2),
+        FeatureMapStats(log_every_n_steps=2),
+    ]
+    trainer(tmp_path, callbacks, max_epochs=1).fit(Net(), loader(batches()))
+    assert len({callback.state_key for callback in callbacks}) == 3
+    assert callbacks[2].state_key == "FeatureMapStats"  # as in checkpoints of 0.1
+    assert [next(iter(stats.profile.layers()))["channels"] for stats in callbacks] == [8, 2, 8]

@@ -126,6 +126,16 @@ def test_rows_are_sorted(by: str, names: list[str]) -> None:
     assert sort_rows([], COLUMNS, by) == []
 
 
+def test_numbers_in_names_of_any_length() -> None:
+    """And of any script: digits that are no ASCII are letters here."""
+    long = "9" * 5000
+    names = ["l#\u0663", f"l{long}0", "l10", f"l{long}", "l2", "l02", "l1", "l", "l2a", "l0", "l00"]
+    rows = [{"name": name} for name in names]
+    assert [row["name"] for row in sort_rows(rows, [Column("name", "layer")], "layer")] == [
+        *("l", "l0", "l00", "l1", "l2", "l02", "l2a", "l10", f"l{long}", f"l{long}0", "l#\u0663"),
+    ]
+
+
 def test_columns_are_found_by_name_before_heading() -> None:
     twins = (Column("a", "b"), Column("b", "a"))
     assert find_column(twins, "a") is twins[0]

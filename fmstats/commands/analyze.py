@@ -28,7 +28,7 @@ from fmstats.commands.app import (
 from fmstats.commands.completion import complete_gpus
 from fmstats.errors import FmstatsError
 from fmstats.exports import format_csv, format_json
-from fmstats.files import check_place, write_whole
+from fmstats.files import check_place, encode_text, write_whole
 from fmstats.tables import Block, Table
 from fmstats.terminal import print_blocks, print_data
 
@@ -130,7 +130,7 @@ def analyze(
     # Before anything is printed: a column may be unknown.
     table = make_table(found, depth=depth, columns=chosen, sort=sort, top=top)
     if out is not None:
-        write_whole(out, _format(found, table, out.suffix.lower()).encode())
+        write_whole(out, encode_text(_format(found, table, out.suffix.lower())))
     if as_json or as_csv:
         print_data(_format(found, table, ".json" if as_json else ".csv"))
         return

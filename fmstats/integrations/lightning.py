@@ -35,6 +35,8 @@ else:
 
     Callback = _import_callback()
 
+_PREFIX = "fmstats/"
+
 
 class FeatureMapStats(KeepsIntervals, Callback):
     """Logs the statistics of each interval of training steps, and of each validation.
@@ -43,6 +45,8 @@ class FeatureMapStats(KeepsIntervals, Callback):
     mean of all training so far; `profile` has all intervals together. An interval ends at each
     multiple of `log_every_n_steps` and when training ends. Only then the device is read, once, and
     ranks are merged, if there are several. Batches of the sanity check are not counted.
+
+    Several of them may watch parts of a model, each with a `module` and a `prefix` of its own.
 
     A checkpoint holds what was seen, the begun interval included: a resumed run logs what an
     unbroken one would have.
@@ -76,7 +80,7 @@ class FeatureMapStats(KeepsIntervals, Callback):
         every: int = 1,
         log_every_n_steps: int | None = None,
         validation: bool = False,
-        prefix: str = "fmstats/",
+        prefix: str = _PREFIX,
         save: str | Path | None = None,
         **options: Any,
     ) -> None:
@@ -93,6 +97,14 @@ class FeatureMapStats(KeepsIntervals, Callback):
         self._wants_validation = validation
         self._validation: Intervals | None = None
         self._restored: Mapping[str, Any] = {}
+
+    @property
+    def state_key(self) -> str:
+        """Where a checkpoint has its state: of several callbacks each needs a place of its own."""
+        if self._module is None and self._prefix == _PREFIX:
+            return super().state_key
+        key: str = self._generate_state_key(module=self._module, prefix=self._prefix)
+        return key
 
     @property
     def validation_profile(self) -> fmstats.Profile | None:
