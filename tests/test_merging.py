@@ -343,3 +343,27 @@ def test_what_is_no_profile_is_refused(other):
     message = rf"^merge\(\) takes a Profile, got {type(other).__name__}$"
     with pytest.raises(FmstatsError, match=message):
         some_profile().merge(other)
+
+
+@pytest.mark.parametrize("missing", ["keep", "drop"])
+def test_a_profile_without_layers_is_no_obstacle(missing: str) -> None:
+    """A run that measured nothing, yet: with "drop" nothing is common, which is no error."""
+    full, empty = some_profile(samples=3), Profile({}, {"samples": 2})
+    for both in (full.merge(empty, missing=missing), empty.merge(full, missing=missing)):
+        assert set(both) == (set(full) if missing == "keep" else set())
+        assert both.metadata["samples"] == 5
+    with pytest.raises(FmstatsError, match="no layer in common"):
+        full.merge(profile_of({"x": layer_of(torch.randn(2, 2))}), missing="drop")
+
+
+def test_what_was_merged_keeps_its_sources(tmp_path: Path) -> None:
+    """Those of a merged file are the files that it was merged from, not its own name."""
+    for number in range(3):
+        some_profile(number, samples=1).save(tmp_path / f"{number}.fmstats")
+    paths = [str(tmp_path / f"{number}.fmstats") for number in range(3)]
+    both = fmstats.merge_files(paths[:2])
+    both.save(tmp_path / "both.fmstats")
+    whole = fmstats.merge_files([tmp_path / "both.fmstats", paths[2]])
+    assert whole.metadata["sources"] == paths
+    assert whole.metadata["profiles"] == 3
+    assert whole.metadata["samples"] == 3

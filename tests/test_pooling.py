@@ -104,3 +104,11 @@ def test_pooling_commutes_with_merging(make, depth) -> None:  # type: ignore[no-
 def test_a_depth_that_is_no_number_of_parts(depth):
     with pytest.raises(FmstatsError, match=rf"^depth={depth!r}: give 1 or more parts of a name$"):
         Profile({}, {}).pooled(depth)
+
+
+def test_a_block_ends_as_its_last_layer() -> None:
+    first = layer_of(torch.randn(4, 3), shape=(4, 3), channel_dim=1)
+    last = layer_of(torch.randn(4, 3), shape=(4, 7, 3), channel_dim=2)
+    for parts, shape, dim in (((first, last), (4, 7, 3), 2), ((last, first), (4, 3), 1)):
+        block = profile_of({"a.0": parts[0], "a.1": parts[1]}).pooled(1).info["a"]
+        assert (block.shape, block.channel_dim) == (shape, dim)

@@ -199,3 +199,16 @@ def test_a_pass_left_early_ends(folder):
     batches.close()
     with pytest.raises(StopIteration):
         next(batches)
+
+
+@pytest.mark.parametrize("height", range(20, 41))
+@pytest.mark.parametrize("upright", [True, False])
+def test_the_cut_is_rounded_as_torchvision_does(tmp_path, height, upright):
+    """Half a pixel to the even one: `int(round((height - size) / 2.0))`."""
+    pixels = np.arange(height, dtype=np.uint8)[:, None, None].repeat(20, 1).repeat(3, 2)
+    pixels = pixels if upright else pixels.swapaxes(0, 1)
+    Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / "x.png")
+    (batch,) = open_data(tmp_path, image_size=16, resize=20, **PLAIN)
+    cut = (batch[0, 0] * 255).round()[:, 0] if upright else (batch[0, 0] * 255).round()[0]
+    first = round((height - 16) / 2.0)
+    assert cut.tolist() == list(range(first, first + 16))

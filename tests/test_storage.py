@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ from safetensors.numpy import save as pack
 from torch import nn
 
 import fmstats
+from fmstats.derived import ChannelStats
 from fmstats.errors import FmstatsError
 from fmstats.profiles import Profile
-from fmstats.statistic import FIELDS, State
+from fmstats.statistic import FIELDS, State, Thresholds
 from fmstats.storage import load, save
 
 PICKLE = pickle.dumps({"a": 1})
@@ -475,3 +477,24 @@ def test_loaded_states_stand_alone(file: Path) -> None:
     stats = load(file)["head"]
     assert stats.state.words.untyped_storage().nbytes() == 8 * len(FIELDS) * 2
     stats.state.merge_(State.identity(2))
+
+
+def test_counts_are_in_every_file(tmp_path: Path) -> None:
+    """Those of elements even where nothing was seen; a file without them is none."""
+    path = tmp_path / "p.fmstats"
+    state = State.identity(3)
+    layer = replace(layer_of(torch.ones(2, 3)), stats=ChannelStats(state, Thresholds()), calls=0)
+    save(Profile({"unseen": layer}, {}), path)
+    tensors, document = open_file(path)
+    assert set(tensors) == {"count", "mean", "m2", "min", "max"}
+    assert_same_profiles(load(path), Profile({"unseen": layer}, {}))
+    for field in tensors:
+        close_file(path, {f: t for f, t in tensors.items() if f != field}, document)
+        refused(path, "its tensors are not the fields count, nan")
+
+
+@pytest.mark.parametrize(("low", "high"), [(None, 1.5), (0.0, None), (None, None)])
+def test_saturation_needs_its_own_bound(file: Path, low: float | None, high: float | None) -> None:
+    edit(file, "layers", 1, "thresholds", value=[0.25, low, high])
+    field = "sat_low" if low is None else "sat_high"
+    refused(file, rf"layer 'a.relu': {field} of channel \d is \d+: is counted without a bound")
