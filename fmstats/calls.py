@@ -5,9 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from fmstats.gates import Gate
+from fmstats.gates import Folding, Gate
 from fmstats.layers import Layer, LayerSpec
 from fmstats.naming import MOST_CALLS
+from fmstats.tables import format_plural
+
+
+class _Nothing:
+    """A layer that measures nothing."""
+
+    def fold(self, output: object) -> None: ...
+    def skip(self, reason: str) -> None: ...
+    def fail(self, error: Exception) -> None: ...
+    def rescale(self, scale: float) -> None: ...
+    def claim(self) -> Folding:
+        return self
+
+
+_NOTHING = _Nothing()
 
 
 class PerCall:
@@ -42,21 +57,29 @@ class PerCall:
 
     def fold(self, output: object) -> None:
         """As `Layer.fold`, for this call."""
-        layer = self._next_layer()
-        if layer is not None:
-            layer.fold(output)
+        self.claim().fold(output)
 
     def skip(self, reason: str) -> None:
         """As `Layer.skip`, for this call."""
-        layer = self._next_layer()
-        if layer is not None:
-            layer.skip(reason)
+        self.claim().skip(reason)
 
     def fail(self, error: Exception) -> None:
         """As `Layer.fail`, for this call."""
-        layer = self._next_layer()
-        if layer is not None:
-            layer.fail(error)
+        self.claim().fail(error)
+
+    def rescale(self, scale: float) -> None:
+        """As `Layer.rescale`, for all calls."""
+        for layer in self._layers:
+            layer.rescale(scale)
+
+    def claim(self) -> Folding:
+        """The layer of this call; what measures nothing if there were too many before."""
+        number: int = getattr(self._thread, "next", 0)
+        if number >= MOST_CALLS:
+            self.left_out += 1
+            return _NOTHING
+        self._thread.next = number + 1
+        return self.call(number)
 
     def reset(self) -> None:
         """As `Layer.reset`, for all calls."""
@@ -68,15 +91,7 @@ class PerCall:
         """Why some calls have no row though others have; None if all have."""
         if self.left_out:
             return (
-                f"{self.left_out:,} calls have no row: a layer has one for each of its first "
-                f"{MOST_CALLS:,} calls since a forward pass of the tracked model began"
+                f"{format_plural(self.left_out, 'call')} without a row: a layer has one for each "
+                f"of its first {MOST_CALLS:,} calls since a forward pass of the tracked model began"
             )
         return next(filter(None, (layer.why_partial() for layer in self._layers)), None)
-
-    def _next_layer(self) -> Layer | None:
-        number: int = getattr(self._thread, "next", 0)
-        if number >= MOST_CALLS:
-            self.left_out += 1
-            return None
-        self._thread.next = number + 1
-        return self.call(number)

@@ -24,7 +24,7 @@ import torch.nn as nn
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from fmstats.wrappers import named_modules
+from fmstats.wrappers import named_modules, read_attribute
 
 _SPATIAL: tuple[tuple[int, tuple[str, ...]], ...] = (
     (1, ("Conv1d", "ConvTranspose1d", "MaxPool1d", "AvgPool1d", "AdaptiveAvgPool1d")),
@@ -144,10 +144,10 @@ def _own_rule(module: nn.Module) -> ChannelRule | None:
     if isinstance(module, _LAST):
         # Norms of transformers' ConvNeXt say so where they put channels first; those of
         # torchvision and timm are of a type of their own.
-        first = getattr(module, "data_format", None) == "channels_first"
+        first = read_attribute(module, "data_format") == "channels_first"
         first = first or type(module).__name__ == "LayerNorm2d"
         return ChannelRule(1 if first else -1, size)
-    features = getattr(module, "nf", None)
+    features = read_attribute(module, "nf")
     if type(module).__name__ == "Conv1D" and isinstance(features, int):  # GPT-2's Linear
         return ChannelRule(-1, features)
     return None
@@ -165,7 +165,7 @@ def _size_of(module: nn.Module) -> int | None:
     if shape:
         return shape[-1]
     for attribute in _SIZES:
-        size = getattr(module, attribute, None)
+        size = read_attribute(module, attribute)
         if isinstance(size, int) and size > 0:  # lazy modules say 0 until they have run
             return size
     return None
@@ -177,7 +177,7 @@ def _normalized_shape(module: nn.Module) -> tuple[int, ...]:
 
 def _weights_of(module: nn.Module) -> int:
     """How many numbers the weight of a module has, if it is a vector; else 0."""
-    weight = getattr(module, "weight", None)
+    weight = read_attribute(module, "weight")
     if not isinstance(weight, Tensor) or is_lazy(weight) or weight.dim() != 1:
         return 0
     return len(weight)

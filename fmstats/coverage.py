@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from fmstats.tables import format_table
+from fmstats.tables import format_plural, format_table, make_printable
+
+_SHOWN = 5  # layers in a text
 
 
 @dataclass(frozen=True)
@@ -14,9 +16,10 @@ class CoverageRow:
     """What happened at one selected layer.
 
     Attributes:
-        status: "tracked"; "skipped", its output has no statistics; or "never fired": no hook of it
-            was called while the tracker was measuring.
-        reason: why it was skipped, or that it is no longer in the model.
+        status: "tracked"; "in part", some of its outputs have no statistics; "skipped", its last
+            output has none; or "never fired": no hook of it was called while the tracker was
+            measuring.
+        reason: why something was left out, or that it is no longer in the model.
         calls: tensors folded in.
     """
 
@@ -49,3 +52,17 @@ class Coverage(Sequence[CoverageRow]):
 
     def __repr__(self) -> str:
         return f"Coverage({len(self)} layers)\n{self}"
+
+
+def describe_row(row: Mapping[str, object]) -> str:
+    """A layer that a run selected and did not measure, or not all of, as its metadata tells."""
+    why = f", {row['reason']}" if row.get("reason") else ""
+    return f"{row.get('name')} ({row.get('type')}): {row.get('status')}{why}"
+
+
+def describe_not_measured(rows: Sequence[Mapping[str, object]]) -> str:
+    """All such layers, as lines of text."""
+    lines = [f"  {make_printable(describe_row(row))}" for row in rows[:_SHOWN]]
+    more = len(rows) - len(lines)
+    title = f"not measured, or not all of it: {format_plural(len(rows), 'selected layer')}"
+    return "\n".join([title, *lines, *([f"  and {more:,} more"] if more > 0 else [])])

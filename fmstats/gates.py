@@ -60,3 +60,9 @@ class Folding(Protocol):
 
     def fail(self, error: Exception) -> None:
         """Stop measuring: what the hook does for it has failed."""
+
+    def claim(self) -> Folding:
+        """What an output of this call is for, to be handed something later."""
+
+    def rescale(self, scale: float) -> None:
+        """Outputs are `scale` times what is to be told of them, from now on."""

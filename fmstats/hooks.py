@@ -3,20 +3,25 @@
 Hooks hold layers and a gate, never the tracker, so that a forgotten tracker can be collected. In a
 deep copy or a pickle of a tracked model each hook does nothing: the copy is not tracked. Within a
 backward pass they do nothing either: there forward passes are those of activation checkpointing,
-which has run them before.
+which has run them before. Nor do they in a pass that torch.jit traces: its inputs are an example,
+not data.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 import torch.nn as nn
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from fmstats import graph
 from fmstats.calls import PerCall
 from fmstats.gates import Folding, Gate
+from fmstats.grad_scale import GradScale
 from fmstats.sampling import Sampling, clock
 from fmstats.tensors import first_tensor
 
@@ -25,6 +30,15 @@ from fmstats.tensors import first_tensor
 _is_traced = torch.compiler.is_dynamo_compiling
 _backward_pass = torch._C._current_graph_task_id
 _NONE = -1
+# What torch.jit.trace sets while it traces a module: a hook asks this faster than torch itself.
+_jit = torch.jit._trace
+
+
+class Handle(Protocol):
+    """What takes a hook away."""
+
+    def remove(self) -> None:
+        """Take it away; may be called twice."""
 
 
 class _NoHook:
@@ -65,7 +79,7 @@ class OutputHook(_LayerHook):
         """Fold the output, if the gate is open."""
         if _is_traced():
             self._trace(output)
-        elif self._gate.open and _backward_pass() == _NONE:
+        elif self._gate.open and _backward_pass() == _NONE and _jit._trace_module_map is None:
             self._layer.fold(output)
 
 
@@ -76,7 +90,7 @@ class InputHook(_LayerHook):
         """Fold the input, if the gate is open."""
         if _is_traced():
             self._trace((args, kwargs))
-        elif self._gate.open and _backward_pass() == _NONE:
+        elif self._gate.open and _backward_pass() == _NONE and _jit._trace_module_map is None:
             self._layer.fold((args, kwargs))
 
 
@@ -88,20 +102,46 @@ class GradientHook(_LayerHook):
     one alone, otherwise into the first one alone.
     """
 
+    def __init__(self, layer: Folding, gate: Gate, order: Tensor, scale: GradScale) -> None:
+        super().__init__(layer, gate, order)
+        self._scale = scale
+        self._on_leaf: RemovableHandle | None = None
+
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
         """Hook the output, if it has a gradient and the gate is open."""
         if _is_traced():
             self._trace(output)
-        elif self._gate.open:
-            x = first_tensor(output)
-            if x is None or not x.requires_grad:
-                self._layer.skip("has no gradient")
-            else:
-                x.register_hook(self._fold_gradient)  # type: ignore[no-untyped-call]
+        elif self._gate.open and _jit._trace_module_map is None:
+            layer = self._layer.claim()
+            try:
+                self._hook(layer, first_tensor(output))
+            except Exception as error:
+                layer.fail(error)
 
-    def _fold_gradient(self, gradient: Tensor) -> None:
-        if not self._gate.closed:
-            self._layer.fold(gradient)
+    def _hook(self, layer: Folding, x: Tensor | None) -> None:
+        if x is None or not x.requires_grad:
+            layer.skip("has no gradient")
+            return
+        handle = x.register_hook(lambda gradient: self._fold(layer, gradient))  # type: ignore[no-untyped-call]
+        if x.is_leaf:  # a parameter, which stays: it would be hooked once more in each pass
+            self.remove()
+            self._on_leaf = handle
+
+    def _fold(self, layer: Folding, gradient: Tensor) -> None:
+        if self._gate.closed:
+            return
+        try:
+            layer.rescale(self._scale.now())
+        except Exception as error:
+            layer.fail(error)
+        else:
+            layer.fold(gradient)
+
+    def remove(self) -> None:
+        """Leave the parameter that was hooked last, if it was one."""
+        if self._on_leaf is not None:
+            self._on_leaf.remove()
+            self._on_leaf = None
 
     def observe(self, x: Tensor | None, training: bool) -> None:
         """In a graph gradients are out of reach."""
@@ -127,7 +167,7 @@ class PassHook(_Hook):
         super().__init__(order)
         self._gate, self._sampling, self._per_call = gate, sampling, per_call
         self._when = when
-        self._began: float | None = None
+        self._thread = threading.local()  # each thread's passes begin and end for themselves
         self.passes = self.measured = 0
 
     def __call__(self, module: nn.Module, args: object) -> None:
@@ -141,6 +181,9 @@ class PassHook(_Hook):
         """Begin a forward pass, also in a graph."""
         if self._gate.paused or self._gate.closed or _backward_pass() != _NONE:
             return
+        if torch._C._is_tracing():
+            self._gate.set(sampled=False)
+            return
         if self._when != "always" and training != (self._when == "train"):
             self._gate.set(sampled=False)
             return
@@ -150,13 +193,14 @@ class PassHook(_Hook):
         self.measured += taken
         for layer in self._per_call:
             layer.begin_pass()
-        self._began = clock() if self._sampling.timed else None
+        self._thread.began = clock() if self._sampling.timed else None
 
     def end(self) -> None:
-        """End a forward pass, for a budget."""
-        if self._began is not None and _backward_pass() == _NONE:
-            self._sampling.end(clock() - self._began)
-            self._began = None
+        """End a forward pass of this thread, for a budget."""
+        began = getattr(self._thread, "began", None)
+        if began is not None:
+            self._sampling.end(clock() - began)
+            self._thread.began = None
 
     def reset(self) -> None:
         """Count from 0."""
@@ -182,6 +226,19 @@ class EndHook(_Hook):
     def observe(self, x: Tensor | None, training: bool) -> None:
         """End a forward pass, in a graph."""
         self._passes.end()
+
+
+def register(
+    module: nn.Module, of: str, layer: Folding, gate: Gate, order: Tensor, scale: GradScale
+) -> list[Handle]:
+    """Have what a module gives, takes or gets back folded; what takes the hooks away again."""
+    if of == "input":
+        hook = InputHook(layer, gate, order)
+        return [module.register_forward_pre_hook(hook, with_kwargs=True)]
+    if of == "output":
+        return [module.register_forward_hook(OutputHook(layer, gate, order))]
+    gradients = GradientHook(layer, gate, order, scale)
+    return [module.register_forward_hook(gradients), gradients]
 
 
 for _kind in (OutputHook, InputHook, GradientHook, PassHook, EndHook):

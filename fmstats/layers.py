@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from fmstats.errors import FmstatsError
 from fmstats.gates import Gate
@@ -22,6 +24,7 @@ from fmstats.naming import name_rows
 from fmstats.profiles import LayerProfile
 from fmstats.rows import LayerSpec, Row, RowMark
 from fmstats.statistic import State, snapshot
+from fmstats.tables import format_plural
 from fmstats.tensors import first_tensor, plain_part, why_skipped
 
 __all__ = ["MOST_WIDTHS", "Layer", "LayerSpec", "Mark", "take_profiles"]
@@ -53,15 +56,17 @@ class Layer:
     Attributes:
         rows: one for each width, in the order of their first tensors.
         reason: why the last output was not measured, None if it was.
-        left_out: tensors that were not measured, since their widths came after `MOST_WIDTHS` others.
+        left_out: tensors without a row, since their widths came after `MOST_WIDTHS` others.
     """
 
     def __init__(self, spec: LayerSpec, gate: Gate, call: int | None = None) -> None:
         self.spec, self._gate, self._call = spec, gate, call
         self._nothing = Row(spec, call, 0, None)  # declines whatever it is handed
-        self._last = self._nothing  # the row of the last tensor
+        self._last = self._nothing  # the row of the last tensor, which is at `_place` of `rows`
+        self._place = 0
         self.rows: tuple[Row, ...] = ()
         self._dims: dict[int, int] = {}
+        self._scale = 1.0
         self._disabled = False
         self._lock = threading.RLock()
         self.reason: str | None = None
@@ -119,21 +124,40 @@ class Layer:
             stacklevel=3,
         )
 
+    def claim(self) -> Layer:
+        """Itself: see `PerCall.claim`."""
+        return self
+
+    def rescale(self, scale: float) -> None:
+        """Outputs are `scale` times what is to be told of them, from now on."""
+        if scale != self._scale:
+            with self._lock:
+                self._scale = scale
+                for row in self.rows:
+                    row.rescale(scale)
+
     def _fold_other(self, output: object) -> None:
         """Fold what is not as the last output."""
-        for row in self.rows:
+        rows, last = self.rows, self._place
+        for i in range(1, len(rows) + 1):  # from the next: a model calls it in one order each time
+            place = (last + i) % len(rows)
+            row = rows[place]
             if row.try_fold(output):
                 row.calls += 1
-                self._last = row
+                self._last, self._place, self.reason = row, place, None
                 return
         with self._lock:  # two threads must not begin a row each for itself
             self._last = self._nothing
-            self._fold(output)
+            if torch._C._len_torch_dispatch_stack():  # of others: states would be fake
+                with _disable_current_modes():
+                    self._fold(output)
+            else:
+                self._fold(output)
 
     def _fold(self, output: object) -> None:
         x = first_tensor(output)
         if x is not None and type(x) is not Tensor:
-            part = plain_part(x, self._dim_of(x) if x.dim() else None)
+            part = plain_part(x, self._dim_of)
             if isinstance(part, str):
                 self.reason = f"its {self.spec.of} {part}"
                 return
@@ -154,7 +178,7 @@ class Layer:
             return
         row.fold(x, view, dim)
         self._dims[x.dim()] = dim
-        self._last = row
+        self._last, self._place = row, self.rows.index(row)
 
     def _dim_of(self, x: Tensor) -> int:
         rule = self.spec.channels
@@ -179,6 +203,7 @@ class Layer:
 
     def _add(self, rows: tuple[Row, ...], width: int, order: int) -> Row:
         row = Row(self.spec, self._call, width, order)
+        row.rescale(self._scale)
         self.rows = (*rows, row)
         return row
 
@@ -187,8 +212,8 @@ class Layer:
         if not self.left_out:
             return None
         return (
-            f"{self.left_out:,} tensors have no row: they came with other numbers of channels, "
-            f"after {MOST_WIDTHS} of them; give channel_dim= or leave it out with exclude="
+            f"{format_plural(self.left_out, 'tensor')} without a row: each came with another "
+            f"number of channels than the first {MOST_WIDTHS}; give channel_dim= or exclude= it"
         )
 
     @property

@@ -5,8 +5,8 @@ Most layers show one width, and their row has the layer's name, or `name#2` for 
 layer that shows several has `name@64` and `name@256`, or `name#2@64` and `name#2@256`.
 
 Names follow from the rows of a profile alone, so that profiles merged in any order agree in them,
-and no two rows share one: of a layer whose own name ends as that of a width, such as a module called
-`norm@64`, each row has its width.
+and no two rows share one. Where a layer's own name ends as that of a width, as a module called
+`norm@64`, each of its rows has its width.
 """
 
 from __future__ import annotations

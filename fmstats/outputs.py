@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from fmstats.coverage import describe_row
 from fmstats.layer_columns import LAYER_COLUMNS
 from fmstats.metadata import (
     count_profiles,
@@ -15,7 +16,7 @@ from fmstats.metadata import (
     read_texts,
     show_value,
 )
-from fmstats.profiles import Profile
+from fmstats.profiles import NOTHING_MEASURED, Profile
 from fmstats.selection import fitting_names
 from fmstats.tables import (
     Block,
@@ -80,13 +81,9 @@ def describe_run(
     table = choose_layers(profile) if table is None else table
     blocks: list[Block] = ["\n".join(filter(None, [*title, describe_metadata(profile)]))]
     if table.rows or not profile:
-        blocks.append(table if table.rows else str(profile))
+        blocks.append(table if table.rows else NOTHING_MEASURED)
     blocks.append(f"Findings\n{profile.diagnose()}")
-    notes = [
-        f"{row.get('name')} ({row.get('type')}): {row.get('status')}"
-        + (f", {row['reason']}" if row.get("reason") else "")
-        for row in read_rows(metadata, "coverage")
-    ]
+    notes = [describe_row(row) for row in read_rows(metadata, "coverage")]
     if notes:
         blocks.append(_list_some("Not measured", notes, len(notes)))
     left_out = find_left_out(metadata)

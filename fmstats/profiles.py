@@ -9,15 +9,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fmstats.coverage import describe_not_measured
 from fmstats.derived import Array, ChannelStats, pool_channels
 from fmstats.errors import FmstatsError, list_closest
 from fmstats.files import encode_text
 from fmstats.layer_columns import LAYER_COLUMNS
 from fmstats.layer_profiles import LayerProfile, with_keys
+from fmstats.metadata import read_rows
 from fmstats.statistic import FIELDS
 from fmstats.tables import Table
 
 __all__ = ["LayerProfile", "Profile", "check_profile", "import_pandas"]
+
+NOTHING_MEASURED = "no layer was measured: see coverage()"
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,9 +60,9 @@ class Profile(Mapping[str, ChannelStats]):
         """The profile of all data sets together: of shards, ranks, machines or days.
 
         In whatever order and grouping profiles are merged, counts come out the same and moments up
-        to rounding in float64. Rows go together that are of the same layer, call and width, whatever
-        they are called (see `fmstats.naming`), and keep the order of the first profile that has
-        them. With which widths a layer was called may differ from profile to profile. `calls`
+        to rounding in float64. Rows go together that are of the same layer, call and width,
+        whatever they are called (see `fmstats.naming`), and keep the order of the first profile
+        that has them. Profiles of one model may have other widths of a layer. `calls`
         are added; of `shape` the largest, of `dtype` and `backend` all are kept. What becomes of
         the metadata: `fmstats.metadata.merge_metadata`.
 
@@ -251,9 +255,9 @@ class Profile(Mapping[str, ChannelStats]):
         write_report(self, path, comparison)
 
     def __str__(self) -> str:
-        if not self:
-            return "no layer was measured: see coverage()"
-        return str(Table(LAYER_COLUMNS, self.layers()))
+        table = str(Table(LAYER_COLUMNS, self.layers())) if self else NOTHING_MEASURED
+        missing = read_rows(self.metadata, "coverage")
+        return f"{table}\n{describe_not_measured(missing)}" if missing else table
 
     def __repr__(self) -> str:
         return f"Profile({len(self)} layers)\n{self}"

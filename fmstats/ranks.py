@@ -10,6 +10,7 @@ import torch.nn as nn
 
 from fmstats.errors import FmstatsError
 from fmstats.profiles import Profile
+from fmstats.wrappers import read_attribute
 
 _T = TypeVar("_T")
 
@@ -34,7 +35,7 @@ def check_group(group: object, asked: str) -> Any:
     if not (group in ("world", outside) or isinstance(group, dist.ProcessGroup)):
         raise FmstatsError(f"{asked}(group={group!r}): choose 'world' or a process group")
     among: Any = None if group == "world" else group
-    if dist.get_world_size(among) < 1:
+    if dist.get_world_size(among) == -1:
         raise FmstatsError(
             f"{asked}(group=...): rank {dist.get_rank()} is not of that group: call it on the "
             "ranks that are, or with group='world' on all"
@@ -72,7 +73,7 @@ def refuse_split_channels(profile: Profile, modules: Mapping[str, nn.Module | No
     """
     for name, row in profile.info.items():
         module = modules.get(row.layer or name)
-        weight: Any = getattr(module, "weight", None)
+        weight: Any = read_attribute(module, "weight")
         if not hasattr(weight, "placements"):  # no DTensor
             continue
         channels, whole, own = row.stats.channels, weight.shape[0], weight.to_local().shape[0]

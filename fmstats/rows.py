@@ -86,6 +86,7 @@ class Row:
         self._meters: dict[torch.device, Meter] = {}
         self._known = Known()
         self._restored: State | None = None  # what the first state shall begin with
+        self._scale = 1.0  # of the states: of what is folded, over what is told
         self.try_fold: Callable[[object], bool] = decline
         self.calls = 0
 
@@ -101,9 +102,10 @@ class Row:
         if x.device not in self._meters:
             state = State.identity(self.width, x.device)
             backend = choose_backend(self._spec.backend, x.device)
-            self._meters[x.device] = backend.meter(state, self._spec.thresholds)
+            self._meters[x.device] = backend.meter(state, self._thresholds)
             if self._restored is not None:
                 state.words.copy_(self._restored.words)
+                _scale_(state, 1.0, self._scale)
                 self._restored = None
         meter = self._meters[x.device]
         check_input(meter.state, x, view)
@@ -126,6 +128,25 @@ class Row:
         """What has been seen so far, on each device."""
         kept = [] if self._restored is None else [self._restored]
         return kept + [meter.state for meter in self._meters.values()]
+
+    @property
+    def _thresholds(self) -> Thresholds:
+        """What counts as zero and as saturated among tensors as they are folded."""
+        asked, scale = self._spec.thresholds, self._scale
+        low, high = (None if b is None else b * scale for b in (asked.low, asked.high))
+        return Thresholds(asked.zero_tol * scale, low, high)
+
+    def rescale(self, scale: float) -> None:
+        """Tensors are `scale` times what is to be told of them, from now on.
+
+        What was folded under another scale is multiplied, which is exact for powers of two.
+        """
+        before, self._scale = self._scale, scale
+        self.try_fold = decline
+        for device, meter in self._meters.items():
+            meter.wait()
+            _scale_(meter.state, before, scale)
+            self._meters[device] = meter.backend.meter(meter.state, self._thresholds)
 
     def wait(self) -> None:
         """Return when all that was folded is in the states."""
@@ -169,6 +190,8 @@ class Row:
         """
         if not any(state["count"].any() for state in states):
             return None
+        for state in states if self._restored is None else states[1:]:
+            _scale_(state, self._scale, 1.0)
         whole, *others = states
         for other in others:
             whole.merge_(other)
@@ -186,3 +209,11 @@ class Row:
             call=self.call,
             other_dims=tuple(dims.items()),
         )
+
+
+def _scale_(state: State, before: float, after: float) -> None:
+    """The state of what was multiplied by `before` becomes that of it multiplied by `after`."""
+    if before == after:
+        return
+    for field in ("mean", "min", "max", "m2", "m2"):  # that of squares twice
+        state[field].mul_(after).div_(before)

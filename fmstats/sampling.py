@@ -6,6 +6,7 @@ until the next begins; a part of the model that is called on its own goes by the
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Protocol
 
@@ -74,7 +75,7 @@ class Budget:
     The clock is the host's: on a GPU it sees what hooks cost the host, not their kernels. What a
     measured pass costs is known only after it: the first is always taken, and paid for by those
     that follow; then one is taken as soon as all forward time so far pays for what was spent and
-    for one more like the last.
+    for one more like the last. Passes of several threads are added up.
 
     Args:
         share: of the forward time without hooks, above 0 and below 1.
@@ -84,31 +85,33 @@ class Budget:
 
     def __init__(self, share: float) -> None:
         self._share = share
+        self._lock = threading.Lock()
+        self._thread = _Pass()
         self.passes = self.measured = 0
-        self.spent = self.forward = 0.0
-        self._now = self._last = 0.0
-        self._taken = True
+        self.spent = self.forward = self._last = 0.0
 
     def take(self) -> bool:
         """See `Sampling`."""
-        cost = self._last if self.measured else 0.0
-        self._taken = self.spent + cost <= self._share * self.forward
-        self._now = 0.0
-        self.passes += 1
-        self.measured += self._taken
-        return self._taken
+        with self._lock:
+            cost = self._last if self.measured else 0.0
+            taken = self.spent + cost <= self._share * self.forward
+            self.passes += 1
+            self.measured += taken
+        self._thread.taken, self._thread.spent = taken, 0.0
+        return taken
 
     def spend(self, seconds: float) -> None:
         """See `Sampling`."""
-        self._now += seconds
+        self._thread.spent += seconds
 
     def end(self, seconds: float) -> None:
         """See `Sampling`."""
-        self.spent += self._now
-        self.forward += max(seconds - self._now, 0.0)
-        if self._taken:
-            self._last = self._now
-        self._now = 0.0
+        now, self._thread.spent = self._thread.spent, 0.0
+        with self._lock:
+            self.spent += now
+            self.forward += max(seconds - now, 0.0)
+            if self._thread.taken:
+                self._last = now
 
     def describe(self) -> dict[str, object]:
         """See `Sampling`."""
@@ -120,9 +123,16 @@ class Budget:
 
     def reset(self) -> None:
         """See `Sampling`."""
-        self.passes = self.measured = 0
-        self.spent = self.forward = self._now = self._last = 0.0
-        self._taken = True
+        with self._lock:
+            self.passes = self.measured = 0
+            self.spent = self.forward = 0.0
+
+
+class _Pass(threading.local):
+    """The pass of a thread: whether it is taken, and what hooks have spent of it."""
+
+    taken = True
+    spent = 0.0
 
 
 class Timed:
@@ -146,3 +156,11 @@ class Timed:
     def fail(self, error: Exception) -> None:
         """Pass it on."""
         self._layer.fail(error)
+
+    def claim(self) -> Folding:
+        """Pass it on."""
+        return Timed(self._layer.claim(), self._sampling)
+
+    def rescale(self, scale: float) -> None:
+        """Pass it on."""
+        self._layer.rescale(scale)

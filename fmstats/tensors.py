@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 
 import torch
@@ -12,51 +12,111 @@ from torch import Tensor
 
 from fmstats.backends import DTYPES
 
+# Of one output. An output can hold itself, or make new parts whenever it is asked for them.
+_MOST_CONTAINERS = 10_000
+
+_is_traced = torch.compiler.is_dynamo_compiling
+
 
 def first_tensor(output: object) -> Tensor | None:
-    """The first floating-point tensor in nested tuples, lists, dicts and dataclasses, if any.
+    """The tensor that is measured of an output, if it holds any.
 
-    With tensors but none of them floating-point, the first one.
+    That is the first one that is floating-point and no single number: of (loss, logits) the logits.
+    Without such, the first floating-point one, or else the first one. Nested tuples, lists, dicts
+    and dataclasses are looked through in their order; what cannot be read of them is passed over.
     """
-    found = list_tensors(output)
-    for x in found:  # Dynamo of torch 2.6 knows no next(..., default)
-        if x.is_floating_point():
-            return x
-    return found[0] if found else None
+    waiting: list[object] = [output]
+    seen: dict[int, object] = {}
+    number = other = None
+    while waiting:  # not by recursion: nothing bounds how deep an output is nested
+        part = waiting.pop()
+        if isinstance(part, Tensor):
+            if not _is_float(part):
+                other = part if other is None else other
+            elif _count_dims(part) > 0:
+                return part
+            else:
+                number = part if number is None else number
+            continue
+        parts = _parts_of(part)
+        if not parts:
+            continue
+        if not _is_traced():  # Dynamo knows no identities, nor can it trace what holds itself
+            if id(part) in seen or len(seen) >= _MOST_CONTAINERS:
+                continue
+            seen[id(part)] = part  # kept, so that its identity is not that of a later one
+        waiting.extend(reversed(parts))
+    return other if number is None else number
 
 
-def list_tensors(output: object) -> list[Tensor]:
-    """All tensors in an output, in its order."""
-    if isinstance(output, Tensor):
-        return [output]
-    if isinstance(output, Mapping):
-        parts = list(output.values())
-    elif isinstance(output, (tuple, list)):
-        parts = list(output)
-    elif is_dataclass(output) and not isinstance(output, type):
-        parts = [getattr(output, f.name) for f in fields(output)]
-    else:
+def _parts_of(output: object) -> list[object]:
+    """What an output holds, in its order; none if it is no container or cannot be read."""
+    if _is_traced():
+        return _read_parts(output)
+    try:
+        return _read_parts(output)
+    except Exception:  # of the code of whoever wrote the container
         return []
-    return [x for part in parts for x in list_tensors(part)]
 
 
-def plain_part(x: Tensor, dim: int | None = None) -> Tensor | str:
+def _read_parts(output: object) -> list[object]:
+    if isinstance(output, Mapping):
+        return list(output.values())
+    if isinstance(output, (tuple, list)):
+        return list(output)
+    if is_dataclass(output) and not isinstance(output, type):
+        return [_read_field(output, f.name) for f in fields(output)]
+    return []
+
+
+def _read_field(output: object, name: str) -> object:
+    """A field, None where it was never set or cannot be read."""
+    if _is_traced():
+        return getattr(output, name, None)
+    try:
+        return getattr(output, name)
+    except Exception:
+        return None
+
+
+def _is_float(x: Tensor) -> bool:
+    if type(x) is Tensor or _is_traced():
+        return x.is_floating_point()
+    with torch._C.DisableTorchFunctionSubclass():  # a subclass may do anything when it is asked
+        return x.is_floating_point()
+
+
+def _count_dims(x: Tensor) -> int:
+    if type(x) is Tensor or _is_traced():
+        return x.dim()
+    with torch._C.DisableTorchFunctionSubclass():
+        return x.dim()
+
+
+def plain_part(x: Tensor, dim_of: Callable[[Tensor], int]) -> Tensor | str:
     """The plain tensor that this rank holds of a DTensor, or why it is not to be measured.
 
     A replicated tensor is whole on every rank, and counted by each; of one that is sharded along
     another dim than the channels, each rank counts its own part. One that a collective is still
     on its way to is waited for, as whatever reads it next would have done.
 
+    A subclass that keeps its numbers as a plain tensor does is read as one, past its own code; one
+    that does otherwise, by operations of its own, is given back.
+
     Args:
-        x: a DTensor, the promise of a tensor, or anything else, which is given back.
-        dim: the channel dim of the whole, if known.
+        x: a DTensor, the promise of a tensor, or anything else.
+        dim_of: tells the channel dim of a whole DTensor that has dims.
     """
     collectives = sys.modules.get("torch.distributed._functional_collectives")
     if collectives is not None and isinstance(x, collectives.AsyncCollectiveTensor):
         return x.trigger_wait()  # type: ignore[no-any-return]
     placed = sys.modules.get("torch.distributed.tensor")
     if placed is None or not isinstance(x, placed.DTensor):
-        return x
+        if type(x) is nn.Parameter or type(x).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+            return x
+        with torch._C.DisableTorchFunctionSubclass():
+            return x.detach()
+    dim = dim_of(x) if x.dim() else None
     for placement in x.placements:
         if placement.is_partial():
             return "is a DTensor of partial sums"

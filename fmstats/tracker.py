@@ -8,7 +8,6 @@ from types import TracebackType
 
 import torch
 import torch.nn as nn
-from torch.utils.hooks import RemovableHandle
 
 from fmstats import graph
 from fmstats._version import __version__
@@ -16,7 +15,8 @@ from fmstats.calls import PerCall
 from fmstats.coverage import Coverage, CoverageRow
 from fmstats.errors import FmstatsError
 from fmstats.gates import WHEN, Folding, Gate
-from fmstats.hooks import EndHook, GradientHook, InputHook, OutputHook, PassHook
+from fmstats.grad_scale import GradScale
+from fmstats.hooks import EndHook, Handle, PassHook, register
 from fmstats.layers import Layer, LayerSpec, take_profiles
 from fmstats.metadata import read_count
 from fmstats.profiles import Profile
@@ -45,6 +45,7 @@ def track(
     on_error: str = "warn",
     saturation: Mapping[Selector, Bounds] | None = None,
     warmup: bool = False,
+    grad_scale: object = None,
 ) -> Tracker:
     """Measure a model's feature maps from now on.
 
@@ -71,6 +72,9 @@ def track(
         saturation: bounds (low, high) by selector, instead of those of `fmstats.saturation`.
         warmup: compile kernels now, for tensors of the dtype of the model's parameters, instead of
             in the first forward pass.
+        grad_scale: of="grad_output" alone: what the loss is multiplied by before its backward pass,
+            a torch.amp.GradScaler, a number or a function that returns one. Gradients are told
+            without it. It is asked once a backward pass.
 
     Raises:
         FmstatsError: nothing to track, a selector that matches nothing, an unknown option.
@@ -89,6 +93,9 @@ def track(
         if value not in choices:
             raise FmstatsError(f"{option}={value!r}: choose {' or '.join(map(repr, choices))}")
     sampling = choose_sampling(every, budget)
+    scale = GradScale(grad_scale)
+    if grad_scale is not None and of != "grad_output":
+        raise FmstatsError(f"grad_scale= is for of='grad_output', not of={of!r}")
     model = unwrap_compiled(model)
     modules = select(model, include, exclude)
     specs = choose_specs(
@@ -103,7 +110,16 @@ def track(
     )
     if warmup:
         warm_up(model, specs)
-    return Tracker(model, modules, specs, of=of, when=when, sampling=sampling, per_call=per_call)
+    return Tracker(
+        model,
+        modules,
+        specs,
+        of=of,
+        when=when,
+        sampling=sampling,
+        per_call=per_call,
+        scale=scale,
+    )
 
 
 class Tracker:
@@ -119,6 +135,7 @@ class Tracker:
         when: str,
         sampling: Sampling,
         per_call: bool,
+        scale: GradScale,
     ) -> None:
         self._specs = dict(specs)
         self._metadata = {
@@ -138,7 +155,8 @@ class Tracker:
         self._sampling = sampling
         numbered = [layer for layer in self._layers.values() if isinstance(layer, PerCall)]
         self._passes = PassHook(self._gate, sampling, numbered, order, when)
-        handles = [model.register_forward_pre_hook(self._passes, prepend=True)]
+        first = model.register_forward_pre_hook(self._passes, prepend=True)
+        handles: list[Handle] = [first]
         graph.hook_guards.begin()
         # Called by close() or when nothing refers to the tracker any more, whichever is first.
         self._remove_hooks = weakref.finalize(self, _remove, handles, self._gate)
@@ -146,12 +164,7 @@ class Tracker:
             layer: Folding = self._layers[name]
             if sampling.timed:
                 layer = Timed(layer, sampling)
-            if of == "input":
-                hook = InputHook(layer, self._gate, order)
-                handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
-            else:
-                kind = OutputHook if of == "output" else GradientHook
-                handles.append(module.register_forward_hook(kind(layer, self._gate, order)))
+            handles += register(module, of, layer, self._gate, order, scale)
         if sampling.timed:
             end = EndHook(self._passes, order)
             handles.append(model.register_forward_hook(end, always_call=True))
@@ -283,7 +296,7 @@ class Tracker:
         return f"Tracker({model}, {len(self._specs)} layers, {passes} passes, {state})"
 
 
-def _remove(handles: list[RemovableHandle], gate: Gate) -> None:
+def _remove(handles: list[Handle], gate: Gate) -> None:
     gate.set(closed=True)  # for those that graphs go on calling
     for handle in handles:
         handle.remove()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -91,11 +92,19 @@ def unwrap_compiled(model: nn.Module) -> nn.Module:
     return model
 
 
+def read_attribute(module: nn.Module | None, name: str) -> Any:
+    """An attribute of a user's module; None where it has none, or where reading it fails."""
+    try:
+        return getattr(module, name, None)
+    except Exception:  # of a property, or of a __getattr__ of the module's own
+        return None
+
+
 def has_compiled_parts(model: nn.Module) -> bool:
     """Whether `torch.compile` or `Module.compile` was applied to it or to a part of it."""
     return any(
         type(module).__name__ == "OptimizedModule"
-        or getattr(module, "_compiled_call_impl", None) is not None
+        or read_attribute(module, "_compiled_call_impl") is not None
         for module in model.modules()
     )
 

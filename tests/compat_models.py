@@ -151,3 +151,78 @@ def assert_rows(
         assert info.channel_dim == dims[name] % outputs[-1].dim(), name
         assert (info.calls, info.shape) == (len(outputs), tuple(outputs[-1].shape)), name
         assert_row(info.stats, outputs, info.channel_dim)
+
+
+class Bottleneck(nn.Module):
+    """As in torchvision: one ReLU for three activations, of two widths."""
+
+    def __init__(self, inputs: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.conv1, self.bn1 = nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2, self.bn3 = nn.BatchNorm2d(width), nn.BatchNorm2d(outputs)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        return self.relu(self.bn3(self.conv3(y)) + self.downsample(x))
+
+
+class SharedActivation(nn.Module):
+    """As in YOLO models and diffusers: one activation and one dropout in all of a U-Net."""
+
+    def __init__(self, act: nn.Module, widths: tuple[int, ...] = (6, 10, 14)) -> None:
+        super().__init__()
+        self.act, self.drop = act, nn.Dropout(0.1)
+        sizes = (3, *widths)
+        self.down = nn.ModuleList(
+            [nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(sizes, widths, strict=False)]
+        )
+        self.up = nn.ModuleList(
+            [nn.Conv2d(2 * b, a, 1) for a, b in zip(sizes, widths, strict=False)]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = []
+        for conv in self.down:
+            x = self.drop(self.act(conv(x)))
+            skips.append(x)
+        for conv in reversed(self.up):
+            x = self.act(conv(self.drop(torch.cat([x, skips.pop()], 1))))
+            x = nn.functional.interpolate(x, scale_factor=2)
+        return x
+
+
+class SqueezeExcitation(nn.Module):
+    """One gate, of another width in each block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.relu = nn.Sigmoid(), nn.ReLU()
+        self.stages = nn.ModuleList([nn.Conv2d(3, 8, 3), nn.Conv2d(8, 12, 3)])
+        self.squeeze = nn.ModuleList([nn.Conv2d(c, 2, 1) for c in (8, 12)])
+        self.excite = nn.ModuleList([nn.Conv2d(2, c, 1) for c in (8, 12)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv, squeeze, excite in zip(self.stages, self.squeeze, self.excite, strict=True):
+            x = self.relu(conv(x))
+            x = x * self.gate(excite(self.relu(squeeze(x.mean((2, 3), keepdim=True)))))
+        return x
+
+
+class SharedDropout(nn.Module):
+    """One dropout over attention maps and over tokens, whose number changes from batch to batch."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.drop = nn.Dropout(0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, -1)
+        attention = self.drop((q @ k.transpose(1, 2)).softmax(-1))
+        return self.drop(self.out(attention @ v))

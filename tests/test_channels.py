@@ -302,10 +302,18 @@ def test_a_norm_of_its_own_kind() -> None:
     assert rules["2"] == ChannelRule(-1, 9, own=False)
 
 
+def test_what_follows_pooling_has_as_many_channels_as_go_in() -> None:
+    rules = channel_rules(nn.Sequential(nn.Conv2d(3, 8, 1), nn.MaxPool2d(2), nn.ReLU()))
+    assert rules["2"] == ChannelRule(-3, 8, own=False)
+    assert rules["2"].resolve((2, 9, 8)) == 2  # patches become tokens
+
+
 def test_a_followed_rule_looks_for_the_channels() -> None:
     rule = ChannelRule(-3, 5, own=False)
     assert rule.resolve((2, 5, 6, 7)) == 1
     assert rule.resolve((2, 6, 7, 5)) == 1  # a width that happens to be 5
+    assert rule.resolve((5, 6, 7)) == 0  # a sample without a batch
+    assert rule.resolve((5, 5, 7)) == 1  # a batch of five, which a sample may be as well
     assert rule.resolve((2, 9, 5)) == 2  # patches become tokens
     assert rule.resolve((2, 8, 6, 7)) == 1
     assert rule.resolve((2, 45)) == 1

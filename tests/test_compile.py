@@ -324,12 +324,23 @@ def test_gradients_of_graphs_are_out_of_reach() -> None:
 
 def test_errors_come_out_of_graphs() -> None:
     model = nn.Sequential(nn.Identity())
-    with fmstats.track(model) as tracker, torch.no_grad():
+    with fmstats.track(model, channel_dim=1, on_error="raise") as tracker, torch.no_grad():
         network = compiled(model)
         network(torch.ones(2, 3))
-        with pytest.raises(fmstats.FmstatsError, match=r"layer '0' \(Identity\): .* 4 channels"):
-            network(torch.ones(2, 4))
+        with pytest.raises(fmstats.FmstatsError, match=r"layer '0' \(Identity\): channel_dim=1 is"):
+            network(torch.ones(4))
     assert tracker.stats()["0"].count.tolist() == [2, 2, 2]
+
+
+def test_a_layer_of_several_widths_in_a_graph() -> None:
+    act = nn.ReLU()
+    model = nn.Sequential(nn.Linear(3, 4), act, nn.Linear(4, 6), act)
+    with fmstats.track(model) as tracker, torch.no_grad():
+        network = compiled(model)
+        for _ in range(3):
+            network(torch.randn(5, 3))
+    rows = {name: int(stats.count[0]) for name, stats in tracker.stats().items()}
+    assert rows == {"0": 15, "1@4": 15, "2": 15, "1@6": 15}
 
 
 @pytest.mark.parametrize("name", ["observe", "turn"])
@@ -347,3 +358,14 @@ def test_exported_programs_hold_nothing_of_us(strict: bool) -> None:
         assert "fmstats" not in str(program.graph)
         run(model, 1)
     assert tracker.stats()["stem"].count.tolist() == [98] * 6
+
+
+def test_hooks_are_looked_at_until_the_last_tracker_ends() -> None:
+    import torch._dynamo.config as config
+
+    before = config.skip_nnmodule_hook_guards
+    trackers = [fmstats.track(nn.Sequential(nn.ReLU())) for _ in range(2)]
+    for tracker in trackers:
+        assert not config.skip_nnmodule_hook_guards
+        tracker.close()
+    assert config.skip_nnmodule_hook_guards == before

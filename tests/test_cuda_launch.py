@@ -149,7 +149,7 @@ def test_bindings_that_are_missing(
 def test_a_failed_launch_loses_nothing(stub: StubDriver, cuda: HostCudaBackend, call: str) -> None:
     model = nn.Sequential(nn.ReLU())
     x = torch.randn(2, 8, 8, 8)
-    with fmstats.track(model) as tracker:
+    with fmstats.track(model, on_error="raise") as tracker:
         model(x)
         stub.fail(call)
         with pytest.raises(FmstatsError, match=rf"layer '0' \(ReLU\): {call} failed: CUDA_ERROR_"):
@@ -164,7 +164,7 @@ def test_a_failed_launch_loses_nothing(stub: StubDriver, cuda: HostCudaBackend, 
 def test_a_later_kernel_that_fails_to_load(stub: StubDriver, cuda: HostCudaBackend) -> None:
     """One kernel was loaded when the backend was chosen; another is refused when it is needed."""
     model = nn.Sequential(nn.ReLU())
-    with fmstats.track(model) as tracker:
+    with fmstats.track(model, on_error="raise") as tracker:
         model(torch.randn(2, 3, 4, 4))
         stub.fail("cuLibraryLoadData", 2)
         with pytest.raises(FmstatsError, match=r"layer '0' \(ReLU\): cuLibraryLoadData failed"):

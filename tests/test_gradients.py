@@ -118,7 +118,7 @@ def test_a_layer_that_failed_stays_disabled() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     with fmstats.track(model, of="grad_output", on_error="warn") as tracker:
         model(torch.randn(5, 3)).sum().backward()
-        tracker._layers["0"]._meters.clear()
+        tracker._layers["0"].reset()
         tracker._layers["0"].spec = dataclasses.replace(tracker._layers["0"].spec, channels=9)
         with pytest.warns(RuntimeWarning, match="no longer measures layer '0'"):
             model(torch.randn(5, 2, 3)).sum().backward()
@@ -126,3 +126,48 @@ def test_a_layer_that_failed_stays_disabled() -> None:
             model(torch.randn(5, 3))
         (row,) = [row for row in tracker.coverage() if row.name == "0"]
     assert (row.status, row.reason[:24]) == ("skipped", "disabled after an error:")
+
+
+def test_a_parameter_that_is_given_is_hooked_once_a_pass() -> None:
+    """It stays from pass to pass, and its hooks with it; a closed tracker leaves none."""
+
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(torch.ones(4, 3))
+
+        def forward(self) -> Tensor:
+            return self.table
+
+    model = Positions()
+    with fmstats.track(model, of="grad_output") as tracker:
+        for _ in range(3):
+            model().sum().backward()
+        assert tracker.stats()["(model)"].count.tolist() == [12] * 3
+        assert len(model.table._backward_hooks) == 1
+    assert len(model.table._backward_hooks) == 0
+
+
+def test_rows_per_call_are_of_the_calls_of_the_forward_pass() -> None:
+    """Gradients flow in the other order."""
+    act = nn.Identity()
+    model = nn.Sequential(act, nn.Linear(3, 3), act)
+    x = torch.randn(2, 3, requires_grad=True)
+    with fmstats.track(model, "0", of="grad_output", per_call=True) as tracker:
+        for _ in range(2):
+            (7 * model(x)).sum().backward()
+    profile = tracker.stats()
+    assert list(profile) == ["0#1", "0#0"]
+    assert profile["0#1"].min.tolist() == profile["0#1"].max.tolist() == [7.0] * 3
+    assert profile.info["0#0"].calls == 2
+
+
+def test_what_a_pass_was_measured_for_is_folded_whenever_it_flows() -> None:
+    """Also once a later pass is not measured, or the tracker is paused."""
+    model = net()
+    with fmstats.track(model, of="grad_output", every=2) as tracker:
+        losses = [model(X).sum() for _ in range(2)]
+        tracker.pause()
+        for loss in losses:
+            loss.backward()
+        assert tracker.stats()["3"].count.tolist() == [5 * 16] * 2

@@ -183,5 +183,19 @@ def test_passes_are_sampled() -> None:
         taken.append(gate.open)
     assert taken == [True, False, False, True, False, False, True]
     assert (hook.passes, hook.measured) == (7, 3)
+    hook(model, ())
+    assert not gate.open
     hook.reset()
-    assert (hook.passes, hook.measured, gate.sampled) == (0, 0, True)
+    assert (hook.passes, hook.measured, gate.open) == (0, 0, True)
+    hook(model, ())
+    assert gate.open
+
+
+def test_a_closed_gate_counts_no_passes() -> None:
+    """Graphs go on calling the hooks of a closed tracker."""
+    gate = Gate()
+    hook, model = PassHook(gate, Every(1), [], new_order()), nn.ReLU()
+    hook(model, ())
+    gate.set(closed=True)
+    hook(model, ())
+    assert (hook.passes, hook.measured) == (1, 1)

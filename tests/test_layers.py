@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections import OrderedDict, namedtuple
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -22,10 +20,9 @@ from fmstats.layout import view_of
 from fmstats.naming import MOST_CALLS
 from fmstats.profiles import LayerProfile
 from fmstats.statistic import Thresholds
-from fmstats.tensors import first_tensor, why_skipped
 
 SPEC = LayerSpec("conv", "Conv2d", ChannelRule(1), Thresholds(), "output", "auto", "raise")
-X, COUNTS = torch.randn(4, 3), torch.ones(4, dtype=torch.int64)
+X = torch.randn(4, 3)
 
 
 def seen_by(layer: Layer) -> LayerProfile | None:
@@ -34,53 +31,6 @@ def seen_by(layer: Layer) -> LayerProfile | None:
 
 def layer_of(**changes: object) -> Layer:
     return Layer(LayerSpec(**{**vars(SPEC), **changes}), Gate())  # type: ignore[arg-type]
-
-
-@dataclass
-class Output:
-    labels: Tensor
-    scores: Tensor | None
-
-
-Pair = namedtuple("Pair", "loss features")
-
-
-@pytest.mark.parametrize(
-    "output",
-    [
-        X,
-        (X, COUNTS),
-        [None, 3, X],
-        {"labels": COUNTS, "scores": X},
-        OrderedDict(first=X, second=torch.zeros(2)),
-        ((COUNTS, (X,)), torch.zeros(2)),
-        Output(COUNTS, X),
-        Pair(None, X),
-        {"nested": [Output(COUNTS, None), {"x": X}]},
-    ],
-    ids=lambda v: type(v).__name__,
-)
-def test_the_first_float_tensor(output: object) -> None:
-    assert first_tensor(output) is X
-    layer = layer_of()
-    layer.fold(output)
-    profile = seen_by(layer)
-    assert profile is not None
-    assert profile.stats.max.tolist() == X.amax(0).tolist()
-
-
-def test_without_floats_the_first_tensor() -> None:
-    assert first_tensor((3, COUNTS, X > 0)) is COUNTS
-
-
-@pytest.mark.parametrize("output", [None, 3, "text", (), {}, Output, [1, (2, None)]])
-def test_no_tensor(output: object) -> None:
-    assert first_tensor(output) is None
-    assert why_skipped(None, output) == f"holds no tensor ({type(output).__name__})"
-
-
-def test_parameters_are_tensors() -> None:
-    assert why_skipped(torch.nn.Parameter(X), X) is None
 
 
 @pytest.mark.parametrize(
@@ -149,9 +99,7 @@ def test_widths_beyond_the_bound_are_counted_and_left_out() -> None:
     assert found["conv@1"].stats.count.tolist() == [5]
     assert (layer.left_out, layer.reason) == (3, None)
     why = layer.why_partial() or ""
-    assert why.startswith(
-        f"3 tensors have no row: they came with other numbers of channels, after {MOST_WIDTHS} of"
-    )
+    assert why.startswith("3 tensors without a row: each came with another number")
     layer.reset()
     assert layer.why_partial() is None
     layer.fold(torch.ones(2, MOST_WIDTHS + 9))  # what was forgotten makes room
@@ -308,7 +256,7 @@ def test_calls_beyond_the_bound_are_counted_and_left_out() -> None:
         calls.fold(x)
     calls.skip("is not asked for")
     assert (len(calls.layers), take_profiles(calls.layers)) == (MOST_CALLS, {})
-    assert (calls.why_partial() or "").startswith("3 calls have no row: a layer has one for each")
+    assert (calls.why_partial() or "").startswith("3 calls without a row: a layer has one for each")
     calls.begin_pass()
     calls.fold(X)
     assert list(take_profiles(calls.layers)) == ["conv#0"]
@@ -369,3 +317,48 @@ def test_the_hot_path_is_taken() -> None:
     assert before is not None
     assert after is not None
     assert (after.stats.count == 2 * before.stats.count).all()
+
+
+def test_going_back_keeps_the_error_since() -> None:
+    layer = layer_of(on_error="warn", channels=1)
+    layer.skip("is not there")
+    mark = layer.mark()
+    with pytest.warns(RuntimeWarning, match="no longer measures"):
+        layer.fold(torch.randn(4))
+    layer.go_back(mark)
+    assert (layer.reason or "").startswith("disabled after an error: channel_dim=1")
+    other = layer_of()
+    other.skip("is not there")
+    mark = other.mark()
+    other.fold(X)
+    other.go_back(mark)
+    assert (other.reason, other.calls) == ("its output is not there", 0)
+
+
+def test_going_back_forgets_rows_and_dims_since() -> None:
+    layer = layer_of(channels=ChannelRule(-3, 3, own=False))
+    layer.fold(torch.ones(2, 3, 4, 4))
+    mark = layer.mark()
+    for width in range(4, 4 + MOST_WIDTHS):
+        layer.fold(torch.ones(2, width, 4, 4))
+    layer.fold(torch.ones(3, 4, 4))
+    assert layer.left_out == 1
+    layer.go_back(mark)
+    assert (layer.left_out, layer.calls) == (0, 1)
+    assert (layer.rows[0].calls, layer.rows[1].calls) == (1, 0)
+    layer.fold(torch.ones(7, 3, 9))  # by the rule, not as a sample would have it
+    (profile,) = (row.profile(row.states) for row in layer.rows if row.width == 3)
+    assert profile is not None
+    assert profile.dims == {3: 1, 4: 1}
+
+
+def test_a_state_that_a_dispatch_mode_would_fake_is_real() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    layer = layer_of()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        layer.fold(X)
+        layer.fold(X)
+    profile = seen_by(layer)
+    assert profile is not None
+    assert profile.stats.count.tolist() == [8] * 3

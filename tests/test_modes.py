@@ -118,6 +118,25 @@ def test_a_tracked_model_can_be_traced() -> None:
     assert torch.equal(traced(X), model(X))
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("of", ["output", "input", "grad_output"])
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_traced_pass_is_no_data(of: str, every: int) -> None:
+    """Also after a plain pass of the same shapes, and of a part alone."""
+    model = net().eval()
+    model[1].inplace = False
+    with fmstats.track(model, of=of, every=every) as tracker:
+        model(X).sum().backward()
+        before = tracker.stats()
+        torch.jit.trace(model, X, check_trace=False)(X).sum().backward()
+        torch.jit.trace(model[0], X, check_trace=False)(X).sum().backward()
+        assert tracker.stats().to_dict() == before.to_dict()
+        model(X).sum().backward()
+        after = tracker.stats()
+    assert (after["3"].count == before["3"].count * (3 - every)).all()
+    assert {row.status for row in tracker.coverage()} == {"tracked"}
+
+
 # Of torch.export about its own internals.
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_programs() -> None:

@@ -28,7 +28,7 @@ def test_text_of_a_run(result):
     result.metadata["skipped"] = [f"{i}.png" for i in range(20)]
     text = join_blocks(describe_run(result))
     assert text.startswith("samples: 6, batches: 1, seconds: 0.")
-    assert str(result) in text
+    assert str(choose_layers(result)) in text
     assert f"Findings\n{result.diagnose()}" in text
     assert "non-finite" in text
     assert "Not measured\n  2.0 (Identity): never fired\n  spare (Identity): never fired\n" in text

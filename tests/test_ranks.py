@@ -10,13 +10,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from compat_models import assert_row, captured
+from profile_files import layer_of, profile_of
 from tolerances import EXACT
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
@@ -24,6 +27,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 import fmstats
 from fmstats.errors import FmstatsError
 from fmstats.profiles import Profile
+from fmstats.ranks import refuse_split_channels
 from fmstats.tensors import plain_part
 from fmstats.wrappers import named_modules, unwrap
 
@@ -195,9 +199,29 @@ def test_a_strided_shard_of_the_channels_is_one() -> None:
             return "measured"
 
     spread = Spread()
-    assert plain_part(spread, 1) == "is a DTensor sharded along its channels"
-    assert plain_part(spread, -1) == "is a DTensor sharded along its channels"
-    assert plain_part(spread, 0) == "measured"
+    assert plain_part(spread, lambda x: 1) == "is a DTensor sharded along its channels"
+    assert plain_part(spread, lambda x: -1) == "is a DTensor sharded along its channels"
+    assert plain_part(spread, lambda x: 0) == "measured"
+
+
+class Placed(nn.Module):
+    """A layer whose weight is spread over ranks, of which this one has some rows."""
+
+    def __init__(self, whole: int, own: int) -> None:
+        super().__init__()
+        local = torch.zeros(own, 3)
+        self.weight = SimpleNamespace(  # type: ignore[assignment]
+            placements=(), shape=(whole, 3), to_local=lambda: local
+        )
+
+
+@pytest.mark.parametrize(("whole", "own", "refused"), [(8, 4, True), (4, 4, False), (8, 2, False)])
+def test_channels_that_each_rank_has_for_itself(whole: int, own: int, refused: bool) -> None:
+    """Neither those of a replicated weight, nor those that were gathered."""
+    profile = profile_of({"l": layer_of(torch.zeros(2, 4))})
+    said = pytest.raises(FmstatsError, match="gives this rank 4 of its 8")
+    with said if refused else nullcontext():
+        refuse_split_channels(profile, {"l": Placed(whole, own)})
 
 
 @pytest.fixture

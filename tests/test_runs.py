@@ -282,9 +282,28 @@ def test_bad_sample_in_a_source_names_the_file(model, tmp_path):
 
 def test_error_in_a_hook_names_batch_and_layer(images):
     model = nn.Sequential(nn.Flatten(0), nn.ReLU())
-    with pytest.raises(FmstatsError, match=r"batch 2: layer '0' \(Flatten\): .*1 batch was folded"):
-        profile(model, [images, images[:3]])
+    options = {"channel_dim": 1, "on_error": "raise"}
+    with pytest.raises(
+        FmstatsError, match=r"batch 1: layer '0' \(Flatten\): .*0 batches were fold"
+    ):
+        profile(model, [images], **options)
     assert hooks_of(model) == 0
+
+
+def test_layers_that_were_not_measured_are_told(images, capsys):
+    model = nn.Sequential(nn.ReLU(), nn.Flatten(0))
+    with pytest.warns(
+        RuntimeWarning, match=r"no longer measures layer '1' \(Flatten\): channel_dim=1"
+    ):
+        result = profile(model, [images], channel_dim=1, progress=False)
+    told = (
+        "not measured, or not all of it: 1 selected layer\n  1 (Flatten): skipped, disabled after"
+    )
+    assert list(result) == ["0"]
+    assert told in str(result)
+    assert capsys.readouterr().err.startswith(f"fmstats: {told}")
+    profile(nn.ReLU(), [images], progress=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_interruption_leaves_nothing_behind(model, images):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -128,3 +130,74 @@ def test_a_pass_that_raises_does_not_stop_the_clock() -> None:
 def test_wrong_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(FmstatsError, match=message):
         fmstats.track(nn.ReLU(), **options)  # type: ignore[arg-type]
+
+
+def test_threads_share_a_budget() -> None:
+    """Each thread's pass begins and ends for itself, whatever the others do."""
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    x = torch.randn(4, 8)
+    with torch.no_grad():
+        want = model(x)
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with torch.no_grad():
+                for _ in range(150):
+                    assert torch.equal(model(x), want)
+        except BaseException as error:
+            failures.append(error)
+
+    with fmstats.track(model, budget=0.2) as tracker:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert tracker.stats().metadata["passes"] == 600
+
+
+def test_passes_that_overlap_end_for_themselves() -> None:
+    """One thread is within its pass while another one begins and ends its own."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Waiting(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if threading.current_thread() is slow:
+                inside.set()
+                assert go_on.wait(60)
+            return x
+
+    model, failures = nn.Sequential(Waiting()), []
+
+    def work() -> None:
+        try:
+            model(torch.ones(2, 3))
+        except BaseException as error:
+            failures.append(error)
+
+    slow = threading.Thread(target=work)
+    with fmstats.track(model, budget=0.5) as tracker:
+        slow.start()
+        assert inside.wait(60)
+        model(torch.ones(2, 3))
+        go_on.set()
+        slow.join()
+    assert failures == []
+    assert tracker.stats().metadata["passes"] == 2
+
+
+def test_what_threads_spend_is_added_up() -> None:
+    budget = Budget(0.5)
+
+    def work() -> None:
+        budget.take()
+        budget.spend(0.25)
+
+    thread = threading.Thread(target=work)
+    budget.take()
+    thread.start()
+    thread.join()
+    budget.end(1.0)  # of this thread, which has spent nothing
+    assert (budget.spent, budget.forward) == (0.0, 1.0)

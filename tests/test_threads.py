@@ -20,7 +20,7 @@ from compat_models import ResidualBlock, assert_row, captured
 from torch import Tensor, nn
 
 import fmstats
-from fmstats import layers
+from fmstats import calls, rows
 from fmstats.backends import BACKENDS
 from fmstats.profiles import Profile
 from fmstats.statistic import COUNTS, FIELDS, State, merge
@@ -123,14 +123,14 @@ def test_first_calls_race(name: str) -> None:
 
 def test_a_backend_that_is_slow_to_begin_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """As one that compiles: every thread meets a layer that another has only begun."""
-    choose, model, data = layers.choose_backend, net(), batches(THREADS)
+    choose, model, data = rows.choose_backend, net(), batches(THREADS)
 
     def slowly(*args: object) -> object:
         time.sleep(0.02)
         return choose(*args)  # type: ignore[arg-type]
 
     want = serial(model, data)
-    monkeypatch.setattr(layers, "choose_backend", slowly)
+    monkeypatch.setattr(rows, "choose_backend", slowly)
     with fmstats.track(model) as tracker:
         run_each(model, [[x] for x in data])
     assert_same(tracker.stats(), want)
@@ -163,18 +163,29 @@ def test_another_shape_while_a_tensor_is_recognised(
     assert_row(tracker.stats()["0"], [x.double()] * 3 + [other.double()], 1)
 
 
+def test_several_widths_in_several_threads() -> None:
+    """Whatever row another thread was in last."""
+    model = nn.Sequential(nn.Identity(), nn.ReLU())
+    data = [torch.randn(2, 3 + i % 5, 4, 4) for i in range(6 * THREADS)]
+    want = serial(model, data)
+    assert len(want) == 10
+    with fmstats.track(model) as tracker:
+        run_each(model, [data[i::THREADS] for i in range(THREADS)])
+    assert_same(tracker.stats(), want)
+
+
 def test_rows_of_calls_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Though threads ask for the row of a call while another is making it."""
     act, data = nn.ReLU(), batches(THREADS)
     model = nn.Sequential(act, nn.Tanh(), act)
     want = serial(model, data, per_call=True)
 
-    class Slow(layers.Layer):
+    class Slow(calls.Layer):
         def __init__(self, *args: Any) -> None:
             time.sleep(0.02)
             super().__init__(*args)
 
-    monkeypatch.setattr(layers, "Layer", Slow)
+    monkeypatch.setattr(calls, "Layer", Slow)
     with fmstats.track(model, per_call=True) as tracker:
         run_each(model, [[x] for x in data])
     assert_same(tracker.stats(), want)

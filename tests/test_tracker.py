@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 import fmstats
 from fmstats.backends import BACKENDS
 from fmstats.errors import FmstatsError
+from fmstats.naming import MOST_CALLS
+from fmstats.profiles import Profile
 from fmstats.wrappers import hash_structure
 
 NAMES = [b.name for b in BACKENDS if b.why_not() is None]
@@ -560,3 +563,55 @@ def test_names_with_the_sign_of_calls() -> None:
     empty.restore(tracker.stats())
     empty.close()
     assert [*empty.stats()] == ["a#1"]
+
+
+def test_rows_after_a_restore_come_after_those_restored() -> None:
+    model = nn.Sequential(nn.ReLU(), nn.Identity(), nn.Tanh())
+    with fmstats.track(model, include=["1", "2"]) as part:
+        model(torch.ones(2, 3))
+    with fmstats.track(model) as tracker:
+        tracker.restore(part.stats())
+        model(torch.ones(2, 3))
+    assert [*tracker.stats()] == ["1", "2", "0"]
+
+
+@pytest.mark.parametrize("dim", [1, -2])
+def test_a_dim_counted_from_the_end_is_the_same_dim(dim: int) -> None:
+    model, x = nn.ReLU(), torch.randn(2, 4, 4)
+    with fmstats.track(model, channel_dim=1) as tracker:
+        model(x)
+    with fmstats.track(model, channel_dim=dim) as other:
+        other.restore(tracker.stats())
+    assert other.stats().to_dict()["layers"] == tracker.stats().to_dict()["layers"]
+
+
+def test_a_profile_that_tells_no_structure_is_restored() -> None:
+    model = nn.Sequential(nn.Linear(3, 4))
+    with fmstats.track(model) as tracker:
+        model(torch.ones(2, 3))
+    profile = tracker.stats()
+    del profile.metadata["structure"]
+    with fmstats.track(model) as other:
+        other.restore(profile)
+    assert [*other.stats()] == ["0"]
+
+
+@pytest.mark.parametrize(
+    "name", ["0#00", "0#01", "0#" + "9" * 5000, "0#\u0663", f"0#{MOST_CALLS}", "0", "0#-1", "1#0"]
+)
+def test_names_of_no_call_are_not_restored(name: str) -> None:
+    model = nn.Sequential(nn.ReLU())
+    with fmstats.track(model, per_call=True) as tracker:
+        model(torch.ones(2, 3))
+    profile = tracker.stats()
+    (row,) = profile.info.values()
+    with fmstats.track(model, per_call=True) as other:
+        for told in (row, replace(row, layer=None, call=None)):
+            wrong = Profile({name: told}, profile.metadata)
+            with pytest.raises(FmstatsError, match=r"^cannot restore layer '[01].*measure it"):
+                other.restore(wrong)
+        beyond = {f"0#{MOST_CALLS}": replace(row, call=MOST_CALLS)}
+        with pytest.raises(FmstatsError, match="does not measure it"):
+            other.restore(Profile(beyond, profile.metadata))
+        model(torch.ones(2, 3))
+    assert [*other.stats()] == ["0#0"]

@@ -48,7 +48,7 @@ def assert_same(got: Profile, want: Profile, exact: bool = True) -> None:
 
 
 def track(model: nn.Module, setup: Setup) -> fmstats.Tracker:
-    return fmstats.track(model, backend=setup.backend.name)
+    return fmstats.track(model, backend=setup.backend.name, on_error="raise")
 
 
 def eagerly(model: nn.Module, inputs: Mapping[Tensor, int], setup: Setup) -> Profile:

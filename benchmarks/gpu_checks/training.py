@@ -67,7 +67,7 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
 
 
 def track(model: nn.Module, setup: Setup) -> fmstats.Tracker:
-    return fmstats.track(model, backend=setup.backend.name)
+    return fmstats.track(model, backend=setup.backend.name, on_error="raise")
 
 
 def check_gradients(setup: Setup, dtype: torch.dtype) -> str:

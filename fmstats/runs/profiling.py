@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from fmstats.coverage import describe_not_measured
 from fmstats.errors import FmstatsError, check_whole
+from fmstats.metadata import read_rows
 from fmstats.profiles import Profile
 from fmstats.runs.checkpoints import Checkpoint
 from fmstats.runs.folding import Placement
@@ -36,7 +39,7 @@ def profile(
     zero_tol: float = 0.0,
     backend: str = "auto",
     per_call: bool = False,
-    on_error: str = "raise",
+    on_error: str = "warn",
     saturation: Mapping[Selector, Bounds] | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
@@ -76,7 +79,7 @@ def profile(
         zero_tol: what counts as zero.
         backend: what measures.
         per_call: whether each call of a layer has a row.
-        on_error: "raise" or "warn".
+        on_error: "warn" or "raise", where a layer cannot be measured as asked.
         saturation: bounds by selector.
         device: where to run; None: where the model is.
         dtype: what to run in; None: the model's own.
@@ -157,6 +160,9 @@ def profile(
     whole = merge_shards(run.go_on(keep, progress), group)
     if not whole.metadata["batches"]:
         raise FmstatsError(_nothing(whole.metadata["skipped"]))
+    missing = read_rows(whole.metadata, "coverage")
+    if missing and share.rank == 0:
+        print(f"fmstats: {describe_not_measured(missing)}", file=sys.stderr)
     return whole
 
 
