@@ -425,14 +425,15 @@ def test_the_command_line(command_line, tmp_path):
     assert len(trusted) == 1
 
 
-def test_another_number_of_processes_is_another_run(path):
+@pytest.mark.parametrize(("key", "here"), [("processes", 1), ("rank", 0)])
+def test_the_part_of_another_process_is_another_run(path, key, here):
     profile(net(), pairs(), checkpoint=path)
     written = storage.load(path)
-    assert written.metadata["checkpoint"]["identity"]["run"]["processes"] == 1
-    written.metadata["checkpoint"]["identity"]["run"]["processes"] = 2
+    assert written.metadata["checkpoint"]["identity"]["run"][key] == here
+    written.metadata["checkpoint"]["identity"]["run"][key] = 2
     storage.save(written, path)
     for resume in ("auto", "trust"):
-        with pytest.raises(FmstatsError, match=r"another run \(processes: 2 there, 1 here\)"):
+        with pytest.raises(FmstatsError, match=rf"another run \({key}: 2 there, {here} here\)"):
             profile(net(), pairs(), checkpoint=path, resume=resume)
 
 

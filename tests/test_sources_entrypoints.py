@@ -67,6 +67,24 @@ def test_file_runs_once_until_it_changes(write):
     assert resolve_entrypoint("net.py:thing") == "edited, and longer"
 
 
+def test_other_content_of_the_same_size_and_time_is_another_module(write):
+    """Python takes the bytecode that it keeps of a file for any other of that size and second."""
+    path = write("net.py", "number = 7\n")
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = False
+    try:
+        assert resolve_entrypoint("net.py:number") == 7
+        path.write_text("number = 8\n")
+        os.utime(path, ns=times)
+        assert resolve_entrypoint("net.py:number") == 8
+    finally:
+        sys.dont_write_bytecode = before
+    module = resolve_entrypoint("net.py:__spec__").name
+    os.utime(path)  # the same content at another time
+    assert resolve_entrypoint("net.py:__spec__").name == module
+
+
 def test_file_may_import_its_neighbour_and_cannot_shadow_a_package(write):
     write("deep/entry_neighbour.py", "value = 5\n")
     write("deep/torch.py", "from entry_neighbour import value\n")

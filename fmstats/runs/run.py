@@ -65,7 +65,7 @@ class Run:
         known = describe_model(self.model)
         known["run"] |= describe_data(self.batches)
         known["run"] |= describe_options(self.options)
-        known["run"]["processes"] = self.share.ranks
+        known["run"] |= {"processes": self.share.ranks, "rank": self.share.rank}
         device = "cpu" if self.placement.device is None else self.placement.device.type
         cast = torch.is_autocast_enabled(device)
         known["content"]["autocast"] = str(torch.get_autocast_dtype(device)) if cast else None

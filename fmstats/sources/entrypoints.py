@@ -1,9 +1,9 @@
 """Resolve `file.py:name` and `package.module:name`, the two ways of naming a Python object.
 
-A file is executed once per content (path and time of change), so `net.py:model` and `net.py:data`
-share one module. The folder of the file, or the current folder for a module, stays on `sys.path`:
-the object may import its neighbours later. Whatever the user's code raises comes out as one
-FmstatsError that keeps the original as its cause.
+A file is executed once per content, whatever its time of change, so `net.py:model` and
+`net.py:data` share one module. The folder of the file, or the current folder for a module, stays on
+`sys.path`: the object may import its neighbours later. Whatever the user's code raises comes out as
+one FmstatsError that keeps the original as its cause.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -113,19 +114,25 @@ def _load_file(where: str, spec: str) -> ModuleType:
     path = Path(where).expanduser().resolve()
     if not path.is_file():
         raise FmstatsError(f"{spec!r}: there is no file {where!r} in {Path.cwd()}")
-    version = hashlib.sha256(f"{path}:{path.stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise FmstatsError(f"{spec!r}: {where!r} cannot be read: {error}") from error
+    version = hashlib.sha256(f"{path}:".encode() + source).hexdigest()[:12]
     # Never the bare stem: a file called torch.py must not stand in for the package.
     name = f"fmstats_file_{re.sub(r'[^0-9a-zA-Z_]', '_', path.stem)}_{version}"
     if name in sys.modules:
         return sys.modules[name]
-    location = importlib.util.spec_from_file_location(name, path)
-    if location is None or location.loader is None:
-        raise FmstatsError(f"{spec!r}: {where!r} cannot be read as a Python file")
+    loader = SourceFileLoader(name, str(path))
+    location = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert location is not None
     _make_importable(path.parent)
     module = importlib.util.module_from_spec(location)
     sys.modules[name] = module  # Before execution: dataclasses and pickle look the module up.
     try:
-        location.loader.exec_module(module)
+        # Not exec_module(): bytecode that Python keeps of a file is that of any other of the same
+        # size and second.
+        exec(loader.source_to_code(source, str(path)), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise FmstatsError(f"{spec!r}: running {where} raised {describe_error(error)}") from error
