@@ -90,6 +90,13 @@ def test_the_orientation_of_the_camera(tmp_path: Path, orientation: int) -> None
     assert seen == corners
 
 
+def test_notes_of_a_camera_that_nobody_can_read(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), RED).save(tmp_path / "x.png", exif=b"Exif\0\0no notes at all")
+    with Image.open(tmp_path / "x.png") as opened, pytest.raises(SyntaxError):
+        opened.getexif()
+    assert pixel(tmp_path / "x.png") == RED
+
+
 def some_alpha() -> dict[str, Any]:
     """Images whose left half one sees through, black under it, by what they are."""
     rgba = Image.new("RGBA", (16, 8), (*RED, 255))

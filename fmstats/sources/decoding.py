@@ -64,7 +64,7 @@ def decode(file: Path | IO[bytes]) -> tuple[Picture, int]:
         FmstatsError: the file is none, or no image that can be read without loss; the message says
             what it is, as in "it is no file".
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if isinstance(file, Path) and file.exists() and not file.is_file():  # a pipe never ends
         raise FmstatsError("cannot be read: it is no file")
@@ -72,8 +72,8 @@ def decode(file: Path | IO[bytes]) -> tuple[Picture, int]:
         with Image.open(file, formats=sorted({*list_formats().values()} - {"MPO"})) as opened:
             _refuse_deep(opened)
             further = _count_further(opened)
-            image = ImageOps.exif_transpose(opened)
-            return _flatten(image), further
+            opened.load()
+            return _flatten(_turn(opened)), further
     except FmstatsError:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and its own.
@@ -89,7 +89,8 @@ def _refuse_deep(image: Any) -> None:
         deep |= any(isinstance(each, str) and bool(_DEEP.search(each)) for each in given)
         deep |= image.format == "PPM" and isinstance(given[-1], int) and given[-1] > 255
     if image.format == "TIFF":
-        deep |= max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))) > 8
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE, 8)
+        deep |= max(bits if isinstance(bits, tuple) else (bits,)) > 8
     if deep:
         raise FmstatsError(
             f"has more than 8 bits per channel (mode {image.mode}): save it with 8 bits, or as .npy"
@@ -113,6 +114,16 @@ def _count_further(image: Any) -> int:
         further += not image.tag_v2.get(_REDUCED, 0) & 1
     image.seek(0)
     return further
+
+
+def _turn(image: Picture) -> Picture:
+    """The image as the camera was held; as it is where nobody can read what was noted of that."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # of many kinds: the notes may be any bytes
+        return image
 
 
 def _flatten(image: Picture) -> Picture:
