@@ -109,6 +109,11 @@ def test_a_depth_that_is_no_number_of_parts(depth):
 def test_a_block_ends_as_its_last_layer() -> None:
     first = layer_of(torch.randn(4, 3), shape=(4, 3), channel_dim=1)
     last = layer_of(torch.randn(4, 3), shape=(4, 7, 3), channel_dim=2)
-    for parts, shape, dim in (((first, last), (4, 7, 3), 2), ((last, first), (4, 3), 1)):
-        block = profile_of({"a.0": parts[0], "a.1": parts[1]}).pooled(1).info["a"]
+    for parts, shape, dim in (
+        ((first, last), (4, 7, 3), 2),
+        ((last, first), (4, 3), 1),
+        ((first, first, last), (4, 7, 3), 2),
+    ):
+        layers = {f"a.{number}": part for number, part in enumerate(parts)}
+        block = profile_of(layers).pooled(1).info["a"]
         assert (block.shape, block.channel_dim) == (shape, dim)
