@@ -158,7 +158,7 @@ class ChannelStats:
     def never_active(self) -> Array:
         """Channels whose every finite element was exactly 0 (bool)."""
         flat = (self._row("min") == 0) & (self._row("max") == 0)
-        return np.asarray(flat & (self.finite_count > 0))
+        return np.asarray(flat)  # the range of nothing finite is from inf to -inf
 
     def merge(self, other: ChannelStats) -> ChannelStats:
         """The statistics of both data sets together.
