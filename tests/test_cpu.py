@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
+from samples import KINDS, LAYOUTS, make, seeded
+from tolerances import ACCURACY, assert_equal_states
 from torch import Tensor
 
+from fmstats.backends import DTYPES
 from fmstats.backends.cpu import CpuBackend
+from fmstats.backends.reference import ReferenceBackend
 from fmstats.errors import FmstatsError
 from fmstats.layout import view_of
 from fmstats.statistic import State, Thresholds
@@ -25,8 +31,10 @@ def cpu(request: pytest.FixtureRequest) -> CpuBackend:
     return CpuBackend(request.param)
 
 
-def measure(cpu: CpuBackend, x: Tensor, channel_dim: int = 1, times: int = 1) -> State:
-    state = State.identity(x.shape[channel_dim])
+def measure(
+    cpu: CpuBackend, x: Tensor, channel_dim: int = 1, times: int = 1, onto: State | None = None
+) -> State:
+    state = State.identity(x.shape[channel_dim]) if onto is None else onto.clone()
     for _ in range(times):
         cpu.accumulate(state, x, view_of(x, channel_dim), Thresholds())
     return state
@@ -59,30 +67,81 @@ def test_bits_do_not_depend_on_threads(
         assert torch.equal(states[0], states[2])
 
 
-def test_subnormals_are_not_zero_even_when_the_processor_flushes_them(cpu: CpuBackend) -> None:
-    x = torch.full((2, 20, 9, 9), 1e-42)
+@contextmanager
+def flushing() -> Iterator[None]:
+    """A processor that takes subnormals for zeros, in this thread and those that it begins."""
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush subnormals")
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def in_a_new_thread(work: Callable[[], object]) -> None:
+    """OpenMP gives it threads of its own, made when they are first needed."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result()
+
+
+@pytest.mark.parametrize("size", [9, 70], ids=["one task", "in parallel"])
+def test_subnormals_are_not_zero_even_when_the_processor_flushes_them(
+    cpu: CpuBackend, size: int
+) -> None:
+    x = torch.full((4, 20, size, size), 1e-42)
     x[0, :, 0, 0] = 0
-    for memory in (torch.contiguous_format, torch.channels_last):
-        y = x.contiguous(memory_format=memory)
-        if not torch.set_flush_denormal(True):
-            pytest.skip("this processor cannot flush subnormals")
-        try:
-            state = measure(cpu, y)
-        finally:
-            torch.set_flush_denormal(False)
+    before, smallest, states = torch.get_num_threads(), x.max().double().item(), []
+    formats = [torch.contiguous_format, torch.channels_last]
+    tensors = [x.contiguous(memory_format=memory) for memory in formats]
+    one_each = torch.full((4 * 2**20,), 1e-42)  # much for every thread
+
+    def work() -> None:
+        with flushing(), threads(4):
+            products = one_each * 1
+            states.extend(measure(cpu, y) for y in tensors)
+        torch.set_num_threads(before)
+        assert not products.view(torch.int32).any()  # so every thread does flush
+
+    in_a_new_thread(work)
+    assert len(states) == 2
+    for state in states:
         assert state["zeros"].tolist() == [1] * 20
-        assert state["max"][0].item() == x[0, 0, 1, 1].double().item()
-        assert state["m2"][0].item() > 0
+        assert state["max"].tolist() == [smallest] * 20
+        assert (state["m2"] > 0).all()
 
 
 def test_the_processor_mode_is_given_back(cpu: CpuBackend) -> None:
     tiny = torch.full((4,), 1e-42)
-    torch.set_flush_denormal(True)
-    try:
+    with flushing():
         measure(cpu, torch.randn(2, 3, 4))
         assert (tiny * 1).eq(0).all()
-    finally:
-        torch.set_flush_denormal(False)
+
+
+# Of some tasks for every thread: many positions, and more channels than a task takes.
+LARGE = {"long": (2, 20, 181, 197), "wide": (3, 281, 20, 21)}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
+@pytest.mark.parametrize(
+    ("layout", "shape"),
+    [(layout, "wide") for layout in ("contiguous", "channels last", "every other")]
+    + [("contiguous", "long"), ("channels last", "long")],
+)
+def test_every_kind_of_data_in_many_tasks(dtype: torch.dtype, layout: str, shape: str) -> None:
+    rng = seeded("large", dtype, layout, shape)
+    n, channels, *size = LARGE[shape]
+    kinds = [list(KINDS)[c % len(KINDS)] for c in range(channels)]
+    columns = [make(kind, (n, 1, *size), dtype).double() for kind in kinds]
+    x, dim = LAYOUTS[layout](torch.cat(columns, 1).to(dtype))
+    view, want = view_of(x, dim), State.identity(channels)
+    thresholds = Thresholds(rng.choice([0.0, 0.1]), rng.choice([None, -0.5]), 1.0)
+    with threads(1):
+        ReferenceBackend().accumulate(want, x, view, thresholds)
+    for isa in ISAS:
+        got = State.identity(channels)
+        with threads(3):
+            CpuBackend(isa).accumulate(got, x, view, thresholds)
+        assert_equal_states(got, want, ACCURACY[dtype], isa)
 
 
 def test_more_than_2_31_elements_in_a_channel(cpu: CpuBackend) -> None:
@@ -95,6 +154,15 @@ def test_more_than_2_31_elements_in_a_channel(cpu: CpuBackend) -> None:
     assert state["zeros"].item() == n // 8
     assert state["mean"].item() == pytest.approx(3.5, rel=1e-12)
     assert state["m2"].item() == pytest.approx(5.25 * n, rel=1e-9)
+
+
+def test_more_than_2_33_zeros_in_a_channel() -> None:
+    """Counts of parts, and numbers of elements that no 32-bit word holds."""
+    x = torch.zeros(1, 1, 2**20).expand(2**13 + 1, 1, 2**20)
+    state = measure(CpuBackend(), x)
+    n = 2**33 + 2**20
+    assert (state["count"].item(), state["zeros"].item()) == (n, n)
+    assert (state["mean"].item(), state["m2"].item()) == (0.0, 0.0)
 
 
 def test_more_than_2_31_elements_in_columns(cpu: CpuBackend) -> None:
@@ -144,6 +212,53 @@ def test_bad_elements_at_every_place(cpu: CpuBackend) -> None:
             assert state["mean"].item() == 1.0
             assert state["min"].item() == 1.0
             assert state["m2"].item() == 0.0
+
+
+def is_read_once(cpu: CpuBackend, x: Tensor, seen: Tensor | None = None) -> list[bool]:
+    """For each channel, whether the sums of x are those of float32 lanes, which rounding shows.
+
+    A channel whose sums were too coarse is read again, in float64.
+
+    Args:
+        cpu: what reads x.
+        x: channels in dim 1.
+        seen: what the state has seen before, exactly.
+    """
+    before, reference = State.identity(x.shape[1]), ReferenceBackend()
+    if seen is not None:
+        reference.accumulate(before, seen, view_of(seen, 1), Thresholds())
+    exact = before.clone()
+    reference.accumulate(exact, x, view_of(x, 1), Thresholds())
+    return ((measure(cpu, x, onto=before)["m2"] / exact["m2"] - 1).abs() > 1e-13).tolist()
+
+
+every_format = pytest.mark.parametrize(
+    "memory", [torch.contiguous_format, torch.channels_last], ids=str
+)
+
+
+@every_format
+def test_usual_data_is_read_once(cpu: CpuBackend, memory: torch.memory_format) -> None:
+    """A few samples give a pivot that serves the first tensor; then the running mean does."""
+    first = 3 + torch.randn(6, 67, 20, 20).contiguous(memory_format=memory)
+    assert np.mean(is_read_once(cpu, first)) > 0.95
+    # Few elements far from the mean, too, where the state has seen many: these move it.
+    for few in (3 + torch.randn(2, 67, 9, 9), 6 + 0.1 * torch.randn(2, 67, 9, 9)):
+        few = few.contiguous(memory_format=memory)
+        assert np.mean(is_read_once(cpu, few, first)) > 0.95
+
+
+@every_format
+def test_a_pivot_two_deviations_off_is_told(cpu: CpuBackend, memory: torch.memory_format) -> None:
+    few, many = 2 + 0.01 * torch.randn(1, 67, 2, 2), torch.randn(6, 67, 20, 20)
+    assert not any(is_read_once(cpu, many.contiguous(memory_format=memory), few))
+
+
+def test_samples_are_of_places_that_differ(cpu: CpuBackend) -> None:
+    """Images with a pattern of two columns: samples of one column would miss the other."""
+    columns = torch.tensor([0.0, 1.0]).repeat(8)
+    x = 100 * columns + 20 * torch.randn(8, 67, 16, 16)
+    assert np.mean(is_read_once(cpu, x)) > 0.9
 
 
 def test_unknown_instruction_set() -> None:
