@@ -157,6 +157,9 @@ EVERYTHING = {
         lambda x, a: x + F.scaled_dot_product_attention(*[a(x).flatten(2).mT] * 3).mT.view_as(x),
         conv(padding=1),
     ),
+    "times what sees everything": Of(
+        lambda x, a: a(x) * a(x).flatten(2).softmax(-1).view_as(a(x)), conv()
+    ),
     "softmax over positions": Of(lambda x, a: a(x).flatten(2).softmax(-1), conv()),
 }
 
@@ -178,6 +181,8 @@ def test_a_gate_with_a_number_a_channel_is_left_out() -> None:
         lambda x, a, b: a(x) * b(x.mean((2, 3), keepdim=True)).sigmoid(), conv(), conv(kernel=1)
     )
     assert shown(squeeze, 2) == (3, 1)
+    in_place = Of(lambda x, a: a(x).mul_(a(x).mean((2, 3), keepdim=True)), conv())
+    assert shown(in_place, 2) == (3, 1)
 
 
 def test_it_follows_araujo_et_al_in_vgg() -> None:

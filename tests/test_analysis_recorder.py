@@ -154,6 +154,15 @@ def test_traffic() -> None:
     # Of a table, a gather reads what it gives.
     table = nn.Embedding(100_000, 8)
     assert traffic_of(table, (3, 5), dtype=torch.long) == 15 * (8 + 4 * 8 + 4 * 8)
+    # Of a small one no more than it has.
+    assert traffic_of(nn.Embedding(2, 8), (3, 5), dtype=torch.long) == 15 * (8 + 4 * 8) + 4 * 16
+
+
+def test_an_expanded_operand_has_the_bytes_of_its_memory() -> None:
+    made = 24 + 8  # of the sum
+    assert traffic_of(Doing(lambda x: x + x.sum(0).expand(3, 8)), (3, 8)) == 4 * (
+        made + 24 + 8 + 24
+    )
 
 
 def test_buffers_of_a_block_are_counted_once() -> None:

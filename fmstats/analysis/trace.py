@@ -22,6 +22,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils._pytree import tree_leaves
 
+from fmstats.analysis.fakes import fake_mode
 from fmstats.analysis.guards import without_fast_paths, without_logs
 from fmstats.analysis.inputs import Dtypes, Sizes, read_inputs
 from fmstats.analysis.recorder import Recorder
@@ -61,7 +62,7 @@ def trace(
             f"{type(model).__name__} has lazy modules, whose sizes are not known yet "
             f"({', '.join(map(repr, lazy))}): run it on one batch first"
         )
-    mode = FakeTensorMode(allow_non_fake_inputs=True) if device.type == "meta" else None
+    mode = fake_mode() if device.type == "meta" else None
     found = _trace(_Subject(model, device, mode, batch_dim), inputs, input_size, dtype)
     if mode is not None:
         check_leftovers(mode)
