@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from analysis_models import from_transformers
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fmstats
-from fmstats.analysis.fakes import fake_mode
+from fmstats.analysis.fakes import faking
 
 # Shapes of two factors, and where groups end: rows, columns, the inner dim, none.
 GROUPED = {
@@ -26,8 +27,8 @@ def test_a_grouped_product_is_shaped_as_the_real_one(name: str, dtype: str) -> N
     a, b = (torch.ones(shape, dtype=DTYPES[dtype]) for shape in shapes)
     offsets = None if ends is None else torch.tensor(ends, dtype=torch.int32)
     real = torch._grouped_mm(a, b, offs=offsets)
-    mode = fake_mode()
-    with mode:
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with faking(mode):
         fake = [None if x is None else mode.from_tensor(x) for x in (a, b, offsets)]
         out = torch._grouped_mm(fake[0], fake[1], offs=fake[2])
         mixed = torch._grouped_mm(a, fake[1], offs=offsets)  # real ones may come along
@@ -36,8 +37,8 @@ def test_a_grouped_product_is_shaped_as_the_real_one(name: str, dtype: str) -> N
 
 
 def test_it_keeps_its_inputs_for_the_backward_pass() -> None:
-    mode = fake_mode()
-    with mode:
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with faking(mode):
         a = torch.ones(6, 8, requires_grad=True)
         b, ends = torch.ones(3, 8, 16, requires_grad=True), torch.tensor([2, 3, 6]).int()
         torch._grouped_mm(a, b, offs=ends).sum().backward()
@@ -47,7 +48,7 @@ def test_it_keeps_its_inputs_for_the_backward_pass() -> None:
 
 
 def test_what_does_not_fit_is_told() -> None:
-    with fake_mode():
+    with faking(FakeTensorMode()):
         with pytest.raises(RuntimeError, match=r"contraction dimension of \(6, 7\) and \(3, 8, 16"):
             torch._grouped_mm(torch.ones(6, 7), torch.ones(3, 8, 16))
         with pytest.raises(RuntimeError, match="offsets are needed"):

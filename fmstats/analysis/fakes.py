@@ -1,34 +1,67 @@
-"""Fake tensors for operations whose rules for these ask for more than their kernels do."""
+"""Fake tensors: for the time of a pass, also of operations whose own rules for these ask too much.
+
+PyTorch's rule may refuse what the kernel takes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _disable_current_modes,
+    _get_current_dispatch_mode_stack,
+)
 
 from fmstats.analysis.names import name_of
+from fmstats.analysis.storages import SPARSE
 
 Shape = tuple[int, ...]
 
 
-def fake_mode() -> FakeTensorMode:
-    """A mode under which tensors have shapes, dtypes and devices, and no numbers."""
-    return _Fakes(allow_non_fake_inputs=True)
+@contextlib.contextmanager
+def faking(mode: FakeTensorMode) -> Iterator[None]:
+    """Under which tensors have shapes, dtypes and devices, and no numbers."""
+    with mode, _MoreShapes():  # type: ignore[no-untyped-call]  # torch's own
+        yield
 
 
-class _Fakes(FakeTensorMode):  # type: ignore[no-untyped-call]  # torch's own
-    def dispatch(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] = {}
+def are_faked() -> bool:
+    """Whether tensors that are made now are fake."""
+    return any(isinstance(mode, FakeTensorMode) for mode in _get_current_dispatch_mode_stack())
+
+
+class _MoreShapes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
+    # A mode beside, and no kind of FakeTensorMode: higher-order operators know that by its class.
+    supports_higher_order_operators = True
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        shape_of = _SHAPES.get(name_of(func))
-        if shape_of is None:
-            return super().dispatch(func, types, args, kwargs)
-        shape = shape_of(*args)
-        with self:
-            return torch.empty(shape, dtype=_dtype(args, kwargs), device=args[0].device)
+        kwargs = kwargs or {}
+        name = name_of(func)
+        if name in _SHAPES:
+            shape, dtype = _SHAPES[name](*args), _dtype(args, kwargs)
+            return torch.empty(shape, dtype=dtype, device=args[0].device)
+        if name in _TURNS and _is_real_sparse(args[0]):
+            with _disable_current_modes():
+                return func(*args, **kwargs)
+        return func(*(_without_base(x) if _is_real_sparse(x) else x for x in args), **kwargs)
+
+
+def _is_real_sparse(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.layout in SPARSE and not isinstance(x, FakeTensor)
+
+
+def _without_base(x: Tensor) -> Tensor:
+    """No view: of these, if they are sparse, fake ones cannot be made."""
+    with _disable_current_modes():
+        return x.clone() if x._is_view() else x
 
 
 def _dtype(args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.dtype:
@@ -52,4 +85,6 @@ def _grouped(a: Tensor, b: Tensor, ends: Tensor | None = None, *args: Any) -> Sh
     return (*batch, a.shape[-2], b.shape[-1])
 
 
+# Of a real sparse tensor these give a real one, of which it is known how many numbers it stores.
+_TURNS = frozenset(("t", "transpose", "detach", "alias", "clone", "_coalesce"))
 _SHAPES: dict[str, Callable[..., Shape]] = {"_grouped_mm": _grouped}

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fmstats.analysis.storages import is_nested
+
 
 @dataclass(frozen=True)
 class Field:
@@ -63,6 +65,8 @@ def of_output(
         return None
     first = fields[0]
     if any(len(f.size) != len(first.size) or f is EVERYTHING for f in fields):
+        return EVERYTHING
+    if any(is_nested(t) for t in (*_tensors(args), *_tensors((out,)))):
         return EVERYTHING
     rule = _RULES.get(name)
     if rule is not None and name != "cat":

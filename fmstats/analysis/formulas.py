@@ -16,8 +16,10 @@ from torch.utils.flop_counter import flop_registry
 from fmstats.analysis.algebra import FACTORIZATIONS, TRANSFORMS
 from fmstats.analysis.names import name_of
 from fmstats.analysis.products import PRODUCTS
+from fmstats.analysis.storages import is_nested
 
 _OWN = PRODUCTS | FACTORIZATIONS | TRANSFORMS
+_LINEAR = PRODUCTS["linear"]
 # A complex product is four real ones and two sums; with the sum that collects it, eight FLOPs.
 _COMPLEX = 4
 
@@ -36,6 +38,8 @@ def count_flops(
     """
     name = name_of(operation)
     formula = _OWN.get(name)
+    if any(isinstance(arg, Tensor) and is_nested(arg) for arg in args) and formula is not _LINEAR:
+        return None  # Formulas go by shapes, and a list of tensors has none.
     if formula is not None:
         flops = int(formula(args, out))
     else:

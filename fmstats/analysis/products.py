@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.flop_counter import flop_registry
 
 from fmstats.analysis.packed import list_packed
-from fmstats.analysis.sparse import count_pairs
+from fmstats.analysis.sparse import count_pairs, count_stored
 
 Formula = Callable[[Sequence[Any], Any], int]
 
@@ -31,7 +31,7 @@ def _products_of(first: int, second: int) -> Formula:
 
 def _sampled(args: Sequence[Any], out: Any) -> int:
     """Of (m, k) and (k, n), but only where the first argument, which is sparse, has numbers."""
-    return 2 * int(args[0].values().numel()) * int(args[1].shape[-1])
+    return 2 * (count_stored(args[0]) or 0) * int(args[1].shape[-1])
 
 
 def _outer(args: Sequence[Any], out: Any) -> int:
@@ -40,7 +40,7 @@ def _outer(args: Sequence[Any], out: Any) -> int:
 
 def _linear(args: Sequence[Any], out: Any) -> int:
     """Of any weights, packed in whatever way: each number of x goes into each output."""
-    return 2 * int(args[0].numel()) * int(out.shape[-1])
+    return 2 * int(args[0].numel()) * int(out.size(-1))  # A nested tensor has no whole shape.
 
 
 def _grouped(args: Sequence[Any], out: Any) -> int:

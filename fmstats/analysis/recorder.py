@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fmstats.analysis.fields import EVERYTHING, Field, of_input, of_output
 from fmstats.analysis.formulas import count_flops, has_formula
 from fmstats.analysis.kinds import kind_of
 from fmstats.analysis.names import label_of, name_of
-from fmstats.analysis.records import MOVES, Work
+from fmstats.analysis.records import MOVES, UNKNOWN, Work
 from fmstats.analysis.storages import list_dense
 from fmstats.analysis.subgraphs import run_inside, takes_functions
 
@@ -88,8 +89,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         if not has_formula(func):
             if takes_functions(func, args):
                 return run_inside(func, args, kwargs, self, self._cost)
-            if isinstance(func, OpOverload):
-                with self:  # Under inference mode, and within functions, some arrive whole.
+            if self._takes_apart(func, types):
+                with self:
                     parts = func.decompose(*args, **kwargs)
                 if parts is not NotImplemented:
                     return parts
@@ -104,6 +105,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         if not getattr(func, "is_view", False):
             self._follow(func, args, kwargs, out, work)
         return out
+
+    @staticmethod
+    def _takes_apart(func: Any, types: Any) -> bool:
+        """Whether to ask for the parts of an operation, in case that it is a composite one.
+
+        Under inference mode, and in functions, these arrive whole. Tensor subclasses take them
+        apart in their own way.
+        """
+        if not isinstance(func, OpOverload) or any(kind is not FakeTensor for kind in types):
+            return False
+        return torch.is_inference_mode_enabled() or kind_of(func) == UNKNOWN
 
     def _cost(self, run: Callable[[], object]) -> int:
         apart = Recorder(self.stack[-1])

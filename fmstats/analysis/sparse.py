@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor
 from torch.sparse import SparseSemiStructuredTensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from fmstats.analysis.storages import SPARSE, list_dense
 
@@ -20,7 +21,8 @@ def count_pairs(a: Any, b: Any) -> int:
     """
     sparse = [count_stored(x) for x in (a, b)]
     if sparse[0] is not None and sparse[1] is not None and a.dim() == b.dim() == 2:
-        return _count_meetings(a, b)
+        with _disable_current_modes():  # Real ones are counted under a fake mode, too.
+            return _count_meetings(a, b)
     if sparse[1] is not None:
         return sparse[1] * (int(a.shape[-2]) if a.dim() > 1 else 1)
     stored = int(a.numel()) if sparse[0] is None else sparse[0]

@@ -1,4 +1,4 @@
-"""Which dense tensors hold the memory of a tensor: itself, or the parts of a sparse one."""
+"""Shapes and memory of tensors that are no plain ones: sparse, nested, of a library's layout."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 SPARSE = frozenset(
     (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
@@ -21,11 +22,22 @@ def list_dense(x: Tensor) -> list[Tensor]:
     if is_functorch_wrapped_tensor(x):
         return []
     if x.layout == torch.strided:
-        return [x.values()] if x.is_nested else [x]
+        return [x.values()] if is_nested(x) else [x]
     if isinstance(x, FakeTensor) or x.layout not in SPARSE:
         return []
-    if x.layout == torch.sparse_coo:
-        return [x._indices(), x._values()]
-    rows = x.layout in (torch.sparse_csr, torch.sparse_bsr)
-    indices = [x.crow_indices(), x.col_indices()] if rows else [x.ccol_indices(), x.row_indices()]
-    return [*indices, x.values()]
+    with _disable_current_modes():  # Under a fake mode a real one has real parts as well.
+        if x.layout == torch.sparse_coo:
+            return [x._indices(), x._values()]
+        if x.layout in (torch.sparse_csr, torch.sparse_bsr):
+            return [x.crow_indices(), x.col_indices(), x.values()]
+        return [x.ccol_indices(), x.row_indices(), x.values()]
+
+
+def is_nested(x: Tensor) -> bool:
+    """Whether a tensor is a list of tensors that has no shape of its own."""
+    return x.is_nested and x.layout == torch.strided
+
+
+def shape_of(x: Tensor) -> tuple[int, ...] | None:
+    """The shape of a tensor, None of a list of tensors; -1 is a length that differs by sample."""
+    return None if is_nested(x) else tuple(n if isinstance(n, int) else -1 for n in x.shape)

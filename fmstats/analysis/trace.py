@@ -22,12 +22,13 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils._pytree import tree_leaves
 
-from fmstats.analysis.fakes import fake_mode
+from fmstats.analysis.fakes import are_faked, faking
 from fmstats.analysis.guards import without_fast_paths, without_logs
 from fmstats.analysis.inputs import Dtypes, Sizes, read_inputs
 from fmstats.analysis.recorder import Recorder
 from fmstats.analysis.records import Call, Trace, Work
 from fmstats.analysis.scripts import stand_in
+from fmstats.analysis.storages import list_dense, shape_of
 from fmstats.errors import FmstatsError
 from fmstats.modes import in_mode, uncompiled
 from fmstats.runs.counting import Counting
@@ -62,7 +63,7 @@ def trace(
             f"{type(model).__name__} has lazy modules, whose sizes are not known yet "
             f"({', '.join(map(repr, lazy))}): run it on one batch first"
         )
-    mode = fake_mode() if device.type == "meta" else None
+    mode = FakeTensorMode(allow_non_fake_inputs=True) if device.type == "meta" else None
     found = _trace(_Subject(model, device, mode, batch_dim), inputs, input_size, dtype)
     if mode is not None:
         check_leftovers(mode)
@@ -108,7 +109,7 @@ class _Subject:
 
     def entered(self) -> contextlib.AbstractContextManager[object]:
         """The fake mode, where there is one."""
-        return contextlib.nullcontext() if self.mode is None else self.mode
+        return contextlib.nullcontext() if self.mode is None else faking(self.mode)
 
 
 def _trace(
@@ -129,8 +130,6 @@ def _trace(
         called = replace(called, batch_dim=subject.batch_dim)
         with subject.look(called) as (model, given), torch.no_grad():
             _watch(model, given, found)
-        for name in named_modules(subject.model):  # those within scripts run unseen
-            found.work.setdefault(name or ROOT, Work())
         found.saved = _measure_saved(subject, called, found)
     return found
 
@@ -161,10 +160,9 @@ def _call(model: nn.Module, called: ModelInput, recorder: Recorder | None) -> No
             "analyze(..., device='cpu') runs the model on numbers"
         ) from error
     except Exception as error:
-        # .numpy() and foreign libraries: what a fake tensor cannot do, a real one may.
-        words = ("subclass", "fake", "meta tensor", "meta function")
-        fake = any(word in str(error).lower() for word in words)
-        hint = "; analyze(..., device='cpu') runs the model on numbers" if fake else ""
+        # .numpy(), kernels without a rule for shapes: what a fake tensor cannot do, a real one may.
+        way_out = "; if fake tensors are why: analyze(..., device='cpu') runs the model on numbers"
+        hint = way_out if are_faked() else ""
         raise FmstatsError(
             f"{_where(recorder)} raised {describe_error(error)}; the model was called with "
             f"{called.describe()}{hint}"
@@ -216,7 +214,7 @@ def _read_call(name: str, leaf: bool, output: Any, recorder: Recorder, flops: in
     return Call(
         name,
         leaf,
-        None if first is None else tuple(first.shape),
+        None if first is None else shape_of(first),
         sum(t.numel() for t in floating),
         sum(t.numel() * t.itemsize for t in floating),
         flops,
@@ -261,14 +259,14 @@ def _measure_saved(subject: _Subject, called: ModelInput, found: Trace) -> int |
 
 
 def _count_saved(model: nn.Module, training: bool, called: ModelInput) -> int:
-    state = {t.untyped_storage()._cdata: t for t in _state_of(model)}
+    state = {d.untyped_storage()._cdata: d for t in _state_of(model) for d in list_dense(t)}
     kept: dict[int, Tensor] = {}  # held, so that no freed storage's place is taken by another
 
     def pack(tensor: Tensor) -> Tensor | None:
-        if tensor.layout == torch.strided and not isinstance(tensor, nn.Parameter):
-            storage = tensor.untyped_storage()
-            if storage._cdata not in state:
-                kept[storage._cdata] = tensor.detach()
+        for dense in list_dense(tensor):
+            storage = dense.untyped_storage()
+            if storage._cdata not in state and not isinstance(tensor, nn.Parameter):
+                kept[storage._cdata] = dense.detach()
         return None
 
     def unpack(_: object) -> Tensor:

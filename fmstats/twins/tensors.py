@@ -100,6 +100,9 @@ class FakeTensors:
         if not _has_storage(tensor):
             if is_traceable_wrapper_subclass(tensor):
                 return self._mode.from_tensor(tensor.detach())
+            # What products of sparse tensors cost depends on what they hold.
+            if tensor.layout != torch.strided and tensor.device.type != "meta":
+                return self._small.twin(tensor)
             plain = torch.empty_like(tensor, device="meta", requires_grad=False)
         else:
             source = tensor.untyped_storage()
