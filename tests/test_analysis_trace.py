@@ -213,6 +213,13 @@ def test_lazy_modules_have_no_sizes_yet() -> None:
     assert fmstats.analyze(model, input_size=(2, 3)).totals["flops"] == 2 * 2 * 12
 
 
+def test_numbers_are_needed_where_they_are_asked_for() -> None:
+    with torch.device("meta"):
+        model = nn.Linear(4, 4)
+    with pytest.raises(FmstatsError, match=r"Linear is on the meta device.*to_empty\(device='cpu'"):
+        fmstats.analyze(model, input_size=(2, 4), device="cpu")
+
+
 def test_wrong_sizes_name_the_layer() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(10, 2))
     with pytest.raises(

@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "fmstats"
 # Each layer imports from its own line or from those above it.
 ORDER = (
     ("errors", "ordering", "_version", "files", "metadata", "naming", "tables", "wrappers"),
-    ("modes", "gates"),
-    ("twins",),
+    ("gates", "twins"),
+    ("modes",),
     ("sampling", "graph", "grad_scale"),
     ("statistic",),
     ("layout", "selection", "channels"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 
 import pytest
 import torch
 from compat_models import UNet3d, assert_rows, captured, leaves_of
+from snapshot import Snapshot
 from torch import Tensor, nn
 
 import fmstats
@@ -196,6 +198,43 @@ def test_every_field_of_every_layer(name: str) -> None:
     assert silent == {n: "never fired" for n, _ in leaves_of(model) if n not in seen}
     assert len(plain) == len(tracked)
     assert all(map(torch.equal, plain, tracked))
+
+
+LOOKS: dict[str, Callable[[nn.Module, dict[str, Tensor]], object]] = {
+    "analyze": lambda model, inputs: fmstats.analyze(model, inputs),
+    "analyze on numbers": lambda model, inputs: fmstats.analyze(model, inputs, device="cpu"),
+    "profile": lambda model, inputs: fmstats.profile(model, [inputs], progress=False),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_looks_leave_a_model_as_it_was(name: str) -> None:
+    model, inputs, _ = FAMILIES[name][0]()
+    # In training, Wav2Vec2 draws which layers to leave out, and fake tensors draw nothing.
+    model.train("Wav2Vec2" not in name)
+    for look in LOOKS.values():
+        before = Snapshot(model, inputs)
+        look(model, inputs)
+        before.check()
+
+
+@pytest.mark.parametrize("kind", ["DynamicCache", "StaticCache"])
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_a_cache_of_keys_and_values_stays_as_long_as_it_was(kind: str, device: str) -> None:
+    transformers = pytest.importorskip("transformers", reason="needs transformers")
+    model, inputs, _ = llama()
+    options = {} if kind == "DynamicCache" else {"config": model.config, "max_cache_len": 20}
+    cache = getattr(transformers, kind)(**options)
+    names = inspect.signature(model.forward).parameters
+    given = {**inputs, "cache" if "cache" in names else "past_key_values": cache}
+    with torch.no_grad():
+        model.eval()(**given)
+    before = Snapshot(model, given)
+    found = fmstats.analyze(model, given, device=device)
+    before.check()
+    assert cache.get_seq_length() == 7
+    # The mask of the attention, 14 keys in all, is the model's own doing.
+    assert found["model.layers.1.self_attn.k_proj"].output_shape == (3, 7, 8)
 
 
 def test_a_sample_of_volumes_without_a_batch() -> None:

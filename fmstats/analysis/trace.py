@@ -27,7 +27,6 @@ from fmstats.analysis.guards import without_fast_paths, without_logs
 from fmstats.analysis.inputs import Dtypes, Sizes, read_inputs
 from fmstats.analysis.recorder import Recorder
 from fmstats.analysis.records import Call, Trace, Work
-from fmstats.analysis.scripts import stand_in
 from fmstats.analysis.storages import list_dense, shape_of
 from fmstats.errors import FmstatsError
 from fmstats.modes import in_mode, uncompiled
@@ -36,9 +35,10 @@ from fmstats.selection import ROOT, is_leaf
 from fmstats.sources.batches import ModelInput
 from fmstats.sources.entrypoints import describe_error
 from fmstats.twins import look
+from fmstats.twins.fakes import FakeTensors
 from fmstats.twins.leftovers import check_leftovers
 from fmstats.twins.settings import random_state_kept
-from fmstats.twins.tensors import FakeTensors, RealTensors
+from fmstats.twins.tensors import RealTensors, Tensors
 from fmstats.wrappers import named_modules
 
 
@@ -62,6 +62,12 @@ def trace(
         raise FmstatsError(
             f"{type(model).__name__} has lazy modules, whose sizes are not known yet "
             f"({', '.join(map(repr, lazy))}): run it on one batch first"
+        )
+    meta = (t for t in itertools.chain(model.parameters(), model.buffers()) if t.is_meta)
+    if device.type != "meta" and next(meta, None) is not None:
+        raise FmstatsError(
+            f"{type(model).__name__} is on the meta device, where weights have no values: move it "
+            f"with to_empty(device={str(device)!r}) first, or leave device= out"
         )
     mode = FakeTensorMode(allow_non_fake_inputs=True) if device.type == "meta" else None
     found = _trace(_Subject(model, device, mode, batch_dim), inputs, input_size, dtype)
@@ -99,13 +105,14 @@ class _Subject:
     @contextlib.contextmanager
     def look(self, called: ModelInput) -> Iterator[tuple[nn.Module, ModelInput]]:
         """Copies of the model and its arguments, for one pass."""
-        tensors: FakeTensors | RealTensors = RealTensors(self.device)
+        tensors: Tensors = RealTensors(self.device)
         if self.mode is not None:
             tensors = FakeTensors(self.mode, self.home)
         # Before the mode is entered: made under it, tensors would take as long as a forward pass.
         given = (called.args, called.kwargs)
-        with look(self.model, given, tensors) as (model, (args, kwargs)), self.entered():
-            yield stand_in(model), replace(called, args=args, kwargs=kwargs)
+        with look(self.model, tensors, given) as copies, copies.running(), self.entered():
+            args, kwargs = copies.beside
+            yield copies.model, replace(called, args=args, kwargs=kwargs)
 
     def entered(self) -> contextlib.AbstractContextManager[object]:
         """The fake mode, where there is one."""

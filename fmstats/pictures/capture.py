@@ -1,4 +1,4 @@
-"""Looking into a model while it runs: hooks that copy, evaluation mode, and everything put back."""
+"""Looking into a copy of a model while it runs: hooks that copy, and evaluation mode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from fmstats.sources.batches import ModelInput, map_tensors
 from fmstats.sources.entrypoints import describe_error
 from fmstats.sources.placement import find_placement
 from fmstats.tensors import first_tensor, why_skipped
-from fmstats.wrappers import named_modules
+from fmstats.twins import Look, look
+from fmstats.twins.tensors import RealTensors
+from fmstats.wrappers import named_modules, unwrap_replicated
 
 Keep = Callable[[str, Tensor, int], None]
 
@@ -112,12 +114,20 @@ def watch(
         yield seen
 
 
-def run(model: nn.Module, inputs: ModelInput, what: str, hint: str = "") -> None:
-    """Run the model, as it stands, on copies of `inputs` of its own device and dtype.
+@contextlib.contextmanager
+def look_at(model: nn.Module) -> Iterator[Look]:
+    """A copy of the model, which runs in its place; its parameters take no memory twice."""
+    with look(unwrap_replicated(model), RealTensors()) as copies:
+        yield copies
+
+
+def run(look: Look, inputs: ModelInput, what: str, hint: str = "") -> None:
+    """Run the copy of a model in evaluation mode on `inputs`, on its own device and dtype.
 
     Raises:
         FmstatsError: the model refuses them; `what` says what they are, `hint` what to try.
     """
+    model = look.model
     # A copy: a first layer that works in place would write into the caller's tensor.
     placed = inputs.to(*find_placement(model, None, None), False)
     copies = ModelInput(
@@ -125,8 +135,8 @@ def run(model: nn.Module, inputs: ModelInput, what: str, hint: str = "") -> None
         {name: map_tensors(torch.clone, value) for name, value in placed.kwargs.items()},
     )
     try:
-        # Not inference mode: buffers and lazy parameters made in it could never be trained.
-        with torch.no_grad(), uncompiled():
+        # The mode as well is changed under watch: some models merge weights with it.
+        with torch.no_grad(), uncompiled(), look.running(), in_mode(model, training=False):
             model(*copies.args, **copies.kwargs)
     except FmstatsError:
         raise
@@ -155,15 +165,15 @@ def capture(
             name, type(names[name]).__name__, to_host(arranged.maps), arranged.note
         )
 
-    with watch(model, names, keep, channel_dim) as seen:
-        run_image(model, image)
+    with look_at(model) as copies, watch(copies.model, names, keep, channel_dim) as seen:
+        run_image(copies, image)
     for name, module in names.items():
         seen.require(name, type(module).__name__)
     return {name: _note_calls(found[name], seen.calls[name]) for name in names}
 
 
-def run_image(model: nn.Module, image: OneImage) -> None:
-    """Run the model on one image in evaluation mode; afterwards it is as it was.
+def run_image(look: Look, image: OneImage) -> None:
+    """Run the copy of a model on one image in evaluation mode.
 
     Raises:
         FmstatsError: the model refuses the image.
@@ -175,8 +185,7 @@ def run_image(model: nn.Module, image: OneImage) -> None:
         if three
         else ""
     )
-    with in_mode(model, training=False):
-        run(model, image.inputs, "the image", hint)
+    run(look, image.inputs, "the image", hint)
 
 
 def _note_calls(maps: FeatureMaps, calls: int) -> FeatureMaps:

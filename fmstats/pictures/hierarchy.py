@@ -24,7 +24,7 @@ from fmstats.pictures.canvas import (
     shorten,
     widen,
 )
-from fmstats.pictures.capture import capture, find_layer, run_image, watch
+from fmstats.pictures.capture import capture, find_layer, look_at, run_image, watch
 from fmstats.pictures.grid import title_of
 from fmstats.pictures.head import Head
 from fmstats.pictures.inputs import Array, OneImage, Transform, read_image
@@ -110,8 +110,8 @@ def find_stages(model: nn.Module, image: OneImage) -> list[FeatureMaps]:
         kind = type(leaves[name]).__name__
         stages[height, width] = FeatureMaps(name, kind, to_host(arranged.maps), arranged.note)
 
-    with watch(model, leaves, keep):
-        run_image(model, image)
+    with look_at(model) as copies, watch(copies.model, leaves, keep):
+        run_image(copies, image)
     if not stages:
         raise FmstatsError(
             f"none of the {len(leaves)} leaf modules of {type(model).__name__} has maps larger "

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fmstats.errors import FmstatsError, check_whole
-from fmstats.modes import in_mode
-from fmstats.pictures.capture import find_layer, run, watch
+from fmstats.pictures.capture import find_layer, look_at, run, watch
 from fmstats.pictures.inputs import Array
 from fmstats.pictures.maps import arrange, check_channel, to_host
 from fmstats.runs import open_batches
@@ -136,11 +135,10 @@ def top_images(
     kind = type(module).__name__
     best = _Best(k, by, layer, channel)
     batches = open_batches(data)
-    watching = watch(model, [layer], best.keep, channel_dim)
-    with watching as seen, in_mode(model, training=False):
+    with look_at(model) as copies, watch(copies.model, [layer], best.keep, channel_dim) as seen:
         for number, inputs in enumerate(read_batches(batches, limit, batch_dim=0), start=1):
             seen.calls.clear()
-            run(model, inputs, f"batch {number}")
+            run(copies, inputs, f"batch {number}")
             seen.require(layer, kind)
             best.choose(inputs)
     if not best.samples:

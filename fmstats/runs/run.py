@@ -36,6 +36,7 @@ from fmstats.selection import select
 from fmstats.sources.data import DataSource
 from fmstats.sources.stored import Skipped
 from fmstats.tracker import track
+from fmstats.twins.settings import random_state_kept
 from fmstats.wrappers import has_compiled_parts
 
 
@@ -86,7 +87,9 @@ class Run:
         tracker = track(self.model, **self.tracking)
         if keep is not None and keep.base is not None:
             tracker.restore(keep.base)
-        with tracker, in_mode(self.model, training=False), Interrupts() as interrupts:
+        # Reading data and running the model draw random numbers, which training will want.
+        kept = random_state_kept()
+        with kept, tracker, in_mode(self.model, training=False), Interrupts() as interrupts:
             cost = self._cost(done.passes)
             folder = Folder(
                 self.model,

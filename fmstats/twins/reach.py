@@ -30,7 +30,7 @@ class Reach:
         self.spaces: dict[int, Space] = {}
         self.cells: dict[int, types.CellType] = {}
         self.functions: dict[int, types.FunctionType] = {}
-        self._copier = copier
+        self.copier = copier
         self._mentioned: set[str] = set(_CALLED)
         self._seen: set[tuple[int, Any]] = set()
         for kind in ("forward", "forward_pre", "backward", "backward_pre"):
@@ -42,11 +42,11 @@ class Reach:
         before = -1
         while (met := self._count()) != before:
             before = met
-            for function in list(self._copier.functions):
+            for function in list(self.copier.functions):
                 self._function(function)
-            for kind in list(self._copier.classes):
+            for kind in list(self.copier.classes):
                 self._class(kind)
-            for shared in self._copier.shared:
+            for shared in self.copier.shared:
                 self.spaces.setdefault(id(shared), Shared(shared))
             for key, space in list(self.spaces.items()):
                 for name, value in list(space.read().items()):
@@ -55,13 +55,13 @@ class Reach:
                         self._value(space, name, value)
 
     def _count(self) -> int:
-        copier = self._copier
+        copier = self.copier
         met = len(self._seen) + len(self._mentioned) + len(self.spaces) + len(self.functions)
         return met + len(copier.classes) + len(copier.functions) + len(copier.shared)
 
     def _value(self, space: Space, name: object, value: Any) -> None:
         if space.takes(name, value):
-            self._copier.copy(value)
+            self.copier.copy(value)
         elif isinstance(value, types.FunctionType):
             self._function(value)
         elif isinstance(value, type):
@@ -96,10 +96,10 @@ class Reach:
             if is_own:
                 self.cells[id(cell)] = cell
                 if is_data(contents):
-                    self._copier.copy(contents)
+                    self.copier.copy(contents)
         if is_own:
-            self._copier.copy(function.__defaults__)
-            self._copier.copy(function.__kwdefaults__)
+            self.copier.copy(function.__defaults__)
+            self.copier.copy(function.__kwdefaults__)
             self._mention(_names_in(function.__code__), function.__globals__)
 
     def _mention(self, names: set[str], within: dict[str, Any]) -> None:

@@ -164,7 +164,9 @@ def is_code(value: object) -> bool:
 def is_data(value: object) -> bool:
     """Whether it is something that a look may fill, and that can be copied safely."""
     kind = type(value)
-    if kind in _CONTAINERS or isinstance(value, Tensor | nn.Module | torch.Generator):
+    if kind in (*_CONTAINERS, tuple, frozenset) or isinstance(
+        value, Tensor | nn.Module | torch.Generator
+    ):
         return True
     if kind is functools._lru_cache_wrapper:
         return not is_library(getattr(value, "__module__", None))

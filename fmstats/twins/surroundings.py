@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fmstats.twins.kinds import MISSING, contents_of
-from fmstats.twins.objects import Copier
 from fmstats.twins.reach import Reach
 from fmstats.twins.spaces import Space, is_code, is_data, is_special
 
@@ -17,9 +16,9 @@ _one_at_a_time = threading.RLock()
 
 
 @contextlib.contextmanager
-def kept(copier: Copier) -> Iterator[None]:
+def kept(reach: Reach) -> Iterator[None]:
     """For the time of a look, the code of what was copied meets copies; nothing of it stays."""
-    reach = Reach(copier)
+    copier = reach.copier
     with _one_at_a_time:
         reach.follow()
         spaces = [(space, dict(space.read())) for space in reach.spaces.values()]

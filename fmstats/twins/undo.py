@@ -1,4 +1,4 @@
-"""Write back what operations write into memory that twins share with the user's tensors."""
+"""Write back what operations write into the memory of the user's tensors."""
 
 from __future__ import annotations
 
@@ -11,15 +11,27 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class _Saving(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
-    """Copies a storage before the first operation that writes into it."""
+class Saving(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
+    """Copies a storage before the first operation that writes into it.
+
+    Args:
+        storages: those that are watched, by address.
+    """
 
     supports_higher_order_operators = True
 
     def __init__(self, storages: Mapping[int, torch.UntypedStorage]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._storages = storages
-        self.saved: dict[int, torch.UntypedStorage] = {}
+        self._saved: dict[int, torch.UntypedStorage] = {}
+
+    def put_back(self) -> None:
+        """Write into the storages the bytes that they had."""
+        for key, before in self._saved.items():
+            storage = self._storages[key]
+            if storage.nbytes() != before.nbytes():
+                storage.resize_(before.nbytes())
+            storage.copy_(before)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -41,8 +53,8 @@ class _Saving(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ow
                 self._save(each)
         elif isinstance(given, Tensor) and given.layout == torch.strided:
             key = given.untyped_storage()._cdata
-            if key in self._storages and key not in self.saved:
-                self.saved[key] = self._storages[key].clone()  # type: ignore[no-untyped-call]
+            if key in self._storages and key not in self._saved:
+                self._saved[key] = self._storages[key].clone()  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager
@@ -51,13 +63,9 @@ def undone(storages: Mapping[int, torch.UntypedStorage]) -> Iterator[None]:
     if not storages:
         yield
         return
-    saving = _Saving(storages)
+    saving = Saving(storages)
     try:
         with saving:
             yield
     finally:
-        for key, bytes_before in saving.saved.items():
-            storage = storages[key]
-            if storage.nbytes() != bytes_before.nbytes():
-                storage.resize_(bytes_before.nbytes())
-            storage.copy_(bytes_before)
+        saving.put_back()

@@ -1,4 +1,4 @@
-"""TorchScript parts of a model that is watched: they run, but take no hooks themselves."""
+"""TorchScript parts of a copied model: they run, but take no hooks themselves."""
 
 from __future__ import annotations
 
