@@ -106,8 +106,9 @@ def test_nothing_left():
 
 
 def test_a_batch_that_a_layer_cannot_count():
-    data = [torch.ones(2, 3), torch.ones(2, 4), torch.ones(2, 3)]
-    got = profile(nn.Sequential(nn.ReLU()), data, on_bad_sample="skip")
+    data = [torch.ones(2, 1, 3), torch.ones(2, 3), torch.ones(2, 1, 3)]
+    options = {"channel_dim": 2, "on_error": "raise"}
+    got = profile(nn.Sequential(nn.ReLU()), data, on_bad_sample="skip", **options)
     assert got["0"].count.tolist() == [4, 4, 4]
     assert got.metadata["skipped"][0].startswith("batch 2: layer '0' (ReLU): ")
 

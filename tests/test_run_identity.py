@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import subprocess
@@ -419,3 +420,38 @@ def test_a_module_under_two_names_or_within_itself_is_told_once():
     net[1].add_module("inner", net[0])
     net[1].add_module("whole", net)
     assert list(content(net)["weights"]["parts"]) == ["0.weight", "0.bias"]
+
+
+def exported(folder):
+    path = folder / "net.pt2"
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+    if not path.exists():
+        torch.export.save(torch.export.export(net, (torch.rand(2, 3, 8, 8),)), path)
+    return fmstats.sources.load_model(str(path))
+
+
+def encoder():
+    layer = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
+    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+
+MODELS = {
+    "exported": (exported, (2, 3, 8, 8)),
+    "traced": (lambda folder: torch.fx.symbolic_trace(nn.Sequential(nn.Linear(3, 4))), (2, 3)),
+    "recurrent": (lambda folder: nn.LSTM(3, 4), (5, 2, 3)),
+    "attention": (lambda folder: encoder(), (2, 5, 8)),
+    "weight norm": (lambda folder: nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)), (2, 3)),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_usual_models_are_told_and_a_pass_or_a_copy_changes_nothing(tmp_path, kind):
+    make, shape = MODELS[kind]
+    model = make(tmp_path)
+    before = describe_model(model)
+    assert before["unknown"] == []
+    with torch.no_grad():
+        model(torch.rand(shape))
+    assert describe_model(model) == before
+    if kind not in ("exported", "traced"):  # PyTorch copies these as other classes
+        assert describe_model(copy.deepcopy(model)) == before

@@ -281,12 +281,12 @@ def test_bad_sample_in_a_source_names_the_file(model, tmp_path):
 
 
 def test_error_in_a_hook_names_batch_and_layer(images):
-    model = nn.Sequential(nn.Flatten(0), nn.ReLU())
-    options = {"channel_dim": 1, "on_error": "raise"}
+    model = nn.Sequential(nn.Identity(), nn.ReLU())
+    options = {"channel_dim": 3, "on_error": "raise"}
     with pytest.raises(
-        FmstatsError, match=r"batch 1: layer '0' \(Flatten\): .*0 batches were fold"
+        FmstatsError, match=r"batch 2: layer '0' \(Identity\): .*1 batch was folded"
     ):
-        profile(model, [images], **options)
+        profile(model, [images, images[0]], **options)
     assert hooks_of(model) == 0
 
 
