@@ -41,7 +41,8 @@ def profile(
         workers: Ray actors that run the model at the same time.
         num_cpus: CPUs of each of them.
         num_gpus: GPUs of each of them; give `device="cuda"` as well.
-        **options: of `fmstats.profile`, but neither `limit`, nor `checkpoint`, nor `group`.
+        **options: of `fmstats.profile`, but neither `limit`, nor `checkpoint`, nor `group`. Where
+            `inputs` is a function, `batch_dim` may say where its samples are.
 
     Returns:
         The profiles of all blocks merged in the order of the dataset, with the metadata that
@@ -60,7 +61,7 @@ def profile(
             f"fmstats.integrations.ray needs Ray, which cannot be imported ({error}): "
             "pip install 'fmstats[ray]'"
         ) from error
-    alien = sorted({"limit", "checkpoint", "checkpoint_every", "group"} & options.keys())
+    alien = sorted({"limit", "checkpoint", "checkpoint_every", "resume", "group"} & options.keys())
     if alien:
         raise fmstats.FmstatsError(
             f"{alien[0]}= is not for Ray, which shares the data out and retries by itself; "
@@ -104,6 +105,8 @@ class _Worker:
         if not len(next(iter(block.values()), ())):
             return {"profile": [], "error": []}
         options = {"progress": False, **self._options}
+        if not callable(self._inputs):
+            options.setdefault("batch_dim", 0)  # a row of the dataset is a sample
         try:
             result = fmstats.profile(self._model, self._split(block), **options)
         except fmstats.FmstatsError as error:
