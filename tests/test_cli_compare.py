@@ -29,6 +29,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(fmstats.profile(net, [images], progress=False), folder / f"{name}.fmstats")
     save(fmstats.profile(net, [images[:4]], progress=False), folder / "few.fmstats")
     save(fmstats.profile(net[:2], [images], progress=False), folder / "short.fmstats")
+    few_nan, most_nan = torch.randn(30, 3, 8, 8), torch.randn(30, 3, 8, 8)
+    few_nan[0, 0, 0, 0], most_nan[1:, 0] = torch.nan, torch.nan
+    seen = nn.Sequential(nn.Identity(), nn.ReLU())
+    whole = torch.randn(30, 3, 8, 8)
+    for name, x in (("few-nan", few_nan), ("most-nan", most_nan), ("no-nan", whole)):
+        profile = fmstats.profile(seen, [x], progress=False)
+        profile.metadata["samples"] = 30
+        save(profile, folder / f"{name}.fmstats")
     trained = fmstats.profile(net, [images], progress=False)
     trained.metadata["when"] = "train"
     save(trained, folder / "train.fmstats")
@@ -72,6 +80,8 @@ def test_without_shards_chance_is_assumed(run: Run) -> None:
         (("other.fmstats", *SHARDS, "--fail-on-drift", "--threshold", "1000"), 0),
         (("same.fmstats", "a.fmstats", "--fail-on-drift"), 0),
         (("same.fmstats", "a.fmstats", "--fail-on-drift", "--threshold", "0.001"), 1),
+        (("most-nan.fmstats", "few-nan.fmstats", "--fail-on-drift"), 1),
+        (("few-nan.fmstats", "no-nan.fmstats", "--fail-on-drift"), 0),
         (("few.fmstats", "a.fmstats"), 0),
         (("few.fmstats", "a.fmstats", "--fail-on-drift"), 2),
     ],

@@ -158,17 +158,140 @@ def test_a_dead_channel_is_named(clean: list[Profile]) -> None:
     assert {row["layer"]: row["revived"] for row in back.top_layers()}["2"] == 1
 
 
-def test_new_infinities_are_drift_whatever_the_score(clean: list[Profile]) -> None:
+def broken(share: float, samples: int = 400, value: float = np.nan, channels: int = 2) -> Profile:
+    """One layer, of which the last channel is not finite in this share of 384,000 elements."""
+    x = torch.randn(384_000 // 32, channels, 32, generator=torch.Generator().manual_seed(0))
+    last = x[:, -1].flatten()
+    last[: round(share * last.numel())] = value
+    x[:, -1] = last.view(-1, 32)
+    profile = fmstats.profile(nn.Identity(), [x], progress=False)
+    profile.metadata["samples"] = samples
+    return profile
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_channel_that_breaks_is_drift(value: float) -> None:
+    """A thousandth of its elements was broken before, 95 % are now: it is not newly broken."""
+    before, now = broken(0.001, value=value), broken(0.95, value=value)
+    for one, other, words in ((now, before, "95 % more"), (before, now, "95 % fewer")):
+        found = one.compare(other)
+        assert found.drift
+        assert found.reasons[0] == (
+            "other shares of NaN or infinities, in 1 layer, the first of them '(model)': "
+            f"{words} of a channel's elements"
+        )
+        assert found.score < ASSUMED_THRESHOLD  # what is left of the channel has not moved
+        assert not found.layers[0].effects.newly_broken.any()
+    row = now.compare(before).top_channels(1)[0]
+    assert (row["channel"], row["newly_broken"]) == (1, False)
+    assert row["non_finite"] == pytest.approx(0.949)
+    assert "NaN or Inf +95%" in str(now.compare(before))
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_one_element_that_breaks_is_told_and_no_drift() -> None:
+    found = broken(1 / 384_000).compare(broken(0.0))
+    assert (found.verdict, found.drift) == ("no drift", False)
+    assert found.reasons == (
+        "NaN or infinities that the baseline does not have, but no more than chance may give, in "
+        "1 layer, the first of them '(model)': 0.00026 % more of a channel's elements",
+    )
+    assert broken(1 / 384_000).compare(broken(1 / 384_000)).reasons == ()
+    assert broken(0.0).compare(broken(1 / 384_000)).reasons == ()
+
+
+def test_equal_shares_are_no_drift_however_large() -> None:
+    assert broken(0.95).compare(broken(0.95)).verdict == "no drift"
+    assert broken(0.952).compare(broken(0.95)).verdict == "no drift"
+
+
+@pytest.mark.parametrize(
+    ("share", "before", "samples", "drift"),
+    [
+        (0.0024, 0.0, 10_000, False),
+        (0.0026, 0.0, 10_000, True),  # Cohen's h of 0.1
+        (0.0065, 0.001, 10_000, False),
+        (0.0069, 0.001, 10_000, True),
+        # As if whole samples broke: of 100 one is chance, six are not.
+        (0.01, 0.0, 100, False),
+        (0.06, 0.0, 100, True),
+        (1 / 16, 0.0, 16, False),
+        (3 / 16, 0.0, 16, True),
+    ],
+)
+def test_shares_are_compared_on_their_own_scale_and_with_chance(
+    share: float, before: float, samples: int, drift: bool
+) -> None:
+    found = broken(share, samples).compare(broken(before, samples))
+    assert found.drift == drift
+
+
+def test_new_infinities_are_told_whatever_the_score(clean: list[Profile]) -> None:
     def spoil(x: Tensor) -> Tensor:
         x[0, 0, 0, 0] = torch.inf
         return x
 
-    found = merged(clean[:8] + profile_shards(spoil)[8:9]).compare(merged(clean), calibration=clean)
-    assert found.score < THRESHOLD
-    assert found.drift
-    assert found.reasons[0].startswith("NaN or infinities that the baseline does not have, in 8 la")
+    spoilt = profile_shards(spoil)
+    found = merged(clean[:8] + spoilt[8:9]).compare(merged(clean), calibration=clean)
+    assert (found.score < THRESHOLD, found.verdict) == (True, "no drift")
+    assert found.reasons[0].startswith("NaN or infinities that the baseline does not have, but no")
+    assert ", in 8 layers, the first of them '0': " in found.reasons[0]
     assert found.to_dict()["channels"][0]["size"] is not None
+    found = merged(spoilt).compare(merged(clean), calibration=clean)
+    assert found.drift  # one sample of eight
+    assert found.reasons[0].startswith("other shares of NaN or infinities, in ")
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_what_is_left_of_a_broken_channel_counts_for_little() -> None:
+    """Two channels in a hundred have moved; they are as good as gone on one side."""
+
+    def profile(shift: float, share: float) -> Profile:
+        x = torch.randn(1000, 100, 8, generator=torch.Generator().manual_seed(0))
+        x[:, :2] += shift
+        x[: round(share * 1000), :2] = np.nan
+        found = fmstats.profile(nn.Identity(), [x], progress=False)
+        found.metadata["samples"] = 1000
+        return found
+
+    whole = profile(20.0, 0.5).compare(profile(0.0, 0.5)).layers[0].scores["shift"]
+    for now, before in ((0.98, 0.5), (0.5, 0.98)):
+        found = profile(20.0, now).compare(profile(0.0, before)).layers[0]
+        # Cut off at ten deviations, and weighted by a share of 0.02 for one of 0.5.
+        assert found.scores["shift"] == pytest.approx(whole * 0.2, rel=0.1)
+
+
+def test_other_sizes_are_told() -> None:
+    def profile(length: int, *more: int) -> Profile:
+        x = [torch.randn(40, n, 6) for n in (length, *more)]
+        found = fmstats.profile(nn.Sequential(nn.Identity(), nn.Linear(6, 4)), x, progress=False)
+        found.metadata["samples"] = 40 * len(x)
+        return found
+
+    found = profile(9).compare(profile(30))
+    assert found.reasons[-1] == (
+        "sizes or lengths differ, and padding counts as data: '0' gave (N, 9, 6), (N, 30, 6) in "
+        "the baseline, so did 1 layer more"
+    )
+    assert found.reasons[-1] in str(found)
+    assert found.to_dict()["reasons"][-1] == found.reasons[-1]
+    assert profile(9).compare(profile(9)).reasons == ()
+
+
+def test_other_lengths_of_the_same_largest_size_are_told() -> None:
+    def profile(samples: int) -> Profile:
+        x = torch.randn(100, 5, 8)
+        found = fmstats.profile(nn.Identity(), [x], channel_dim=1, progress=False)
+        found.metadata["samples"] = samples
+        return found
+
+    (reason,) = profile(100).compare(profile(50)).reasons
+    assert reason == (
+        "sizes or lengths differ, and padding counts as data: '(model)' gave 8 elements a channel "
+        "and sample, 16 in the baseline"
+    )
+    assert profile(100).compare(profile(92)).reasons == ()
+    assert len(profile(100).compare(profile(90)).reasons) == 1
 
 
 def test_many_shards_are_merged_to_fewer(clean: list[Profile]) -> None:

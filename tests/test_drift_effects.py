@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import fmstats
 from fmstats.derived import ChannelStats
 from fmstats.drift.effects import EFFECTS, LIMIT, measure_effects, standardise
+from fmstats.statistic import State
 
 SEEDS = st.integers(0, 2**31)
 
@@ -90,6 +91,36 @@ def test_nothing_finite() -> None:
     assert effects.newly_broken.tolist() == [True]
     back = measure_effects(stats_of(np.ones((20, 1))), stats_of(np.full((20, 1), np.nan)))
     assert back.newly_broken.tolist() == [False]
+
+
+def spoilt(share: float) -> ChannelStats:
+    x = np.ones((1000, 1))
+    x[: round(share * 1000)] = np.nan
+    return stats_of(x)
+
+
+def test_a_newly_broken_channel_is_one_that_was_whole_before() -> None:
+    for now, before, newly in ((0.5, 0.0, True), (0.5, 0.1, False), (0.0, 0.5, False)):
+        effects = measure_effects(spoilt(now), spoilt(before))
+        assert effects.newly_broken.tolist() == [newly]
+        assert effects.non_finite[0] == pytest.approx(now - before)
+        h = 2 * math.asin(math.sqrt(now)) - 2 * math.asin(math.sqrt(before))
+        assert effects.broken[0] == pytest.approx(h)
+    assert measure_effects(spoilt(1.0), spoilt(0.0)).broken[0] == pytest.approx(math.pi)
+
+
+def test_a_side_that_saw_nothing_is_not_broken() -> None:
+    nothing = ChannelStats(State.identity(1))
+    effects = measure_effects(nothing, spoilt(0.0))
+    assert (effects.broken[0], effects.non_finite[0], effects.newly_broken[0]) == (0, 0, False)
+
+
+def test_growth_of_ranges() -> None:
+    """Channels that are constant on both sides are as wide as ever, on one side they are not."""
+    wide, still = np.array([[0.0], [3.0]]), np.ones((2, 1))
+    assert measure_effects(stats_of(still), stats_of(2 * still)).growth[0] == 1
+    assert measure_effects(stats_of(wide), stats_of(still)).growth[0] == math.inf
+    assert measure_effects(stats_of(still), stats_of(wide)).growth[0] == 0
 
 
 def test_merging_the_same_again_changes_no_effect() -> None:

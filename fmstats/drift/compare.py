@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from fmstats.drift.comparison import Comparison, overall_score
+from fmstats.drift.inputs import tell_other_preparation, tell_other_sizes
 from fmstats.drift.layers import Evidence, LayerDrift, compare_layer
 from fmstats.drift.matching import match_layers
 from fmstats.errors import FmstatsError
 from fmstats.merging import call_alike
-from fmstats.metadata import agree, read_count, show_value
+from fmstats.metadata import read_count
 from fmstats.profiles import Profile, check_profile
 from fmstats.tables import format_plural
 
@@ -23,6 +26,9 @@ ASSUMED_THRESHOLD = 2.5
 LEAST_SAMPLES = 16
 LEAST_ELEMENTS = 16  # in a channel
 LEAST_SHARDS = 3
+# Shares of NaN and infinities differ from this effect size on (0 and 0.25 %), and from so many
+# standard deviations of chance on, if whole samples are broken or not.
+LEAST_BROKEN, CHANCES = 0.1, 2.0
 NOT_ENOUGH = "not enough data"
 # More tell little more, and cost their cube.
 MOST_SHARDS = 24
@@ -90,7 +96,11 @@ def compare(
         for name in layers
     ]
     found = _judge(drifts, limit, evidence, least_samples, left_out)
-    return replace(found, reasons=(*found.reasons, *_tell_other_inputs(now, baseline)))
+    also = [
+        *tell_other_preparation(now, baseline),
+        *tell_other_sizes(now, baseline, layers, (evidence.now, evidence.baseline)),
+    ]
+    return replace(found, reasons=(*found.reasons, *also))
 
 
 def _choose_threshold(threshold: float | None, calibration: Sequence[Profile] | None) -> float:
@@ -147,12 +157,16 @@ def _judge(
     if len(thin) == len(drifts):
         reasons.append(f"fewer than {LEAST_ELEMENTS} finite elements in every channel")
     verdict = NOT_ENOUGH if reasons else "drift" if score >= threshold else "no drift"
-    broken = [drift.layer for drift in drifts if drift.effects.newly_broken.any()]
+    limit = max(LEAST_BROKEN, CHANCES * math.sqrt(evidence.share))
+    broken = [drift for drift in drifts if (np.abs(drift.effects.broken) >= limit).any()]
     if broken:
         verdict = "drift"
+        reasons.append(f"other shares of NaN or infinities, {_tell_broken(broken)}")
+    newly = [drift for drift in drifts if drift.effects.newly_broken.any()]
+    if newly and not broken:
         reasons.append(
-            "NaN or infinities that the baseline does not have, in "
-            f"{format_plural(len(broken), 'layer')}, the first of them {broken[0]!r}"
+            "NaN or infinities that the baseline does not have, but no more than chance may give, "
+            + _tell_broken(newly)
         )
     if thin and len(thin) < len(drifts):
         reasons.append(
@@ -162,17 +176,14 @@ def _judge(
     return Comparison(score, threshold, verdict, tuple(reasons), tuple(drifts), left_out, evidence)
 
 
-def _tell_other_inputs(now: Profile, baseline: Profile) -> list[str]:
-    """A text on how images were prepared, where both profiles tell and do not agree."""
-    one, other = (profile.metadata.get("inputs") for profile in (now, baseline))
-    if not isinstance(one, Mapping) or not isinstance(other, Mapping) or agree(one, other):
-        return []
-    differing = [
-        f"{key} {show_value(one.get(key))} and {show_value(other.get(key))}"
-        for key in dict.fromkeys([*one, *other])
-        if not agree(one.get(key), other.get(key))
-    ]
-    return [f"the images were prepared otherwise: {'; '.join(differing)}"]
+def _tell_broken(drifts: Sequence[LayerDrift]) -> str:
+    """The layers, and the channel of the first of them that changed most."""
+    effects = drifts[0].effects
+    change = 100 * float(effects.non_finite[np.abs(effects.broken).argmax()])
+    return (
+        f"in {format_plural(len(drifts), 'layer')}, the first of them {drifts[0].layer!r}: "
+        f"{abs(change):.2g} % {'more' if change > 0 else 'fewer'} of a channel's elements"
+    )
 
 
 def _roles(evidence: Evidence) -> list[tuple[str, int]]:

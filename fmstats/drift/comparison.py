@@ -32,7 +32,10 @@ _HAPPENED = {"newly_dead": "dead", "revived": "revived", "newly_broken": "NaN or
 
 def name_changes(row: Row) -> str:
     """What happened to a channel, of a row of `LayerDrift.channels`, in words; often nothing."""
-    return ", ".join(word for key, word in _HAPPENED.items() if row[key])
+    words = [word for key, word in _HAPPENED.items() if row[key]]
+    if row["non_finite"] and not row["newly_broken"]:
+        words.append(f"{_HAPPENED['newly_broken']} {100 * row['non_finite']:+.2g}%")
+    return ", ".join(words)
 
 
 def _grade_changes(words: str) -> str | None:

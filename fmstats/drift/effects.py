@@ -33,6 +33,8 @@ class ChannelEffects:
         growth: width of the range, max - min, now over that of the baseline; 1: as wide.
         newly_dead, revived: dead now and not before, and the other way round (bool).
         newly_broken: NaN or infinities now, none before (bool).
+        non_finite: change of the share of NaN and infinities, -1 to 1.
+        broken: the same as an effect size (Cohen's h), -pi to pi: 0.1 is 0.25 % where none were.
     """
 
     shift: Array
@@ -42,6 +44,8 @@ class ChannelEffects:
     newly_dead: Array
     revived: Array
     newly_broken: Array
+    non_finite: Array
+    broken: Array
 
     def of(self, effect: str) -> Array:
         """One of `EFFECTS` by name."""
@@ -52,13 +56,22 @@ class ChannelEffects:
 def measure_effects(now: ChannelStats, baseline: ChannelStats) -> ChannelEffects:
     """Compare the channels of one layer, which both have as many of."""
     moved = standardise(now, baseline)
+    shares = [1 - share_finite(stats) for stats in (now, baseline)]
+    angles = [2 * np.arcsin(np.sqrt(share)) for share in shares]
     return ChannelEffects(
         **moved,
         growth=_growth(now.max - now.min, baseline.max - baseline.min),
         newly_dead=now.dead & ~baseline.dead,
         revived=baseline.dead & ~now.dead,
         newly_broken=(now.finite_count < now.count) & (baseline.finite_count == baseline.count),
+        non_finite=shares[0] - shares[1],
+        broken=angles[0] - angles[1],
     )
+
+
+def share_finite(stats: ChannelStats) -> Array:
+    """The share of finite elements of each channel; 1 where nothing was seen."""
+    return np.where(stats.count > 0, stats.finite_count / np.maximum(stats.count, 1), 1.0)
 
 
 def standardise(now: ChannelStats, baseline: ChannelStats) -> dict[str, Array]:

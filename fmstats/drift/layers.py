@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from fmstats.derived import Array, ChannelStats
-from fmstats.drift.effects import EFFECTS, ChannelEffects, measure_effects, standardise
+from fmstats.drift.effects import (
+    EFFECTS,
+    ChannelEffects,
+    measure_effects,
+    share_finite,
+    standardise,
+)
 from fmstats.drift.noise import NEGLIGIBLE, assume_level, surprise
 
 
@@ -44,16 +50,19 @@ class LayerDrift:
             "newly_dead": int(e.newly_dead.sum()),
             "revived": int(e.revived.sum()),
             "newly_broken": int(e.newly_broken.sum()),
+            "broken": float(np.abs(e.broken).max(initial=0.0)),
         }
 
     def channels(self) -> list[dict[str, Any]]:
         """A row per channel: every effect, and their `size`, by which channels are ranked.
 
         The size is the largest of |shift|, |spread| / 2 (the change of the standard deviation, in
-        e-folds) and |sparsity|.
+        e-folds), |sparsity| and |broken|.
         """
         e = self.effects
-        sizes = np.fmax.reduce([np.abs(e.shift), np.abs(e.spread) / 2, np.abs(e.sparsity)])
+        sizes = np.fmax.reduce(
+            [np.abs(e.shift), np.abs(e.spread) / 2, np.abs(e.sparsity), np.abs(e.broken)]
+        )
         return [
             {
                 "layer": self.layer,
@@ -64,6 +73,8 @@ class LayerDrift:
                 "newly_dead": bool(e.newly_dead[channel]),
                 "revived": bool(e.revived[channel]),
                 "newly_broken": bool(e.newly_broken[channel]),
+                "non_finite": _plain(float(e.non_finite[channel])),
+                "broken": _plain(float(e.broken[channel])),
             }
             for channel in range(len(sizes))
         ]
@@ -97,15 +108,21 @@ def compare_layer(
     evidence: Evidence,
     least_elements: int,
 ) -> LayerDrift:
-    """Compare one layer of two profiles; it scores if its channels have enough elements."""
+    """Compare one layer of two profiles; it scores if its channels have enough elements.
+
+    A channel counts by the share of its elements that is finite, on the side where that is less:
+    what is left of one that is mostly NaN says little.
+    """
     effects = measure_effects(now, baseline)
     counts = [stats.finite_count for stats in (now, baseline)]
     enough = np.minimum(*counts) >= least_elements
+    weights = np.minimum(share_finite(now), share_finite(baseline))
     moved = [standardise(shard, baseline) for shard in shards]
     scores = {}
     for effect in EFFECTS:
         rows = np.stack([effects.of(effect), *(m[effect] for m in moved)])
-        rows = rows[:, enough & np.isfinite(rows).all(0)]
+        kept = enough & np.isfinite(rows).all(0)
+        rows = rows[:, kept] * _root_of_weights(weights[kept])
         score = _score(effect, rows, evidence)
         if not np.isnan(score):
             scores[effect] = score
@@ -122,6 +139,11 @@ def _score(effect: str, rows: Array, evidence: Evidence) -> float:
     # An effect that no photograph has here, as zeros behind a convolution, would lower the score.
     absent = effect == "sparsity" and _size(rows[0]) < NEGLIGIBLE * evidence.share**0.5
     return float("nan") if absent else assume_level(effect, rows[0], evidence.share)
+
+
+def _root_of_weights(weights: Array) -> Array:
+    """Factors that make a mean of squares a weighted one."""
+    return np.sqrt(weights / weights.mean()) if weights.size else weights
 
 
 def _size(values: Array) -> float:

@@ -1,0 +1,69 @@
+"""What else differs between two runs: how images were prepared, and how large inputs were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fmstats.metadata import agree, show_value
+from fmstats.profiles import LayerProfile, Profile
+from fmstats.tables import format_plural
+
+# Lengths differ by chance; more than this factor between the elements of a sample is told.
+_ALIKE = 1.1
+
+
+def tell_other_preparation(now: Profile, baseline: Profile) -> list[str]:
+    """A text on how images were prepared, where both profiles tell and do not agree."""
+    one, other = (profile.metadata.get("inputs") for profile in (now, baseline))
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping) or agree(one, other):
+        return []
+    differing = [
+        f"{key} {show_value(one.get(key))} and {show_value(other.get(key))}"
+        for key in dict.fromkeys([*one, *other])
+        if not agree(one.get(key), other.get(key))
+    ]
+    return [f"the images were prepared otherwise: {'; '.join(differing)}"]
+
+
+def tell_other_sizes(
+    now: Profile, baseline: Profile, layers: Sequence[str], samples: tuple[int, int]
+) -> list[str]:
+    """A text on layers that saw tensors of other sizes, or other numbers of elements a sample.
+
+    Padding is data: batches that are padded differ from others in what every layer shows.
+
+    Args:
+        now: the profile in question.
+        baseline: what it is compared with.
+        layers: that both have.
+        samples: of each.
+    """
+    told = []
+    for name in layers:
+        both = now.info[name], baseline.info[name]
+        sizes = [_size(layer) for layer in both]
+        each = [_elements(layer) / n for layer, n in zip(both, samples, strict=True)]
+        if sizes[0] != sizes[1]:
+            told.append(f"{name!r} gave {_name(sizes[0])}, {_name(sizes[1])} in the baseline")
+        elif min(each) and max(each) > _ALIKE * min(each):
+            told.append(
+                f"{name!r} gave {each[0]:,.4g} elements a channel and sample, {each[1]:,.4g} in "
+                "the baseline"
+            )
+    if not told:
+        return []
+    rest = f", so did {format_plural(len(told) - 1, 'layer')} more" if len(told) > 1 else ""
+    return [f"sizes or lengths differ, and padding counts as data: {told[0]}{rest}"]
+
+
+def _size(layer: LayerProfile) -> tuple[int, ...]:
+    """The shape of a tensor without its batch."""
+    return layer.shape[1:] if layer.channel_dim else layer.shape
+
+
+def _name(size: tuple[int, ...]) -> str:
+    return f"({', '.join(['N', *map(str, size)])})"
+
+
+def _elements(layer: LayerProfile) -> int:
+    return int(layer.stats.count.max(initial=0))
