@@ -116,7 +116,18 @@ def test_the_layer_that_did_it_may_be_of_another_type() -> None:
         layers[f"bn{chr(97 + i)}"] = scaled(1.0 * off, "BatchNorm2d")
     (finding,) = named(layers).diagnose(RULES).findings
     assert (finding.rule, finding.layer) == ("exploding", "convd")
-    assert finding.message == ("rms 250; bnd shows 500 after 1 in bnc, the BatchNorm2d before it")
+    assert finding.message == "rms 250 after 1 in bnc"
+
+
+def test_a_layer_that_keeps_its_scale_is_not_the_one_that_did_it() -> None:
+    """A bounded gate comes right before the convolution that explodes, in the second block."""
+    layers = {}
+    for i in range(5):
+        loud = 150.0 if i >= 1 else 1.0
+        layers[f"{i}.expand"] = scaled(150.0 if i >= 2 else 1.0, "Conv2d")
+        layers[f"{i}.gate"] = layer_of(torch.rand(400, 2), "Hardsigmoid", 0.0, 1.0)
+        layers[f"{i}.project"] = scaled(0.2 * loud, "Conv2d")
+    assert where(named(layers).diagnose(RULES).findings) == [("exploding", "1.project")]
 
 
 def test_normalisations_are_compared_with_1() -> None:
@@ -127,6 +138,20 @@ def test_normalisations_are_compared_with_1() -> None:
         *(scaled(s, t) for s, t in ((1, "Linear"), (1, "GELU"), (300, "LayerNorm"), (2, "Linear")))
     ).diagnose(RULES)
     assert (finding.rule, finding.layer) == ("exploding", "c")
+
+
+def test_few_layers_of_many_types() -> None:
+    """They say little of each other, but one far above all before it, and above 1, is off."""
+
+    def of(*scales: float) -> list[tuple[str, str]]:
+        types = ("Embedding", "GRU", "Tanh", "Linear")
+        layers = (scaled(s, t) for s, t in zip(scales, types, strict=True))
+        return where(profile_of(*layers).diagnose(RULES).findings)
+
+    assert of(1.0, 0.05, 1.0, 3.0) == []
+    assert of(1.0, 0.05, 1.0, 29.0) == []
+    assert of(1.0, 0.05, 1.0, 31.0) == [("exploding", "d")]
+    assert of(0.01, 0.0005, 0.01, 0.9) == []  # far above those before it, but not above 1
 
 
 def test_vanishing_looks_at_what_varies() -> None:

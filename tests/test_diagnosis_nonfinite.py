@@ -170,6 +170,15 @@ def test_an_overflow_is_no_mask() -> None:
     assert roles_of(clean(), masked("another", 1e30))["b"][3] == "info"
 
 
+def test_a_layer_of_weights_makes_no_mask() -> None:
+    """An infinite weight, or an overflow: linear layers give -inf for no other reason."""
+    x = healthy(20)
+    x[:, 0] = -INF
+    for of, severity in (("output", "error"), ("input", "info")):
+        seen = roles_of(clean(), layer_of(x, "Linear"), clean(), of=of)
+        assert seen["b"][3] == severity
+
+
 def test_faults_behind_a_mask_are_told_as_ever() -> None:
     seen = roles_of(clean(), masked(), clean(), bad(NAN), bad(INF), masked(), clean())
     assert seen["d"] == ("producer", "likely", "d", "error", None)

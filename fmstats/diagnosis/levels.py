@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmstats.diagnosis.limits import Limits
-from fmstats.diagnosis.observed import Observed
+from fmstats.diagnosis.observed import Mask, Observed
 from fmstats.diagnosis.robust import estimate_deviation
 
 Levels = NDArray[np.float64]  # natural logarithms of a scale, in the order of execution
@@ -46,6 +46,11 @@ class Change:
     new: Observed
     old: Observed | None
     steps: int
+
+    @property
+    def width(self) -> int:
+        """How many layers run from the old one to the new one."""
+        return abs(self.new.index - (-1 if self.old is None else self.old.index))
 
     def covers(self, layer: Observed) -> bool:
         """Whether `layer` is among those that the change may have happened in."""
@@ -80,25 +85,35 @@ def find_changes(
     scaled = [layer for layer in layers if not np.isnan(levels[layer.index])]
     if not scaled:
         return []
-    groups = list(_groups(scaled, int(limits["depth"])))
+    groups = list(_groups(scaled, int(limits["depth"]), sign))
     gains = sign * _unusual_gains(scaled, levels, groups)
+    rises = _own_rises(sign * levels, groups)
+    like = {layer.index for group in groups if group.alike for layer in group.layers}
     found: list[Change] = []
     for group in groups:
         members = group.layers
         own = sign * levels[[layer.index for layer in members]]
-        for first, last in _find_rises(group, own, limits, sign):
+        alone = np.array([layer.index not in like for layer in members])
+        for first, last in _find_rises(group, own, alone, limits, sign):
             at, steps = members[last], max(last - first, 1)
             if steps == 1:
                 # What lies between two layers of the group may have done it.
                 since = members[last - 1].index if last else -1
                 between = [layer for layer in scaled if since < layer.index <= at.index]
-                at = max(between, key=lambda layer: gains[layer.index])
+                size = own[last] - (own[first] if first >= 0 else 0.0)
+                did = [
+                    layer
+                    for layer in between
+                    if rises[layer.index] >= size / 2
+                    or (gains[layer.index] >= size / 2 and not _keeps_its_scale(layer))
+                ]
+                at = did[0] if did else max(between, key=lambda layer: gains[layer.index])
             old = members[first] if first >= 0 else None
             found.append(Change(at, members[last], old, steps))
     return _tell_once(found)
 
 
-def _groups(scaled: Sequence[Observed], least: int) -> Iterator[Group]:
+def _groups(scaled: Sequence[Observed], least: int, sign: int) -> Iterator[Group]:
     """Layers to be compared: each with the most similar ones, `least` of them, and with all."""
     rest = list(scaled)
     for key in (_place, _type):
@@ -109,8 +124,10 @@ def _groups(scaled: Sequence[Observed], least: int) -> Iterator[Group]:
         yield from (Group(group, alike=True) for group in large.values())
         rest = [layer for layer in rest if key(layer) not in large]
     yield from (Group([layer], alike=True) for layer in rest if _normalises(layer))
-    if len(scaled) >= least:
-        yield Group(list(scaled), alike=False)
+    # What is bounded is small behind large numbers by rights.
+    free = [layer for layer in scaled if sign > 0 or not _keeps_its_scale(layer)]
+    if len(free) >= least:
+        yield Group(free, alike=False)
 
 
 def _place(layer: Observed) -> object:
@@ -126,8 +143,15 @@ def _normalises(layer: Observed) -> bool:
     return layer.of == "output" and "Norm" in layer.type
 
 
+def _keeps_its_scale(layer: Observed) -> bool:
+    """Whether the scale of what goes in does not decide that of what comes out."""
+    bounds = layer.stats.thresholds
+    bounded = bounds.low is not None and bounds.high is not None
+    return bounded or (_normalises(layer) and "Batch" not in layer.type)
+
+
 def _find_rises(
-    group: Group, levels: Levels, limits: Limits, sign: int
+    group: Group, levels: Levels, alone: Mask, limits: Limits, sign: int
 ) -> Iterator[tuple[int, int]]:
     """The rises of one group: the member that it rose from, and the last member of it.
 
@@ -135,17 +159,19 @@ def _find_rises(
     `unusual` deviations of so many steps. What has been told, or fell back, is no news. A rise
     from -1 is one above 1, one from 1 to 0 is that of a first member alone.
     """
-    limit = _Limit.of(group, levels, limits)
+    limit = _Limit.of(group, levels, limits, sign)
     start = 0
     if sign > 0 and group.alike and _normalises(group.layers[0]):
-        rises = _scan(np.concatenate([[0.0], levels]), limit)
+        rises = _scan(np.concatenate([[0.0], levels]), np.zeros(len(levels) + 1, bool), limit)
         yield from ((first - 1, last - 1) for first, last in rises)
         return
     if group.layers[0].of == "output":
         if _is_odd(levels, limit):
             yield 1, 0
         start = int(_is_odd(levels, limit) or _is_odd(-levels, limit))
-    yield from ((first + start, last + start) for first, last in _scan(levels[start:], limit))
+    yield from (
+        (first + start, last + start) for first, last in _scan(levels[start:], alone[start:], limit)
+    )
 
 
 @dataclass(frozen=True)
@@ -155,21 +181,33 @@ class _Limit:
     least: float
     deviation: float
     most: float
+    absolute: bool
 
     @classmethod
-    def of(cls, group: Group, levels: Levels, limits: Limits) -> _Limit:
+    def of(cls, group: Group, levels: Levels, limits: Limits, sign: int) -> _Limit:
         growth = math.log(limits["growth"])
         deviation = limits["unusual"] * _spread(levels, group.alike)
-        return cls(growth, deviation, _CERTAIN * growth if group.alike else math.inf)
+        absolute = sign > 0 and not group.alike and group.layers[0].of == "output"
+        return cls(growth, deviation, _CERTAIN * growth if group.alike else math.inf, absolute)
 
     def over(self, steps: int) -> float:
         return min(max(self.least, self.deviation * math.sqrt(steps)), self.most)
 
+    def passed(self, level: float, before: float, steps: int, alone: bool) -> bool:
+        """Whether a level is too far above those before it.
 
-def _scan(levels: Levels, limit: _Limit) -> Iterator[tuple[int, int]]:
+        What is usual cannot be said of a layer that no other is like: it is too far if it is
+        above 1 as well.
+        """
+        rise = level - before
+        far = alone and self.absolute and min(rise, level) > self.least
+        return rise > self.over(steps) or far
+
+
+def _scan(levels: Levels, alone: Mask, limit: _Limit) -> Iterator[tuple[int, int]]:
     known, j = 0, 1
     while j < len(levels):
-        first = _rise_to(levels, j, known, limit)
+        first = _rise_to(levels, j, known, limit, bool(alone[j]))
         if first is None:
             j += 1
             continue
@@ -178,10 +216,10 @@ def _scan(levels: Levels, limit: _Limit) -> Iterator[tuple[int, int]]:
         known, j = last, last + 1
 
 
-def _rise_to(levels: Levels, j: int, known: int, limit: _Limit) -> int | None:
+def _rise_to(levels: Levels, j: int, known: int, limit: _Limit, alone: bool) -> int | None:
     """The last member before the rise that ends at `j`, of the fewest steps that show it."""
     for first in range(j - 1, known - 1, -1):
-        if levels[j] - levels[: first + 1].max() > limit.over(j - first):
+        if limit.passed(float(levels[j]), float(levels[: first + 1].max()), j - first, alone):
             return first
     return None
 
@@ -231,10 +269,21 @@ def _unusual_gains(scaled: Sequence[Observed], levels: Levels, groups: Sequence[
     return gains
 
 
+def _own_rises(levels: Levels, groups: Sequence[Group]) -> Levels:
+    """By how much each layer is above all before it that are like it; 0 where there are none."""
+    rises = np.zeros(len(levels))
+    for group in groups:
+        if group.alike:
+            members = [layer.index for layer in group.layers]
+            highest = np.maximum.accumulate(levels[members])
+            rises[members[1:]] = levels[members[1:]] - highest[:-1]
+    return rises
+
+
 def _tell_once(found: Sequence[Change]) -> list[Change]:
-    """Each change once, as the group shows it that takes the fewest steps and is the most alike."""
+    """Each change once, as the group shows it that takes the fewest steps and layers."""
     kept: list[Change] = []
-    for change in sorted(found, key=lambda change: change.steps):
+    for change in sorted(found, key=lambda change: (change.steps, change.width)):
         if not any(c.covers(d.at) for other in kept for c, d in ((change, other), (other, change))):
             kept.append(change)
     return sorted(kept, key=lambda change: change.at.index)

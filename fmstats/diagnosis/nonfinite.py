@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from fmstats.diagnosis.formats import LARGEST
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, name_channels
+from fmstats.diagnosis.silent import TWO_SIDED
 
 # What overflows leaves finite numbers near the end of the format behind.
 _FAR = 1 / 16
@@ -83,6 +84,8 @@ def find_masks(layers: Sequence[Observed]) -> list[bool]:
 
 
 def _has_only_minus_inf(layer: Observed) -> bool:
+    if layer.of == "output" and layer.type in TWO_SIDED:
+        return False  # arithmetic that gives -inf for finite numbers has overflowed
     end = LARGEST.get(layer.profile.dtype, LARGEST["float32"])
     seen = layer.stats.finite_count > 0
     top = float(layer.stats.abs_max[seen].max(initial=0.0))
