@@ -275,7 +275,8 @@ def test_only_a_plain_tensor_takes_the_fast_way(backend: Backend) -> None:
     meter.fold(x, view_of(x, 1))
     before = state.words.clone()
     others = (x.as_subclass(Meaning), torch.nn.Parameter(x), x.numpy(), x.tolist(), None, "x")
-    for other in (*others, x[:1], x.double(), x.mT, x.to("meta")):
+    across = x.transpose(0, 2).contiguous().transpose(0, 2)  # alike but for its strides
+    for other in (*others, x[:1], x.double(), x.mT, across, x.to("meta")):
         assert not meter.try_fold(other)
     assert torch.equal(state.words, before)
 

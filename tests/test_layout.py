@@ -68,3 +68,8 @@ def test_no_such_dim(dim: int) -> None:
 def test_a_number_has_no_dim() -> None:
     with pytest.raises(FmstatsError, match="it has none"):
         resolve_dim(0, ())
+
+
+def test_dims_from_either_end() -> None:
+    shape = (2, 3, 4, 5)
+    assert [resolve_dim(dim, shape) for dim in range(-4, 4)] == [0, 1, 2, 3, 0, 1, 2, 3]

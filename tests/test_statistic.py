@@ -163,3 +163,18 @@ def test_thresholds_for_float64_are_themselves() -> None:
     tol, low, high = Thresholds(0.1, None, 0.3).compared_as(torch.float64)
     assert (tol, high) == (0.1, 0.3)
     assert math.isnan(low)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "mode"),
+    [
+        (Thresholds(), "plain"),
+        (Thresholds(high=6.0), "upper"),
+        (Thresholds(zero_tol=1e-3), "all"),
+        (Thresholds(zero_tol=1e-3, high=6.0), "all"),
+        (Thresholds(low=0.0), "all"),
+        (Thresholds(low=0.0, high=1.0), "all"),
+    ],
+)
+def test_kernels_compare_with_what_there_is(thresholds: Thresholds, mode: str) -> None:
+    assert thresholds.mode == mode
