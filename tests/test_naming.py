@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 
 import fmstats
 from fmstats.errors import FmstatsError
+from fmstats.layers import MOST_WIDTHS
 from fmstats.naming import MOST_CALLS, RowKey, name_rows, read_name
 
 # Modules of a ModuleDict may be called like this.
@@ -123,3 +125,9 @@ def test_widths_of_one_model_merge_in_any_order(missing: str) -> None:
         assert a.merge(others[0].merge(*others[1:], missing=missing), missing=missing).keys() == (
             merged.keys()
         )
+
+
+def test_the_docs_tell_the_bounds() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "options.md").read_text()
+    assert f"at most {MOST_WIDTHS} rows" in text
+    assert f"beyond the {MOST_CALLS:,} that" in text
