@@ -21,7 +21,9 @@ from compat_models import (
 from torch import Tensor, nn
 
 import fmstats
+from fmstats.integrations.readings import Readings
 from fmstats.layers import MOST_WIDTHS
+from fmstats.outputs import choose_layers
 from fmstats.profiles import Profile
 
 
@@ -156,6 +158,21 @@ def test_exports_and_reports_are_unambiguous(tmp_path: Path) -> None:
         assert both.to_pandas()["layer"].nunique() == 6
 
 
+def test_a_layer_s_name_chooses_all_of_its_rows() -> None:
+    """Where rows are chosen by name, the layer's name stands for each, and a row's for itself."""
+    _, profile = two_days()
+    for chosen, want in (
+        ("0", ["0@4", "0@6"]),
+        ("0@6", ["0@6"]),
+        ("l@4", ["l@4@4", "l@4@6"]),
+        ("l@4@6", ["l@4@6"]),
+    ):
+        rows = choose_layers(profile, layers=[chosen]).rows
+        assert [row["layer"] for row in rows] == want
+        read = Readings(profile, layers=chosen, stats="mean").read().rows
+        assert [labels["layer"] for series in read.values() for labels, _ in series] == want
+
+
 def test_comparing_days_of_other_widths() -> None:
     """A row that one day alone has is left out, and told; the others are compared by width."""
     first, second = two_days()
@@ -230,3 +247,20 @@ def test_batched_and_unbatched_use_merge_in_any_order() -> None:
     fresh.restore(merged)
     fresh.close()
     assert fresh.stats().info["0"].dims == {3: 0, 4: 1}
+
+
+class Fails(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] == 6:
+            raise ValueError("six")
+        return x
+
+
+def test_a_batch_that_is_taken_back_leaves_no_row() -> None:
+    """Not even a width in the names of others."""
+    model, data = nn.Sequential(nn.ReLU(), Fails()), [torch.randn(3, c) for c in (4, 6, 4)]
+    want = fmstats.profile(model, data[::2], progress=False)
+    got = fmstats.profile(model, data, on_bad_sample="skip", progress=False)
+    assert list(got) == list(want) == ["0", "1"]
+    for name in want:
+        assert torch.equal(got[name].state.words, want[name].state.words)
