@@ -19,6 +19,8 @@ def test_every() -> None:
     sampling.reset()
     assert sampling.take()
     assert sampling.describe() == {"every": 3}
+    sampling = Every(2)
+    assert [sampling.take() for _ in range(5)] == [True, False, True, False, True]
 
 
 def run_passes(budget: Budget, n: int, forward: float, cost: float) -> list[bool]:
