@@ -16,8 +16,9 @@ from torch import nn
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.exports import check_output, format_csv, write_profile
+from fmstats.exports import check_output, format_csv, format_json, write_profile
 from fmstats.files import encode_text
+from fmstats.metadata import DEEPEST
 from fmstats.profiles import Profile
 from fmstats.runs import profile
 from fmstats.scalars import ROW
@@ -132,5 +133,20 @@ def test_odd_names_in_csv(tmp_path, name):
         with open(tmp_path / file, newline="", encoding="utf-8") as opened:
             assert [row["layer"] for row in csv.DictReader(opened)] == rows
         content = (tmp_path / file).read_bytes()
+        assert content.startswith(b"layer,type,channel")
         assert content.endswith(b"\n")
         assert content.count(b"\r") == len(rows[:-1]) * name.count("\r")
+
+
+def test_json_as_deep_as_metadata_may_be():
+    def nested(depth):
+        return [nested(depth - 1)] if depth else "end"
+
+    deepest = {"a": nested(DEEPEST - 1)}
+    assert json.loads(format_json(deepest)) == deepest
+    assert json.loads(format_json({"a": deepest})) == {"a": {"a": nested_until(DEEPEST - 2)}}
+
+
+def nested_until(depth):
+    """Lists within one another, of which the last one is told by dots."""
+    return [nested_until(depth - 1)] if depth else "..."
