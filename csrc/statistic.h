@@ -79,7 +79,12 @@ struct ChannelStateOf {
   Real mean, m2, min, max;
 };
 
-constexpr int kSamples = 16;  // that a first pivot is chosen from
+// That a first pivot is the mean of: one channel in some thousands is then read again, for kCoarse.
+constexpr int kSamples = 128;
+
+// No term of a float32 sum is rounded by more additions than this (a multiply-add is one) before
+// the sum goes on in float64; every kernel states how it keeps to that.
+constexpr int kRoundings = 8;
 
 typedef PartialOf<i64, double> Partial;
 typedef ChannelStateOf<i64, double> ChannelState;
@@ -181,13 +186,30 @@ FMSTATS_FN ChannelStateOf<Int, Real> merge(const ChannelStateOf<Int, Real>& a,
           larger(a.max, b.max)};
 }
 
+// The largest sum_sq, in what it gains m2, that is precise enough. A bound, with u = 2^-24, of the
+// errors of what float32 sums make of n elements:
+//
+//   d = x - pivot is rounded once, so d * d is off by at most 2u; with the roundings of the sum,
+//   sum_sq is off by (kRoundings + 2) u sum_sq, and sum by kRoundings u sum |d| (its first addition
+//   is exact), at most kRoundings u sqrt(n sum_sq);
+//   sum enters m2 as -sum^2 / n + (mean - mean of the state)^2 n share, so that its error does as
+//   2 |sum| / n (1 - share), where (sum / n)^2 n (1 - share) = sum_sq - gained: a pivot is the
+//   state's mean;
+//   with f = sum_sq / gained, m2 is then off by at most
+//   f (kRoundings + 2 + 2 kRoundings sqrt(1 - 1 / f)) u of what it gains.
+//
+// For f = 1.1 that is 16.3 u = 0.98e-6, of the 1e-6 promised; gains add up to m2, so that no number
+// of tensors makes it more. The mean is off by kRoundings sqrt(f) u = 0.51e-6 deviations.
+// (tests/test_accuracy.py works this out from the constants.)
+constexpr double kCoarse = 1.1;
+
 // True where the sums of a part are too coarse and the channel must be read again, in float64.
 //
-// Cancellation: the gain of m2 must keep at least two thirds of sum_sq, else the pivot was far from
-// the data. A running mean as pivot keeps it whenever the state holds twice as many elements as the
-// part, so this is met in the first tensor of a channel or after a jump in scale. Underflow: a
-// square below 2^-126 loses bits, by at most 2^-150 each; `smallest` is 2^-126 for float32
-// products, else 0. Overflow: squares of float64 data that are beyond it.
+// Cancellation: the pivot was far from the data. A running mean as pivot is near enough whenever
+// the state holds eleven times as many elements as the part, so this is met in the first tensors of
+// a channel or after a jump in scale. Underflow: a square below 2^-126 loses bits, by at most
+// 2^-150 each; `smallest` is 2^-126 for float32 products, else 0. Overflow: squares of float64 data
+// that are beyond it.
 template <class Int, class Real>
 FMSTATS_FN auto too_coarse(const PartialOf<Int, Real>& part,
                            const ChannelStateOf<Int, Real>& before,
@@ -196,7 +218,7 @@ FMSTATS_FN auto too_coarse(const PartialOf<Int, Real>& part,
   const Real floor = Numbers<Int>::real(finite_count(batch)) * smallest;
   // Nothing finite leaves min = inf > max, a constant min = max: both are exact as they are.
   return (part.min < part.max) &
-         ((part.sum_sq > 1.5 * gained) | (gained < floor) | (part.sum_sq == infinity()));
+         ((part.sum_sq > kCoarse * gained) | (gained < floor) | (part.sum_sq == infinity()));
 }
 
 // How a channel is read again: its sums are of x * unit - pivot.
@@ -266,6 +288,7 @@ FMSTATS_FN Real pivot_of(const ChannelStateOf<Int, Real>& s, bool float32) {
 // Where to look for a first pivot: position number `i` of a few, of `positions`. Golden-ratio
 // steps: even ones would meet the same column of every image.
 FMSTATS_FN i64 sample_position(int i, i64 positions) {
+  if (positions <= kSamples) return i;
   const double at = 0.5 + static_cast<double>(i) * 0.6180339887498949;
   const double part = at - static_cast<double>(static_cast<i64>(at));
   return static_cast<i64>(part * static_cast<double>(positions));

@@ -8,6 +8,7 @@ namespace fmstats {
 namespace {
 
 constexpr int kLineBytes = 64;
+constexpr int kBlockSteps = kGroup;  // positions whose sums go on in float64 together
 
 struct Block {
   i64 p0 = 0;               // the first position

@@ -97,6 +97,7 @@ class ColumnTile {
     const Storage* from[kSlots];
     V pivot[kSlots];
     Lanes<Real> lanes[kSlots];
+    Sums<Real> sums[kSlots];
     for (int s = 0; s < kSlots; ++s) {
       const i64 i = (slot + s) * kWidth;
       from[s] = data + first_channel(slot + s);
@@ -105,32 +106,53 @@ class ColumnTile {
       lanes[s].max = load_unaligned<V>(max_ + i);
     }
     constexpr int kLines = kSlots * kWidth * static_cast<int>(sizeof(Storage)) / kLineBytes;
-    for (int r = 0; r < block.size; ++r) {
-      for (int line = 0; line < (kLines > 0 ? kLines : 1); ++line) fetch.next_line();
-      for (int s = 0; s < kSlots; ++s) {
-        take<kMode>(lanes[s], limits_, pivot[s], E::vector(from[s] + block.offset[r]));
+    for (int r = 0; r < block.size;) {
+      Sums<Real> pair[kSlots];
+      const int pair_end = smaller(block.size, r + 2 * kChain);
+      while (r < pair_end) {
+        Sums<Real> chain[kSlots];
+        const auto take_position = [&](bool is_first) {
+          for (int line = 0; line < (kLines > 0 ? kLines : 1); ++line) fetch.next_line();
+          for (int s = 0; s < kSlots; ++s) {
+            const V x = E::vector(from[s] + block.offset[r]);
+            if (is_first) {
+              chain[s] = take_first<kMode>(lanes[s], limits_, pivot[s], x);
+            } else {
+              take<kMode>(lanes[s], chain[s], limits_, pivot[s], x);
+            }
+          }
+          ++r;
+        };
+        take_position(true);
+        if (r + kChain - 1 <= block.size) {
+          for (int i = 1; i < kChain; ++i) take_position(false);
+        } else {
+          while (r < block.size) take_position(false);
+        }
+        for (int s = 0; s < kSlots; ++s) pair[s].join(chain[s]);
       }
+      for (int s = 0; s < kSlots; ++s) sums[s].join(pair[s]);
     }
     for (int s = 0; s < kSlots; ++s) {
       const i64 i = (slot + s) * kWidth;
       add_to(zeros_ + i, lanes[s].zeros);
       if constexpr (kMode == kAll) add_to(low_ + i, lanes[s].low);
       if constexpr (kMode != kPlain) add_to(high_ + i, lanes[s].high);
-      if (any_non_finite(lanes[s].sum_sq)) reread(slot + s, lanes[s], block);
-      add_lanes(lanes[s].sum, sum_ + i);
-      add_lanes(lanes[s].sum_sq, sum_sq_ + i);
+      if (any_non_finite(sums[s].sum_sq)) reread(slot + s, lanes[s], sums[s], block);
+      add_lanes(sums[s].sum, sum_ + i);
+      add_lanes(sums[s].sum_sq, sum_sq_ + i);
       __builtin_memcpy(min_ + i, &lanes[s].min, sizeof(V));
       __builtin_memcpy(max_ + i, &lanes[s].max, sizeof(V));
     }
   }
 
   // Drop the block from the lanes that are not finite and read their channels exactly.
-  void reread(i64 slot, Lanes<Real>& lanes, const Block& block) const {
+  void reread(i64 slot, Lanes<Real>& lanes, Sums<Real>& sums, const Block& block) const {
     const Real inf = static_cast<Real>(infinity());
     for (int l = 0; l < kWidth; ++l) {
-      if (lanes.sum_sq[l] < inf) continue;  // false for NaN too
+      if (sums.sum_sq[l] < inf) continue;  // false for NaN too
       const i64 lane = slot * kWidth + l, c = channel_of(lane);
-      lanes.sum[l] = lanes.sum_sq[l] = 0;
+      sums.sum[l] = sums.sum_sq[l] = 0;
       lanes.min[l] = min_[lane];
       lanes.max[l] = max_[lane];
       if (c < c0_ || lane_of(c) != lane) continue;  // a repeated channel

@@ -1,8 +1,9 @@
 // What each lane of a vector accumulates, and how it takes an element; rows and columns alike.
 //
-// d = x - pivot, sum += d, sum_sq += d * d: at most kBlockSteps + 1 terms in float32, then float64.
-// A finite sum_sq proves that a block held no NaN, no infinity and no overflow. Minimum and maximum
-// ignore NaN by operand order; threshold counts are right for every value at once.
+// d = x - pivot, sum += d, sum_sq += d * d: in float32 for a few vectors, so that no term is
+// rounded more than kRoundings times (../statistic.h) before the sums go on in float64. A finite
+// sum_sq proves that a block held no NaN, no infinity and no overflow. Minimum and maximum ignore
+// NaN by operand order; threshold counts are right for every value at once.
 #pragma once
 
 #include "vector.h"
@@ -10,7 +11,11 @@
 namespace fmstats {
 namespace {
 
-constexpr int kBlockSteps = 32;  // float32 additions a lane: error <= 32 * 2^-25 of the sum
+constexpr int kChain = 4;   // vectors added one after the other
+constexpr int kChains = 4;  // chains joined one after the other, or twice as many in pairs of pairs
+static_assert(kChain + kChains - 1 <= kRoundings, "see statistic.h");
+constexpr int kGroup = 2 * kChains * kChain;
+static_assert(kChain + 3 <= kRoundings && kGroup == kChain << 3, "see statistic.h");
 
 // Which thresholds there are: each compare and count that is left out saves a tenth of the loop.
 enum Mode {
@@ -34,24 +39,38 @@ struct Limits {
   const V tol, low, high;
 };
 
-// Copied field by field: GCC keeps a struct that is copied whole in memory, not in registers.
+// Both are copied field by field: GCC keeps a struct that is copied whole in memory, not in
+// registers.
+
+// Sums about the pivot, over a few vectors.
+template <class Real>
+struct Sums {
+  typedef typename Vec<Real>::type V;
+
+  Sums() {}
+  Sums(V of_d, V of_squares) : sum(of_d), sum_sq(of_squares) {}
+  Sums(const Sums& o) : sum(o.sum), sum_sq(o.sum_sq) {}
+  Sums& operator=(const Sums& o) {
+    sum = o.sum;
+    sum_sq = o.sum_sq;
+    return *this;
+  }
+  void join(const Sums& more) {
+    sum += more.sum;
+    sum_sq += more.sum_sq;
+  }
+
+  V sum{}, sum_sq{};
+};
+
 template <class Real>
 struct Lanes {
   typedef typename Vec<Real>::type V;
   typedef typename Vec<Real>::mask M;
 
   Lanes() : min(splat<V>(static_cast<Real>(infinity()))), max(-min) {}
-  Lanes(const Lanes& o)
-      : sum(o.sum),
-        sum_sq(o.sum_sq),
-        min(o.min),
-        max(o.max),
-        zeros(o.zeros),
-        low(o.low),
-        high(o.high) {}
+  Lanes(const Lanes& o) : min(o.min), max(o.max), zeros(o.zeros), low(o.low), high(o.high) {}
   Lanes& operator=(const Lanes& o) {
-    sum = o.sum;
-    sum_sq = o.sum_sq;
     min = o.min;
     max = o.max;
     zeros = o.zeros;
@@ -60,17 +79,14 @@ struct Lanes {
     return *this;
   }
 
-  V sum{}, sum_sq{}, min, max;
+  V min, max;
   M zeros{}, low{}, high{};
 };
 
-// Take x in the lanes where `fresh` is true. The other lanes must repeat an element that the block
-// holds anyway: they enter minimum and maximum.
+// Range and counts of x, in the lanes where `fresh` is true. The other lanes must repeat an element
+// that the block holds anyway: they enter minimum and maximum.
 template <Mode kMode, class Real, class V, class M>
-inline void take_some(Lanes<Real>& lanes, const Limits<Real>& limits, V pivot, V x, M fresh) {
-  const V d = (V)((M)(x - pivot) & fresh);
-  lanes.sum += d;
-  lanes.sum_sq = fma(d, d, lanes.sum_sq);
+inline void compare(Lanes<Real>& lanes, const Limits<Real>& limits, V x, M fresh) {
   lanes.min = keep_min(x, lanes.min);
   lanes.max = keep_max(x, lanes.max);
   lanes.zeros -= (kMode == kAll ? absolute(x) <= limits.tol : x == V{}) & fresh;
@@ -78,10 +94,48 @@ inline void take_some(Lanes<Real>& lanes, const Limits<Real>& limits, V pivot, V
   if constexpr (kMode != kPlain) lanes.high -= (x >= limits.high) & fresh;
 }
 
-template <Mode kMode, class Real, class V>
-inline void take(Lanes<Real>& lanes, const Limits<Real>& limits, V pivot, V x) {
-  take_some<kMode>(lanes, limits, pivot, x, ~typename Vec<Real>::mask{});
+// Take x in the lanes where `fresh` is true, as `compare`.
+template <Mode kMode, class Real, class V, class M>
+inline void take_some(Lanes<Real>& lanes, Sums<Real>& sums, const Limits<Real>& limits, V pivot,
+                      V x, M fresh) {
+  const V d = (V)((M)(x - pivot) & fresh);
+  sums.sum += d;
+  sums.sum_sq = fma(d, d, sums.sum_sq);
+  compare<kMode>(lanes, limits, x, fresh);
 }
+
+// The sums of x alone.
+template <Mode kMode, class Real, class V>
+inline Sums<Real> take_first(Lanes<Real>& lanes, const Limits<Real>& limits, V pivot, V x) {
+  const V d = x - pivot;
+  compare<kMode>(lanes, limits, x, ~typename Vec<Real>::mask{});
+  return Sums<Real>(d, d * d);
+}
+
+template <Mode kMode, class Real, class V>
+inline void take(Lanes<Real>& lanes, Sums<Real>& sums, const Limits<Real>& limits, V pivot, V x) {
+  take_some<kMode>(lanes, sums, limits, pivot, x, ~typename Vec<Real>::mask{});
+}
+
+// Sums that go on in float64, a lane of each vector apart.
+template <class Real>
+struct Totals {
+  double sum[kLanes<Real>] = {}, sum_sq[kLanes<Real>] = {};
+
+  void add(const Sums<Real>& sums) {
+    add_lanes(sums.sum, sum);
+    add_lanes(sums.sum_sq, sum_sq);
+  }
+
+  // Whether some lane has met a NaN, an infinity or an overflow.
+  bool any_non_finite() const {
+    bool found = false;
+    for (int i = 0; i < kLanes<Real>; i += kLanes<double>) {
+      found |= fmstats::any_non_finite(load_unaligned<f64v>(sum_sq + i));
+    }
+    return found;
+  }
+};
 
 }  // namespace
 }  // namespace fmstats

@@ -1,9 +1,8 @@
 // One channel at a time along runs of positions: NCHW (the run is contiguous), and, with a gather
 // in place of the load, any strides at all.
 //
-// A block is a stretch of positions that adds at most kBlockSteps vectors to each of two chains of
-// lanes, which stay in registers from the channel's first block to its last. A block that is not
-// finite is dropped, its minimum and maximum rolled back, and read again exactly.
+// A block is a stretch of positions; one that is not finite is dropped, its minimum and maximum
+// rolled back, and read again exactly.
 //
 // The end of a run that fills no vector is read as the run's last kWidth elements, masked; a run
 // shorter than that waits in `pending` for the next.
@@ -40,15 +39,47 @@ inline void load_two(const typename E::Storage* p, i64 step, V& x, V& y) {
   }
 }
 
-// Positions of a block: whole runs where they are short. A run gives a chain every other vector of
-// its own, or waits with others until there is a vector.
+constexpr int kBlockVectors = 64;
+
+// Positions of a block: whole runs where they are short.
 template <class E>
 inline i64 block_positions(const View& view) {
-  constexpr i64 kWidth = kLanes<typename E::Real>, kMost = 2 * kBlockSteps * kWidth;
+  constexpr i64 kWidth = kLanes<typename E::Real>, kMost = kBlockVectors * kWidth;
   const i64 run = view.size[view.dim_count - 1];
   if (run >= kMost) return kMost;
-  if (run < kWidth) return kBlockSteps * kWidth / run * run;
-  return kBlockSteps / ((run + 2 * kWidth - 1) / (2 * kWidth)) * run;
+  if (run < kWidth) return kMost / run * run;
+  return kBlockVectors / ((run + kWidth - 1) / kWidth) * run;
+}
+
+// Take kCount vectors from p on: chains, joined in pairs. Two sets of lanes hide the latency of
+// minimum and maximum.
+template <int kCount, class E, Mode kMode, bool kContiguous, class Real, class V>
+FMSTATS_MEMBER Sums<Real> take_group(Lanes<Real>& a, Lanes<Real>& b, const Limits<Real>& limits,
+                                     V pivot, const typename E::Storage* p, i64 step) {
+  constexpr i64 kWidth = kLanes<Real>;
+  if constexpr (kCount > kChain) {
+    constexpr int kHalf = kCount / 2;
+    auto sums = take_group<kHalf, E, kMode, kContiguous>(a, b, limits, pivot, p, step);
+    p += kHalf * kWidth * step;
+    sums.join(take_group<kHalf, E, kMode, kContiguous>(a, b, limits, pivot, p, step));
+    return sums;
+  } else {
+    Sums<Real> sums;
+    for (int i = 0; i < kChain; i += 2, p += 2 * kWidth * step) {
+      if constexpr (kContiguous) {
+        __builtin_prefetch(reinterpret_cast<const char*>(p) + kAheadBytes);
+      }
+      V x, y;
+      load_two<E, kContiguous>(p, step, x, y);
+      if (i == 0) {
+        sums = take_first<kMode>(a, limits, pivot, x);
+      } else {
+        take<kMode>(a, sums, limits, pivot, x);
+      }
+      take<kMode>(b, sums, limits, pivot, y);
+    }
+    return sums;
+  }
 }
 
 // Fold positions [p0, p1) of a channel block by block; `start` stands at p0.
@@ -65,7 +96,7 @@ void scan_channel(const Job& job, double exact_pivot, i64 channel, const Runs& s
   const auto* first = static_cast<const Storage*>(view.data) + channel * view.channel_stride;
   const Limits<Real> limits(job.thresholds);
   const V pivot = splat<V>(static_cast<Real>(exact_pivot));
-  Lanes<Real> a, b;  // two, to hide the latency of the additions
+  Lanes<Real> a, b;  // two, to hide the latency of minimum and maximum
   double sum[kWidth] = {}, sum_sq[kWidth] = {};
   Storage pending[2 * kWidth];
   int waiting = 0;
@@ -73,57 +104,64 @@ void scan_channel(const Job& job, double exact_pivot, i64 channel, const Runs& s
 
   while (p0 < p1) {
     const i64 block_start = p0, end = p1 - p0 < block ? p1 : p0 + block;
-    a.sum = a.sum_sq = b.sum = b.sum_sq = V{};
     const V kept[4] = {a.min, a.max, b.min, b.max};
+    Totals<Real> totals;
+    Sums<Real> chains;
+    int joined = 0;
+    const auto join = [&](const Sums<Real>& chain) {
+      chains.join(chain);
+      if (++joined < kChains) return;
+      totals.add(chains);
+      chains = {};
+      joined = 0;
+    };
     while (p0 < end) {
       i64 n = runs.left() < end - p0 ? runs.left() : end - p0;
       const Storage* p = first + runs.offset();
       runs.advance(n);
       p0 += n;
       const bool reaches_back = n >= kWidth;
-      for (; n >= 2 * kWidth; n -= 2 * kWidth, p += 2 * kWidth * step) {
-        if constexpr (kContiguous) {
-          __builtin_prefetch(reinterpret_cast<const char*>(p) + kAheadBytes);
-        }
-        V x, y;
-        load_two<E, kContiguous>(p, step, x, y);
-        take<kMode>(a, limits, pivot, x);
-        take<kMode>(b, limits, pivot, y);
+      for (; n >= kGroup * kWidth; n -= kGroup * kWidth, p += kGroup * kWidth * step) {
+        totals.add(take_group<kGroup, E, kMode, kContiguous>(a, b, limits, pivot, p, step));
       }
-      if (n >= kWidth) {
-        take<kMode>(a, limits, pivot, load_run<E, kContiguous>(p, step));
-        n -= kWidth;
-        p += kWidth * step;
+      for (; n >= kChain * kWidth; n -= kChain * kWidth, p += kChain * kWidth * step) {
+        join(take_group<kChain, E, kMode, kContiguous>(a, b, limits, pivot, p, step));
       }
       if (n == 0) continue;
-      if (reaches_back) {
-        const V x = load_run<E, kContiguous>(p - (kWidth - n) * step, step);
-        take_some<kMode>(b, limits, pivot, x, lanes_from(kWidth - static_cast<int>(n), V{}));
-        continue;
+      Sums<Real> chain;
+      for (; n >= kWidth; n -= kWidth, p += kWidth * step) {
+        take<kMode>(a, chain, limits, pivot, load_run<E, kContiguous>(p, step));
       }
-      for (i64 i = 0; i < n; ++i) pending[waiting + i] = p[i * step];
-      waiting += static_cast<int>(n);
-      if (waiting >= kWidth) {
-        take<kMode>(b, limits, pivot, E::vector(pending));
+      if (n > 0 && reaches_back) {
+        const V x = load_run<E, kContiguous>(p - (kWidth - n) * step, step);
+        take_some<kMode>(b, chain, limits, pivot, x, lanes_from(kWidth - static_cast<int>(n), V{}));
+      } else if (n > 0) {
+        for (i64 i = 0; i < n; ++i) pending[waiting + i] = p[i * step];
+        waiting += static_cast<int>(n);
+        if (waiting < kWidth) continue;
+        take<kMode>(b, chain, limits, pivot, E::vector(pending));
         waiting -= kWidth;
         for (int i = 0; i < waiting; ++i) pending[i] = pending[kWidth + i];
       }
+      join(chain);
     }
     if (waiting > 0) {
+      Sums<Real> chain;
       for (int i = waiting; i < kWidth; ++i) pending[i] = pending[0];
-      take_some<kMode>(b, limits, pivot, E::vector(pending), ~lanes_from(waiting, V{}));
+      take_some<kMode>(b, chain, limits, pivot, E::vector(pending), ~lanes_from(waiting, V{}));
       waiting = 0;
+      join(chain);
     }
-    const V block_sum_sq = a.sum_sq + b.sum_sq;
-    if (any_non_finite(block_sum_sq)) {
+    totals.add(chains);
+    if (totals.any_non_finite()) {
       a.min = kept[0];
       a.max = kept[1];
       b.min = kept[2];
       b.max = kept[3];
       scan_moments_exactly<E>(view, channel, block_start, end, exact_pivot, part);
     } else {
-      add_lanes(a.sum + b.sum, sum);
-      add_lanes(block_sum_sq, sum_sq);
+      for (int i = 0; i < kWidth; ++i) sum[i] += totals.sum[i];
+      for (int i = 0; i < kWidth; ++i) sum_sq[i] += totals.sum_sq[i];
     }
   }
 

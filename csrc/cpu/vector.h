@@ -121,16 +121,28 @@ inline bool any_non_finite(f64v x) {
   return any(((i64v)x & 0x7fffffffffffffffLL) >= 0x7ff0000000000000LL);
 }
 
+// The lower and the upper half of a vector, as float64.
+inline void widen(f32v x, f64v& low, f64v& high) {
+#if FMSTATS_VECTOR_BYTES == 64
+  low = __builtin_convertvector(__builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7), f64v);
+  high = __builtin_convertvector(__builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15), f64v);
+#elif FMSTATS_VECTOR_BYTES == 32
+  low = __builtin_convertvector(__builtin_shufflevector(x, x, 0, 1, 2, 3), f64v);
+  high = __builtin_convertvector(__builtin_shufflevector(x, x, 4, 5, 6, 7), f64v);
+#else
+  low = __builtin_convertvector(__builtin_shufflevector(x, x, 0, 1), f64v);
+  high = __builtin_convertvector(__builtin_shufflevector(x, x, 2, 3), f64v);
+#endif
+}
+
 // totals[lane] += x[lane], in float64.
 inline void add_lanes(f32v x, double* totals) {
-  typedef float half __attribute__((vector_size(FMSTATS_VECTOR_BYTES / 2)));
-  half halves[2];
-  __builtin_memcpy(halves, &x, sizeof x);
-  for (int h = 0; h < 2; ++h) {
-    double* p = totals + h * kLanes<double>;
-    const f64v sum = load_unaligned<f64v>(p) + __builtin_convertvector(halves[h], f64v);
-    __builtin_memcpy(p, &sum, sizeof sum);
-  }
+  f64v low, high;
+  widen(x, low, high);
+  low += load_unaligned<f64v>(totals);
+  high += load_unaligned<f64v>(totals + kLanes<double>);
+  __builtin_memcpy(totals, &low, sizeof low);
+  __builtin_memcpy(totals + kLanes<double>, &high, sizeof high);
 }
 inline void add_lanes(f64v x, double* totals) {
   const f64v sum = load_unaligned<f64v>(totals) + x;

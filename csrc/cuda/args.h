@@ -17,7 +17,7 @@ constexpr int kSlotBytes = 16;       // of a vector load
 // Blocks of columns that a multiprocessor is to hold, by the bytes of an element: those of 8 bits
 // have 16 channels a thread and take more registers.
 FMSTATS_FN constexpr int column_blocks(i64 bytes) {
-  return bytes == 1 ? 3 : 4;
+  return bytes == 1 ? 2 : 4;
 }
 
 // Rows: contiguous runs of whole vectors. Ragged: runs that begin or end within one. `Warp`: a

@@ -71,6 +71,9 @@ class Columns {
   // Loads in flight, a thread; more where registers leave room for fewer threads.
   static constexpr int kGulp = kOne || sizeof(Storage) == 1 ? 8 : 4;
   static constexpr int kChunk = kChunkElements * kRows;
+  // Packs of a lane between two settlings: `settle_field` rounds once more.
+  static constexpr int kSettled = 4;
+  static_assert(kSettled + 1 <= kRoundings, "a lane must settle in time");
 
  public:
   static constexpr int kMaxTile = kWarp * kVector;
@@ -131,15 +134,20 @@ class Columns {
             marks = (i + u < n ? 0xffffu : 0) | (i + u + 1 < n ? 0xffff0000u : 0);
           }
           lanes[0].take_some(E::pack(held + u), marks, pivot, limits_);
+          if (u / E::kPack % kSettled == kSettled - 1 || u + E::kPack >= kGulp) lanes[0].settle();
         }
       } else {
 #pragma unroll
         for (int u = 0; u < kGulp; ++u) {
-          if (i + u >= n) continue;
-          Pack x[kLanes];
-          E::read(held[u], x);
+          if (i + u < n) {
+            Pack x[kLanes];
+            E::read(held[u], x);
 #pragma unroll
-          for (int k = 0; k < kLanes; ++k) lanes[k].take(x[k], pivot + k * E::kPack, limits_);
+            for (int k = 0; k < kLanes; ++k) lanes[k].take(x[k], pivot + k * E::kPack, limits_);
+          }
+          if (u % kSettled < kSettled - 1) continue;
+#pragma unroll
+          for (int k = 0; k < kLanes; ++k) lanes[k].settle();
         }
       }
     }

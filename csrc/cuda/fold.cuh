@@ -42,9 +42,10 @@ __device__ __forceinline__ typename E::Real warp_pivot(const CudaArgs& a, i64 ch
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     Partial sample = empty_partial();
     int seen = 0;
-    if (lane < sample_count(a)) take_sample<E>(a, channel, lane, sample, seen);
-    const unsigned seen_by = __ballot_sync(kEveryLane, seen);
-    s = state_of_samples(warp_sum<kPlain>(sample), __popc(seen_by));
+#pragma unroll 1
+    for (int i = lane; i < sample_count(a); i += kWarp) take_sample<E>(a, channel, i, sample, seen);
+    const i64 seen_by_all = warp_word(kPartNan, seen);  // added up as any count
+    s = state_of_samples(warp_sum<kPlain>(sample), static_cast<int>(seen_by_all));
   }
   return pivot_from<E>(s);
 }

@@ -1,9 +1,10 @@
 // What a thread accumulates of a pack: of kPack channels side by side (columns), or of kPack
 // elements of one channel at a time (rows).
 //
-// A chunk is a stretch that adds at most kChunkElements to each sum in Real; then the sums go on in
-// float64. A chunk whose sums of squares are finite holds no NaN, no infinity and no overflow; any
-// other is read again exactly, its sums, minimum and maximum dropped.
+// At most kRoundings elements are added up in float32, then `settle` takes the sums on in float64.
+// A chunk is a stretch of kChunkElements for each sum. One whose sums of squares are finite holds
+// no NaN, no infinity and no overflow; any other is read again exactly, its sums, minimum and
+// maximum dropped.
 #pragma once
 
 #include "args.h"
@@ -34,13 +35,14 @@ struct Lane {
   typedef typename E::Real Real;
   typedef typename E::Pack Pack;
   static constexpr int kPack = E::kPack;
-  Real sum[kPack], sum_sq[kPack];
+  static constexpr bool kSettles = sizeof(Real) == 4;
+  Real sum[kPack], sum_sq[kPack];  // since they were settled; of float32
+  double total[kPack], total_sq[kPack];
   Pack min, max;
   unsigned zeros, low, high;  // sums of marks
 
   __device__ __forceinline__ void begin() {
-#pragma unroll
-    for (int c = 0; c < kPack; ++c) sum[c] = sum_sq[c] = 0;
+    forget_sums();
     forget_range();
     zeros = low = high = 0;
   }
@@ -65,11 +67,23 @@ struct Lane {
     }
   }
 
+  // To be called after at most kRoundings elements of a pack's place.
+  __device__ __forceinline__ void settle() {
+    if constexpr (kSettles) {
+#pragma unroll
+      for (int c = 0; c < kPack; ++c) {
+        total[c] += static_cast<double>(sum[c]);
+        total_sq[c] += static_cast<double>(sum_sq[c]);
+        sum[c] = sum_sq[c] = 0;
+      }
+    }
+  }
+
   __device__ __forceinline__ bool is_finite() const {
     bool finite = true;
 #pragma unroll
     for (int c = 0; c < kPack; ++c) {
-      finite &= sum_sq[c] < static_cast<Real>(infinity());
+      finite &= total_sq[c] < infinity();
       if (E::kHidesNan) finite &= !E::hides_nan(E::real(min, c)) & !E::hides_nan(E::real(max, c));
     }
     return finite;
@@ -77,8 +91,7 @@ struct Lane {
 
   // Drop what a chunk that is not finite spoils; marks are right for every value.
   __device__ __forceinline__ void drop_moments() {
-#pragma unroll
-    for (int c = 0; c < kPack; ++c) sum[c] = sum_sq[c] = 0;
+    forget_sums();
     forget_range();
   }
 
@@ -88,21 +101,30 @@ struct Lane {
     p.zeros = E::marked(zeros, c);
     if (kMode == kAll) p.sat_low = E::marked(low, c);
     if (kMode != kPlain) p.sat_high = E::marked(high, c);
-    p.sum = static_cast<double>(sum[c]);
-    p.sum_sq = static_cast<double>(sum_sq[c]);
+    p.sum = total[c];
+    p.sum_sq = total_sq[c];
     p.min = static_cast<double>(E::real(min, c));
     p.max = static_cast<double>(E::real(max, c));
     return p;
   }
 
  private:
+  __device__ __forceinline__ void forget_sums() {
+#pragma unroll
+    for (int c = 0; c < kPack; ++c) total[c] = total_sq[c] = sum[c] = sum_sq[c] = 0;
+  }
   __device__ __forceinline__ void forget_range() {
     min = E::infinity(false);
     max = E::infinity(true);
   }
   __device__ __forceinline__ void add(Real d, int c) {
-    sum[c] += d;
-    sum_sq[c] = multiply_add(d, d, sum_sq[c]);
+    if constexpr (kSettles) {
+      sum[c] += d;
+      sum_sq[c] = multiply_add(d, d, sum_sq[c]);
+    } else {
+      total[c] += d;
+      total_sq[c] = multiply_add(d, d, total_sq[c]);
+    }
   }
   __device__ __forceinline__ void compare(Pack x, const Limits<E>& limits) {
     min = E::smaller_of(x, min);
@@ -137,7 +159,7 @@ template <class E>
 struct SumOf {
   template <int kMode>
   static __device__ __forceinline__ typename E::Real of(const Lane<E, kMode>& l, int c) {
-    return l.sum[c];
+    return static_cast<typename E::Real>(l.total[c]);
   }
   static __device__ __forceinline__ double join(double a, double b) { return a + b; }
 };
@@ -145,7 +167,7 @@ template <class E>
 struct SumSqOf : SumOf<E> {
   template <int kMode>
   static __device__ __forceinline__ typename E::Real of(const Lane<E, kMode>& l, int c) {
-    return l.sum_sq[c];
+    return static_cast<typename E::Real>(l.total_sq[c]);
   }
 };
 template <class E>

@@ -28,13 +28,17 @@ struct Chains {
   __device__ __forceinline__ void take(const Words<4> (&held)[kCount],
                                        const bool (&present)[kCount]) {
     constexpr int kPacks = kVectorOf<E> / E::kPack;
+    constexpr int kVectors = kRoundings / (kPacks / kLanes);  // that a lane adds up in float32
+    static_assert(!Lane<E, kMode>::kSettles || kVectors > 0, "a lane must settle in time");
 #pragma unroll
     for (int u = 0; u < kCount; ++u) {
-      if (!present[u]) continue;
-      Pack x[kPacks];
-      E::read(held[u], x);
+      if (present[u]) {
+        Pack x[kPacks];
+        E::read(held[u], x);
 #pragma unroll
-      for (int i = 0; i < kPacks; ++i) lane[i % kLanes].take(x[i], pivot, limits);
+        for (int i = 0; i < kPacks; ++i) lane[i % kLanes].take(x[i], pivot, limits);
+      }
+      if (u % kVectors == kVectors - 1 || u == kCount - 1) settle();
     }
   }
 
@@ -42,12 +46,19 @@ struct Chains {
   template <int kCount>
   __device__ __forceinline__ void take(const Storage (&held)[kCount],
                                        const bool (&present)[kCount]) {
+    static_assert(kCount / 2 <= kRoundings, "a lane must settle in time");
 #pragma unroll
     for (int u = 0; u < kCount; u += E::kPack) {
       unsigned marks = present[u];
       if (E::kPack == 2) marks = (present[u] ? 0xffffu : 0) | (present[u + 1] ? 0xffff0000u : 0);
       lane[u / E::kPack % kLanes].take_some(E::pack(held + u), marks, pivot, limits);
     }
+    settle();
+  }
+
+  __device__ __forceinline__ void settle() {
+#pragma unroll
+    for (int i = 0; i < kLanes; ++i) lane[i].settle();
   }
 
   __device__ __forceinline__ bool is_finite() const {

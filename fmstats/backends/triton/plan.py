@@ -9,10 +9,10 @@ from fmstats.layout import View
 
 MOST_DIMS = 4  # of positions, that a launch walks over
 THREADS = 128  # of a program
-CHUNK = 128  # elements that a lane adds up in the element's own arithmetic
+CHUNK = 128  # elements of a lane in a stretch, whose counts share a number
 VECTOR_BYTES = 16
 TILE_BYTES = 64  # of a position that a program of columns reads: two sectors
-MOST_UNROLL = 8
+MOST_UNROLL = 8  # at most kRoundings of csrc/statistic.h: what a lane adds up in float32
 FEW_TILES = 8  # of a stretch: below, a program costs more than it reads
 PROGRAMS = 1024  # enough to fill a GPU
 PART_FIELDS = 11

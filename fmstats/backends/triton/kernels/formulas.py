@@ -10,6 +10,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+COARSE = tl.constexpr(1.1)  # kCoarse of csrc/statistic.h, which bounds the error with it
+
 
 @triton.jit
 def finite_count(count, nan, pos_inf, neg_inf):
@@ -110,7 +112,7 @@ def too_coarse(na, mean_a, nb, mean_b, m2_b, sum_sq, low, high, smallest):
     floor = nb.to(tl.float64) * smallest
     # Nothing finite leaves min = inf > max, a constant min = max: both are exact as they are.
     beyond = sum_sq == float("inf")
-    return (low < high) & ((sum_sq > 1.5 * gained) | (gained < floor) | beyond)
+    return (low < high) & ((sum_sq > COARSE * gained) | (gained < floor) | beyond)
 
 
 @triton.jit

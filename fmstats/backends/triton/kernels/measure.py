@@ -2,9 +2,10 @@
 
 A program walks over slots, all of one channel (rows, strided) or of WIDTH neighbouring channels
 (columns). A slot is VECTOR elements side by side, which a thread loads at once; distances are in
-slots, so that the compiler sees where vectors begin. Each lane adds up a chunk in the element's own
-arithmetic, about a pivot that every program of a channel finds alike; above lanes, sums are
-float64. A stretch whose squares are not finite is read again in float64.
+slots, so that the compiler sees where vectors begin. Each lane adds up UNROLL elements in float32,
+no more than csrc/statistic.h bounds the error of, about a pivot that every program of a channel
+finds alike; above, sums are float64. A stretch whose squares are not finite is read again in
+float64.
 
 Nothing depends on time: programs write parts of their own. Nothing is cleared beforehand, and there
 are no atomics.
@@ -20,7 +21,7 @@ from fmstats.backends.triton.kernels.lanes import counts, least, number, over, s
 from fmstats.backends.triton.kernels.walk import load_tile, measure_exactly, offset_of
 
 PART_FIELDS = tl.constexpr(11)  # ten sums and ranges, and the pivot they are about
-SAMPLES = tl.constexpr(16)  # that a first pivot is chosen from
+SAMPLES = tl.constexpr(128)  # that a first pivot is chosen from
 
 
 @triton.jit
@@ -91,7 +92,7 @@ def measure(
         pieces: channels, or tiles of channels: a program each for every stretch.
         n1 to n3, s0 to s3: sizes and strides of the slots' DIMS dims, outermost first.
         MODE: which thresholds there are: "plain" none but zero, "upper" high, "all".
-        UNROLL: tiles whose loads are in flight together.
+        UNROLL: tiles whose loads are in flight together, and that a lane adds up in float32.
         AGAIN: LANES of the tiles of a second reading.
         INDEX: the type in which slots are divided.
     """
@@ -129,8 +130,8 @@ def measure(
     tol = tl.load(thresholds).to(REAL)
     at_low = tl.load(thresholds + 1).to(REAL)
     at_high = tl.load(thresholds + 2).to(REAL)
-    sum = tl.zeros((LANES, WIDTH), REAL)
-    sum_sq = tl.zeros((LANES, WIDTH), REAL)
+    total = tl.zeros((LANES, WIDTH), tl.float64)
+    total_sq = tl.zeros((LANES, WIDTH), tl.float64)
     low = tl.full((LANES, WIDTH), float("inf"), REAL)
     high = tl.full((LANES, WIDTH), float("-inf"), REAL)
     marks = tl.zeros((LANES, WIDTH), tl.int32)
@@ -144,6 +145,8 @@ def measure(
     step_places = (LANES % n1).to(tl.int32)
     groups = ((end - begin) // (LANES * UNROLL)).to(tl.int32)
     for _ in range(0, groups):
+        sum = tl.zeros((LANES, WIDTH), REAL)
+        sum_sq = tl.zeros((LANES, WIDTH), REAL)
         for _unrolled in tl.static_range(0, UNROLL):
             raw = load_tile(x, offset, across, in_tile, VECTOR, COLUMNS)
             v = number(raw, DTYPE)
@@ -160,7 +163,11 @@ def measure(
             else:
                 slot += LANES
                 offset = base + offset_of(slot, n1, n2, n3, s0, s1, s2, s3, DIMS, INDEX)
+        total += sum.to(tl.float64)
+        total_sq += sum_sq.to(tl.float64)
     # What is left: lanes beyond the end keep what they have.
+    sum = tl.zeros((LANES, WIDTH), REAL)
+    sum_sq = tl.zeros((LANES, WIDTH), REAL)
     slot = begin + groups.to(tl.int64) * (LANES * UNROLL) + tl.arange(0, LANES)
     left = end - begin - groups.to(tl.int64) * (LANES * UNROLL)
     for _ in range(0, tl.cdiv(left, LANES).to(tl.int32)):
@@ -178,6 +185,9 @@ def measure(
         marks = tl.where(present, marks_, marks)
         slot += LANES
 
+    total += sum.to(tl.float64)
+    total_sq += sum_sq.to(tl.float64)
+
     zeros_, sat_low_, sat_high_ = counts(marks)
     zeros = over(zeros_, COLUMNS).to(tl.int64)
     sat_low = over(sat_low_, COLUMNS).to(tl.int64)
@@ -185,9 +195,9 @@ def measure(
     nan = zeros * 0
     pos_inf = nan
     neg_inf = nan
-    finite = sum_sq < float("inf")  # else all of the stretch is read again, and these are dropped
-    of_sum = over(tl.where(finite, sum, 0.0).to(tl.float64), COLUMNS)
-    of_sum_sq = over(tl.where(finite, sum_sq, 0.0).to(tl.float64), COLUMNS)
+    finite = total_sq < float("inf")  # else all of the stretch is read again, and these are dropped
+    of_sum = over(tl.where(finite, total, 0.0), COLUMNS)
+    of_sum_sq = over(tl.where(finite, total_sq, 0.0), COLUMNS)
     of_low = least(low, COLUMNS).to(tl.float64)
     of_high = -(least(-high, COLUMNS).to(tl.float64))
     if least(finite.to(tl.int32), False) == 0:
