@@ -324,6 +324,22 @@ def test_what_cannot_be_told_is_listed():
     ]
 
 
+def test_what_is_taken_out_of_another_module_counts():
+    def model(double="x * 2", offset=1, unused=1):
+        inner, helpers = types.ModuleType("some_helpers.inner"), types.ModuleType("some_helpers")
+        exec(f"def double(x): return {double}", vars(inner))
+        helpers.inner, helpers.OFFSET, helpers.UNUSED = inner, offset, unused
+        names = {"helpers": helpers, "__name__": "some_net"}
+        exec("def act(x): return helpers.inner.double(x) + helpers.OFFSET", names)
+        made = Net()
+        made.act = names["act"]
+        return made
+
+    assert differences(model(), model()) == differences(model(), model(unused=2)) == []
+    for other in ({"double": "x * 3"}, {"offset": 2}):
+        assert differences(model(), model(**other)) == ["attributes or hooks of '' differ"]
+
+
 def custom(x):
     return torch.ops.some_identity_namespace.double(x)
 

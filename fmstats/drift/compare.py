@@ -78,7 +78,8 @@ def compare(
     if evidence is None:
         reason = (
             "a profile has no 'samples' in its metadata, the number of images seen: "
-            "fmstats.profile writes it; with fmstats.track set profile.metadata['samples']"
+            "fmstats.profile writes it where it can tell, or is told by batch_dim=; with "
+            "fmstats.track set profile.metadata['samples']"
         )
         return Comparison(math.nan, limit, NOT_ENOUGH, (reason,), (), left_out, None)
     parts = call_alike(_merge_runs(shards), now)
