@@ -136,10 +136,10 @@ def seeded(*case: object) -> random.Random:
     return random.Random(seed)
 
 
-def _shape(rng: random.Random, channels: int) -> Shape:
+def _shape(rng: random.Random, channels: int, small: bool = False) -> Shape:
     """2 to 5 dims; none so small that a layout has no positions left."""
     dims = rng.randint(2, 5)
-    most = {2: 40, 3: 40, 4: 12, 5: 6}[dims]
+    most = ({2: 40, 3: 9, 4: 5, 5: 3} if small else {2: 40, 3: 40, 4: 12, 5: 6})[dims]
     shape = [rng.randint(2, most) for _ in range(dims)]
     shape[1] = channels
     return tuple(shape)
@@ -160,15 +160,22 @@ def pure(dtype: torch.dtype, layout: str, *case: object) -> Iterator[Sample]:
         yield _sample((kind,) * channels, _shape(rng, channels), dtype, layout)
 
 
-def mixed(dtype: torch.dtype, layout: str, *case: object) -> Iterator[Sample]:
-    """Tensors whose neighbouring channels hold different kinds, until each kind had a channel."""
+def mixed(dtype: torch.dtype, layout: str, *case: object, small: bool = False) -> Iterator[Sample]:
+    """Tensors whose neighbouring channels hold different kinds, until each kind had a channel.
+
+    Args:
+        dtype: of the tensors.
+        layout: of `LAYOUTS`.
+        case: what else they are for.
+        small: of few positions, for kernels that an interpreter runs.
+    """
     rng = seeded(dtype, layout, "mixed", *case)
     order = rng.sample(list(KINDS), len(KINDS))
     kinds, missing = itertools.cycle(order), set(order)
     while missing:
         channels = rng.choice(WIDTHS[3:])
         chosen = tuple(next(kinds) for _ in range(1 if layout == "one channel" else channels))
-        shape = _shape(rng, channels)
+        shape = _shape(rng, channels, small)
         # The layout of one channel leaves the others out.
         sample = _sample((*chosen, *["normal"] * (channels - len(chosen))), shape, dtype, layout)
         missing -= set(sample.kinds)

@@ -44,7 +44,7 @@ Case = tuple[Sample, Thresholds, random.Random]
 
 def equality_cases(dtype: torch.dtype, layout: str, quick: bool) -> Iterator[Case]:
     """Every kind, with bounds and without."""
-    samples = list(mixed(dtype, layout, "equal"))
+    samples = list(mixed(dtype, layout, "equal", small=not quick))
     if quick:
         samples += pure(dtype, layout, "equal")
     first = DTYPES.index(dtype) + EVERY_LAYOUT.index(layout)
@@ -60,7 +60,7 @@ def law_cases(law: str, dtype: torch.dtype, quick: bool) -> Iterator[Case]:
     layouts = EVERY_LAYOUT if quick else (EVERY_LAYOUT[turn % len(EVERY_LAYOUT)],)
     every_threshold = (*BOUNDED, PLAIN)
     for layout in layouts:
-        for sample in mixed(dtype, layout, law):
+        for sample in mixed(dtype, layout, law, small=not quick):
             turn += 1
             thresholds = every_threshold[turn % len(every_threshold)]
             yield sample, thresholds, seeded(law, dtype, layout, turn)
