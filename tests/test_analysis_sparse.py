@@ -16,6 +16,7 @@ from fmstats.analysis.sparse import count_pairs, count_stored
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Sparse .* tensor support is in beta state",
     "ignore:Sparse invariant checks are implicitly disabled",
+    "ignore:The PyTorch API of SparseSemiStructuredTensor is in prototype stage",
 )
 
 LAYOUTS = {
@@ -137,6 +138,19 @@ def test_semi_structured() -> None:
     assert flops_of(aten._sparse_semi_structured_addmm, c, half, notes, x) == 2 * 64 * 32 * 8
     rows = torch.empty(8, 64, device=meta, dtype=torch.float16)
     assert flops_of(aten._sparse_semi_structured_linear, rows, half, notes) == 2 * 64 * 32 * 8
+
+
+def test_semi_structured_tensors() -> None:
+    half, notes = torch.zeros(64, 32), torch.zeros(64, 4, dtype=torch.int16)
+    kind = torch.sparse.SparseSemiStructuredTensorCUTLASS
+    x = kind(torch.Size((64, 64)), half, notes, None, None, None)
+    assert count_stored(x) == 64 * 32
+    assert count_pairs(x, torch.ones(64, 8)) == 64 * 32 * 8
+
+
+def test_wide_by_tall() -> None:
+    a, b = random(3, 10, 0).to_sparse(), random(10, 2, 1).to_sparse_csr()
+    assert count_pairs(a, b) == (stored(a) @ stored(b)).sum()
 
 
 def test_of_a_fake_tensor_it_depends_on_values() -> None:
