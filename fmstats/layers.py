@@ -61,12 +61,12 @@ class Layer:
 
     def __init__(self, spec: LayerSpec, gate: Gate, call: int | None = None) -> None:
         self.spec, self._gate, self._call = spec, gate, call
-        self._nothing = Row(spec, call, 0, None)  # declines whatever it is handed
+        self._scale = 1.0
+        self._nothing = Row(spec, call, 0, None, self._scale)  # declines whatever it is handed
         self._last = self._nothing  # the row of the last tensor, which is at `_place` of `rows`
         self._place = 0
         self.rows: tuple[Row, ...] = ()
         self._dims: dict[int, int] = {}
-        self._scale = 1.0
         self._disabled = False
         self._lock = threading.RLock()
         self.reason: str | None = None
@@ -202,8 +202,7 @@ class Layer:
         return self._add(rows, width, self._gate.number_row())
 
     def _add(self, rows: tuple[Row, ...], width: int, order: int) -> Row:
-        row = Row(self.spec, self._call, width, order)
-        row.rescale(self._scale)
+        row = Row(self.spec, self._call, width, order, self._scale)
         self.rows = (*rows, row)
         return row
 

@@ -81,12 +81,14 @@ class Row:
         try_fold: folds an output at once that is as the last one folded, see `Meter`.
     """
 
-    def __init__(self, spec: LayerSpec, call: int | None, width: int, order: int | None) -> None:
+    def __init__(
+        self, spec: LayerSpec, call: int | None, width: int, order: int | None, scale: float
+    ) -> None:
         self._spec, self.call, self.width, self.order = spec, call, width, order
         self._meters: dict[torch.device, Meter] = {}
         self._known = Known()
         self._restored: State | None = None  # what the first state shall begin with
-        self._scale = 1.0  # of the states: of what is folded, over what is told
+        self._scale = scale  # of the states: of what is folded, over what is told
         self.try_fold: Callable[[object], bool] = decline
         self.calls = 0
 
@@ -98,7 +100,7 @@ class Row:
             view: how it is read.
             dim: of its channels, of which there are `width`.
         """
-        self.try_fold = decline
+        self.try_fold = decline  # to other threads, as long as the meter changes its mind
         if x.device not in self._meters:
             state = State.identity(self.width, x.device)
             backend = choose_backend(self._spec.backend, x.device)
