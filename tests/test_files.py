@@ -233,3 +233,25 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     assert done.stdout == f"cannot write {str(path)!r}: File too large\n"
     assert [p.name for p in tmp_path.iterdir()] == ["p"]
     assert path.read_bytes() == b"old"
+
+
+def test_a_group_is_kept_where_only_the_owner_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "p").write_bytes(b"old")
+    (tmp_path / "p").chmod(0o640)
+    given, stat_ = [], os.fstat
+
+    def refuse_owners(file: int, user: int, group: int) -> None:
+        if user != -1:
+            raise PermissionError(1, "Operation not permitted")
+        given.append(group)
+
+    def of_others(file: int) -> os.stat_result:
+        return os.stat_result((*stat_(file)[:4], 4711, 4712, *stat_(file)[6:]))
+
+    monkeypatch.setattr(os, "fchown", refuse_owners)
+    monkeypatch.setattr(os, "fstat", of_others)
+    write_whole(tmp_path / "p", b"new")
+    assert given == [(tmp_path / "p").stat().st_gid]
+    assert stat.S_IMODE((tmp_path / "p").stat().st_mode) == 0o640
