@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats.backends import DTYPES, Backend
+from fmstats.backends.base import Meter
+from fmstats.backends.cpu import CpuBackend
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.layout import view_of
 from fmstats.statistic import State, Thresholds, merge
@@ -156,6 +158,50 @@ def test_an_infinite_m2_is_saved_and_loaded(tmp_path: Path) -> None:
     (stats,) = fmstats.load(tmp_path / "p.safetensors").values()
     assert stats.var[0] == math.inf
     assert stats.mean[0] == pytest.approx(1e200)
+
+
+def test_states_of_more_than_2_33_elements(backend: Backend) -> None:
+    """Each count in 64 bits, and as float64 where moments are merged."""
+    x = torch.randn(17, 40)
+    batch = measure(ReferenceBackend(), x)
+    for count in (2**33 + 5, 2**40 - 1, 2**55 + 2**22):
+        state = measure(ReferenceBackend(), x * 3 + 1)
+        for field in ("count", "zeros", "nan"):
+            state[field].fill_(count if field != "nan" else 2**33 + 1)
+        state["m2"].mul_(count / 40)
+        want = merge(state, batch)
+        backend.accumulate(state, x, view_of(x, 0), Thresholds())
+        assert_equal_states(state, want, (1e-12, 1e-12))
+
+
+def hot_path(x: Tensor, thresholds: Thresholds) -> tuple[State, Meter]:
+    """A meter that expects more tensors like `x`."""
+    backend = CpuBackend()
+    if backend.why_not() is not None or not hasattr(Tensor, "__dlpack_c_exchange_api__"):
+        pytest.skip("needs the native module and a torch with DLPack's exchange API")
+    state = State.identity(x.shape[1])
+    meter = backend.meter(state, thresholds)
+    meter.fold(x, view_of(x, 1))
+    return state, meter
+
+
+def test_the_hot_path_compares_float64_with_float64() -> None:
+    x = torch.full((4, 2), 0.99, dtype=torch.float64)  # float32 has no 0.99
+    state, meter = hot_path(x, Thresholds(high=0.99))
+    assert meter.try_fold(x)
+    assert state["sat_high"].tolist() == [8, 8]
+
+
+def test_the_hot_path_is_for_plain_tensors() -> None:
+    class Marked(Tensor):
+        pass
+
+    x = torch.randn(4, 2)
+    state, meter = hot_path(x, Thresholds())
+    for other in (x.as_subclass(Marked), nn.Parameter(x), x.numpy(), None, 3):
+        assert not meter.try_fold(other)
+    assert meter.try_fold(x.clone())
+    assert state["count"].tolist() == [8, 8]
 
 
 FLUSHED = textwrap.dedent(
