@@ -154,6 +154,7 @@ class PassHook(_Hook):
     Attributes:
         passes, measured: forward passes begun in the modes asked for, and those of them that
             hooks were to measure.
+        sampling: which passes are taken.
     """
 
     def __init__(
@@ -165,7 +166,7 @@ class PassHook(_Hook):
         when: str = "always",
     ) -> None:
         super().__init__(order)
-        self._gate, self._sampling, self._per_call = gate, sampling, per_call
+        self._gate, self.sampling, self._per_call = gate, sampling, per_call
         self._when = when
         self._thread = threading.local()  # each thread's passes begin and end for themselves
         self.passes = self.measured = 0
@@ -187,25 +188,25 @@ class PassHook(_Hook):
         if self._when != "always" and training != (self._when == "train"):
             self._gate.set(sampled=False)
             return
-        taken = self._sampling.take()
+        taken = self.sampling.take()
         self._gate.set(sampled=taken)
         self.passes += 1
         self.measured += taken
         for layer in self._per_call:
             layer.begin_pass()
-        self._thread.began = clock() if self._sampling.timed else None
+        self._thread.began = clock() if self.sampling.timed else None
 
     def end(self) -> None:
         """End a forward pass of this thread, for a budget."""
         began = getattr(self._thread, "began", None)
         if began is not None:
-            self._sampling.end(clock() - began)
+            self.sampling.end(clock() - began)
             self._thread.began = None
 
     def reset(self) -> None:
         """Count from 0."""
         self.passes = self.measured = 0
-        self._sampling.reset()
+        self.sampling.reset()
         self._gate.set(sampled=True)
 
 

@@ -222,18 +222,9 @@ class Tracker:
         return [layer for found in self._layers.values() for layer in found.layers]
 
     @property
-    def pass_counts(self) -> tuple[int, int]:
-        """Forward passes begun, and those of them that were to be measured."""
-        return self._passes.passes, self._passes.measured
-
-    @pass_counts.setter
-    def pass_counts(self, counts: tuple[int, int]) -> None:
-        self._passes.passes, self._passes.measured = counts
-
-    @property
-    def sampling(self) -> Sampling:
-        """What chooses the passes that are measured."""
-        return self._sampling
+    def pass_hook(self) -> PassHook:
+        """What counts forward passes, and chooses those that are measured."""
+        return self._passes
 
     def restore(self, profile: Profile) -> None:
         """Go on from what another tracker of this model has seen.

@@ -22,7 +22,7 @@ class Undo:
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
         self._passes = (0, 0)
-        self._sampling = copy.copy(tracker.sampling)
+        self._sampling = copy.copy(tracker.pass_hook.sampling)
         self._marks: dict[Layer, Mark] = {}
         self._words: list[Tensor] = []
         self._copies: list[Tensor] = []
@@ -30,8 +30,9 @@ class Undo:
     def remember(self) -> None:
         """Remember what has been seen up to now."""
         layers = self._tracker.layers
-        self._passes = self._tracker.pass_counts
-        self._sampling = copy.copy(self._tracker.sampling)
+        hook = self._tracker.pass_hook
+        self._passes = hook.passes, hook.measured
+        self._sampling = copy.copy(hook.sampling)
         self._marks = {layer: layer.mark() for layer in layers}
         words = [state.words for layer in layers for state in layer.states]
         if list(map(id, words)) != list(
@@ -47,5 +48,6 @@ class Undo:
             layer.go_back(self._marks.get(layer, Mark()))
         if self._words:
             torch._foreach_copy_(self._words, self._copies)
-        self._tracker.pass_counts = self._passes
-        vars(self._tracker.sampling).update(vars(self._sampling))
+        hook = self._tracker.pass_hook
+        hook.passes, hook.measured = self._passes
+        vars(hook.sampling).update(vars(self._sampling))
