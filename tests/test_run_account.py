@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fmstats.runs.account import Account, join, tell_done
+from fmstats.coverage import Coverage, CoverageRow
+from fmstats.runs.account import Account, join, tell_coverage, tell_done
 from fmstats.runs.counting import add_samples
 from fmstats.sources.stored import Skipped
 
@@ -64,6 +65,18 @@ def test_coverage_is_the_last_word_on_each_layer():
     assert join([before, after], parallel=False).coverage == rows(a="skipped", b="never fired")
     later = replace(SECOND, coverage=rows(c="skipped"))
     assert join([before, later], parallel=False).coverage == rows(c="skipped")
+
+
+def test_coverage_tells_of_layers_without_statistics():
+    rows = [
+        CoverageRow("a", "Linear", "tracked", None, 3),
+        CoverageRow("b", "ReLU", "skipped", "is empty", 0),
+        CoverageRow("c", "Linear", "never fired", None, 0),
+    ]
+    assert tell_coverage(Coverage(rows)) == [
+        {"name": "b", "type": "ReLU", "status": "skipped", "reason": "is empty"},
+        {"name": "c", "type": "Linear", "status": "never fired", "reason": None},
+    ]
 
 
 def test_metadata_round_trip():

@@ -117,3 +117,10 @@ def test_arguments_by_name_are_inputs():
     place = find_place(inputs, [Said((4, 3, 8, 8), 0)])
     assert place is not None
     assert place.entry == 1
+
+
+def test_only_layers_that_tell_are_heard():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    with hear_layers(model):
+        assert [len(layer._forward_pre_hooks) for layer in model] == [0, 1]
+    assert [len(layer._forward_pre_hooks) for layer in model] == [0, 0]
