@@ -52,6 +52,8 @@ def contents_of(cell: types.CellType) -> Any:
 
 def _fill(copier: Copying, y: Any, x: Any) -> Any:
     copier.remember(x, y)
+    if not x:
+        return y
     copy = copier.copy
     for key, value in list(x.items()):  # another thread may add to it
         y[key if type(key) is str else copy(key)] = copy(value)

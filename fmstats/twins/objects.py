@@ -107,14 +107,16 @@ class Copier:
 
     def _module(self, x: nn.Module) -> nn.Module:
         # Not by __getstate__, which on recurrent layers writes to the module itself.
-        y: nn.Module = self.remember(x, type(x).__new__(type(x)))
+        kind = type(x)
+        y: nn.Module = self.remember(x, kind.__new__(kind))
         self._made.append(y)
-        self.classes[type(x)] = None
+        self.classes[kind] = None
+        copy, attributes = self.copy, vars(y)
         for name, value in list(vars(x).items()):
             if name != "_compiled_call_impl":  # It runs the user's module.
-                vars(y)[name] = self.copy(value)
+                attributes[name] = value if type(value) in _ATOMIC else copy(value)
         for name in _slots_of(x):
-            object.__setattr__(y, name, self.copy(getattr(x, name)))
+            object.__setattr__(y, name, copy(getattr(x, name)))
         return y
 
     def _object(self, x: Any) -> Any:
@@ -188,7 +190,9 @@ def _tensors_in(x: object) -> Iterator[Tensor]:
 
 def _slots_of(x: object) -> Iterator[str]:
     for kind in type(x).__mro__:
-        names = kind.__dict__.get("__slots__", ())
+        names = kind.__dict__.get("__slots__")
+        if not names:
+            continue
         for name in (names,) if isinstance(names, str) else names:
             if name not in ("__dict__", "__weakref__"):
                 mangled = name.startswith("__") and not name.endswith("__")
