@@ -231,7 +231,7 @@ def test_a_cache_of_keys_and_values_stays_as_long_as_it_was(kind: str, device: s
         model.eval()(**given)
     before = Snapshot(model, given)
     if (kind, device) == ("StaticCache", "meta"):  # It reads how full it is from a tensor.
-        with pytest.raises(fmstats.FmstatsError, match="depends on values.*device='cpu'"):
+        with pytest.raises(fmstats.FmstatsError, match=r"depends on values.*device='cpu'"):
             fmstats.analyze(model, given)
         before.check()
         return
