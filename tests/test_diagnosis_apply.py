@@ -185,6 +185,20 @@ def test_what_is_no_repeat() -> None:
     assert [f.follows for f in other_width] == [None, None]
 
 
+def test_a_finding_of_another_severity_is_no_repeat() -> None:
+    """A layer that is sparse behind one of zeros has a story of its own."""
+    x = healthy(2000, 4)
+    for channel in range(4):
+        x[40 + channel :, channel] = 0
+    layers = [layer_of(torch.zeros(2000, 4)), layer_of(torch.zeros(2000, 4)), layer_of(x)]
+    found = profile_of(*layers).diagnose(["sparse"])
+    assert [(f.layer, f.severity, f.follows) for f in found] == [
+        ("a", "error", None),
+        ("b", "error", "a"),
+        ("c", "warning", None),
+    ]
+
+
 # --- merging
 
 

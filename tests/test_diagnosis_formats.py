@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from diagnosis_profiles import layer_of, profile_of, scaled
@@ -59,6 +61,15 @@ def test_underflow(form: Format) -> None:
     assert finding.evidence["rms_of_nonzero"] == pytest.approx(form.smallest_normal / 2)
     x[:, 1] = 0
     assert found(x, form) == []
+
+
+@by_format
+def test_nan_and_zeros_are_not_among_the_nonzero_elements(form: Format) -> None:
+    x = torch.ones(2000, 2, dtype=torch.float64)
+    x[:, 1] = form.smallest_normal / 2
+    x[:700, 1], x[700:1200, 1] = math.nan, 0
+    (finding,) = found(x, form)
+    assert finding.evidence["rms_of_nonzero"] == pytest.approx(form.smallest_normal / 2)
 
 
 @by_format

@@ -77,6 +77,12 @@ def test_infinities_do_not_come_from_nan() -> None:
     assert seen["d"] == ("received", "likely", "c", "warning", "c")
 
 
+def test_infinities_may_come_back_behind_nan() -> None:
+    """Some channels hold NaN and others infinities; a layer may show the ones or the others."""
+    seen = roles_of(clean(), bad(INF), bad(NAN), bad(INF))
+    assert seen["d"] == ("received", "likely", "b", "warning", "b")
+
+
 def test_nan_may_come_from_infinities() -> None:
     assert roles_of(clean(), bad(INF), bad(NAN))["c"][0] == "received"
 

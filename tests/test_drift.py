@@ -310,6 +310,25 @@ def test_few_samples_are_not_enough(clean: list[Profile]) -> None:
     assert both.reasons[1] == "8 samples in the baseline, at least 16 are needed"
 
 
+def test_least_samples_are_enough(clean: list[Profile]) -> None:
+    two = merged(clean[:2])
+    assert two.metadata["samples"] == 16
+    assert two.compare(merged(clean)).verdict != "not enough data"
+    assert two.compare(merged(clean), least_samples=17).verdict == "not enough data"
+    assert merged(clean).compare(two, least_samples=16).verdict != "not enough data"
+
+
+def test_layers_that_a_shard_lacks_are_left_out(clean: list[Profile]) -> None:
+    images = torch.randn(8, 3, 12, 12)
+    part = fmstats.profile(make_net(), [images], include=["0", "1", "2"], progress=False)
+    shards = [*clean[:3], part]
+    found = merged(clean).compare(merged(clean), calibration=shards, only_common=True)
+    assert [drift.layer for drift in found.layers] == ["0", "1", "2"]
+    assert found.left_out["3"] == "differs in calibration profile 4"
+    with pytest.raises(FmstatsError, match="cannot compare calibration profile 4 with the base"):
+        merged(clean).compare(merged(clean), calibration=shards)
+
+
 def test_few_elements_are_not_enough() -> None:
     few = fmstats.profile(make_net(), [torch.randn(8, 3, 12, 12)], include="7", progress=False)
     few.metadata["samples"] = 100

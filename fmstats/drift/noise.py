@@ -3,9 +3,9 @@
 Pixels of one image are alike, so chance depends on the number of samples, not of elements: effects
 of n samples have the covariance S / n, where S is that of one sample. Chance also moves channels
 together: brighter images move most of them at once. Shards of the baseline show both, how far and
-in which directions. The squared distance of a change d is the Mahalanobis distance per channel
+in which directions. The squared distance of a change d is
 
-    d' (S + s I)^-1 d / (C s)    with s = SHRINKAGE * trace(S) / C,
+    d' (S + s I)^-1 d    with s = SHRINKAGE * trace(S) / C,
 
 which counts steps in directions that the shards take less than steps in others. With each shard
 left out of S in turn, that shard's own distance from the others is what chance gives, and the
@@ -109,7 +109,7 @@ def _distances(products: Array, deviations: Array, steps: Array, channels: int) 
     known = np.linalg.solve(gram + ridge[:, None, None] * np.eye(gram.shape[1]), along[:, :, None])
     off = squares - (along * known[:, :, 0]).sum(1)
     # Rounding can leave a little less than nothing.
-    return np.where(small, 0.0, np.maximum(off, 0.0) / (ridge * channels))
+    return np.where(small, 0.0, np.maximum(off, 0.0) / ridge)
 
 
 def _rms(values: Array) -> float:
