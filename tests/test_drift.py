@@ -314,8 +314,8 @@ def test_least_samples_are_enough(clean: list[Profile]) -> None:
     two = merged(clean[:2])
     assert two.metadata["samples"] == 16
     assert two.compare(merged(clean)).verdict != "not enough data"
-    assert two.compare(merged(clean), least_samples=17).verdict == "not enough data"
-    assert merged(clean).compare(two, least_samples=16).verdict != "not enough data"
+    assert compare(two, merged(clean), least_samples=17).verdict == "not enough data"
+    assert compare(merged(clean), two, least_samples=16).verdict != "not enough data"
 
 
 def test_layers_that_a_shard_lacks_are_left_out(clean: list[Profile]) -> None:
