@@ -86,6 +86,8 @@ def test_a_single_number_comes_after_what_has_channels() -> None:
     """Models give (loss, logits)."""
     loss = torch.tensor(3.0)
     assert first_tensor((loss, X)) is X
+    vector = torch.ones(3)
+    assert first_tensor((loss, COUNTS, vector, X)) is vector
     assert first_tensor((COUNTS, loss)) is loss
     assert first_tensor((loss, loss + 1, COUNTS)) is loss
     assert measured((loss, COUNTS)) == (0, "its output is a single number")
