@@ -89,14 +89,15 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("value", [1.9008121490478516, 1.4142135, 1.0000001, 1.3])
-def test_roundings_of_one_sign(backend: Backend, layout: str, value: float) -> None:
-    """Every lane rounds the same way: the state's mean is almost 0, squares add up to a step."""
-    first = torch.full((8, 4100), 2.0**-30)
+@pytest.mark.parametrize("value", [1.9008121490478516, 1.3])
+@pytest.mark.parametrize("before", [8200, 50_000])
+def test_roundings_of_one_sign(backend: Backend, layout: str, before: int, value: float) -> None:
+    """Every lane rounds the same way, about a pivot of 0 that so many elements make sure of."""
+    first = torch.full((8, before), 2.0**-30)
     first[:, ::2] *= -1
     second = torch.full((8, 4096), value)
     second[:, -1] = value * (1 + 2.0**-22)
-    for parts in ((first, second), (second, first), (second, second * 1.5), (second, -second)):
+    for parts in ((first, second), (second, first), (second, -second)):
         laid = [LAYOUTS[layout](part) for part in parts]
         assert_equal_states(
             fold(backend, *laid), fold(ReferenceBackend(), *parts), ACCURACY[torch.float32]
