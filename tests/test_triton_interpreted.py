@@ -21,7 +21,9 @@ HERE = Path(__file__).parent
 
 def run(*arguments: str) -> str:
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    # NumPy, which the interpreter computes with, warns of what a processor does without a word.
+    quiet = [f"-Wignore:{text}:RuntimeWarning" for text in ("invalid value", "overflow", "divide")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *quiet, *arguments]
     done = subprocess.run(
         command, cwd=HERE.parent, env=environment, capture_output=True, text=True, check=False
     )

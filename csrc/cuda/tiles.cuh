@@ -70,7 +70,8 @@ __device__ __forceinline__ void measure_columns(const CudaArgs& a) {
     const double unit = fold_unless_coarse<E>(a, c0 + c, part, pivot);
     totals.sum[c] = pivot;  // to read it again with
     totals.sum_sq[c] = unit;
-    if (unit != 0.0) store_part(a.parts + c0 + c, a.part_row, part);  // split 0's has been read
+    // In the place of this block's own part, which has been read.
+    if (unit != 0.0) store_part(a.parts + blockIdx.y * step + c0 + c, a.part_row, part);
   });
   if (!last) return;
   bool coarse = false;
@@ -81,7 +82,7 @@ __device__ __forceinline__ void measure_columns(const CudaArgs& a) {
   for (int c = 0; c < tile; ++c) {
     const Again again = {totals.sum[c], totals.sum_sq[c]};
     if (again.unit == 0.0) continue;
-    const Partial part = load_part(a.parts + c0 + c, a.part_row);
+    const Partial part = load_part(a.parts + blockIdx.y * step + c0 + c, a.part_row);
     fold_again<E>(a, group, c0 + c, part, again, sums);
   }
 }
