@@ -179,7 +179,7 @@ def test_a_kernel_that_the_device_refuses(stub: StubDriver, cuda: HostCudaBacken
         args.data += 1
 
     model = nn.Sequential(nn.ReLU())
-    with fmstats.track(model):
+    with fmstats.track(model, on_error="raise"):
         stub.change = spoil
         with pytest.raises(FmstatsError, match=r"cuLaunchKernel failed: CUDA_ERROR_LAUNCH_FAILED"):
             model(torch.randn(2, 3, 4, 4))
