@@ -51,7 +51,7 @@ def efficientnet() -> nn.Module:
     config = transformers.EfficientNetConfig(
         image_size=32, kernel_sizes=[3, 5], in_channels=[32, 16], out_channels=[16, 16],
         depthwise_padding=[], strides=[1, 2], num_block_repeats=[1, 1], expand_ratios=[1, 2],
-        hidden_dim=16, width_coefficient=1.0, depth_coefficient=1.0,
+        hidden_dim=1280, width_coefficient=1.0, depth_coefficient=1.0,
     )  # fmt: skip
     return transformers.EfficientNetModel(config)
 
