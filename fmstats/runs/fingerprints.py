@@ -216,7 +216,8 @@ def join(*parts: str | bytes) -> bytes:
 
 # What every module has: of PyTorch's own, and of no influence on what it computes in evaluation.
 _USUAL = frozenset(nn.Module().__dict__) | {
-    *("_compiled_call_impl", "_is_torch_compile", "_flat_weight_refs")
+    *("_compiled_call_impl", "_is_torch_compile", "_flat_weight_refs"),
+    "_compile_kwargs",  # of Lightning, which notes how `torch.compile` was called
 }
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks", "_backward_pre_hooks")
 
