@@ -72,7 +72,7 @@ def faulty() -> Profile:
     torch.manual_seed(0)
     dead, bad, sound = torch.randn(1000, 4), torch.randn(1000, 4), torch.randn(1000, 30)
     dead[:, 0], bad[0, 0] = 0, torch.nan
-    sound = sound / 100 + torch.arange(30)
+    sound = sound / 10 + torch.arange(30)  # no collapse: deviations that are not lost in the means
     info = {"a.relu": layer_of(dead, type="ReLU"), "b.conv": layer_of(bad), "c": layer_of(sound)}
     return profile_of(info, samples=1000)
 
