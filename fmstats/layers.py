@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from fmstats.errors import FmstatsError
 from fmstats.gates import Gate
 from fmstats.layout import resolve_dim, view_of
-from fmstats.naming import name_rows
+from fmstats.naming import RowKey, name_rows
 from fmstats.profiles import LayerProfile
 from fmstats.rows import LayerSpec, Row, RowMark
 from fmstats.statistic import State, snapshot
@@ -75,7 +75,7 @@ class Layer:
     @property
     def name(self) -> str:
         """The layer's name, and the number of the call."""
-        return self.spec.name if self._call is None else f"{self.spec.name}#{self._call}"
+        return RowKey(self.spec.name, self._call, 0).base
 
     @property
     def layers(self) -> Sequence[Layer]:
