@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from csrc_constants import CSRC, constant
 from tolerances import ACCURACY, assert_equal_states
 from torch import Tensor
 
@@ -21,18 +22,8 @@ from fmstats.backends.triton.plan import MOST_UNROLL, Layout
 from fmstats.layout import view_of
 from fmstats.statistic import State, Thresholds
 
-CSRC = Path(__file__).parent.parent / "csrc"
 UNIT = 2.0**-24  # the largest relative error of a float32 rounding
 MEAN, VARIANCE = ACCURACY[torch.float32]
-
-
-def constant(file: str, name: str) -> float:
-    """A number that a C++ file defines."""
-    found = re.search(rf"constexpr \w+ {name} = ([\d.]+);", (CSRC / file).read_text())
-    assert found, (file, name)
-    return float(found[1])
-
-
 ROUNDINGS = int(constant("statistic.h", "kRoundings"))
 COARSE = constant("statistic.h", "kCoarse")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cuda_host
 import pytest
 import torch
+from csrc_constants import SAMPLES
 from cuda_host import ALL, PART_FIELDS, Launch, StubDriver, host_backend, kernel_of
 from torch import Tensor
 
@@ -15,7 +16,6 @@ from fmstats.statistic import FIELDS, State
 pytestmark = cuda_host.needs_nvrtc
 
 SECTOR = 32  # bytes: what memory is read in
-SAMPLES = 128  # kSamples
 PART = 8 * PART_FIELDS  # bytes of a part of a channel
 
 # Aligned tensors, large beside the samples that the first one's pivots are chosen from.
@@ -53,7 +53,7 @@ def test_an_aligned_tensor_is_read_in_whole_sectors(
     assert kernel_of(host_backend(), x) == kernel
     first, second = launches(stub, x)
     sectors = x.numel() * x.itemsize / SECTOR
-    # Each block reads 128 positions for its pivots, a sector for each channel or row of a tile.
+    # Each block reads some positions for its pivots, a sector for each channel or row of a tile.
     across = x.shape[1] if kernel != "columns" else x.shape[1] * x.itemsize // SECTOR
     samples = SAMPLES * first.args.splits * max(1, across)
     assert (second.report.load_counts("x") == 1).all()

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 import triton_host
+from csrc_constants import SAMPLES
 from samples import make
 from tolerances import ACCURACY, assert_equal_states
 from torch import Tensor
@@ -101,7 +102,7 @@ def test_every_byte_is_read_once(kernel: str, dtype: torch.dtype) -> None:
         assert second.measure.loads["x"].sectors == sectors
     programs = first.launch.programs
     across = max(1, first.launch.layout.width * x.itemsize // SECTOR)
-    samples = 128 * across * 4 * programs  # each of 4 warps asks for all of them
+    samples = SAMPLES * across * 4 * programs  # each of 4 warps asks for all of them
     assert first.measure.loads["x"].sectors <= second.measure.loads["x"].sectors + samples
     assert "x" not in second.fold.loads
 
