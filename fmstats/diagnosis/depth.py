@@ -8,7 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from fmstats.diagnosis.levels import Change, Levels, find_changes
+from fmstats.diagnosis.changes import Change
+from fmstats.diagnosis.levels import Levels, find_changes
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, enough_whole
 

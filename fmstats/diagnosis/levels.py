@@ -17,6 +17,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from fmstats.diagnosis.changes import Change, tell_once
+from fmstats.diagnosis.kinds import keeps_its_scale, normalises
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Mask, Observed
 from fmstats.diagnosis.robust import estimate_deviation
@@ -28,35 +30,6 @@ _RIGHT = 0.75
 _NUMBER = re.compile(r"\d+")
 # Among layers that are alike, a change by `growth` to this power is news whatever the spread.
 _CERTAIN = 3
-
-
-@dataclass(frozen=True)
-class Change:
-    """A scale that grew or shrank.
-
-    Attributes:
-        at: the layer that it is told at: the one that did it, or the last of several.
-        new: the layer of a group of similar ones that shows it.
-        old: the layer of that group that it is compared with, before it or right behind it; None
-            where it is compared with 1.
-        steps: layers of the group that it took.
-    """
-
-    at: Observed
-    new: Observed
-    old: Observed | None
-    steps: int
-
-    @property
-    def width(self) -> int:
-        """How many layers run from the old one to the new one."""
-        return abs(self.new.index - (-1 if self.old is None else self.old.index))
-
-    def covers(self, layer: Observed) -> bool:
-        """Whether `layer` is among those that the change may have happened in."""
-        old = -1 if self.old is None else self.old.index
-        first, last = sorted((old, self.new.index))
-        return first < layer.index <= last
 
 
 @dataclass(frozen=True)
@@ -105,12 +78,12 @@ def find_changes(
                     layer
                     for layer in between
                     if rises[layer.index] >= size / 2
-                    or (gains[layer.index] >= size / 2 and not _keeps_its_scale(layer))
+                    or (gains[layer.index] >= size / 2 and not keeps_its_scale(layer))
                 ]
                 at = did[0] if did else max(between, key=lambda layer: gains[layer.index])
             old = members[first] if first >= 0 else None
             found.append(Change(at, members[last], old, steps))
-    return _tell_once(found)
+    return tell_once(found)
 
 
 def _groups(scaled: Sequence[Observed], least: int, sign: int) -> Iterator[Group]:
@@ -123,9 +96,9 @@ def _groups(scaled: Sequence[Observed], least: int, sign: int) -> Iterator[Group
         large = {name: group for name, group in groups.items() if len(group) >= least}
         yield from (Group(group, alike=True) for group in large.values())
         rest = [layer for layer in rest if key(layer) not in large]
-    yield from (Group([layer], alike=True) for layer in rest if _normalises(layer))
+    yield from (Group([layer], alike=True) for layer in rest if normalises(layer))
     # What is bounded is small behind large numbers by rights.
-    free = [layer for layer in scaled if sign > 0 or not _keeps_its_scale(layer)]
+    free = [layer for layer in scaled if sign > 0 or not keeps_its_scale(layer)]
     if len(free) >= least:
         yield Group(free, alike=False)
 
@@ -136,18 +109,6 @@ def _place(layer: Observed) -> object:
 
 def _type(layer: Observed) -> object:
     return layer.type
-
-
-def _normalises(layer: Observed) -> bool:
-    """Whether a layer is made to give numbers of the order of 1."""
-    return layer.of == "output" and "Norm" in layer.type
-
-
-def _keeps_its_scale(layer: Observed) -> bool:
-    """Whether the scale of what goes in does not decide that of what comes out."""
-    bounds = layer.stats.thresholds
-    bounded = bounds.low is not None and bounds.high is not None
-    return bounded or (_normalises(layer) and "Batch" not in layer.type)
 
 
 def _find_rises(
@@ -161,7 +122,7 @@ def _find_rises(
     """
     limit = _Limit.of(group, levels, limits, sign)
     start = 0
-    if sign > 0 and group.alike and _normalises(group.layers[0]):
+    if sign > 0 and group.alike and normalises(group.layers[0]):
         rises = _scan(np.concatenate([[0.0], levels]), np.zeros(len(levels) + 1, bool), limit)
         yield from ((first - 1, last - 1) for first, last in rises)
         return
@@ -278,12 +239,3 @@ def _own_rises(levels: Levels, groups: Sequence[Group]) -> Levels:
             highest = np.maximum.accumulate(levels[members])
             rises[members[1:]] = levels[members[1:]] - highest[:-1]
     return rises
-
-
-def _tell_once(found: Sequence[Change]) -> list[Change]:
-    """Each change once, as the group shows it that takes the fewest steps and layers."""
-    kept: list[Change] = []
-    for change in sorted(found, key=lambda change: (change.steps, change.width)):
-        if not any(c.covers(d.at) for other in kept for c, d in ((change, other), (other, change))):
-            kept.append(change)
-    return sorted(kept, key=lambda change: change.at.index)

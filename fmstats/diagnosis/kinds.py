@@ -1,0 +1,17 @@
+"""What the type of a layer says of the scale of its output."""
+
+from __future__ import annotations
+
+from fmstats.diagnosis.observed import Observed
+
+
+def normalises(layer: Observed) -> bool:
+    """Whether a layer is made to give numbers of the order of 1."""
+    return layer.of == "output" and "Norm" in layer.type
+
+
+def keeps_its_scale(layer: Observed) -> bool:
+    """Whether the scale of what goes in does not decide that of what comes out."""
+    bounds = layer.stats.thresholds
+    bounded = bounds.low is not None and bounds.high is not None
+    return bounded or (normalises(layer) and "Batch" not in layer.type)
