@@ -140,6 +140,20 @@ def test_normalisations_are_compared_with_1() -> None:
     assert (finding.rule, finding.layer) == ("exploding", "c")
 
 
+def test_normalisations_are_compared_with_1_both_ways() -> None:
+    assert where(found([1 / 29] * 5, "BatchNorm2d")) == []
+    assert where(found([1 / 31] * 5, "BatchNorm2d")) == [("vanishing", "a")]
+    assert found([1 / 31] * 5) == []
+    (finding,) = profile_of(
+        *(
+            scaled(s, t)
+            for s, t in ((1, "Linear"), (1, "GRU"), (1e-3, "LayerNorm"), (0.5, "Linear"))
+        )
+    ).diagnose(RULES)
+    assert (finding.rule, finding.layer) == ("vanishing", "c")
+    assert finding.message == "std 0.001, where a normalisation gives about 1"
+
+
 def test_few_layers_of_many_types() -> None:
     """They say little of each other, but one far above all before it, and above 1, is off."""
 

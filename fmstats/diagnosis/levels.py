@@ -118,11 +118,11 @@ def _find_rises(
 
     A member has risen if it is above all that came up to some steps before it, by `growth` and by
     `unusual` deviations of so many steps. What has been told, or fell back, is no news. A rise
-    from -1 is one above 1, one from 1 to 0 is that of a first member alone.
+    from -1 is one from 1, one from 1 to 0 is that of a first member alone.
     """
     limit = _Limit.of(group, levels, limits, sign)
     start = 0
-    if sign > 0 and group.alike and normalises(group.layers[0]):
+    if group.alike and normalises(group.layers[0]):
         rises = _scan(np.concatenate([[0.0], levels]), np.zeros(len(levels) + 1, bool), limit)
         yield from ((first - 1, last - 1) for first, last in rises)
         return
