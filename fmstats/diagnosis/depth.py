@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 
 from fmstats.diagnosis.changes import Change
-from fmstats.diagnosis.levels import Levels, find_changes
+from fmstats.diagnosis.kinds import Levels, normalises
+from fmstats.diagnosis.levels import find_changes
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, enough_whole
 
@@ -43,7 +44,8 @@ def _tell(change: Change, levels: Levels, what: str) -> Told:
     at, old, new = change.at, change.old, change.new
     last = math.exp(levels[new.index])
     if old is None:
-        shown, first = f"{last:.4g}, where a normalisation gives about 1", 1.0
+        by = "a normalisation gives" if normalises(new) else "a first layer of inputs near 1 gives"
+        shown, first = f"{last:.4g}, where {by} about 1", 1.0
     else:
         first = math.exp(levels[old.index])
         order, side = ("before", "behind") if old.index > new.index else ("after", "before")

@@ -15,15 +15,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fmstats.diagnosis.alone import find_alone
 from fmstats.diagnosis.changes import Change, tell_once
-from fmstats.diagnosis.kinds import keeps_its_scale, normalises
+from fmstats.diagnosis.kinds import Levels, keeps_its_scale, normalises
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Mask, Observed
 from fmstats.diagnosis.robust import estimate_deviation
-
-Levels = NDArray[np.float64]  # natural logarithms of a scale, in the order of execution
 
 # So many layers of a group, and steps between them, are taken for right, and tell what is usual.
 _RIGHT = 0.75
@@ -62,7 +60,8 @@ def find_changes(
     gains = sign * _unusual_gains(scaled, levels, groups)
     rises = _own_rises(sign * levels, groups)
     like = {layer.index for group in groups if group.alike for layer in group.layers}
-    found: list[Change] = []
+    unlike = [layer for layer in scaled if layer.index not in like]
+    found = list(find_alone(scaled, levels, unlike, limits, sign))
     for group in groups:
         members = group.layers
         own = sign * levels[[layer.index for layer in members]]

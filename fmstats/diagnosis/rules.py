@@ -159,7 +159,8 @@ RULES: dict[str, Rule] = {
     ),
     "vanishing": Rule(
         ("warning",),
-        "as exploding, of the std within channels, below those of the layers before it",
+        "as exploding, of the std within channels, below those of the layers before it; a weighted "
+        "sum that no other layer is like: below the layer run before it and below 1",
         ("growth", "unusual", "depth", *_SEEN),
         "What differs between inputs shrinks: what is left at the end is rounding and bias.",
         "look at the weights of the layer and for a scale that is applied twice; normalise, or use "
