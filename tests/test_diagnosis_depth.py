@@ -130,6 +130,18 @@ def test_a_layer_that_keeps_its_scale_is_not_the_one_that_did_it() -> None:
     assert where(named(layers).diagnose(RULES).findings) == [("exploding", "1.project")]
 
 
+def test_a_layer_that_comes_back_to_what_others_have_is_not_the_one_that_did_it() -> None:
+    """A quiet convolution before it makes the step of a normalisation large, not its level."""
+    layers = {}
+    for i, (quiet, loud) in enumerate([(1.0, 0.2)] * 5 + [(0.01, 0.15), (0.5, 6.0)]):
+        layers[f"{i}.conv"] = scaled(quiet, f"Conv{chr(97 + i)}")
+        layers[f"{i}.norm"] = scaled(loud, "BatchNorm2d")
+    layers |= {"last.conv": scaled(3.0, "ConvLast"), "last.norm": scaled(35.0, "BatchNorm1d")}
+    (finding,) = named(layers).diagnose(RULES).findings
+    assert (finding.rule, finding.layer) == ("exploding", "6.norm")
+    assert finding.message == ("rms 6; last.norm shows 35, where a normalisation gives about 1")
+
+
 def test_normalisations_are_compared_with_1() -> None:
     assert where(found([400.0] * 5, "BatchNorm2d")) == [("exploding", "a")]
     assert where(found([400.0], "LayerNorm", depth=3)) == []  # there is too little of all else

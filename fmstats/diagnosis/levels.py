@@ -77,7 +77,11 @@ def find_changes(
                     layer
                     for layer in between
                     if rises[layer.index] >= size / 2
-                    or (gains[layer.index] >= size / 2 and not keeps_its_scale(layer))
+                    or (
+                        gains[layer.index] >= size / 2
+                        and rises[layer.index] >= 0
+                        and not keeps_its_scale(layer)
+                    )
                 ]
                 at = did[0] if did else max(between, key=lambda layer: gains[layer.index])
             old = members[first] if first >= 0 else None
