@@ -47,18 +47,19 @@ CHOSEN_ON: Mapping[str, Callable[[], Made]] = {
     "bert": sequences.bert,
     "gpt2": sequences.gpt2,
     "convnext": sequences.convnext,
+    # Held out until their misses led to the rule for first layers.
+    "face_rnet": images.face_rnet,
+    "vit": sequences.vit,
 }
 OTHERS: Mapping[str, Callable[[], Made]] = {
     "tanh_mlp": images.tanh_mlp,
     "plain_cnn": images.plain_cnn,
     "excited": images.excited,
     "autoencoder": images.autoencoder,
-    "face_rnet": images.face_rnet,
     "face_onet": images.face_onet,
     "gru": sequences.gru,
     "tanh_rnn": sequences.tanh_rnn,
     "llama": sequences.llama,
-    "vit": sequences.vit,
 }
 QUICK = ("sigmoid_mlp", "tanh_mlp")  # trained in a second
 
