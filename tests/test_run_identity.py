@@ -161,16 +161,19 @@ def test_what_differs_within_an_attribute_is_noticed():
         model.config.own = model.config
         model.others = [nn.Linear(2, 2), {"deep": (nn.Dropout(values["p"]),)}]
         model.random = np.random.default_rng(values["seed"])
+        model.table = np.arange(6.0).reshape(2, 3)
+        model.table[1, 2] = values["last"]
         return model
 
-    same = {"p": 0.5, "seed": 1}
+    same = {"p": 0.5, "seed": 1, "last": 5.0}
     assert describe_model(with_config(**same))["unknown"] == []
-    models = [with_config(**{**same, **other}) for other in ({}, {"p": 0.25}, {"seed": 2})]
-    torch.nn.init.ones_(models[0].others[0].weight)
-    fourth = with_config(**same)
-    torch.nn.init.zeros_(fourth.others[0].weight)
-    found = [content(model)["settings"]["digest"] for model in (*models, fourth)]
-    assert len(set(found)) == 4
+    changes = ({}, {"p": 0.25}, {"seed": 2}, {"last": 6.0})
+    models = [with_config(**{**same, **change}) for change in changes]
+    models.append(with_config(**same))
+    torch.nn.init.zeros_(models[-1].others[0].weight)
+    found = [content(model)["settings"]["digest"] for model in (with_config(**same), *models)]
+    assert found[0] == found[1]
+    assert len(set(found)) == len(models)
 
 
 def test_hooks_for_all_modules_are_noticed():
