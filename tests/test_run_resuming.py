@@ -16,6 +16,10 @@ import fmstats
 from fmstats import storage
 from fmstats.errors import FmstatsError
 from fmstats.runs import profile
+from fmstats.runs.folding import Placement
+from fmstats.runs.identity import find_differences
+from fmstats.runs.reading import Share
+from fmstats.runs.run import Run
 from fmstats.sources import open_data
 
 ROWS = torch.randn(23, 6, generator=torch.Generator().manual_seed(1))
@@ -77,6 +81,21 @@ def test_one_value_far_inside_a_weight(path):
         model[0].weight[33_333, 5] += 0.001
     with pytest.raises(FmstatsError, match=r"the values of 0\.weight differ"):
         profile(model, pairs(), checkpoint=path)
+
+
+def test_the_part_of_one_rank_is_not_that_of_another(path):
+    def identify(rank, ranks):
+        place = Placement(None, None, False)
+        return Run(
+            net(), pairs(), None, None, Share(rank, ranks), "raise", {}, place, False
+        ).identify()
+
+    parts = [(0, 1), (0, 2), (1, 2), (0, 4)]
+    found = [identify(*part)["run"] for part in parts]
+    assert identify(0, 2)["run"] == found[1]
+    assert find_differences(found[1], found[2]) == ["rank: 0 there, 1 here"]
+    assert find_differences(found[1], found[3]) == ["processes: 2 there, 4 here"]
+    assert find_differences(found[0], found[1]) == ["processes: 1 there, 2 here"]
 
 
 class Times(nn.Module):
