@@ -472,6 +472,50 @@ def test_moments_that_have_overflowed_are_no_damage(tmp_path: Path) -> None:
     assert_same_profiles(load(tmp_path / "p.fmstats"), profile)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("mean", math.nan, "mean of channel 0 is nan: is not finite"),
+        ("mean", -math.inf, "mean of channel 0 is -inf: is not finite"),
+        ("mean", 1.1e300, r"mean of channel 0 is 1.1e\+300: lies outside of minimum and maximum"),
+        ("mean", -1.1e300, "lies outside of minimum and maximum"),
+        ("m2", math.nan, "m2 of channel 0 is nan: is not finite"),
+        ("m2", -math.inf, "m2 of channel 0 is -inf: is not finite"),
+    ],
+)
+def test_the_widest_data_give_no_other_moments(
+    tmp_path: Path, field: str, value: float, message: str
+) -> None:
+    """Only what `m2` adds up may be beyond float64."""
+    profile = profile_of({"a": layer_of(torch.tensor([[1e300], [-1e300]], dtype=torch.float64))})
+    profile["a"].state[field][0] = value
+    with pytest.raises(FmstatsError, match=message):
+        save(profile, tmp_path / "p.fmstats")
+
+
+def test_a_sum_of_squares_overflows_only_where_values_are_large(tmp_path: Path) -> None:
+    for largest in (1e140, 1.01e140):
+        x = torch.tensor([[largest], [-largest]], dtype=torch.float64)
+        profile = profile_of({"a": layer_of(x)})
+        save(profile, tmp_path / "p.fmstats")
+        profile["a"].state["m2"][0] = math.inf
+        if largest > 1e140:
+            save(profile, tmp_path / "p.fmstats")
+        else:
+            with pytest.raises(FmstatsError, match="m2 of channel 0 is inf: is not finite"):
+                save(profile, tmp_path / "p.fmstats")
+
+
+@pytest.mark.parametrize("large", [1.7976931348623157e308, 1e300, 1e140, 1e-300])
+def test_means_of_the_largest_values_are_written(tmp_path: Path, large: float) -> None:
+    x = torch.tensor([[1, 1, 0.5], [-1, 1, 1], [1, 1, -1]], dtype=torch.float64) * large
+    profile = profile_of({"a": layer_of(x)})
+    merged = profile.merge(profile, profile_of({"a": layer_of(-x)}))
+    for each in (profile, merged):
+        save(each, tmp_path / "p.fmstats")
+        assert_same_profiles(load(tmp_path / "p.fmstats"), each)
+
+
 def test_loaded_states_stand_alone(file: Path) -> None:
     """One that is sent to another process takes the room of one layer."""
     stats = load(file)["head"]

@@ -14,8 +14,8 @@ from fmstats.statistic import COUNTS, FIELDS, MOMENTS
 # Of the range of a channel and of its largest magnitude: what rounding may put a mean outside of
 # [min, max]. Wide, for this is to find damage, not inaccuracy.
 _SLACK = 1e-3, 1e-6
-# Sums of squares of values that lie wider apart may have overflowed float64, rightly.
-_WIDEST = 1e140
+# The sum of the squared distances of larger values may be beyond float64, and is infinite then.
+_LARGEST = 1e140
 
 
 def check_words(words: Array, layers: Mapping[str, StackedLayer]) -> None:
@@ -78,15 +78,14 @@ def _check_moments(
     for field, row in (("min", low), ("max", high)):
         _refuse(~np.isfinite(row), layers, field, row, "is not finite")
     _refuse(low > high, layers, "min", low, "is more than the maximum")
-    with np.errstate(over="ignore"):
-        width, largest = high - low, np.maximum(np.abs(low), np.abs(high))
-    fits = largest <= _WIDEST
-    _refuse(fits & ~np.isfinite(mean), layers, "mean", mean, "is not finite")
-    _refuse(fits & ~np.isfinite(m2), layers, "m2", m2, "is not finite")
+    _refuse(~np.isfinite(mean), layers, "mean", mean, "is not finite")
+    largest = np.maximum(np.abs(low), np.abs(high))
+    overflowed = np.isposinf(m2) & (largest > _LARGEST)
+    _refuse(~np.isfinite(m2) & ~overflowed, layers, "m2", m2, "is not finite")
     _refuse(m2 < 0, layers, "m2", m2, "is negative")
-    slack = _SLACK[0] * width + _SLACK[1] * largest
-    with np.errstate(invalid="ignore"):
-        outside = fits & ((mean < low - slack) | (mean > high + slack))
+    slack = _SLACK[0] * high - _SLACK[0] * low + _SLACK[1] * largest
+    with np.errstate(over="ignore"):
+        outside = (mean < low - slack) | (mean > high + slack)
     _refuse(outside, layers, "mean", mean, "lies outside of minimum and maximum")
 
 
