@@ -17,3 +17,8 @@ def test_a_gate() -> None:
     gate.set(closed=True)
     gate.set(sampled=True, paused=False)
     assert not gate.open
+
+
+def test_rows_are_numbered_from_0_as_those_of_a_restored_profile_are() -> None:
+    gate = Gate()
+    assert [gate.number_row() for _ in range(3)] == [0, 1, 2]
