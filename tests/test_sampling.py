@@ -97,6 +97,41 @@ def test_time_is_put_down_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> None
     assert (budget.spent, budget.forward) == (2.0, 8.0)
 
 
+def test_what_is_not_folding_is_passed_on() -> None:
+    told: list[object] = []
+
+    class Layer:
+        def fold(self, output: object) -> None:
+            told.append(output)
+
+        def skip(self, reason: str) -> None:
+            told.append(reason)
+
+        def fail(self, error: Exception) -> None:
+            told.append(error)
+
+        def rescale(self, scale: float) -> None:
+            told.append(scale)
+
+        def claim(self) -> Layer:
+            return Layer()
+
+    budget, error = Budget(0.5), ValueError("broken")
+    layer = Timed(Layer(), budget)
+    budget.take()
+    layer.skip("is empty")
+    layer.fail(error)
+    layer.rescale(2.0)
+    assert told == ["is empty", error, 2.0]
+    budget.end(1.0)
+    assert budget.spent == 0.0
+    budget.take()
+    layer.claim().fold(7)  # of one call, which costs time as well
+    budget.end(1.0)
+    assert told[3:] == [7]
+    assert budget.spent > 0.0
+
+
 def test_tracking_under_a_budget() -> None:
     model = nn.Sequential(*[m for _ in range(8) for m in (nn.Linear(8, 8), nn.ReLU())])
     with fmstats.track(model, budget=0.01) as tracker, torch.inference_mode():
