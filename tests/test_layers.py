@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 
@@ -226,6 +227,14 @@ def test_a_reset_layer_takes_other_channels() -> None:
     profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.channels == 5
+
+
+def test_rows_are_in_the_order_of_their_first_tensors() -> None:
+    gate = Gate()
+    layers = [Layer(dataclasses.replace(SPEC, name=name), gate) for name in "abc"]
+    for i in (2, 0, 1, 2):
+        layers[i].fold(X)
+    assert list(take_profiles(layers)) == ["c", "a", "b"]
 
 
 def test_a_row_per_call() -> None:
