@@ -26,7 +26,8 @@ class GradScale:
 
     def __init__(self, asked: object = None) -> None:
         self._ask: Callable[[], Any] | None = None
-        self._backward_pass, self._known = -1, 1.0
+        self._backward_pass: int | None = None  # that `_known` was asked in
+        self._known = 1.0
         of_scaler = getattr(asked, "get_scale", None)
         if callable(of_scaler):
             self._ask = of_scaler

@@ -106,7 +106,7 @@ class Budget:
 
     def end(self, seconds: float) -> None:
         """See `Sampling`."""
-        now, self._thread.spent = self._thread.spent, 0.0
+        now = self._thread.spent  # since `take`
         with self._lock:
             self.spent += now
             self.forward += max(seconds - now, 0.0)

@@ -255,6 +255,23 @@ def test_a_row_per_call() -> None:
     assert list(take_profiles(calls.layers)) == ["conv#0@3", "conv#1", "conv#2", "conv#0@7"]
 
 
+def test_a_layer_s_calls_stop_and_are_scaled_together_or_one_by_one() -> None:
+    calls = PerCall(dataclasses.replace(SPEC, on_error="warn"), Gate())
+    calls.begin_pass()
+    calls.fold(X)
+    calls.fold(X)
+    calls.rescale(4.0)  # what was folded before stays as it was
+    calls.call(1).rescale(2.0)
+    calls.begin_pass()
+    calls.fold(4 * X)
+    with pytest.warns(RuntimeWarning, match="no longer measures layer 'conv#1'"):
+        calls.fail(ValueError("broken"))
+    found = take_profiles(calls.layers)
+    assert [p.calls for p in found.values()] == [2, 1]
+    for profile in found.values():
+        assert profile.stats.max.tolist() == X.amax(0).tolist()
+
+
 def test_calls_beyond_the_bound_are_counted_and_left_out() -> None:
     """A pass may call a layer as often as it likes; and nothing may begin passes at all."""
     calls, nothing = PerCall(SPEC, Gate()), torch.empty(0, 3)
