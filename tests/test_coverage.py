@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import fmstats
-from fmstats.coverage import Coverage, CoverageRow
+from fmstats.coverage import Coverage, CoverageRow, describe_not_measured, describe_row
 
 
 class Apply(nn.Module):
@@ -125,3 +125,30 @@ def test_a_sequence() -> None:
     rows = [CoverageRow(name, "ReLU", "tracked", None, 1) for name in "abc"]
     coverage = Coverage(rows)
     assert (len(coverage), coverage[1], coverage[1:]) == (3, rows[1], rows[1:])
+
+
+def test_a_row_in_words() -> None:
+    row = {"name": "a", "type": "ReLU", "status": "skipped", "reason": "its output is bool"}
+    assert describe_row(row) == "a (ReLU): skipped, its output is bool"
+    for none in ({}, {"reason": None}, {"reason": ""}):
+        assert describe_row({"name": "a", "type": "ReLU", "status": "never fired", **none}) == (
+            "a (ReLU): never fired"
+        )
+
+
+@pytest.mark.parametrize(
+    ("number", "title", "end"),
+    [
+        (1, "1 selected layer", ["  0 (ReLU): never fired"]),
+        (5, "5 selected layers", ["  4 (ReLU): never fired"]),
+        (6, "6 selected layers", ["  4 (ReLU): never fired", "  and 1 more"]),
+        (1205, "1,205 selected layers", ["  4 (ReLU): never fired", "  and 1,200 more"]),
+    ],
+)
+def test_the_first_of_those_not_measured_are_named(number: int, title: str, end: list[str]) -> None:
+    rows = [{"name": str(i), "type": "ReLU", "status": "never fired"} for i in range(number)]
+    lines = describe_not_measured(rows).split("\n")
+    assert lines[0] == f"not measured, or not all of it: {title}"
+    assert lines[1] == "  0 (ReLU): never fired"
+    assert lines[-len(end) :] == end
+    assert len(lines) == min(number, 5) + 1 + (number > 5)
