@@ -98,3 +98,17 @@ def test_a_run_that_was_stopped_says_so() -> None:
     assert "stopped" not in describe_metadata(whole)
     assert "stopped before its end: not all of the data is in it" in describe_metadata(part)
     assert "stopped before its end" in describe_metadata(whole | part)
+
+
+def test_when_it_was_is_told_where_both_ends_are_known() -> None:
+    times = {"started": "2026-11-01T10:00:00", "ended": "2026-11-01T11:30:00"}
+    told = describe_metadata(profile_of({}, **times))
+    assert told == "from 2026-11-01T10:00:00 to 2026-11-01T11:30:00"
+    for known in times:
+        assert describe_metadata(profile_of({}, **{known: times[known]})) == ""
+
+
+def test_what_differs_is_named() -> None:
+    both = profile_of({}, a=1, b=2, c=3).merge(profile_of({}, a=2, b=3, c=3))
+    lines = describe_metadata(both).split("\n")
+    assert lines == ["merged from 2 profiles", "not the same in all of them: a, b"]
