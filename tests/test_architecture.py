@@ -92,6 +92,24 @@ def test_backend_names_stay_in_the_backends() -> None:
             assert not any(name in text for name in ("CpuBackend", "_native", "triton"))
 
 
+# What is filled while something runs. All other records stay as they were made.
+FILLED = {
+    *("Gate", "Seen", "DataSource", "Skipped", "Device", "Account", "Progress"),
+    *("Work", "Call", "Trace", "_Buffer"),
+}
+
+
+def test_records_cannot_be_changed() -> None:
+    filled = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                made = [ast.unparse(d) for d in node.decorator_list]
+                if any(d.startswith("dataclass") and "frozen=True" not in d for d in made):
+                    filled.add(node.name)
+    assert filled == FILLED
+
+
 def test_importing_the_package_is_light() -> None:
     heavy = ("triton", "matplotlib", "rich", "pandas", "typer", "PIL", "torch._dynamo", "sklearn")
     heavy += ("ray", "torch.distributed.run", "lightning", "transformers", "tensorboard")
