@@ -79,6 +79,20 @@ def test_rounding_is_to_the_next_number(dtype: torch.dtype, x: float, up: bool) 
         assert float(back) < x if up else float(back) > x
 
 
+@pytest.mark.parametrize("dtype", ROUNDED, ids=lambda d: str(d).removeprefix("torch."))
+@pytest.mark.parametrize("x", [1.0, 1.5, 2.0**-20, 3.0, 65504.0 / 2**11])
+def test_the_nearest_float64_numbers_are_rounded_apart(dtype: torch.dtype, x: float) -> None:
+    """Every bit of a significand counts, the last one, too."""
+    x = round_toward(x, dtype, up=False)
+    for sign in (1.0, -1.0):
+        assert round_toward(sign * x, dtype, up=True) == sign * x
+        for end in (math.inf, -math.inf):
+            near = math.nextafter(sign * x, end)
+            next_one = torch.nextafter(*(torch.tensor(v, dtype=dtype) for v in (sign * x, end)))
+            assert round_toward(near, dtype, up=end > 0) == float(next_one)
+            assert round_toward(near, dtype, up=end < 0) == sign * x
+
+
 def test_float64_is_not_rounded() -> None:
     for x in (0.1, SMALLEST, -1e308, math.inf):
         assert round_toward(x, torch.float64, up=True) == x
