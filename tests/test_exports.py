@@ -147,6 +147,23 @@ def test_json_as_deep_as_metadata_may_be():
     assert json.loads(format_json({"a": deepest})) == {"a": {"a": nested_until(DEEPEST - 2)}}
 
 
+def test_mappings_of_json_are_as_deep_as_lists():
+    deepest = "end"
+    for _ in range(DEEPEST):
+        deepest = {"a": deepest}
+    assert json.loads(format_json(deepest)) == deepest
+    found = json.loads(format_json({"a": deepest}))
+    for _ in range(DEEPEST):
+        found = found["a"]
+    assert found == "..."
+
+
+def test_json_has_a_line_for_each_value():
+    assert format_json({"a": [1, {"b": True}]}) == (
+        '{\n "a": [\n  1,\n  {\n   "b": true\n  }\n ]\n}\n'
+    )
+
+
 def nested_until(depth):
     """Lists within one another, of which the last one is told by dots."""
     return [nested_until(depth - 1)] if depth else "..."
