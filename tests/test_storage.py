@@ -61,6 +61,21 @@ def test_what_a_tracker_has_seen(tmp_path: Path) -> None:
     assert len(read.metadata["structure"]) == 64
 
 
+@pytest.mark.parametrize("name", ["n" * length for length in range(1, 9)])
+def test_numbers_begin_at_whole_words(tmp_path: Path, name: str) -> None:
+    """As the safetensors format asks for."""
+    save(profile_of({name: layer_of(torch.randn(3, 2))}), tmp_path / "p.fmstats")
+    assert int.from_bytes((tmp_path / "p.fmstats").read_bytes()[:8], "little") % 8 == 0
+
+
+def test_any_dim_can_be_that_of_the_channels(tmp_path: Path) -> None:
+    """Of 64 at most, and each number of dims has one."""
+    dims = tuple((number, number - 1) for number in (1, 2, 64))
+    layer = layer_of(torch.randn(3, 2), shape=(2, 3, 1), channel_dim=0, other_dims=dims)
+    save(profile_of({"a": layer}), tmp_path / "p.fmstats")
+    assert load(tmp_path / "p.fmstats").info["a"].dims == {1: 0, 2: 1, 64: 63, 3: 0}
+
+
 def test_an_empty_profile(tmp_path: Path) -> None:
     save(Profile({}, {}), tmp_path / "p.fmstats")
     assert_same_profiles(load(tmp_path / "p.fmstats"), Profile({}, {}))
@@ -504,6 +519,21 @@ def test_a_sum_of_squares_overflows_only_where_values_are_large(tmp_path: Path) 
         else:
             with pytest.raises(FmstatsError, match="m2 of channel 0 is inf: is not finite"):
                 save(profile, tmp_path / "p.fmstats")
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 3.0), (-3.0, -1.0), (-1.0, 1.0)])
+def test_rounding_may_put_a_mean_a_little_outside_of_its_range(
+    tmp_path: Path, low: float, high: float
+) -> None:
+    """By a thousandth of the range and a millionth of the largest magnitude."""
+    slack = 1e-3 * (high - low) + 1e-6 * max(abs(low), abs(high))
+    profile = profile_of({"a": layer_of(torch.tensor([[low], [high]], dtype=torch.float64))})
+    for bound, away in ((high, 1), (low, -1)):
+        profile["a"].state["mean"][0] = bound + away * 0.999 * slack
+        save(profile, tmp_path / "p.fmstats")
+        profile["a"].state["mean"][0] = bound + away * 1.001 * slack
+        with pytest.raises(FmstatsError, match="lies outside of minimum and maximum"):
+            save(profile, tmp_path / "p.fmstats")
 
 
 @pytest.mark.parametrize("large", [1.7976931348623157e308, 1e300, 1e140, 1e-300])
