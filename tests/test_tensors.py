@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import fmstats
-from fmstats.tensors import first_tensor, why_skipped
+from fmstats.tensors import first_tensor, plain_part, why_skipped
 
 X, COUNTS = torch.randn(4, 3), torch.ones(4, dtype=torch.int64)
 
@@ -293,3 +293,46 @@ def test_any_strided_tensor(output: Tensor) -> None:
         layer(X)
     stats = tracker.stats()["(model)"]
     assert stats.max.tolist() == output.detach().resolve_neg().reshape(-1, 3).amax(0).tolist()
+
+
+def test_a_tensor_that_a_collective_is_on_its_way_to_is_waited_for() -> None:
+    collectives = pytest.importorskip("torch.distributed._functional_collectives")
+    x = torch.randn(2, 3)
+    part = plain_part(collectives.AsyncCollectiveTensor(x), lambda x: 1)
+    assert type(part) is Tensor
+    assert torch.equal(part, x)
+
+
+def test_the_part_of_a_dtensor_that_this_rank_holds() -> None:
+    tensor = pytest.importorskip("torch.distributed.tensor")
+    local = torch.zeros(1)
+
+    class Spread(tensor.DTensor):  # type: ignore[name-defined, misc]
+        """One of which only this much is asked."""
+
+        placements: tuple[Any, ...] = ()
+
+        def __new__(cls, x: Tensor) -> Spread:
+            return torch.Tensor._make_subclass(cls, x)
+
+        def __init__(self, x: Tensor) -> None:
+            pass
+
+        def to_local(self) -> Tensor:
+            return local
+
+    def part_of(x: Tensor, channels: int, *placements: object) -> Tensor | str:
+        spread = Spread(x)
+        spread.placements = placements
+        return plain_part(spread, lambda _: channels)
+
+    whole, shard, sums = tensor.Replicate(), tensor.Shard, tensor.Partial()
+    along = "is a DTensor sharded along its channels"
+    maps = torch.zeros(2, 3, 4)
+    assert part_of(maps, 1, whole) is local
+    assert part_of(maps, 1, shard(0)) is part_of(maps, 1, shard(2), whole) is local
+    assert part_of(maps, 1, shard(1)) == part_of(maps, -2, whole, shard(1)) == along
+    assert part_of(maps, 1, shard(-2)) == along
+    assert part_of(maps, 1, sums) == part_of(maps, 1, whole, sums) == "is a DTensor of partial sums"
+    number = torch.tensor(1.0)
+    assert part_of(number, 0, whole) is part_of(number, 0, shard(0)) is local  # has no channels
