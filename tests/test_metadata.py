@@ -23,6 +23,9 @@ from fmstats.errors import FmstatsError
 from fmstats.exports import format_json
 from fmstats.merging import Stack
 from fmstats.metadata import (
+    DEEPEST,
+    MOST_BITS,
+    MOST_SOURCES,
     UNKNOWN_MODEL,
     agree,
     count_profiles,
@@ -230,6 +233,68 @@ def test_what_is_shown() -> None:
     here: list[Any] = []
     here.append(here)
     assert show_value(here, 1) == "[...]"
+
+
+def written(value: Any) -> list[str]:
+    """A value of the metadata in a text, in JSON and in a file."""
+    profile = Profile({}, {"a": value})
+    texts = [show_value(value), json.dumps(json.loads(format_json({"a": value}))["a"])]
+    return [*texts, encode(Stack.of(profile), "p").decode(errors="replace")]
+
+
+def test_the_largest_number_that_is_written_is_the_same_everywhere() -> None:
+    for number in (2**MOST_BITS - 1, -(2**MOST_BITS - 1)):
+        assert all(str(number) in text for text in written(number))
+    for number in (2**MOST_BITS, -(2**MOST_BITS)):
+        assert show_value(number) == f"a whole number of {MOST_BITS + 1:,} bits"
+        assert str(number) not in format_json({"a": number})
+        with pytest.raises(FmstatsError, match="a whole number of 14,001 bits"):
+            written(number)
+
+
+@pytest.mark.parametrize("wrap", [lambda v: [v], lambda v: (v,), lambda v: {"k": v}])
+def test_a_file_holds_what_is_nested_as_deep_as_may_be(wrap: Callable[[Any], Any]) -> None:
+    value: Any = "end"
+    for _ in range(DEEPEST - 1):  # the metadata itself is the outermost mapping
+        value = wrap(value)
+    assert b"end" in encode(Stack.of(Profile({}, {"a": value})), "p")
+    with pytest.raises(FmstatsError, match=r"the metadata is nested 100 deep and more$"):
+        encode(Stack.of(Profile({}, {"a": wrap(value)})), "p")
+
+
+def test_the_largest_count_and_the_first_beyond() -> None:
+    assert read_count({"n": 2**63 - 1}, "n") == 2**63 - 1
+    assert read_count({"n": 2**63}, "n") is read_count({"n": True}, "n") is None
+    assert read_number({"n": True}, "n") is read_number({"n": math.inf}, "n") is None
+
+
+def test_the_earlier_beginning_and_the_later_end_are_kept() -> None:
+    for a, b in (("1", "2"), ("2", "1"), ("1", "1")):
+        both = merge_metadata({"started": a, "ended": a}, {"started": b, "ended": b})
+        assert (both["started"], both["ended"]) == (min(a, b), max(a, b))
+    for key in ("started", "ended", "sources", "samples", "statistics_share"):
+        for one, other in (("1", 2), (2, "1"), (["1"], [2])):
+            assert merge_metadata({key: one}, {key: other})["differs"] == [key]
+
+
+def test_sources_are_named_once_sorted_and_not_without_end() -> None:
+    names = [f"{i:04}" for i in range(MOST_SOURCES + 1)]
+    both = merge_metadata({"data": "b"}, {"sources": ["c", "a"], "data": "b"})
+    assert (both["sources"], both["data"]) == (["a", "b", "c"], "b")
+    assert (
+        merge_metadata({"sources": names[:0:-1]}, {"sources": names[:3]})["sources"]
+        == (names[:MOST_SOURCES])
+    )
+
+
+def test_what_one_profile_alone_tells_is_kept() -> None:
+    """Also an option that the other does not know."""
+    assert merge_metadata({"of": "input", "a": 1}, {"b": [2]}) == {
+        **{"of": "input", "a": 1, "b": [2], "profiles": 2},
+    }
+    for a, b in (({"of": "input"}, {"of": "output"}), ({"per_call": True}, {"per_call": False})):
+        with pytest.raises(FmstatsError, match=r"these are statistics of different things$"):
+            merge_metadata(a, b)
 
 
 def test_unknown_numbers_stay_unknown() -> None:
