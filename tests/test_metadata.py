@@ -245,6 +245,7 @@ def written(value: Any) -> list[str]:
 def test_the_largest_number_that_is_written_is_the_same_everywhere() -> None:
     for number in (2**MOST_BITS - 1, -(2**MOST_BITS - 1)):
         assert all(str(number) in text for text in written(number))
+        assert json.loads(format_json({"a": number}))["a"] == number  # and no text
     for number in (2**MOST_BITS, -(2**MOST_BITS)):
         assert show_value(number) == f"a whole number of {MOST_BITS + 1:,} bits"
         assert str(number) not in format_json({"a": number})
