@@ -258,6 +258,22 @@ def test_a_huge_header_is_not_read(tmp_path: Path) -> None:
     refused(tmp_path / "p.fmstats", r"cut short: 1,099,511,627,784 bytes do not hold its")
 
 
+@pytest.mark.parametrize("length", [9_000, 15_000, 19_000, 25_000])
+def test_a_header_that_is_written_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """One that comes near the largest is not written."""
+    for module in ("reading", "writing"):
+        monkeypatch.setattr(f"fmstats.storage.{module}.LARGEST_HEADER", 20_000)
+    profile = profile_of({}, a="x" * length)
+    if length < 10_000:
+        save(profile, tmp_path / "p.fmstats")
+        assert_same_profiles(load(tmp_path / "p.fmstats"), profile)
+    else:
+        with pytest.raises(FmstatsError, match=r"a header has at most 20,000$"):
+            save(profile, tmp_path / "p.fmstats")
+
+
 def test_every_truncation(file: Path) -> None:
     content = file.read_bytes()
     for length in range(len(content)):
