@@ -93,6 +93,16 @@ def test_the_nearest_float64_numbers_are_rounded_apart(dtype: torch.dtype, x: fl
             assert round_toward(near, dtype, up=end < 0) == sign * x
 
 
+@pytest.mark.parametrize("dtype", ROUNDED, ids=lambda d: str(d).removeprefix("torch."))
+@pytest.mark.parametrize("x", [SMALLEST, 2.0**-1023, 2.0**-1022, 2.0**-1021, 2.0**-200])
+def test_what_is_below_all_numbers_is_between_0_and_the_smallest(
+    dtype: torch.dtype, x: float
+) -> None:
+    smallest = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+    assert (round_toward(x, dtype, up=True), round_toward(x, dtype, up=False)) == (smallest, 0.0)
+    assert (round_toward(-x, dtype, up=True), round_toward(-x, dtype, up=False)) == (0.0, -smallest)
+
+
 def test_float64_is_not_rounded() -> None:
     for x in (0.1, SMALLEST, -1e308, math.inf):
         assert round_toward(x, torch.float64, up=True) == x
