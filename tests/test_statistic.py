@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
-from fmstats.statistic import COUNTS, FIELDS, MOMENTS, State, Thresholds, merge, snapshot
+from fmstats.statistic import COUNTS, FIELDS, MOMENTS, State, Thresholds, merge, pool, snapshot
 
 
 def test_python_and_cpp_agree_on_the_fields() -> None:
@@ -72,6 +72,23 @@ def test_merge_is_the_state_of_both(a: list[float], b: list[float]) -> None:
     scale = max(map(abs, [*a, *b, 1e-30]))
     assert got["mean"].item() == pytest.approx(want["mean"].item(), rel=1e-12, abs=1e-14 * scale)
     assert got["m2"].item() == pytest.approx(want["m2"].item(), rel=1e-9, abs=1e-12 * scale**2)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_neighbours_taken_together_are_merged(widths: list[int], random: object) -> None:
+    lists = [
+        [random.uniform(-3, 3) for _ in range(random.randint(0, 3))]  # type: ignore[attr-defined]
+        for _ in range(sum(widths))
+    ]
+    whole = pool(State(torch.cat([state_of(each).words for each in lists], 1)), widths)
+    assert whole.channels == len(widths)
+    for group, width in enumerate(widths):
+        members, lists = lists[:width], lists[width:]
+        want = state_of([x for each in members for x in each])
+        for field in (*COUNTS, "min", "max"):
+            assert whole[field][group] == want[field]
+        assert whole["mean"][group].item() == pytest.approx(want["mean"].item(), abs=1e-14)
+        assert whole["m2"][group].item() == pytest.approx(want["m2"].item(), abs=1e-12)
 
 
 def test_counts_pass_two_to_the_53() -> None:
