@@ -14,6 +14,8 @@ from fmstats.twins.kinds import is_library
 from fmstats.twins.objects import attributes_of
 
 _CONTAINERS = (dict, list, set)
+# Modules whose objects hold what is put into them; a WeakSet says that it is of the third.
+_DATA_OF = ("collections", "weakref", "_weakrefset", "functools")
 # What Python calls when objects are made, printed or stored, which a forward pass seldom does.
 _MAKING = frozenset(("__init__", "__new__", "__post_init__"))
 _ASIDE = frozenset(
@@ -170,7 +172,7 @@ def is_data(value: object) -> bool:
         return True
     if kind is functools._lru_cache_wrapper:
         return not is_library(getattr(value, "__module__", None))
-    if kind.__module__ in ("collections", "weakref", "functools") or kind is types.MethodType:
+    if kind.__module__ in _DATA_OF or kind is types.MethodType:
         return True
     if is_code(value) or isinstance(value, _CONTAINERS):
         return False  # A mapping of its own kind may load what it holds when it is read.
