@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import collections
-import copyreg
 import enum
 import functools
+import logging
 import math
 import operator
 import threading
@@ -161,7 +161,8 @@ def test_partials_and_caches() -> None:
     assert twin.cache_parameters() == cache.cache_parameters()
     table["a"] = 2
     assert (twin("a"), cache("a")) == (1, 1)
-    assert copied(copyreg.__dict__.get("nothing", math.gcd)) is math.gcd
+    of_a_library = functools.lru_cache(logging.getLogger)
+    assert copied(of_a_library) is of_a_library
 
 
 def test_weak_references_lead_to_the_copies() -> None:
@@ -237,7 +238,8 @@ def test_objects_by_their_protocols() -> None:
 def test_a_way_of_its_own_to_be_copied_meets_the_twins() -> None:
     class Own:
         def __init__(self, parts: list[Tensor]) -> None:
-            self.parts = parts
+            self.parts, self.ring = parts, [self, parts]
+            self.ring.append(self.ring)
 
         def __deepcopy__(self, memo: dict[int, Any]) -> Own:
             return Own([memo[id(part)] for part in self.parts])
@@ -279,11 +281,11 @@ def test_forgotten_copies_are_gone_at_once(make: Callable[[], nn.Module]) -> Non
     model.itself = [model]  # a ring
     made = copier()
     twin = made.copy(model)
-    weight = weakref.ref(next(twin.parameters()))
+    weight, shell = weakref.ref(next(twin.parameters())), weakref.ref(twin)
     own = weakref.ref(next(model.parameters()))
     made.forget()
     del twin
-    assert weight() is None
+    assert weight() is shell() is None
     assert not list(made._memo)
     vars(model).clear()
     del model
