@@ -38,7 +38,7 @@ def copied(x: Any) -> Any:
         lambda x: [x, [x]],
         lambda x: (x, (x,)),
         lambda x: collections.deque([x, x], maxlen=3),
-        lambda x: {"set": {1, 2}, "frozen": frozenset("ab"), "of": x},
+        lambda x: {"set": {1, 2}, "frozen": frozenset({3}), "of": x},
         lambda x: collections.Counter(a=3),
     ],
 )
