@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fmstats.twins.objects import Copier
 from fmstats.twins.settings import _SETTINGS, settings_kept
 from fmstats.twins.tensors import RealTensors
 from fmstats.twins.undo import Saving, undone
@@ -84,6 +85,28 @@ def test_a_lazy_parameter_has_no_memory_yet() -> None:
     twin = RealTensors().twin(lazy)
     assert nn.parameter.is_lazy(twin)
     assert twin is not lazy
+
+
+def test_modules_are_their_attributes_but_for_what_runs_the_user_s_own() -> None:
+    for model in (nn.Linear(2, 2), nn.LSTM(2, 2)):
+        model._compiled_call_impl = print  # type: ignore[assignment]
+        before = dict(vars(model))
+        copier = Copier(RealTensors())
+        twin = copier.copy(model)
+        assert twin._compiled_call_impl is None
+        assert vars(model) == before
+        assert vars(twin).keys() == before.keys() - {"_compiled_call_impl"}
+        assert list(copier.classes) == [type(model)]
+
+
+def test_modules_with_a_way_of_their_own_are_copied_by_it() -> None:
+    class Own(nn.Module):
+        told = 0
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {**vars(self), "told": 1}
+
+    assert Copier(RealTensors()).copy(nn.Sequential(Own()))[0].told == 1
 
 
 WRITES: dict[str, Callable[[Tensor], object]] = {
