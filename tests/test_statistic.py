@@ -159,6 +159,11 @@ def test_bad_tolerances(tol: float) -> None:
         Thresholds(zero_tol=tol)
 
 
+def test_one_bound_is_enough() -> None:
+    bounds = [(None, None), (0.0, None), (None, 0.0), (0.0, 1.0)]
+    assert [Thresholds(0.5, *each).bounded for each in bounds] == [False, True, True, True]
+
+
 @pytest.mark.parametrize("bound", [math.nan, math.inf])
 def test_bad_bounds(bound: float) -> None:
     with pytest.raises(FmstatsError, match="give a finite number or None"):
