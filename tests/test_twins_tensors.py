@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fmstats.twins.objects import Copier
 from fmstats.twins.settings import _SETTINGS, settings_kept
-from fmstats.twins.tensors import RealTensors
+from fmstats.twins.tensors import RealTensors, _same_device
 from fmstats.twins.undo import Saving, undone
 
 
@@ -85,6 +85,17 @@ def test_a_lazy_parameter_has_no_memory_yet() -> None:
     twin = RealTensors().twin(lazy)
     assert nn.parameter.is_lazy(twin)
     assert twin is not lazy
+
+
+def test_a_device_without_a_number_is_any_of_its_kind() -> None:
+    cpu, cuda, first, second = map(torch.device, ("cpu", "cuda", "cuda:0", "cuda:1"))
+    assert [_same_device(first, to) for to in (cuda, first, second, cpu)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert [_same_device(cpu, to) for to in (cpu, cuda)] == [True, False]
 
 
 def test_modules_are_their_attributes_but_for_what_runs_the_user_s_own() -> None:
