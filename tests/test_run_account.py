@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fmstats.coverage import Coverage, CoverageRow
+from fmstats.errors import FmstatsError
 from fmstats.runs.account import Account, join, tell_coverage, tell_done
 from fmstats.runs.counting import add_samples
 from fmstats.sources.stored import Skipped
@@ -85,6 +86,30 @@ def test_metadata_round_trip():
     assert Account.of_metadata({**told, "model": "x"}) == FIRST
     old = {key: value for key, value in told.items() if key != "resumed_batches"}
     assert Account.of_metadata(old) == replace(FIRST, resumed_batches=0)
+
+
+@pytest.mark.parametrize("key", sorted(FIRST.to_metadata()))
+def test_an_entry_that_was_edited_is_named(key):
+    told = FIRST.to_metadata()
+    if key != "resumed_batches":  # fmstats 0.1 does not tell
+        with pytest.raises(FmstatsError, match=f"^'{key}' of the metadata is missing$"):
+            Account.of_metadata({k: v for k, v in told.items() if k != key})
+    for wrong in ({}, [3], [{}], [{"name": []}], [{"name": [], "status": ""}], True):
+        with pytest.raises(FmstatsError) as caught:
+            Account.of_metadata({**told, key: wrong})
+        assert str(caught.value) == f"'{key}' of the metadata is {wrong}"
+
+
+def test_what_may_be_unknown_and_what_may_not():
+    told = {key: None for key in FIRST.to_metadata()}
+    unknown = {"samples", "resumed", "statistics_share"}
+    for key in told:
+        entries = {**FIRST.to_metadata(), key: None}
+        if key in unknown:
+            assert getattr(Account.of_metadata(entries), key) is None
+        else:
+            with pytest.raises(FmstatsError, match=f"^'{key}' of the metadata is None$"):
+                Account.of_metadata(entries)
 
 
 def test_how_much_was_done_in_words():

@@ -381,6 +381,22 @@ def test_a_checkpoint_that_is_not_understood(path, damage):
         profile(net(), pairs(), checkpoint=path)
 
 
+@pytest.mark.parametrize("key", ["samples", "coverage", "backends"])
+@pytest.mark.parametrize("wrong", ["x", "missing"])
+def test_metadata_that_were_edited_are_refused(path, key, wrong):
+    profile(net(), pairs(), checkpoint=path)
+    written = storage.load(path)
+    written.metadata[key] = wrong
+    if wrong == "missing":
+        del written.metadata[key]
+    storage.save(written, path)
+    text = (
+        rf"run.fmstats' tells of a run in a way that is not understood \('{key}' of the metadata "
+    )
+    with pytest.raises(FmstatsError, match=text):
+        profile(net(), pairs(), checkpoint=path)
+
+
 MODULE = """
 import torch
 from torch import nn

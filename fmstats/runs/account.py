@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
 from fmstats.coverage import Coverage
+from fmstats.errors import FmstatsError
+from fmstats.metadata import read_count, read_number, show_value
 from fmstats.runs.counting import add_samples
 from fmstats.sources.stored import Skipped
 
@@ -51,11 +53,66 @@ class Account:
 
     @classmethod
     def of_metadata(cls, metadata: Mapping[str, Any]) -> Account:
-        """What `to_metadata` has told."""
+        """What `to_metadata` has told.
+
+        Raises:
+            FmstatsError: an entry is missing, or says nothing of the kind: a file may be edited.
+        """
         told = {"resumed_batches": 0, **metadata}  # fmstats 0.1 does not tell
+        for key, fits in _ENTRIES.items():
+            if key not in told or not fits(told, key):
+                found = show_value(told[key]) if key in told else "missing"
+                raise FmstatsError(f"{key!r} of the metadata is {found}")
         known = {name: told[name] for name in cls.__dataclass_fields__}
-        skipped = Skipped(metadata["skipped_count"], list(metadata["skipped"]))
+        skipped = Skipped(told["skipped_count"], list(told["skipped"]))
         return cls(**{**known, "skipped": skipped})
+
+
+def _is_text(told: Mapping[str, Any], key: str) -> bool:
+    return isinstance(told[key], str)
+
+
+def _is_count(told: Mapping[str, Any], key: str) -> bool:
+    return read_count(told, key) is not None
+
+
+def _is_count_or_unknown(told: Mapping[str, Any], key: str) -> bool:
+    return told[key] is None or _is_count(told, key)
+
+
+def _is_number(told: Mapping[str, Any], key: str) -> bool:
+    return read_number(told, key) is not None
+
+
+def _is_number_or_unknown(told: Mapping[str, Any], key: str) -> bool:
+    return told[key] is None or _is_number(told, key)
+
+
+def _are_texts(told: Mapping[str, Any], key: str) -> bool:
+    return isinstance(told[key], list) and all(isinstance(entry, str) for entry in told[key])
+
+
+def _are_rows(told: Mapping[str, Any], key: str) -> bool:
+    """Whether each tells of a layer what `_join_coverage` asks for."""
+    return isinstance(told[key], list) and all(
+        isinstance(row, dict) and {"name", "status"} <= row.keys() and isinstance(row["name"], str)
+        for row in told[key]
+    )
+
+
+_ENTRIES: dict[str, Callable[[Mapping[str, Any], str], bool]] = {
+    "started": _is_text,
+    "ended": _is_text,
+    "samples": _is_count_or_unknown,
+    "batches": _is_count,
+    "seconds": _is_number,
+    "skipped": _are_texts,
+    "skipped_count": _is_count,
+    "statistics_share": _is_number_or_unknown,
+    "coverage": _are_rows,
+    "resumed": _is_count_or_unknown,
+    "resumed_batches": _is_count,
+}
 
 
 def tell_time() -> str:

@@ -80,10 +80,7 @@ class Checkpoint:
             except FmstatsError:
                 raise
             except (AttributeError, LookupError, TypeError, ValueError) as error:
-                raise FmstatsError(
-                    f"{str(path)!r} tells of a run in a way that is not understood "
-                    f"({describe_error(error)}): delete the file or give another one"
-                ) from error
+                raise self._misread(describe_error(error)) from error
         self._written = time.monotonic()
 
     def _read(self) -> None:
@@ -107,10 +104,21 @@ class Checkpoint:
             self.progress.known = (self.progress.known[0], self.progress.known[1])
         if told:
             profile.metadata["trusted"] = [*profile.metadata.get("trusted", []), told]
-        account = Account.of_metadata(profile.metadata)
+        if not isinstance(profile.metadata.get("backends"), dict):
+            raise self._misread("'backends' of the metadata is no mapping")
+        try:
+            account = Account.of_metadata(profile.metadata)
+        except FmstatsError as error:
+            raise self._misread(str(error)) from error
         account.resumed, account.resumed_batches = account.samples, account.batches
         profile.metadata.update(account.to_metadata())
         self.base = profile
+
+    def _misread(self, why: str) -> FmstatsError:
+        return FmstatsError(
+            f"{str(self.path)!r} tells of a run in a way that is not understood ({why}): "
+            "delete the file or give another one"
+        )
 
     def _compare(self, there: dict[str, Any], version: object) -> str:
         """What the run of the file differs in from this one, as far as that may be trusted.
