@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import fmstats
 from fmstats.derived import ChannelStats
-from fmstats.drift.effects import EFFECTS, LIMIT, measure_effects, standardise
+from fmstats.drift.effects import EFFECTS, LIMIT, measure_effects, share_finite, standardise
 from fmstats.statistic import State
 
 SEEDS = st.integers(0, 2**31)
@@ -113,6 +113,13 @@ def test_a_side_that_saw_nothing_is_not_broken() -> None:
     nothing = ChannelStats(State.identity(1))
     effects = measure_effects(nothing, spoilt(0.0))
     assert (effects.broken[0], effects.non_finite[0], effects.newly_broken[0]) == (0, 0, False)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_elements_are_as_broken_as_many(count: int) -> None:
+    whole, gone = (stats_of(np.full((count, 1), value)) for value in (1.0, np.nan))
+    assert (share_finite(whole)[0], share_finite(gone)[0]) == (1, 0)
+    assert measure_effects(gone, whole).non_finite[0] == 1
 
 
 def test_growth_of_ranges() -> None:
