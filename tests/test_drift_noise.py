@@ -74,6 +74,25 @@ def test_no_change_and_shards_that_never_differ() -> None:
     assert surprise(np.ones(5), still, samples, 0.1) == LARGEST
 
 
+@pytest.mark.parametrize("share", [0.01, 0.25])
+def test_a_change_counts_beside_still_shards_from_so_much_per_sample_on(share: float) -> None:
+    """One of 1e-3 per sample: as much as the root of the share less in the profiles."""
+    still, samples = np.ones((4, 5)), np.full(4, 10.0)
+    size = 1e-3 * np.sqrt(share)
+    assert surprise(np.full(5, 1.01 * size), still, samples, share) == LARGEST
+    assert np.isnan(surprise(np.full(5, 0.99 * size), still, samples, share))
+
+
+@pytest.mark.parametrize("size", [0.5e-3, 2e-3])
+def test_shards_that_hardly_differ_give_no_level(size: float) -> None:
+    """By the same bound, of the root of the mean variance of one sample."""
+    rng = np.random.default_rng(3)
+    samples = np.full(8, 25.0)
+    effects = rng.normal(size=(8, 400))
+    effects *= size / 5 / effects.std(0, ddof=1)
+    assert np.isnan(surprise(np.zeros(400), effects, samples, 0.1)) == (size < 1e-3)
+
+
 def test_what_is_assumed_goes_with_the_root_of_samples() -> None:
     change = np.array([0.3, -0.4])
     size = np.sqrt((0.09 + 0.16) / 2)

@@ -105,7 +105,7 @@ def _distances(products: Array, deviations: Array, steps: Array, channels: int) 
     along = (spread @ steps[:, :, None])[:, :, 0]
     squares = np.einsum("bi,ij,bj->b", steps, products, steps)
     small = variance <= NEGLIGIBLE**2
-    ridge = SHRINKAGE * np.where(small, 1.0, variance)
+    ridge = SHRINKAGE * np.maximum(variance, NEGLIGIBLE**2)
     known = np.linalg.solve(gram + ridge[:, None, None] * np.eye(gram.shape[1]), along[:, :, None])
     off = squares - (along * known[:, :, 0]).sum(1)
     # Rounding can leave a little less than nothing.
