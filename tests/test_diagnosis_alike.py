@@ -112,6 +112,42 @@ def test_silent_channels_are_not_called_identical() -> None:
     assert found(x, "identical") == []
 
 
+@pytest.mark.parametrize("value", [0.0, 3.0])
+@pytest.mark.parametrize(("still", "told"), [(0, True), (1, True), (5, True), (8, False)])
+def test_identical_beside_channels_that_never_vary(value: float, still: int, told: bool) -> None:
+    """They are none of those that are alike, and count among the channels of the layer."""
+    x = alike(1.0)
+    x[:, :still] = value
+    findings = found(x, "identical")
+    assert [f.channels for f in findings] == ([tuple(range(still, 16))] if told else [])
+    x = x[:, torch.randperm(16, generator=torch.Generator().manual_seed(1))]
+    vary = (x[0] != x[1]).nonzero().flatten().tolist()
+    assert [list(f.channels) for f in found(x, "identical")] == ([vary] if told else [])
+
+
+def test_the_largest_of_several_groups_is_told() -> None:
+    x = torch.randn(400, 3)[:, [0, 1, 1, 0, 1, 2, 1, 0, 1, 1]]
+    (finding,) = found(x, "identical")
+    assert finding.channels == (1, 2, 4, 6, 8, 9)
+    assert finding.evidence["std"] == pytest.approx(float(x[:, 1].std()), rel=1e-3)
+
+
+def test_a_channel_that_saw_too_little_is_not_called_identical() -> None:
+    x = alike(1.0)
+    x[150:, 0] = torch.nan
+    (finding,) = found(x, "identical")
+    assert 0 not in finding.channels
+
+
+@pytest.mark.parametrize("still", [0, 2, 7])
+def test_channels_that_never_vary_have_no_part_in_what_is_usual(still: int) -> None:
+    x = spread(8e-5)
+    x[:, :still] = 5
+    x[:, : still // 2] = 0
+    (finding,) = found(x, "collapsed")
+    assert finding.evidence["variation"] == pytest.approx(8e-5, rel=1e-3)
+
+
 def test_weights_that_were_filled() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 8))
