@@ -157,10 +157,12 @@ class Comparison:
         lines[0] += f"drift from {format_number(self.threshold)} on; chance alone gives about 1"
         if self.evidence is not None:
             e = self.evidence
-            chance = f"{len(e.shards)} shards of the baseline" if e.shards else "photographs"
+            chance = "assumed to be that of photographs"
+            if e.shards:
+                chance = f"measured on {len(e.shards)} shards of the baseline"
+            layers = format_plural(len(self.layers), "layer")
             lines.append(
-                f"{e.now} samples against {e.baseline}, {len(self.layers)} layers; what chance "
-                f"gives is {'measured on' if e.shards else 'assumed to be that of'} {chance}"
+                f"{e.now} samples against {e.baseline}, {layers}; what chance gives is {chance}"
             )
         lines += [f"  {reason}" for reason in self.reasons]
         if self.left_out:
