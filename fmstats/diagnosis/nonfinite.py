@@ -16,8 +16,6 @@ logarithm of 0: it is no fault where it goes no further, since what runs next is
 More of them than before proves nothing: a convolution, measured or not, spreads one NaN over its
 window and over all its channels. An operation that is not measured counts as part of the layer that
 follows it. Of inputs and of gradients, new ones came from the layer that ran just before.
-- Minus infinity alone, among numbers far from the end of their format, is what a mask leaves, or
-  the logarithm of 0. It is no fault where it goes no further: where what runs next is finite.
 """
 
 from __future__ import annotations
