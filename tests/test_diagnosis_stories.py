@@ -1,0 +1,92 @@
+"""Findings put together: each story once, with the layers that repeat it."""
+
+from __future__ import annotations
+
+import pytest
+
+from fmstats.diagnosis.result import Diagnosis, Finding, NotEnoughData
+from fmstats.diagnosis.rules import RULES
+from fmstats.diagnosis.stories import Lack, gather_lacks, tell_stories
+
+FAMILY = ("never-active", "constant")  # of one family, which tells one story
+
+
+def finding(
+    layer: str,
+    rule: str,
+    *channels: int,
+    severity: str = "warning",
+    follows: str | None = None,
+) -> Finding:
+    return Finding(layer, "ReLU", rule, severity, "", channels, 8, {}, {}, "", follows)
+
+
+def told(*findings: Finding, rules: tuple[str, ...] = tuple(RULES)) -> list[tuple[object, ...]]:
+    diagnosis = Diagnosis(list(findings), [], rules, {}, {}, 9)
+    return [
+        (c.severity, c.rule, [(s.finding.layer, s.again) for s in c.stories])
+        for c in tell_stories(diagnosis)
+    ]
+
+
+def test_gravest_first_then_in_the_order_of_rules() -> None:
+    found = (
+        *(finding("a", "one-sided", severity="info"), finding("b", "sparse")),
+        *(finding("c", "dead"), finding("d", "sparse", severity="error"), finding("e", "sparse")),
+    )
+    assert told(*found) == [
+        ("error", "sparse", [("d", [])]),
+        ("warning", "dead", [("c", [])]),
+        ("warning", "sparse", [("b", []), ("e", [])]),
+        ("info", "one-sided", [("a", [])]),
+    ]
+    assert told(*found, rules=("sparse", "dead"))[1][1] == "sparse"
+    assert told() == []
+
+
+def test_a_layer_that_repeats_is_named_once_and_under_what_it_repeats() -> None:
+    assert RULES[FAMILY[0]].family == RULES[FAMILY[1]].family
+    found = (
+        *(finding("a", FAMILY[0], 1, 2), finding("a", "one-sided", 1)),
+        *(finding("b", FAMILY[0], 1, follows="a"), finding("b", FAMILY[1], 2, follows="a")),
+        *(finding("c", FAMILY[0], 2, follows="a"), finding("d", "one-sided", 1, follows="a")),
+    )
+    assert told(*found) == [
+        ("warning", "never-active", [("a", ["b", "c"])]),
+        ("warning", "one-sided", [("a", ["d"])]),
+    ]
+
+
+def test_of_two_stories_of_a_layer_each_has_the_layers_that_show_its_channels() -> None:
+    found = (
+        *(finding("a", FAMILY[0], 1), finding("a", FAMILY[1], 2)),
+        *(finding("b", FAMILY[0], 1, follows="a"), finding("c", FAMILY[0], 1, 2, follows="a")),
+    )
+    assert told(*found) == [
+        ("warning", "never-active", [("a", ["b", "c"])]),
+        ("warning", "constant", [("a", ["c"])]),
+    ]
+
+
+@pytest.mark.parametrize(("rule", "again"), [("non-finite", ["b"]), ("never-active", [])])
+def test_what_is_not_finite_spreads_to_other_channels(rule: str, again: list[str]) -> None:
+    assert told(finding("a", rule, 1), finding("b", rule, 3, follows="a")) == [
+        ("warning", rule, [("a", again)])
+    ]
+
+
+def test_a_whole_layer_is_repeated_by_whole_layers() -> None:
+    found = finding("a", "sparse"), finding("b", "sparse", follows="a")
+    assert told(*found) == [("warning", "sparse", [("a", ["b"])])]
+
+
+def test_lacks_by_reason() -> None:
+    rows = [
+        *(NotEnoughData("a", "dead", 2, "few"), NotEnoughData("a", "sparse", None, "few")),
+        *(NotEnoughData("b", "dead", 1, "none"), NotEnoughData("c", "dead", 1, "few")),
+    ]
+    assert gather_lacks(rows) == [
+        Lack("few", ["a", "c"], ["dead", "sparse"]),
+        Lack("none", ["b"], ["dead"]),
+    ]
+    assert gather_lacks([]) == []
