@@ -29,3 +29,6 @@ def test_by_hand() -> None:
     assert estimate_deviation(x) == pytest.approx(2 * 1.4826, rel=1e-4)
     assert estimate_deviation(x, 0.75) == pytest.approx(2 / 1.1503, rel=1e-4)
     assert estimate_deviation(np.array([4.0])) == 0
+    x = np.array([1.0, 3.0, 5.0, 9.0])  # distances 3, 1, 1, 5
+    assert estimate_deviation(x) == pytest.approx(2 * 1.4826, rel=1e-4)  # between 1 and 3
+    assert estimate_deviation(x, 0.75) == pytest.approx(3 / 1.1503, rel=1e-4)  # one of them

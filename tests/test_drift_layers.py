@@ -16,7 +16,7 @@ import fmstats
 from fmstats.derived import ChannelStats
 from fmstats.drift.effects import ChannelEffects
 from fmstats.drift.layers import Evidence, LayerDrift, compare_layer
-from fmstats.drift.noise import assume_level, surprise
+from fmstats.drift.noise import TYPICAL, assume_level, surprise
 
 NONE = np.zeros(4)
 NEVER = np.zeros(4, dtype=bool)
@@ -139,6 +139,21 @@ def test_channels_of_few_elements_count_for_nothing(shards: int) -> None:
     x[:, 3] = np.nan
     gone = fmstats.channel_stats(torch.from_numpy(x), 1, backend="reference")
     assert compare(now, baseline, shards).scores == compare(gone, baseline, shards).scores
+
+
+def test_a_channel_counts_by_its_share_that_is_finite() -> None:
+    """On the side where that is less."""
+    x, y = (np.random.default_rng(seed).normal(seed, 1, (400, 3)) for seed in (1, 2))
+    x[:200, 0], y[:300, 0], y[:100, 1] = np.nan, np.nan, np.nan
+    now, before = (
+        fmstats.channel_stats(torch.from_numpy(v), 1, backend="reference") for v in (x, y)
+    )
+    drift = compare(now, before)
+    for effect in ("shift", "spread"):
+        squares = np.square(drift.effects.of(effect))
+        size = np.sqrt(np.average(squares, weights=[0.25, 0.75, 1]))
+        expected = size / (TYPICAL[effect] * math.sqrt(1 / 50 + 1 / 30))
+        assert drift.scores[effect] == pytest.approx(expected, rel=1e-9)
 
 
 def test_zeros_that_hardly_changed_are_left_out() -> None:
