@@ -104,12 +104,14 @@ def _distances(products: Array, deviations: Array, steps: Array, channels: int) 
     variance = np.trace(gram, axis1=1, axis2=2) / channels
     along = (spread @ steps[:, :, None])[:, :, 0]
     squares = np.einsum("bi,ij,bj->b", steps, products, steps)
-    small = variance <= NEGLIGIBLE**2
-    ridge = SHRINKAGE * np.maximum(variance, NEGLIGIBLE**2)
+    told = variance > NEGLIGIBLE**2
+    gram, along, ridge = gram[told], along[told], SHRINKAGE * variance[told]
     known = np.linalg.solve(gram + ridge[:, None, None] * np.eye(gram.shape[1]), along[:, :, None])
-    off = squares - (along * known[:, :, 0]).sum(1)
+    off = squares[told] - (along * known[:, :, 0]).sum(1)
+    distances = np.zeros(len(told))
     # Rounding can leave a little less than nothing.
-    return np.where(small, 0.0, np.maximum(off, 0.0) / ridge)
+    distances[told] = np.maximum(off, 0.0) / ridge
+    return distances
 
 
 def _rms(values: Array) -> float:
