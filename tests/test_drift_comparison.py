@@ -20,7 +20,7 @@ STILL = ChannelEffects(NONE, NONE, NONE, NONE + 1, NEVER, NEVER, NEVER, NONE, NO
 
 
 def layer(name: str, score: float, *shift: float, **effects: object) -> LayerDrift:
-    told = {"shift": np.array(shift)} if shift else {}
+    told = {"shift": np.array([*shift, math.nan][:3])} if shift else {}
     return LayerDrift(name, "ReLU", score, {}, replace(STILL, **told, **effects))
 
 
@@ -101,6 +101,31 @@ def test_tables_of_the_top_layers_and_channels(top: int | None) -> None:
     assert [block for block in compared().blocks(top) if not isinstance(block, str)] == []
 
 
+def test_how_the_tables_look() -> None:
+    dead = layer("a", 2.5, 1.0, 0.25, spread=NONE - 1, newly_dead=np.array([True, False, True]))
+    found = compared(replace(dead, effects=replace(dead.effects, sparsity=NONE + 0.5)))
+    assert found.describe(2).splitlines()[3:] == [
+        "layer  type  score   shift  spread  sparsity  growth  dead  revived",
+        "a      ReLU    2.5  0.7289       1     50.0%       1     2        0",
+        "",
+        "layer  channel  shift  spread  sparsity  growth   now",
+        "a            0      1      -1     50.0%       1  dead",
+        "a            1   0.25      -1     50.0%       1",
+    ]
+
+
+def test_where_room_is_short_what_tells_least_goes_first() -> None:
+    layers, channels = (
+        [column.name for column in sorted(table.columns[1:], key=lambda column: column.keep)]
+        for table in compared(layer("a", 1.0, revived=~NEVER)).blocks()
+        if not isinstance(table, str)
+    )
+    assert layers == [
+        *("revived", "growth", "type", "newly_dead", "sparsity", "spread", "shift", "score"),
+    ]
+    assert channels == ["growth", "sparsity", "spread", "shift", "now", "channel"]
+
+
 @pytest.mark.parametrize("happened", ["newly_dead", "revived", "newly_broken"])
 def test_what_happened_is_named_in_a_column(happened: str) -> None:
     words = {"newly_dead": "dead", "revived": "revived", "newly_broken": "NaN or Inf"}[happened]
@@ -134,6 +159,7 @@ def test_the_score_is_between_half_the_highest_and_the_highest(scores: list[floa
     assert max(scores) / 2 <= score <= max(scores)
     assert score >= np.median(scores)
     assert overall_score([math.nan, *scores, math.nan]) == score
+    assert math.isnan(overall_score([math.nan] * len(scores)))
 
 
 @given(st.lists(SCORES, min_size=24, max_size=60), st.integers(0, 59), st.integers(0, 59))
