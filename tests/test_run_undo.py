@@ -1,0 +1,110 @@
+"""What a batch did to a tracker is taken back, to the bit, whatever it had reached."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import fmstats
+from fmstats.runs.undo import Undo
+
+X = torch.randn(3, 8, 4, generator=torch.Generator().manual_seed(0))
+
+
+class Net(nn.Module):
+    """Its second layer is called from a switch on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.both = nn.Linear(4, 3), nn.Linear(3, 2), True
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        return self.second(x) if self.both else x
+
+
+def seen(tracker: fmstats.Tracker) -> dict[str, object]:
+    profile = tracker.stats()
+    told = {name: layer.state.words.tolist() for name, layer in profile.items()}
+    known = {"passes": None, "passes_measured": None, "budget_spent": None}
+    return told | {key: profile.metadata.get(key) for key in known}
+
+
+@pytest.mark.parametrize("options", [{}, {"every": 2}, {"per_call": True}], ids=str)
+@pytest.mark.parametrize("before", [0, 1, 2])
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_all_is_as_it_was(options: dict[str, object], before: int, after: int) -> None:
+    model = Net()
+    with fmstats.track(model, **options) as tracker, torch.no_grad():
+        undo = Undo(tracker)
+        for _ in range(before):
+            model(X[0])
+        then = seen(tracker)
+        undo.remember()
+        for _ in range(after):
+            model(X[1])
+        undo.take_back()
+        assert seen(tracker) == then
+        model(X[2])
+        went_on = seen(tracker)
+    other = Net()
+    with fmstats.track(other, **options) as tracker, torch.no_grad():
+        for _ in range(before):
+            other(X[0])
+        other(X[2])
+        assert seen(tracker) == went_on
+
+
+def test_a_layer_that_the_batch_reached_first_is_empty_again() -> None:
+    model = Net()
+    with fmstats.track(model) as tracker, torch.no_grad():
+        undo = Undo(tracker)
+        model.both = False
+        model(X[0])
+        undo.remember()
+        model.both = True
+        model(X[1])
+        undo.take_back()
+        assert list(tracker.stats()) == ["first"]
+        assert tracker.stats()["first"].count.tolist() == [8] * 3
+        undo.remember()  # with both layers
+        model(X[1])
+        undo.take_back()
+        assert list(tracker.stats()) == ["first"]
+        model(X[2])
+        assert tracker.stats()["second"].count.tolist() == [8] * 2
+
+
+def test_each_batch_is_remembered_anew() -> None:
+    model = Net()
+    with fmstats.track(model) as tracker, torch.no_grad():
+        undo = Undo(tracker)
+        for n in range(1, 4):
+            undo.remember()
+            model(X[0])
+            assert tracker.stats()["first"].count.tolist() == [8 * n] * 3
+        then = 8 * 2
+        model(X[1])
+        undo.take_back()
+        assert tracker.stats()["first"].count.tolist() == [then] * 3
+        assert tracker.stats().metadata["passes"] == 2
+
+
+def test_a_budget_goes_on_from_where_it_was() -> None:
+    model = Net()
+    with fmstats.track(model, budget=0.5) as tracker, torch.no_grad():
+        undo = Undo(tracker)
+        for _ in range(5):
+            model(X[0])
+        undo.remember()
+        sampling = tracker.pass_hook.sampling
+        before = dict(vars(sampling))
+        for _ in range(5):
+            model(X[1])
+        assert vars(sampling) != before
+        undo.take_back()
+        assert tracker.pass_hook.sampling is sampling
+        assert vars(sampling) == before
+        assert tracker.pass_hook.passes == 5
