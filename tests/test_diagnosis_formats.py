@@ -26,6 +26,7 @@ def found(x: Tensor, form: Format, dtype: str | None = None, **thresholds: float
 def test_limits_are_those_of_torch(form: Format) -> None:
     info = torch.finfo(getattr(torch, form.dtype))
     assert (form.largest, form.smallest_normal) == (info.max, info.smallest_normal)
+    assert form.scaled == (info.bits == 8)
     assert f"range-{form.name}" in RANGE_RULES
 
 
@@ -44,6 +45,29 @@ def test_overflow(form: Format) -> None:
     assert 1 / 400 <= finding.evidence["beyond_at_most"] < 1.1 / 400
     (finding,) = found(x, form, dtype=form.dtype)
     assert finding.severity == "warning"
+
+
+@by_format
+def test_what_is_too_small_to_be_squared_is_lost(form: Format) -> None:
+    """Its rms is 0 in float64, and yet it is not 0."""
+    x = torch.ones(400, 3, dtype=torch.float64)
+    x[:, 1], x[:, 2] = 1e-200, 0
+    for dtype in (None, "float32"):
+        (finding,) = found(x, form, dtype)
+        assert finding.channels == (1,)
+        assert finding.evidence["below_at_least"] == 1
+
+
+@by_format
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_a_channel_without_numbers_changes_nothing(form: Format, dtype: str | None) -> None:
+    x = torch.ones(400, 3, dtype=torch.float64)
+    x[:, 1] = form.smallest_normal / form.largest / 8
+    x[:, 2] = math.nan
+    (finding,), (same,) = found(x, form, dtype), found(x[:, :2], form, dtype)
+    assert (finding.channels, finding.evidence) == (same.channels, same.evidence)
+    x[:5, 2] = 1e30 if form.largest > 1e30 else 1.0
+    assert found(x, form, dtype)[0].channels == (1,)  # too few of them
 
 
 @by_format

@@ -60,14 +60,14 @@ def _at_risk(layer: Observed, limits: Limits, *, form: Format) -> Verdict:
         # The scale that puts the layer's largest number at the end of the format.
         unit = float(stats.abs_max[has].max()) * limits["headroom"] / form.largest or 1.0
     largest = np.where(has, stats.abs_max, 0.0)
-    nonzero = np.maximum(stats.finite_count - stats.zeros, 0)
+    nonzero = stats.finite_count - stats.zeros
     some = has & (nonzero > 0)
     rms = np.where(has, stats.rms, 0.0)
     # Of the elements that are not 0, which a cast keeps.
     scale = np.where(some, rms * np.sqrt(stats.finite_count / np.maximum(nonzero, 1)), np.inf)
     smallest = form.smallest_normal * unit
     over = has & (largest * limits["headroom"] > form.largest) & (not scaled)
-    under = sure & (scale > 0) & (scale < smallest)
+    under = sure & (scale < smallest)
     severity = "warning" if stored else None
 
     def tell(where: Mask) -> Told:
