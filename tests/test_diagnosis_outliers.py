@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 from diagnosis_profiles import healthy, layer_of, profile_of
 from torch import Tensor
@@ -30,7 +33,33 @@ def test_loud_and_quiet_channels() -> None:
         "2 of 16 channels (3, 5): 1 with an rms up to 11, 1 with an rms down to 0.05 times the "
         "layer's median"
     )
+    ratios = finding.evidence["largest_ratio"], finding.evidence["smallest_ratio"]
+    assert ratios == pytest.approx((11, 0.05))
     assert diagnosis_of(x, **{"outlier-ratio": 30}).findings == []
+
+
+@pytest.mark.parametrize("unit", [0.5, 4.0])
+def test_ratios_are_to_the_median(unit: float) -> None:
+    x = alike(9) * unit
+    x[:, 3] *= 10
+    assert diagnosis_of(x).findings == []  # more than ten times the median is meant
+    x[:, 3] *= 2
+    (finding,) = diagnosis_of(x)
+    assert finding.message.endswith("1 with an rms up to 20 times the layer's median")
+    assert finding.evidence["median_rms"] == pytest.approx(unit)
+    x[:, 3] /= 400
+    (finding,) = diagnosis_of(x)
+    assert finding.message.endswith("(3): 1 with an rms down to 0.05 times the layer's median")
+
+
+def test_a_channel_that_saw_too_little_is_not_told() -> None:
+    x = alike(17)
+    x[:, 2], x[:, 4] = x[:, 2] * 50, x[:, 4] * 50
+    x[200:, 4] = math.nan
+    diagnosis = diagnosis_of(x)
+    assert [finding.channels for finding in diagnosis] == [(2,)]
+    (lacking,) = diagnosis.not_enough_data
+    assert (lacking.channels, lacking.reason) == (1, "200 finite elements seen, 300 needed")
 
 
 def test_a_factor_alone_is_not_enough() -> None:
@@ -58,8 +87,18 @@ def test_few_channels_have_no_median() -> None:
     assert (diagnosis.findings, diagnosis.not_enough_data) == ([], [])
     x = alike(12)
     x[:, :5] = 0
+    for few in (x, x * torch.logspace(0, 9, 12)):
+        diagnosis = diagnosis_of(few)
+        assert diagnosis.findings == []
+        (lacking,) = diagnosis.not_enough_data
+        assert lacking.reason == "7 channels with a scale seen, 8 needed"
+    x[:, 4] = 1000
+    (finding,) = diagnosis_of(x)
+    assert finding.channels == (4,)
+    x[200:, 5] = math.nan  # what this one lacks is told
+    assert diagnosis_of(x).findings == []
     (lacking,) = diagnosis_of(x).not_enough_data
-    assert lacking.reason == "7 channels with a scale seen, 8 needed"
+    assert lacking.reason == "200 finite elements seen, 300 needed"
 
 
 def test_healthy() -> None:

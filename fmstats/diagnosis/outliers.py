@@ -23,13 +23,9 @@ def outlier(layer: Observed, limits: Limits) -> Verdict | None:
     part = judged.copy()
     part[part] = (rms[part] > 0) & np.isfinite(rms[part])
     log = np.log(np.where(part, rms, 1.0))
-    comparable = part.sum() >= limits["channels"]
-    middle = float(np.median(log[part])) if comparable else 0.0
-    distance = np.where(part, np.abs(log - middle), 0.0)
-    unit = estimate_deviation(log[part]) if comparable else 0.0
-    far = (distance > limits["outlier"] * unit) & (distance > np.log(limits["outlier-ratio"]))
 
     def tell(where: Mask) -> Told:
+        middle = np.median(log[part])
         ratio = np.exp(log - middle)
         above, below = where & (log > middle), where & (log < middle)
         words = []
@@ -44,7 +40,11 @@ def outlier(layer: Observed, limits: Limits) -> Verdict | None:
         }
         return Told(f"{name_channels(where)}: {', '.join(words)} times the layer's median", numbers)
 
-    if not comparable:
+    if part.sum() < limits["channels"]:
         few = f"{int(part.sum())} channels with a scale seen, {limits['channels']:g} needed"
-        return Verdict(part & False, part & False, tell, few if judged.all() else None)
+        none = np.zeros_like(part)
+        return Verdict(none, none, tell, few if judged.all() else None)
+    distance = np.abs(log - np.median(log[part]))
+    unit = estimate_deviation(log[part])
+    far = (distance > limits["outlier"] * unit) & (distance > np.log(limits["outlier-ratio"]))
     return Verdict(judged, part & far, tell)
