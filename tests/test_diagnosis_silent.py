@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from diagnosis_profiles import healthy, layer_of, profile_of
 from torch import Tensor
 
 from fmstats import Finding, LayerProfile
+from fmstats.diagnosis.silent import TABLES, TWO_SIDED
 
 
 def found(x: Tensor, rule: str, type: str = "ReLU", **thresholds: float) -> list[Finding]:
@@ -123,6 +126,78 @@ def test_padding_is_not_sparse() -> None:
     x[4:400] = 0
     (row,) = profile_of(layer_of(x, "Embedding")).diagnose(["sparse"]).not_enough_data
     assert row.reason == "0 in every channel at 19,996 of 20,000 positions"
+
+
+def padded(filled: int, positions: int = 1000, channels: int = 12) -> Tensor:
+    """Both signs where it is filled, and 0 behind that."""
+    x = healthy(positions, channels)
+    x[filled:] = 0
+    return x
+
+
+@pytest.mark.parametrize(("filled", "enough"), [(300, True), (299, False)])
+def test_a_channel_is_dead_in_what_is_no_padding(filled: int, enough: bool) -> None:
+    x = padded(filled)
+    x[2:filled, 3] = 0
+    diagnosis = profile_of(layer_of(x)).diagnose(["dead"])
+    blank = 1000 - filled
+    if enough:
+        (finding,) = diagnosis.findings
+        assert finding.channels == (3,)
+        assert finding.evidence["sparsity"] == pytest.approx(1 - 2 / filled)
+        assert finding.message.endswith(
+            f"99 % of the elements, without {blank} positions where every channel is 0"
+        )
+        assert diagnosis.not_enough_data == []
+        x[3, 3] = x[2, 3] = 1  # four of them are more than a hundredth
+        assert found(x, "dead") == []
+    else:
+        assert diagnosis.findings == []
+        (row,) = diagnosis.not_enough_data
+        assert row.channels == 12
+        assert row.reason == f"0 in every channel at {blank} of 1,000 positions"
+
+
+def test_too_few_numbers_are_no_matter_of_padding() -> None:
+    x = padded(400)
+    x[:200, 3] = math.nan
+    (row,) = profile_of(layer_of(x)).diagnose(["dead"]).not_enough_data
+    assert (row.channels, row.reason) == (1, "0 in every channel at 600 of 1,000 positions")
+    x[200:, 3] = math.nan
+    (row,) = profile_of(layer_of(x)).diagnose(["dead"]).not_enough_data
+    assert (row.channels, row.reason) == (1, "0 finite elements seen, 300 needed")
+
+
+@pytest.mark.parametrize(("filled", "enough"), [(75, True), (74, False)])
+def test_a_layer_is_sparse_in_what_is_no_padding(filled: int, enough: bool) -> None:
+    """Of four channels: 300 elements are enough."""
+    x = padded(filled, channels=4)
+    x[1:filled, :3] = 0
+    x[1:filled, 3] = 0
+    x[1, 0] = 1
+    diagnosis = profile_of(layer_of(padded(filled, channels=4)), layer_of(x)).diagnose(["sparse"])
+    assert [finding.layer for finding in diagnosis] == (["b"] if enough else [])
+    rows = [] if enough else ["a", "b"]
+    assert [row.layer for row in diagnosis.not_enough_data] == rows
+    assert {row.reason for row in diagnosis.not_enough_data} <= {
+        f"0 in every channel at {1000 - filled} of 1,000 positions"
+    }
+
+
+def test_a_message_counts_the_least_of_the_channels() -> None:
+    for value, rule in ((0.0, "never-active"), (3.0, "constant")):
+        x = healthy()
+        x[:, 1:3] = value
+        x[:100, 1], x[:250, 2] = math.nan, math.nan
+        (finding,) = found(x, rule)
+        assert finding.evidence["finite_elements"] == 750
+        assert "in each of 750 finite elements" in finding.message
+
+
+def test_types_are_those_of_torch() -> None:
+    assert all(hasattr(torch.nn, name) for name in TWO_SIDED | TABLES)
+    for name in ("Conv", "ConvTranspose", "BatchNorm", "InstanceNorm"):
+        assert {f"{name}{d}d" for d in (1, 2, 3)} <= TWO_SIDED
 
 
 def test_what_is_sparse_beside_the_padding_is_told() -> None:
