@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from diagnosis_profiles import healthy, layer_of, profile_of, unseen
 
-from fmstats import LayerProfile
+from fmstats import LayerProfile, Profile
 from fmstats.diagnosis.observed import SHOWN
 from fmstats.diagnosis.text import MOST_SHOWN
 
@@ -54,6 +55,16 @@ def test_the_tail_is_counted() -> None:
     *_, last = str(profile_of(*layers).diagnose(["one-sided"])).splitlines()
     assert MOST_SHOWN["info"] == 3
     assert last == "  and in 5 layers (g, i, k and 2 more)"
+
+
+def test_names_are_as_wide_as_the_longest() -> None:
+    profile = Profile({name: silent(1) for name in ("a", "long.name", "b.c")}, {})
+    separate = [replace(f, follows=None) for f in profile.diagnose(["never-active"])]
+    diagnosis = replace(profile.diagnose(["never-active"]), findings=separate)
+    lines = [line for line in str(diagnosis).splitlines() if "of 4 channels" in line]
+    assert [line.split("1 of 4")[0] for line in lines] == [
+        *("  a          ", "  long.name  ", "  b.c        "),
+    ]
 
 
 def test_nothing_found_is_not_said_without_the_rest() -> None:
