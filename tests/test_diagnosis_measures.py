@@ -67,6 +67,13 @@ def test_counts_have_no_upper_bound_where_something_was_not_seen() -> None:
         assert found["samples"] == Measure(None, 0, None, COUNTED["samples"], unknown)
 
 
+def test_counts_of_one_layer() -> None:
+    found = measure_counts(observe(profile_of(layer_of(healthy(7)), samples=7)), {})
+    assert {name: measure.value for name, measure in found.items()} == {
+        **{"nan": 0, "inf": 0, "samples": 7},
+    }
+
+
 def test_without_a_layer_nothing_is_known() -> None:
     found = measure_counts([], {"errors": (0, 0)})
     assert found == {name: Measure(None, 0, None, COUNTED[name], NO_LAYER) for name in COUNTED}
