@@ -100,6 +100,17 @@ def test_an_entry_that_was_edited_is_named(key):
         assert str(caught.value) == f"'{key}' of the metadata is {wrong}"
 
 
+def test_rows_of_coverage_need_a_name_and_a_status():
+    row = {"name": "a", "status": "skipped"}
+    for rows in ([], [row], [row, {**row, "more": 1}]):
+        told = {**FIRST.to_metadata(), "coverage": rows}
+        assert Account.of_metadata(told).coverage == rows
+    for key in row:
+        rows = [row, {k: v for k, v in row.items() if k != key}]
+        with pytest.raises(FmstatsError, match=r"^'coverage' of the metadata is \["):
+            Account.of_metadata({**FIRST.to_metadata(), "coverage": rows})
+
+
 def test_what_may_be_unknown_and_what_may_not():
     told = {key: None for key in FIRST.to_metadata()}
     unknown = {"samples", "resumed", "statistics_share"}
