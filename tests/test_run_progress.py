@@ -115,6 +115,49 @@ def test_what_the_bar_is_told(monkeypatch):
     assert updates == [{"task": 7, "advance": 1, "speed": "2 samples/s"}]
 
 
+@pytest.mark.parametrize(
+    ("samples", "speed"),
+    [
+        *((1, "0.5 samples/s"), (199, "99.5 samples/s"), (200, "100 samples/s")),
+        *((201, "100 samples/s"), (203, "102 samples/s"), (246_912, "123,456 samples/s")),
+    ],
+)
+def test_speeds_have_three_digits_or_all_of_a_whole_number(monkeypatch, samples, speed):
+    _, update = bar(
+        monkeypatch, DataSource("x", None, list), None, True, advances=[(samples, None)]
+    )
+    assert update == {"task": 7, "advance": samples, "speed": speed}
+
+
+def test_a_run_begins_at_nothing(monkeypatch):
+    monkeypatch.setattr(progress, "_build_bar", lambda: None)
+    with progress.show_progress([], None, True) as advance:
+        advance(3, 0.5)
+    for batches in ([1, 2], DataSource("x", 100, list)):
+        told = []
+        monkeypatch.setattr(progress, "_build_bar", lambda told=told: FirstTask(told))
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        with progress.show_progress(batches, None, True):
+            pass
+        assert [task["completed"] for task in told] == [0]
+
+
+class FirstTask:
+    """A bar that keeps what its tasks were made with."""
+
+    def __init__(self, told):
+        self.told = told
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def add_task(self, description, **known):
+        self.told.append(known)
+
+
 def test_unknown_samples_turn_the_bar_to_batches(monkeypatch):
     source = DataSource("x", 100, list)
     _, *updates = bar(
