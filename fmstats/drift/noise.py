@@ -53,8 +53,7 @@ def surprise(change: Array, shards: Array, samples: Array, share: float) -> floa
     Returns:
         0 to `LARGEST`; NaN where neither the shards nor the profiles differ to speak of.
     """
-    centred = shards - samples @ shards / samples.sum()
-    rows = np.concatenate([centred, change[None]])
+    rows = np.concatenate([shards, change[None]])
     # All that follows needs no more than the products of rows with each other.
     products = rows @ rows.T
     others, steps = _leave_one_out(samples)
