@@ -22,7 +22,8 @@ def outlier(layer: Observed, limits: Limits) -> Verdict | None:
     judged = enough(layer, limits)
     part = judged.copy()
     part[part] = (rms[part] > 0) & np.isfinite(rms[part])
-    log = np.log(np.where(part, rms, 1.0))
+    log = np.zeros_like(rms)
+    log[part] = np.log(rms[part])
 
     def tell(where: Mask) -> Told:
         middle = np.median(log[part])
