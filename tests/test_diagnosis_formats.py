@@ -10,7 +10,7 @@ from diagnosis_profiles import layer_of, profile_of, scaled
 from torch import Tensor
 
 from fmstats import Finding
-from fmstats.diagnosis.formats import FORMATS, RANGE_RULES, Format
+from fmstats.diagnosis.formats import FORMATS, LARGEST, RANGE_RULES, Format
 
 by_format = pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 
@@ -45,6 +45,22 @@ def test_overflow(form: Format) -> None:
     assert 1 / 400 <= finding.evidence["beyond_at_most"] < 1.1 / 400
     (finding,) = found(x, form, dtype=form.dtype)
     assert finding.severity == "warning"
+
+
+def test_largest_numbers_are_those_of_torch() -> None:
+    assert {"float32", "float64"} < LARGEST.keys()
+    for dtype, largest in LARGEST.items():
+        assert largest == torch.finfo(getattr(torch, dtype)).max
+
+
+@by_format
+def test_the_share_beyond_is_that_of_channels_that_go_beyond(form: Format) -> None:
+    x = torch.full((400, 2), form.largest, dtype=torch.float64)
+    x[:, 1] = 0
+    x[7, 1] = form.largest * 1.01
+    (finding,) = found(x, form)
+    assert finding.channels == (0, 1)
+    assert finding.evidence["beyond_at_most"] == pytest.approx(1.01**2 / 400)
 
 
 @by_format

@@ -53,20 +53,19 @@ LARGEST = {form.dtype: form.largest for form in FORMATS} | {
 
 def _at_risk(layer: Observed, limits: Limits, *, form: Format) -> Verdict:
     stats, sure = layer.stats, enough(layer, limits)
-    has = stats.finite_count > 0
+    largest, rms = stats.abs_max, stats.rms  # NaN where nothing finite was seen
     stored = layer.profile.dtype == form.dtype
     unit, scaled = 1.0, form.scaled and not stored
-    if scaled and has.any():
+    if scaled and stats.finite_count.any():
         # The scale that puts the layer's largest number at the end of the format.
-        unit = float(stats.abs_max[has].max()) * limits["headroom"] / form.largest or 1.0
-    largest = np.where(has, stats.abs_max, 0.0)
+        unit = float(np.nanmax(largest)) * limits["headroom"] / form.largest or 1.0
     nonzero = stats.finite_count - stats.zeros
-    some = has & (nonzero > 0)
-    rms = np.where(has, stats.rms, 0.0)
     # Of the elements that are not 0, which a cast keeps.
-    scale = np.where(some, rms * np.sqrt(stats.finite_count / np.maximum(nonzero, 1)), np.inf)
+    scale = np.where(
+        nonzero > 0, rms * np.sqrt(stats.finite_count / np.maximum(nonzero, 1)), np.inf
+    )
     smallest = form.smallest_normal * unit
-    over = has & (largest * limits["headroom"] > form.largest) & (not scaled)
+    over = (largest * limits["headroom"] > form.largest) & (not scaled)
     under = sure & (scale < smallest)
     severity = "warning" if stored else None
 
