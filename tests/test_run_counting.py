@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fmstats.errors import FmstatsError
-from fmstats.runs.counting import Counting
+from fmstats.runs.counting import Counting, add_samples
 from fmstats.sources.batches import ModelInput
 
 RECURRENT = nn.GRU(3, 2)  # time-major: samples run along dim 1
@@ -80,3 +80,8 @@ def test_a_limit_holds_where_all_say_the_same() -> None:
 def test_a_limit_of_batches_that_no_layer_tells_of() -> None:
     pair = ModelInput((torch.zeros(6, 3), torch.zeros(6)))
     Counting(None, 5).check_limit(pair)
+
+
+def test_numbers_of_samples_add_up_where_all_are_known() -> None:
+    assert [add_samples(), add_samples(3), add_samples(0, 2, 5)] == [0, 3, 7]
+    assert [add_samples(None), add_samples(3, None), add_samples(None, 0)] == [None] * 3
