@@ -28,3 +28,10 @@ def test_a_jump_is_told_of_the_layer_after_one_that_saw_too_little(factor: float
     layers = [scaled(1.0)] * 4 + [layer_of(healthy(9), "Linear")] + [scaled(factor)] * 2
     (first, *_) = profile_of(*layers).diagnose([rule]).findings
     assert first.layer == "f"
+
+
+def test_a_normalisation_is_told_beside_1() -> None:
+    (finding,) = profile_of(*[scaled(400.0, "BatchNorm2d")] * 5).diagnose(["exploding"]).findings
+    assert finding.message.startswith("rms 400, where a normalisation gives about 1")
+    shown = {name: finding.evidence[name] for name in ("rms", "rms_before", "rms_shown")}
+    assert shown == pytest.approx({"rms": 400, "rms_before": 1, "rms_shown": 400})
