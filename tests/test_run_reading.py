@@ -203,6 +203,13 @@ def test_no_batch_is_read_in_vain(limit: int) -> None:
     assert read(data, limit)[1] == list(range(limit))
 
 
+def test_a_limit_names_the_batch_of_which_nothing_tells_the_samples() -> None:
+    with pytest.raises(FmstatsError, match="nothing tells how many batch 2 has"):
+        read([pairs()[0], ROWS[:3]], limit=20)
+    with pytest.raises(FmstatsError, match=r"^batch 2 is of type int"):
+        read([pairs()[0], 3], skip=False)
+
+
 def test_batches_of_data() -> None:
     (lone,) = open_batches(np.zeros((3, 2), np.float32))
     assert (lone.stacked, lone.samples) == (True, 3)
