@@ -27,7 +27,10 @@ class Net(nn.Module):
 
 def seen(tracker: fmstats.Tracker) -> dict[str, object]:
     profile = tracker.stats()
-    told = {name: layer.state.words.tolist() for name, layer in profile.items()}
+    told: dict[str, object] = {
+        name: (row.stats.state.words.tolist(), row.calls, row.shape, row.dtype, row.channel_dim)
+        for name, row in profile.info.items()
+    }
     known = {"passes": None, "passes_measured": None, "budget_spent": None}
     return told | {key: profile.metadata.get(key) for key in known}
 
@@ -75,6 +78,22 @@ def test_a_layer_that_the_batch_reached_first_is_empty_again() -> None:
         assert list(tracker.stats()) == ["first"]
         model(X[2])
         assert tracker.stats()["second"].count.tolist() == [8] * 2
+
+
+def test_what_was_there_when_it_was_made_stays() -> None:
+    model = Net()
+    with fmstats.track(model) as tracker, torch.no_grad():
+        undo = Undo(tracker)
+        then = seen(tracker)
+        model(X[0])
+        undo.take_back()
+        assert seen(tracker) == then
+        model(X[0])
+        undo = Undo(tracker)
+        then = seen(tracker)
+        model(X[1])
+        undo.take_back()
+        assert seen(tracker) == then
 
 
 def test_each_batch_is_remembered_anew() -> None:

@@ -12,7 +12,7 @@ from fmstats.tracker import Tracker
 
 
 class Undo:
-    """Remembers what a tracker had seen before a batch.
+    """Remembers what a tracker had seen before a batch, at first that of when it is made.
 
     That costs a copy of all states on their device, a few launches however many layers there are;
     nothing is read back to the host. It is made on the current stream: a model that computes on
@@ -21,11 +21,9 @@ class Undo:
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
-        self._passes = (0, 0)
-        self._sampling = copy.copy(tracker.pass_hook.sampling)
-        self._marks: dict[Layer, Mark] = {}
         self._words: list[Tensor] = []
         self._copies: list[Tensor] = []
+        self.remember()
 
     def remember(self) -> None:
         """Remember what has been seen up to now."""
@@ -33,7 +31,7 @@ class Undo:
         hook = self._tracker.pass_hook
         self._passes = hook.passes, hook.measured
         self._sampling = copy.copy(hook.sampling)
-        self._marks = {layer: layer.mark() for layer in layers}
+        self._marks: dict[Layer, Mark] = {layer: layer.mark() for layer in layers}
         words = [state.words for layer in layers for state in layer.states]
         if list(map(id, words)) != list(
             map(id, self._words)
