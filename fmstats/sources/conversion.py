@@ -52,7 +52,7 @@ def _unmask(value: np.ma.MaskedArray) -> np.ndarray:
 
 
 def _widen(value: np.ndarray, wider: str) -> np.ndarray:
-    largest = int(value.max()) if value.size else 0
+    largest = int(value.max(initial=0))
     if largest > np.iinfo(wider).max:
         raise FmstatsError(
             f"a NumPy array of dtype {value.dtype} has {largest}: PyTorch computes with integers "
