@@ -10,6 +10,8 @@ import torch
 from analysis_models import flops_of, recorded, unknown_in
 from torch import Tensor
 
+from fmstats.analysis import algebra
+
 REAL = torch.rand(3, 8, 16)
 COMPLEX = torch.complex(REAL, REAL)
 N = REAL.numel()
@@ -96,6 +98,37 @@ FACTORIZATIONS: dict[str, tuple[Callable[[], object], float]] = {
 def test_factorizations(name: str) -> None:
     function, flops = FACTORIZATIONS[name]
     assert flops_of(function) == pytest.approx(flops, abs=1)
+
+
+# Those that other versions and devices run beneath: arguments, FLOPs.
+BENEATH: dict[str, tuple[tuple[object, ...], float]] = {
+    "cholesky": ((S, False), CUBE / 3),
+    "linalg_cholesky_ex": ((S,), CUBE / 3),
+    "linalg_ldl_factor_ex": ((S,), CUBE / 3),
+    "linalg_lu": ((A,), CUBE * 2 / 3),
+    "linalg_lu_factor_ex": ((A,), CUBE * 2 / 3),
+    "linalg_inv_ex": ((A,), CUBE * 2),
+    "cholesky_inverse": ((L,), CUBE * 2 / 3),
+    "linalg_solve_triangular": ((L, R), SQUARES),
+    "triangular_solve": ((R, L), SQUARES),
+    "cholesky_solve": ((R, L, False), 2 * SQUARES),
+    "_cholesky_solve_helper": ((R, L, False), 2 * SQUARES),
+    "linalg_lu_solve": ((LU, PIVOTS, R), 2 * SQUARES),
+    "linalg_ldl_solve": ((S, PIVOTS, R), 2 * SQUARES),
+    "_linalg_solve_ex": ((A, R), CUBE * 2 / 3 + 2 * SQUARES),
+    "linalg_qr": ((TALL, "reduced"), 2 * HOUSEHOLDER),
+    "geqrf": ((TALL,), HOUSEHOLDER),
+    "linalg_householder_product": ((TALL, PIVOTS), HOUSEHOLDER),
+}
+
+
+@pytest.mark.parametrize("name", BENEATH)
+@pytest.mark.parametrize("several", [False, True])
+def test_formulas_of_what_runs_beneath(name: str, several: bool) -> None:
+    args, flops = BENEATH[name]
+    out = torch.ones_like(R)
+    found = algebra.FACTORIZATIONS[name](args, (out, L) if several or name[0] == "_" else out)
+    assert found == pytest.approx(flops, abs=1)
 
 
 def test_of_complex_matrices_they_take_four_times_as_much() -> None:
