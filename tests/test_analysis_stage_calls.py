@@ -7,7 +7,9 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
+import fmstats
 from fmstats.analysis.records import Call
 from fmstats.analysis.stages import Stages, find_stages
 
@@ -113,6 +115,20 @@ def test_what_leaves_for_vectors_is_no_step() -> None:
     only = find_stages([pooled[0], pooled[2]])
     assert (only.breaks, only.follow_the_rule) == ((), False)
     assert len(find_stages([pooled[0], call("c", 99, 2, 1)]).breaks) == 1
+
+
+def test_what_leaves_for_other_dims_is_no_step() -> None:
+    """As maps that are flattened to sequences, or videos taken frame by frame."""
+    for size, then in (((8, 8), (16,)), ((16,), (4, 4)), ((2, 8, 8), (4, 4))):
+        stages = find_stages([call("a", 8, *size), call("b", 16, *then)])
+        assert (len(stages), stages.breaks, stages.follow_the_rule) == (2, (), False)
+        half = [side // 2 for side in then]
+        stages = find_stages([call("a", 8, *size), call("b", 16, *then), call("c", 32, *half)])
+        assert (stages.breaks, stages.follow_the_rule) == ((), True)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(2), nn.Conv1d(8, 16, 4, 2, 1))
+    found = fmstats.analyze(net, input_size=(1, 3, 8, 8)).stages
+    assert [stage.resolution for stage in found][:2] == [(8, 8), (64,)]
+    assert found.breaks == ()
 
 
 def test_what_is_printed() -> None:

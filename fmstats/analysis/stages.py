@@ -62,7 +62,8 @@ class Stages:
 
     Attributes:
         breaks: steps that do not keep to the rule, in either direction (a decoder halves channels
-            and doubles resolution). What leaves for vectors (1 x 1) is no step.
+            and doubles resolution). What leaves for vectors (1 x 1) is no step, nor is what leaves
+            for maps of another number of dims.
     """
 
     stages: tuple[Stage, ...]
@@ -181,7 +182,12 @@ def _keeps_rule(before: Shape, after: Shape) -> bool:
 
 def _steps(stages: Sequence[Stage]) -> list[int]:
     """Indices of the stages that follow another by a step that the rule speaks of."""
-    return [i for i in range(1, len(stages)) if math.prod(stages[i].resolution) > 1]
+    sizes = [stage.resolution for stage in stages]
+    return [
+        i
+        for i in range(1, len(sizes))
+        if math.prod(sizes[i]) > 1 and len(sizes[i]) == len(sizes[i - 1])
+    ]
 
 
 def _times(after: int, before: int) -> str:
