@@ -8,6 +8,7 @@ from quantized_models import dynamic, needs_quantization, quiet, static
 from torch import nn
 
 import fmstats
+from fmstats.analysis.packed import list_constants
 from fmstats.analysis.parameters import all_weights, bytes_of, own_weights
 
 pytestmark = [quiet, needs_quantization]
@@ -102,6 +103,26 @@ def test_scripts_hold_their_parameters_as_a_whole() -> None:
         own = own_weights(whole)
         assert sum(w.elements for w in own.values()) == 37
         assert sum(w.bytes for w in all_weights(whole)) == 4 * 37
+
+
+class Held(nn.Module):
+    """With constants that are no weights: a number, and whole numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 5)
+        self.register_buffer("scale", torch.tensor(0.5))
+        self.register_buffer("places", torch.tensor([4, 2, 0, 1, 3]))
+        self.register_buffer("one", torch.tensor(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.layer(x) * self.scale)[:, self.places] + self.one
+
+
+def test_of_a_frozen_script_floating_tensors_are_weights() -> None:
+    frozen = torch.jit.freeze(torch.jit.script(Held().eval()))
+    assert sorted(t.numel() for t in list_constants(frozen)) == [5, 20]
+    assert [w.elements for w in all_weights(frozen)] == [25]
 
 
 def test_what_is_shared_is_counted_once() -> None:
