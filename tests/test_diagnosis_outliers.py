@@ -85,6 +85,8 @@ def test_few_channels_have_no_median() -> None:
     x[:, 0] *= 1000
     diagnosis = diagnosis_of(x)
     assert (diagnosis.findings, diagnosis.not_enough_data) == ([], [])
+    (finding,) = diagnosis_of(torch.cat([x, alike(1)], 1))
+    assert finding.channels == (0,)  # eight have one
     x = alike(12)
     x[:, :5] = 0
     for few in (x, x * torch.logspace(0, 9, 12)):
