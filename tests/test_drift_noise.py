@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -44,17 +46,19 @@ def test_a_step_off_the_usual_ways_counts_more() -> None:
 
 
 @pytest.mark.parametrize("offset", [0.0, 10.0])  # effects end there
-def test_by_the_formula(offset: float) -> None:
+@pytest.mark.parametrize("channels", [1, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_by_the_formula(offset: float, channels: int, seed: int) -> None:
     """With the matrices that the module's head has, and no products of rows alone."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     samples, share = np.array([4.0, 7.0, 9.0, 2.0]), 0.3
-    shards, change = offset + rng.normal(size=(4, 5)), rng.normal(size=5)
+    shards, change = offset + rng.normal(size=(4, channels)), rng.normal(size=channels)
 
     def distance(step: np.ndarray, chosen: np.ndarray, n: np.ndarray) -> float:
         apart = chosen - n @ chosen / n.sum()
         s = (apart * n[:, None]).T @ apart / (len(n) - 1)
-        ridge = 0.1 * np.trace(s) / 5
-        return float(step @ np.linalg.inv(s + ridge * np.eye(5)) @ step / 5)
+        ridge = 0.1 * np.trace(s) / channels
+        return float(step @ np.linalg.inv(s + ridge * np.eye(channels)) @ step)
 
     level, change_levels = [], []
     for k in range(4):
@@ -62,7 +66,7 @@ def test_by_the_formula(offset: float) -> None:
         step = (shards[k] - n @ rest / n.sum()) / np.sqrt(1 / samples[k] + 1 / n.sum())
         level.append(distance(step, rest, n))
         change_levels.append(distance(change / np.sqrt(share), rest, n))
-    expected = np.sqrt(np.mean(change_levels) / np.mean(level))
+    expected = min(LARGEST, np.sqrt(np.mean(change_levels) / np.mean(level)))
     assert surprise(change, shards, samples, share) == pytest.approx(expected, rel=1e-9)
 
 
@@ -92,6 +96,23 @@ def test_shards_that_hardly_differ_give_no_level(size: float) -> None:
     effects = rng.normal(size=(8, 400))
     effects *= size / 5 / effects.std(0, ddof=1)
     assert np.isnan(surprise(np.zeros(400), effects, samples, 0.1)) == (size < 1e-3)
+
+
+def test_shards_that_differ_less_than_chance_gives() -> None:
+    """Of a, -a, a, -a each is as far from the others as S says, less the ridge."""
+    shards, samples = np.array([[1.0], [-1.0], [1.0], [-1.0]]), np.full(4, 10.0)
+    s = 10 * (2 * (2 / 3) ** 2 + (4 / 3) ** 2) / 2
+    found = surprise(np.array([0.3]), shards, samples, 0.05)
+    assert found == pytest.approx(np.sqrt(0.3**2 / 0.05 / s), rel=1e-9)
+
+
+def test_what_is_assumed_is_what_the_docs_say() -> None:
+    said = (
+        f"{TYPICAL['shift']} standard deviations (shift), {TYPICAL['spread']} (spread) and "
+        f"{TYPICAL['sparsity']} (sparsity) for one image"
+    )
+    page = Path(__file__).parent.parent / "docs" / "drift.md"
+    assert said in " ".join(page.read_text().split())
 
 
 def test_what_is_assumed_goes_with_the_root_of_samples() -> None:
