@@ -61,6 +61,20 @@ def test_the_share_beyond_is_that_of_channels_that_go_beyond(form: Format) -> No
     (finding,) = found(x, form)
     assert finding.channels == (0, 1)
     assert finding.evidence["beyond_at_most"] == pytest.approx(1.01**2 / 400)
+    assert finding.evidence["abs_max"] == form.largest * 1.01
+    (finding,) = found(x * 3, form)
+    assert finding.evidence["beyond_at_most"] == 1  # never more than all
+
+
+@by_format
+def test_each_side_is_told_of_its_own_channels(form: Format) -> None:
+    x = torch.ones(400, 3, dtype=torch.float64)
+    x[:, 1], x[:, 2] = form.largest * 0.9, form.smallest_normal / 2
+    (finding,) = found(x, form)
+    assert finding.channels == (1, 2)
+    assert finding.evidence["abs_max"] == form.largest * 0.9
+    assert finding.evidence["rms_of_nonzero"] == pytest.approx(form.smallest_normal / 2)
+    assert finding.evidence["below_at_least"] == pytest.approx(0.75)
 
 
 @by_format
