@@ -1,4 +1,4 @@
-"""The accuracies promised, by argument: csrc/statistic.h says which errors there are, and here they
+"""The accuracies promised, by argument: csrc/again.h says which errors there are, and here they
 are bounded with the constants of every backend, for any data. What is worst for a lane is tried,
 too."""
 
@@ -25,7 +25,7 @@ from fmstats.statistic import State, Thresholds
 UNIT = 2.0**-24  # the largest relative error of a float32 rounding
 MEAN, VARIANCE = ACCURACY[torch.float32]
 ROUNDINGS = int(constant("statistic.h", "kRoundings"))
-COARSE = constant("statistic.h", "kCoarse")
+COARSE = constant("again.h", "kCoarse")
 
 
 def test_moments_are_as_exact_as_promised_whatever_the_data() -> None:
