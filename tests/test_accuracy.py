@@ -106,6 +106,17 @@ def test_an_outlier_first_in_every_lane(backend: Backend, layout: str) -> None:
     assert_equal_states(fold(backend, LAYOUTS[layout](x)), want, ACCURACY[torch.float32])
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_first_tensor_is_read_once(backend: Backend, layout: str) -> None:
+    """About a pivot from samples: what is read again is as exact as float64, which this is not."""
+    if backend.name in ("torch", "reference"):
+        pytest.skip("has no pivot from samples")
+    x = torch.randn(16, 1024) + 100
+    m2 = fold(backend, LAYOUTS[layout](x))["m2"]
+    exact = x.double().var(1, correction=0) * x.shape[1]
+    assert ((m2 / exact - 1).abs() > 1e-12).sum() > 12
+
+
 def exact_moments(batches: list[list[float]]) -> tuple[Fraction, Fraction]:
     """Mean and variance of all numbers, exactly."""
     numbers = [Fraction(x) for batch in batches for x in batch]
