@@ -147,10 +147,11 @@ FMSTATS_FN ChannelStateOf<Int, Real> to_state(const PartialOf<Int, Real>& part, 
   // Squares beyond float64 leave infinity, never what infinity less infinity is.
   const Real m2 = part.sum_sq < infinity() ? larger(part.sum_sq - part.sum * shift, Real{})
                                            : Real{} + infinity();
-  // Rounding could lead beyond the largest number; a sum that overflowed gives any of the range.
+  // Rounding could lead out of the range, that of a constant too; a sum that overflowed gives any
+  // number of it.
   const Real mean = larger(s.min, smaller(s.max, (pivot + shift) / unit));
-  // A constant is exact, however its pivot was rounded.
-  s.mean = n == 0 ? Real{} : s.min == s.max ? s.min : mean;
+  s.mean = n == 0 ? Real{} : mean;
+  // A constant has no m2, however its pivot was rounded.
   s.m2 = n == 0 ? Real{} : s.min == s.max ? Real{} : m2 / unit / unit;
   return s;
 }
