@@ -41,7 +41,8 @@ inline void load_two(const typename E::Storage* p, i64 step, V& x, V& y) {
 
 constexpr int kBlockVectors = 64;
 
-// Positions of a block: whole runs where they are short.
+// Positions of a block: whole runs where they are short. How many is a matter of speed alone: a NaN
+// makes the kernel read its block again; when sums go on in float64 does not depend on blocks.
 template <class E>
 inline i64 block_positions(const View& view) {
   constexpr i64 kWidth = kLanes<typename E::Real>, kMost = kBlockVectors * kWidth;
