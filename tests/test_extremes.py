@@ -117,6 +117,15 @@ def test_m2_is_infinite_where_it_truly_is(backend: Backend, layout: str, scale: 
     )
 
 
+def test_the_mean_of_nothing_finite_means_nothing(backend: Backend) -> None:
+    """Not even where the way from it to the data's mean is beyond float64."""
+    x = torch.full((16, 8), 1.7e308, dtype=torch.float64)
+    state = State.identity(16)
+    state["mean"].fill_(-1.7e308)
+    backend.accumulate(state, x, view_of(x, 0), Thresholds())
+    assert torch.equal(state.words, measure(backend, x).words)
+
+
 def test_a_mean_beyond_float32_meets_float32_data(backend: Backend) -> None:
     """One layer may see both types: float64 leaves a mean that float32 cannot hold."""
     wide = torch.full((2, 300), 1e300, dtype=torch.float64)
