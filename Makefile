@@ -24,7 +24,7 @@ test-long: $(VENV)/dev ## what takes minutes a test: kills, fuzzing, drift
 	@$(BIN)/python -m pytest -q -m long
 
 mutate: $(VENV)/dev ## FILE=fmstats/x.py [TESTS=...]: changes of its meaning that no test notices
-	@test -n "$(FILE)" || { echo "which module? make mutate FILE=fmstats/merging.py" >&2; exit 2; }
+	@test -n "$(FILE)" || { echo "which module? make mutate FILE=fmstats/profiles/merging.py" >&2; exit 2; }
 	@$(BIN)/python tests/mutate.py "$(FILE)" $(TESTS)
 
 check: $(VENV)/dev ## format, lint and types

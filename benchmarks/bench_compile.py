@@ -19,9 +19,10 @@ from models import MODELS, Made
 from torch import Tensor, nn
 
 import fmstats
-from fmstats.channels import ChannelRule, channel_rules
-from fmstats.selection import is_leaf
-from fmstats.statistic import FIELDS, State, merge
+from fmstats.models.channel_dims import ChannelRule, channel_rules
+from fmstats.models.selection import is_leaf
+from fmstats.statistic.fields import FIELDS
+from fmstats.statistic.state import State, merge
 
 WIDTHS = (18, 12, 12, 12)
 

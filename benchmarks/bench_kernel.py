@@ -21,8 +21,9 @@ from rivals import RIVALS
 from torch import Tensor
 
 from fmstats.backends import choose_backend
-from fmstats.layout import view_of
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 
 SHAPES = (  # of float32; 205, 26, 13, 26, 3 and 8 MB
     (64, 64, 112, 112),

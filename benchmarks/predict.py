@@ -27,7 +27,7 @@ from fmstats.backends.base import DTYPES
 from fmstats.backends.cuda import nvrtc
 from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
-from fmstats.layout import View, view_of
+from fmstats.statistic.view import View, view_of
 
 # Threads of a block, by kernel.
 KERNELS: Mapping[str, int] = {

@@ -1,6 +1,6 @@
 // What the statistic is: its fields, its identity, and how two states become one.
 //
-// The Python twin is fmstats/statistic.py; a test compares field names and order. This header is
+// The Python twin is fmstats/statistic/state.py; a test compares field names and order. This header is
 // compiled under several instruction sets and by NVRTC, so it includes nothing and every
 // function in it is static: a shared inline function could be taken from the AVX-512 object and run
 // on a machine without AVX-512.

@@ -1,5 +1,5 @@
 // A tensor as channels x positions: what every backend's kernels are given. The Python twin is
-// fmstats/layout.py. Includes nothing but the statistic, for NVRTC.
+// fmstats/statistic/view.py. Includes nothing but the statistic, for NVRTC.
 #pragma once
 
 #include "statistic.h"

@@ -8,12 +8,10 @@ print(tracker.stats())
 
 from fmstats._version import __version__
 from fmstats.analysis import Analysis, analyze
-from fmstats.coverage import Coverage
-from fmstats.derived import ChannelStats
+from fmstats.backends.one_tensor import channel_stats
 from fmstats.diagnosis import Diagnosis, Finding, diagnose
 from fmstats.drift import Comparison
 from fmstats.errors import FmstatsError
-from fmstats.measure import channel_stats
 from fmstats.pictures import (
     TopImage,
     TopImages,
@@ -23,10 +21,12 @@ from fmstats.pictures import (
     visualize,
     visualize_hierarchy,
 )
-from fmstats.profiles import LayerProfile, Profile
+from fmstats.profiles.coverage import Coverage
+from fmstats.profiles.profile import LayerProfile, Profile
 from fmstats.runs import RunInterrupted, profile
+from fmstats.statistic.channel_stats import ChannelStats
 from fmstats.storage import load, merge_files
-from fmstats.tracker import Tracker, track
+from fmstats.tracking.tracker import Tracker, track
 
 __all__ = [
     "Analysis",

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, TextIO, cast
 
 from fmstats.errors import FmstatsError
-from fmstats.tables import make_printable
+from fmstats.output.tables import make_printable
 
 REFUSED = 2
 BUG = 70  # EX_SOFTWARE

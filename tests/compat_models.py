@@ -9,9 +9,10 @@ from tolerances import ACCURACY, assert_equal_states
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from fmstats.derived import ChannelStats
-from fmstats.profiles import Profile
-from fmstats.statistic import State, Thresholds
+from fmstats.profiles.profile import Profile
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
 
 
 class ResidualBlock(nn.Module):

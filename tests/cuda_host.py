@@ -27,8 +27,10 @@ from fmstats.backends.cuda.backend import CudaBackend
 from fmstats.backends.cuda.runtime import Gpu, Runtime
 from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
-from fmstats.layout import view_of
-from fmstats.statistic import FIELDS, State, Thresholds
+from fmstats.statistic.fields import FIELDS
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 
 PART_FIELDS = len(FIELDS) - 1  # csrc/parts.h: the count is known without looking
 

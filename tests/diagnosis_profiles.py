@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.reference import ReferenceBackend
-from fmstats.derived import ChannelStats
-from fmstats.layout import view_of
-from fmstats.profiles import LayerProfile, Profile
-from fmstats.statistic import State, Thresholds
+from fmstats.profiles.profile import LayerProfile, Profile
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 
 
 def layer_of(

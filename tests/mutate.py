@@ -1,6 +1,6 @@
 """Change the meaning of a module in one place at a time, and see whether its tests notice.
 
-    python tests/mutate.py fmstats/merging.py tests/test_merging.py
+    python tests/mutate.py fmstats/profiles/merging.py tests/test_merging.py
 
 Each mutant is one small change: a comparison that is turned or moved by its bound, `and` for `or`,
 a condition negated, an operator or a number replaced, a statement or a result left out. The tests

@@ -28,7 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.tracker import Tracker
+from fmstats.tracking.tracker import Tracker
 
 RANKS = 2
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from profile_files import layer_of, profile_of
 
-from fmstats.derived import ChannelStats
-from fmstats.profiles import LayerProfile, Profile
-from fmstats.statistic import State, Thresholds
+from fmstats.profiles.profile import LayerProfile, Profile
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
 
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 HOSTILE = (

@@ -19,8 +19,9 @@ from fmstats.backends import Backend
 from fmstats.backends.cpu import CpuBackend
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.backends.triton.plan import MOST_UNROLL, Layout
-from fmstats.layout import view_of
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 
 UNIT = 2.0**-24  # the largest relative error of a float32 rounding
 MEAN, VARIANCE = ACCURACY[torch.float32]

@@ -183,7 +183,7 @@ def test_the_inline_rival_measures_the_same() -> None:
     batches[1][0, 0, 0, 0] = torch.nan
     with torch.no_grad(), fmstats.track(nn.Sequential(layer)) as tracker:
         outputs = [layer(x).clone() for x in batches]
-    state = fmstats.statistic.State.identity(5)
+    state = fmstats.statistic.state.State.identity(5)
     hook._dim, hook._words = 1, state.words
     for y in outputs:
         hook(layer, (), y)

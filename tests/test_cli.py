@@ -14,7 +14,7 @@ import torch
 
 import fmstats
 from fmstats.cli import main
-from fmstats.profiles import Profile
+from fmstats.profiles.profile import Profile
 
 pytest.importorskip("typer", reason="needs typer")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import fmstats
-from fmstats.coverage import Coverage, CoverageRow, describe_not_measured, describe_row
+from fmstats.profiles.coverage import Coverage, CoverageRow, describe_not_measured, describe_row
 
 
 class Apply(nn.Module):

@@ -17,8 +17,9 @@ from fmstats.backends import DTYPES
 from fmstats.backends.cpu import CpuBackend
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.errors import FmstatsError
-from fmstats.layout import view_of
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 
 pytestmark = pytest.mark.skipif(
     CpuBackend().why_not() is not None, reason="the native module is not built"

@@ -19,7 +19,8 @@ from torch import Tensor
 from fmstats.backends import DTYPES
 from fmstats.backends.cuda import nvrtc
 from fmstats.backends.reference import ReferenceBackend
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
 
 pytestmark = cuda_host.needs_nvrtc
 

@@ -18,8 +18,8 @@ import fmstats.backends
 from fmstats.backends.pytorch import TorchBackend
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.errors import FmstatsError
-from fmstats.layout import view_of
-from fmstats.statistic import State
+from fmstats.statistic.state import State
+from fmstats.statistic.view import view_of
 
 pytestmark = cuda_host.needs_nvrtc
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fmstats.backends.native import load_native
-from fmstats.layout import view_of
+from fmstats.statistic.view import view_of
 
 native = load_native()
 pytestmark = pytest.mark.skipif(native is None, reason="the native module is not built")

@@ -10,8 +10,9 @@ from cuda_host import ALL, PART_FIELDS, Launch, StubDriver, host_backend, kernel
 from torch import Tensor
 
 from fmstats.backends.cuda import nvrtc
-from fmstats.layout import view_of
-from fmstats.statistic import FIELDS, State
+from fmstats.statistic.fields import FIELDS
+from fmstats.statistic.state import State
+from fmstats.statistic.view import view_of
 
 pytestmark = cuda_host.needs_nvrtc
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats import Diagnosis, Profile
-from fmstats.profiles import LayerProfile
+from fmstats.profiles.profile import LayerProfile
 
 NAN, INF = math.nan, math.inf
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 import fmstats
-from fmstats import drift, layout, statistic, storage
+from fmstats import drift, storage
 from fmstats.backends import base
+from fmstats.statistic import state as statistic
+from fmstats.statistic import view as layout
 
 pytest.importorskip("mkdocs")
 pytest.importorskip("material")

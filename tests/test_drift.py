@@ -17,7 +17,7 @@ import fmstats
 from fmstats.drift import ASSUMED_THRESHOLD, THRESHOLD, Comparison, compare
 from fmstats.drift.comparison import overall_score
 from fmstats.errors import FmstatsError
-from fmstats.profiles import Profile
+from fmstats.profiles.profile import Profile
 
 SHARDS = 16
 

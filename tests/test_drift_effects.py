@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fmstats
-from fmstats.derived import ChannelStats
 from fmstats.drift.effects import EFFECTS, LIMIT, measure_effects, share_finite, standardise
-from fmstats.statistic import State
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.state import State
 
 SEEDS = st.integers(0, 2**31)
 

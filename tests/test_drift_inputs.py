@@ -8,10 +8,10 @@ import pytest
 import torch
 from diagnosis_profiles import unseen
 
-from fmstats.derived import ChannelStats
 from fmstats.drift.inputs import tell_other_preparation, tell_other_sizes
-from fmstats.profiles import LayerProfile, Profile
-from fmstats.statistic import State
+from fmstats.profiles.profile import LayerProfile, Profile
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.state import State
 
 HEAD = "sizes or lengths differ, and padding counts as data: "
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fmstats
-from fmstats.derived import ChannelStats
 from fmstats.drift.effects import ChannelEffects
 from fmstats.drift.layers import Evidence, LayerDrift, compare_layer
 from fmstats.drift.noise import TYPICAL, assume_level, surprise
+from fmstats.statistic.channel_stats import ChannelStats
 
 NONE = np.zeros(4)
 NEVER = np.zeros(4, dtype=bool)

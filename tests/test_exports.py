@@ -16,12 +16,12 @@ from torch import nn
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.exports import check_output, format_csv, format_json, write_profile
-from fmstats.files import encode_text
-from fmstats.metadata import DEEPEST
-from fmstats.profiles import Profile
+from fmstats.output.files import encode_text
+from fmstats.profiles.metadata import DEEPEST
+from fmstats.profiles.profile import Profile
+from fmstats.profiles.scalars import ROW
 from fmstats.runs import profile
-from fmstats.scalars import ROW
+from fmstats.storage.exports import check_output, format_csv, format_json, write_profile
 
 
 @pytest.fixture

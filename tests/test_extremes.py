@@ -20,8 +20,9 @@ from fmstats.backends import DTYPES, Backend
 from fmstats.backends.base import Meter
 from fmstats.backends.cpu import CpuBackend
 from fmstats.backends.reference import ReferenceBackend
-from fmstats.layout import view_of
-from fmstats.statistic import State, Thresholds, merge
+from fmstats.statistic.state import State, merge
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 
 # Triton's interpreter computes with numpy, which warns of what these tests are about.
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
@@ -219,7 +220,7 @@ FLUSHED = textwrap.dedent(
     from fmstats.backends.cpu import CpuBackend
     from fmstats.backends.pytorch import TorchBackend
     from fmstats.backends.reference import ReferenceBackend
-    from fmstats.layout import view_of
+    from fmstats.statistic.view import view_of
     from fmstats.statistic import State, Thresholds
 
     caller, workers = (word == "True" for word in sys.argv[1:])

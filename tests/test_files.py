@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fmstats.errors import FmstatsError
-from fmstats.files import check_place, find_repeated, write_whole
+from fmstats.output.files import check_place, find_repeated, write_whole
 
 
 def test_files_of_the_same_content(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_sockets_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_stdout_is_written_where_the_shell_has_put_it(tmp_path: Path, name: str) -> None:
     (tmp_path / "link").symlink_to("/dev/stdout")
     code = (
-        "from pathlib import Path; from fmstats.files import write_whole; "
+        "from pathlib import Path; from fmstats.output.files import write_whole; "
         f"print('a', flush=True); write_whole(Path({name!r}), b'b'); print('c')"
     )
     command = [sys.executable, "-c", code]
@@ -222,7 +222,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "p"
     path.write_bytes(b"old")
     code = (
-        "import resource, sys; from pathlib import Path; from fmstats.files import write_whole\n"
+        "import resource, sys; from pathlib import Path\n"
+        "from fmstats.output.files import write_whole\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try: write_whole(Path(sys.argv[1]), bytes(2000))\n"
         "except ValueError as error: print(error)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fmstats.gates import Gate
+from fmstats.tracking.gates import Gate
 
 
 def test_a_gate() -> None:

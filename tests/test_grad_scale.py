@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.grad_scale import GradScale
-from fmstats.profiles import Profile
-from fmstats.statistic import COUNTS
+from fmstats.profiles.profile import Profile
+from fmstats.statistic.fields import COUNTS
+from fmstats.tracking.grad_scale import GradScale
 
 BATCHES = torch.randn(5, 6, 3, generator=torch.Generator().manual_seed(3))
 SCALES = (2.0**16, 2.0**16, 2.0**17, 2.0**9, 2.0**9)

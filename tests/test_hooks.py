@@ -15,10 +15,10 @@ from torch import nn
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.gates import Gate
-from fmstats.graph import new_order
-from fmstats.hooks import InputHook, OutputHook, PassHook
-from fmstats.sampling import Every
+from fmstats.tracking.compiled import new_order
+from fmstats.tracking.gates import Gate
+from fmstats.tracking.hooks import InputHook, OutputHook, PassHook
+from fmstats.tracking.sampling import Every
 
 
 def hooks_on(model: nn.Module) -> int:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fmstats.integrations.intervals import Intervals
-from fmstats.outputs import describe_metadata
+from fmstats.profiles.summary import describe_metadata
 
 
 def test_what_is_noted_does_not_differ() -> None:

@@ -22,8 +22,10 @@ from torch import Tensor
 
 from fmstats.backends import DTYPES, Backend
 from fmstats.backends.reference import ReferenceBackend
-from fmstats.layout import view_of
-from fmstats.statistic import COUNTS, State, Thresholds, merge
+from fmstats.statistic.fields import COUNTS
+from fmstats.statistic.state import State, merge
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 
 PLAIN = Thresholds()
 BOUNDED = (

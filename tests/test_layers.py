@@ -13,14 +13,14 @@ from torch import Tensor
 
 from fmstats.backends.base import decline
 from fmstats.backends.native import load_native
-from fmstats.calls import PerCall
-from fmstats.channels import ChannelRule
-from fmstats.gates import Gate
-from fmstats.layers import MOST_WIDTHS, Layer, LayerSpec, take_profiles
-from fmstats.layout import view_of
-from fmstats.naming import MOST_CALLS
-from fmstats.profiles import LayerProfile
-from fmstats.statistic import Thresholds
+from fmstats.models.channel_dims import ChannelRule
+from fmstats.profiles.profile import LayerProfile
+from fmstats.profiles.row_names import MOST_CALLS
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
+from fmstats.tracking.gates import Gate
+from fmstats.tracking.layers import MOST_WIDTHS, Layer, LayerSpec, take_profiles
+from fmstats.tracking.per_call import PerCall
 
 SPEC = LayerSpec("conv", "Conv2d", ChannelRule(1), Thresholds(), "output", "auto", "raise")
 X = torch.randn(4, 3)

@@ -17,14 +17,15 @@ from tolerances import ROUNDING, assert_equal_states
 from torch import nn
 
 import fmstats
-from fmstats.derived import ChannelStats
 from fmstats.errors import FmstatsError
-from fmstats.merging import Stack
-from fmstats.metadata import MOST_SOURCES, merge_metadata
-from fmstats.profiles import Profile
-from fmstats.statistic import State, Thresholds
+from fmstats.models.wrappers import hash_structure
+from fmstats.profiles.merging import Stack
+from fmstats.profiles.metadata import MOST_SOURCES, merge_metadata
+from fmstats.profiles.profile import Profile
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
 from fmstats.storage import merge_files, save
-from fmstats.wrappers import hash_structure
 
 KNOWN = ("type", "channel_dim", "shape", "dtype", "calls", "backend")
 
@@ -101,7 +102,7 @@ def test_all_layers_at_once_are_each_layer_by_itself() -> None:
 def test_blocks_of_channels(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = some_profile(), some_profile(1)
     whole = a | b
-    monkeypatch.setattr("fmstats.merging._BLOCK", 3)  # of 10
+    monkeypatch.setattr("fmstats.profiles.merging._BLOCK", 3)  # of 10
     assert_same_profiles(a | b, whole)
 
 

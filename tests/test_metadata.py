@@ -20,9 +20,9 @@ from torch import nn
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.exports import format_json
-from fmstats.merging import Stack
-from fmstats.metadata import (
+from fmstats.output.tables import join_blocks
+from fmstats.profiles.merging import Stack
+from fmstats.profiles.metadata import (
     DEEPEST,
     MOST_BITS,
     MOST_SOURCES,
@@ -39,10 +39,10 @@ from fmstats.metadata import (
     read_texts,
     show_value,
 )
-from fmstats.outputs import describe_metadata, describe_run, find_left_out
-from fmstats.profiles import Profile
+from fmstats.profiles.profile import Profile
+from fmstats.profiles.summary import describe_metadata, describe_run, find_left_out
+from fmstats.storage.exports import format_json
 from fmstats.storage.writing import encode
-from fmstats.tables import join_blocks
 
 KEYS = (
     *("model", "structure", "of", "when", "per_call", "every", "data", "inputs", "backends"),

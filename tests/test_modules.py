@@ -17,7 +17,7 @@ from torch.nn.utils import parametrizations
 import fmstats
 from fmstats.backends import BACKENDS
 from fmstats.errors import FmstatsError
-from fmstats.tracker import Tracker
+from fmstats.tracking.tracker import Tracker
 
 NAMES = [b.name for b in BACKENDS if b.why_not() is None]
 

@@ -59,7 +59,7 @@ def test_tests_are_found_by_name() -> None:
 @pytest.mark.long
 def test_a_mutant_that_no_test_notices_is_told() -> None:
     def run(tests: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, TOOL, "fmstats/pooling.py", *tests.split()]
+        command = [sys.executable, TOOL, "fmstats/profiles/pooling.py", *tests.split()]
         return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
     noticed = run("tests/test_pooling.py")

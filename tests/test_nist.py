@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from fmstats.backends import Backend
-from fmstats.layout import view_of
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 
 SETS = {
     # name: (data, certified mean, certified standard deviation)

@@ -8,7 +8,7 @@ from profile_files import assert_same_profiles, layer_of, profile_of, some_profi
 
 from fmstats import Profile
 from fmstats.errors import FmstatsError
-from fmstats.statistic import Thresholds
+from fmstats.statistic.thresholds import Thresholds
 
 RELU6 = Thresholds(0.0, 0.0, 6.0)
 

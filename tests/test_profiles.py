@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats.backends.native import load_native
-from fmstats.derived import ChannelStats
 from fmstats.errors import FmstatsError
-from fmstats.profiles import Profile
-from fmstats.statistic import FIELDS
+from fmstats.profiles.profile import Profile
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.fields import FIELDS
 
 
 def net() -> nn.Module:

@@ -26,10 +26,10 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.profiles import Profile
-from fmstats.ranks import refuse_split_channels
-from fmstats.tensors import plain_part
-from fmstats.wrappers import named_modules, unwrap
+from fmstats.models.output_tensors import plain_part
+from fmstats.models.wrappers import named_modules, unwrap
+from fmstats.profiles.profile import Profile
+from fmstats.profiles.ranks import refuse_split_channels
 
 if not dist.is_available() or not dist.is_gloo_available():
     pytest.skip("needs torch.distributed with gloo", allow_module_level=True)

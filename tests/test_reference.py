@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmstats.backends.reference import measure
-from fmstats.statistic import Thresholds
+from fmstats.statistic.thresholds import Thresholds
 
 
 @given(st.lists(st.floats(-1e100, 1e100), min_size=1, max_size=40))

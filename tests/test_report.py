@@ -21,7 +21,7 @@ from torch import nn
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.profiles import Profile
+from fmstats.profiles.profile import Profile
 from fmstats.report import render, write_report
 from fmstats.report.packing import pack
 from fmstats.report.readable import MOST_SHOWN, make_readable

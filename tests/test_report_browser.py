@@ -23,10 +23,10 @@ from report_profiles import (
 from torch import nn
 
 import fmstats
-from fmstats.derived import ChannelStats
-from fmstats.profiles import LayerProfile, Profile
+from fmstats.profiles.profile import LayerProfile, Profile
 from fmstats.report import write_report
-from fmstats.statistic import Thresholds
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.thresholds import Thresholds
 
 pytest.importorskip("jinja2", reason="needs jinja2")
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fmstats.coverage import Coverage, CoverageRow
 from fmstats.errors import FmstatsError
+from fmstats.profiles.coverage import Coverage, CoverageRow
 from fmstats.runs.account import Account, join, tell_coverage, tell_done
 from fmstats.runs.counting import add_samples
 from fmstats.sources.stored import Skipped

@@ -11,9 +11,9 @@ import torch
 from test_run_progress import Terminal
 from torch import nn
 
-from fmstats.layers import Layer
 from fmstats.runs import profile
 from fmstats.runs.cost import Cost
+from fmstats.tracking.layers import Layer
 
 
 class Clock:

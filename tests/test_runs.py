@@ -398,7 +398,7 @@ def test_a_loader_knows_its_samples(images):
 
 
 def test_unknown_samples_are_told_so(images, tmp_path):
-    from fmstats.outputs import describe_metadata
+    from fmstats.profiles.summary import describe_metadata
 
     linear = nn.Linear(8, 8)
     unknown = profile(linear, [images, images])

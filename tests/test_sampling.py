@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 import fmstats
-from fmstats import FmstatsError, sampling
-from fmstats.sampling import Budget, Every, Timed
+from fmstats import FmstatsError
+from fmstats.tracking import sampling
+from fmstats.tracking.sampling import Budget, Every, Timed
 
 
 def test_every() -> None:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.saturation import Bounds, bounds_of, chosen_bounds
-from fmstats.statistic import Thresholds
+from fmstats.models.saturation import Bounds, bounds_of, chosen_bounds
+from fmstats.statistic.thresholds import Thresholds
 
 BOUNDS = [
     (nn.ReLU6(), (None, 6.0)),

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import fmstats
-from fmstats.scalars import DEFAULT, STATS
+from fmstats.profiles.scalars import DEFAULT, STATS
 
 
 @pytest.fixture

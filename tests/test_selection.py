@@ -10,7 +10,7 @@ from torch import nn
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.selection import ROOT, Selection, is_leaf, matches, select
+from fmstats.models.selection import ROOT, Selection, is_leaf, matches, select
 
 LEAVES = ["features.0", "features.1", "features.2", "head.0", "head.1"]
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
-from fmstats.statistic import COUNTS, FIELDS, MOMENTS, State, Thresholds, merge, pool, snapshot
+from fmstats.statistic.fields import COUNTS, FIELDS, MOMENTS
+from fmstats.statistic.state import State, merge, pool, snapshot
+from fmstats.statistic.thresholds import Thresholds
 
 
 def test_python_and_cpp_agree_on_the_fields() -> None:

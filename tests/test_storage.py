@@ -29,10 +29,12 @@ from safetensors.numpy import save as pack
 from torch import nn
 
 import fmstats
-from fmstats.derived import ChannelStats
 from fmstats.errors import FmstatsError
-from fmstats.profiles import Profile
-from fmstats.statistic import FIELDS, State, Thresholds
+from fmstats.profiles.profile import Profile
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.fields import FIELDS
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
 from fmstats.storage import load, save
 
 PICKLE = pickle.dumps({"a": 1})

@@ -20,8 +20,8 @@ import torch
 from profile_files import layer_of, profile_of, seal, some_profile
 
 from fmstats.errors import FmstatsError
-from fmstats.outputs import describe_run
-from fmstats.profiles import Profile
+from fmstats.profiles.profile import Profile
+from fmstats.profiles.summary import describe_run
 from fmstats.storage import load, save
 
 SECONDS = 5  # for one input; a good one takes some milliseconds

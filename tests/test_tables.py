@@ -7,7 +7,7 @@ import math
 import pytest
 
 from fmstats.errors import FmstatsError
-from fmstats.tables import (
+from fmstats.output.tables import (
     Column,
     Table,
     find_column,

@@ -22,10 +22,10 @@ from profile_files import layer_of, profile_of
 import fmstats
 from fmstats import Profile
 from fmstats.cli import main
-from fmstats.statistic import Thresholds
+from fmstats.output.tables import Column, Table
+from fmstats.output.terminal import fit_columns, print_blocks, shorten_names
+from fmstats.statistic.thresholds import Thresholds
 from fmstats.storage import save
-from fmstats.tables import Column, Table
-from fmstats.terminal import fit_columns, print_blocks, shorten_names
 
 pytest.importorskip("typer", reason="needs typer")
 cells = pytest.importorskip("rich.cells", reason="needs rich")
@@ -400,7 +400,7 @@ def test_without_rich_a_terminal_gets_plain_text(
 
 def test_pipes_need_no_rich(folder: Path) -> None:
     code = (
-        "import sys; from fmstats.terminal import print_blocks; print_blocks('a');"
+        "import sys; from fmstats.output.terminal import print_blocks; print_blocks('a');"
         "print('rich' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

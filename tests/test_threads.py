@@ -20,10 +20,12 @@ from compat_models import ResidualBlock, assert_row, captured
 from torch import Tensor, nn
 
 import fmstats
-from fmstats import calls, rows
 from fmstats.backends import BACKENDS
-from fmstats.profiles import Profile
-from fmstats.statistic import COUNTS, FIELDS, State, merge
+from fmstats.profiles.profile import Profile
+from fmstats.statistic.fields import COUNTS, FIELDS
+from fmstats.statistic.state import State, merge
+from fmstats.tracking import per_call as calls
+from fmstats.tracking import rows
 
 # The fast way and the slow one; any other is slow as torch is.
 NAMES = [b.name for b in BACKENDS if b.why_not() is None and b.name in ("cpu", "torch")]

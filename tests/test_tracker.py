@@ -14,9 +14,9 @@ from torch import Tensor, nn
 import fmstats
 from fmstats.backends import BACKENDS
 from fmstats.errors import FmstatsError
-from fmstats.naming import MOST_CALLS
-from fmstats.profiles import Profile
-from fmstats.wrappers import hash_structure
+from fmstats.models.wrappers import hash_structure
+from fmstats.profiles.profile import Profile
+from fmstats.profiles.row_names import MOST_CALLS
 
 NAMES = [b.name for b in BACKENDS if b.why_not() is None]
 

@@ -21,8 +21,10 @@ from fmstats.backends.triton import backend as module
 from fmstats.backends.triton import engine
 from fmstats.backends.triton.backend import TritonBackend
 from fmstats.errors import FmstatsError
-from fmstats.layout import view_of
-from fmstats.statistic import FIELDS, State, Thresholds, merge
+from fmstats.statistic.fields import FIELDS
+from fmstats.statistic.state import State, merge
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 
 interpreted = pytest.mark.skipif(not engine.interpreting(), reason="needs TRITON_INTERPRET=1")
 compiled = triton_host.needs_triton

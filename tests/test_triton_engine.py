@@ -24,8 +24,9 @@ from fmstats.backends.reference import ReferenceBackend
 from fmstats.backends.triton import engine
 from fmstats.backends.triton.backend import TritonBackend
 from fmstats.errors import FmstatsError
-from fmstats.layout import view_of
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 
 pytestmark = triton_host.needs_triton
 ALL = Thresholds(zero_tol=0.1, low=-0.5, high=1.0)

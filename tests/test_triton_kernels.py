@@ -22,8 +22,9 @@ from fmstats.backends import DTYPES
 from fmstats.backends.cpu import CpuBackend
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.backends.triton.plan import plan
-from fmstats.layout import view_of
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 
 pytestmark = triton_host.needs_triton
 

@@ -17,7 +17,7 @@ from triton_host import ARCHS, target_of
 
 from fmstats.backends import DTYPES
 from fmstats.backends.triton.plan import Layout, plan
-from fmstats.layout import view_of
+from fmstats.statistic.view import view_of
 
 pytestmark = triton_host.needs_triton
 

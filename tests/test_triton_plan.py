@@ -10,7 +10,7 @@ import torch
 from samples import LAYOUTS
 
 from fmstats.backends.triton.plan import CHUNK, MOST_DIMS, Launch, Layout, pieces_of, plan
-from fmstats.layout import View, view_of
+from fmstats.statistic.view import View, view_of
 
 ALIGNED, ODD = 1 << 12, (1 << 12) + 2
 

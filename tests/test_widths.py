@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats.integrations.readings import Readings
-from fmstats.layers import MOST_WIDTHS
-from fmstats.outputs import choose_layers
-from fmstats.profiles import Profile
+from fmstats.profiles.profile import Profile
+from fmstats.profiles.summary import choose_layers
+from fmstats.tracking.layers import MOST_WIDTHS
 
 
 def segformer() -> nn.Module:

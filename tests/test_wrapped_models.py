@@ -13,9 +13,9 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 from torch.nn.utils import parametrizations, parametrize
 
 import fmstats
+from fmstats.models.wrappers import unwrap
 from fmstats.pictures.hierarchy import find_stages
 from fmstats.pictures.inputs import read_image
-from fmstats.wrappers import unwrap
 
 
 class Learned(nn.Module):

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from fmstats.statistic import COUNTS, FIELDS, State
+from fmstats.statistic.fields import COUNTS, FIELDS
+from fmstats.statistic.state import State
 
 # dtype of the data: (error of the mean in standard deviations, relative error of the variance)
 ACCURACY = {torch.float64: (1e-12, 1e-12)}

@@ -17,7 +17,7 @@ from torch import Tensor
 from fmstats.backends.triton.backend import TritonBackend
 from fmstats.backends.triton.engine import Engine, interpreting, why_no_triton
 from fmstats.backends.triton.plan import MOST_DIMS, Launch, Layout
-from fmstats.statistic import FIELDS
+from fmstats.statistic.fields import FIELDS
 
 ARCHS = ("80", "90", "100", "120")
 

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 import fmstats
 from fmstats import FmstatsError
 from fmstats.backends.cuda import nvrtc
-from fmstats.layout import view_of
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 from gpu_checks.clock import rounds_of
 from gpu_checks.parity import THRESHOLDS
 from gpu_checks.report import Report, Setup

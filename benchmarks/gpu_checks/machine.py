@@ -18,7 +18,7 @@ import torch
 from fmstats.backends import DTYPES, list_backends
 from fmstats.backends.cuda import nvrtc
 from fmstats.backends.cuda.backend import CudaBackend
-from fmstats.tables import format_table
+from fmstats.output.tables import format_table
 from gpu_checks.bandwidth import device_gpu
 from gpu_checks.parity import dtypes_of
 from gpu_checks.report import Report, Setup, Skipped

@@ -22,7 +22,7 @@ from rivals import RIVALS, Measure, Rival
 from torch import Tensor, nn
 
 import fmstats
-from fmstats.tensors import first_tensor
+from fmstats.models.output_tensors import first_tensor
 from gpu_checks.report import Report, Setup
 from gpu_checks.streams import capture, warm_up
 

@@ -23,8 +23,10 @@ from torch import Tensor
 from fmstats.backends import DTYPES, Backend
 from fmstats.backends.cpu import CpuBackend
 from fmstats.backends.reference import ReferenceBackend
-from fmstats.layout import view_of
-from fmstats.statistic import FIELDS, State, Thresholds
+from fmstats.statistic.fields import FIELDS
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 from gpu_checks.report import Report, Setup, Skipped
 
 _TESTS = str(Path(__file__).parents[2] / "tests")

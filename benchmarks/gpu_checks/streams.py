@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats import FmstatsError, Profile
-from fmstats.layout import view_of
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 from gpu_checks.report import Report, Setup
 
 LONG = 100_000_000  # clocks for which a stream is kept busy: some 50 ms

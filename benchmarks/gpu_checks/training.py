@@ -14,9 +14,10 @@ import fmstats
 from fmstats.backends import DTYPES
 from fmstats.backends.native import load_native
 from fmstats.backends.reference import ReferenceBackend
-from fmstats.channels import channel_rules
-from fmstats.layout import view_of
-from fmstats.statistic import State, Thresholds
+from fmstats.models.channel_dims import channel_rules
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
 from gpu_checks.parity import tolerances
 from gpu_checks.report import Report, Setup, Skipped
 

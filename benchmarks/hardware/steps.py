@@ -17,8 +17,8 @@ import models
 import torch
 from torch import Tensor, nn
 
-from fmstats.channels import channel_rules
-from fmstats.layout import View, view_of
+from fmstats.models.channel_dims import channel_rules
+from fmstats.statistic.view import View, view_of
 from hardware.gpus import ATTAINABLE, LAUNCH, Gpu
 
 MODELS = ("ResNet-50", "ConvNeXt-T")

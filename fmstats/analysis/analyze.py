@@ -16,10 +16,10 @@ from fmstats.analysis.result import Analysis, Uncounted
 from fmstats.analysis.roofline import find_gpu
 from fmstats.analysis.rows import list_parts, list_rows
 from fmstats.analysis.stages import Stages, find_stages
-from fmstats.channels import channel_rules
 from fmstats.errors import FmstatsError
-from fmstats.selection import ROOT
-from fmstats.wrappers import unwrap_replicated
+from fmstats.models.channel_dims import channel_rules
+from fmstats.models.selection import ROOT
+from fmstats.models.wrappers import unwrap_replicated
 
 
 def analyze(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fmstats.analysis.packed import list_constants, list_packed
 from fmstats.analysis.storages import list_dense
-from fmstats.wrappers import holders_of, named_modules, own_parameters
+from fmstats.models.wrappers import holders_of, named_modules, own_parameters
 
 
 @dataclass(frozen=True)

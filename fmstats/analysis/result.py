@@ -11,8 +11,8 @@ from fmstats.analysis.rows import LayerRow, Part
 from fmstats.analysis.stages import Stages
 from fmstats.analysis.text import describe_totals, format_markdown, make_table
 from fmstats.errors import list_closest
-from fmstats.profiles import Profile, import_pandas
-from fmstats.tables import Block, join_blocks
+from fmstats.output.tables import Block, join_blocks
+from fmstats.profiles.profile import Profile, import_pandas
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,8 +13,8 @@ from torch import nn
 from fmstats.analysis.parameters import own_weights
 from fmstats.analysis.records import Call, Trace
 from fmstats.analysis.roofline import Gpu
-from fmstats.selection import ROOT, is_leaf
-from fmstats.wrappers import named_modules
+from fmstats.models.selection import ROOT, is_leaf
+from fmstats.models.wrappers import named_modules
 
 Extent = int | tuple[int, ...]
 

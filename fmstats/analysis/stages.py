@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import takewhile, zip_longest
 
 from fmstats.analysis.records import Call
-from fmstats.tables import Block, Column, Table, format_count, join_blocks
+from fmstats.output.tables import Block, Column, Table, format_count, join_blocks
 
 Shape = tuple[int, ...]
 

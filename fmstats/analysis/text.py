@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmstats.analysis.rows import LayerRow, Part, extent_of
 from fmstats.errors import FmstatsError
-from fmstats.tables import (
+from fmstats.output.tables import (
     Column,
     Row,
     Table,
@@ -79,7 +79,7 @@ def make_table(
     """The layer table of an analysis, its first `top` rows by the column `sort`.
 
     What `depth` and `columns` mean: `Analysis.table`. The column of `sort` is among those shown;
-    for its order see `fmstats.tables.sort_rows`.
+    for its order see `fmstats.output.tables.sort_rows`.
 
     Raises:
         FmstatsError: no such column, or a depth below 1.

@@ -29,17 +29,17 @@ from fmstats.analysis.recorder import Recorder
 from fmstats.analysis.records import Call, Trace, Work
 from fmstats.analysis.storages import list_dense, shape_of
 from fmstats.errors import FmstatsError
-from fmstats.modes import in_mode, uncompiled
+from fmstats.models.copies import look
+from fmstats.models.copies.fakes import FakeTensors
+from fmstats.models.copies.leftovers import check_leftovers
+from fmstats.models.copies.settings import random_state_kept
+from fmstats.models.copies.tensors import RealTensors, Tensors
+from fmstats.models.modes import in_mode, uncompiled
+from fmstats.models.selection import ROOT, is_leaf
+from fmstats.models.wrappers import named_modules
 from fmstats.runs.counting import Counting
-from fmstats.selection import ROOT, is_leaf
 from fmstats.sources.batches import ModelInput
 from fmstats.sources.entrypoints import describe_error
-from fmstats.twins import look
-from fmstats.twins.fakes import FakeTensors
-from fmstats.twins.leftovers import check_leftovers
-from fmstats.twins.settings import random_state_kept
-from fmstats.twins.tensors import RealTensors, Tensors
-from fmstats.wrappers import named_modules
 
 
 def trace(

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from fmstats.errors import FmstatsError
-from fmstats.layout import View
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import View
 
 # The dtypes whose elements have the statistic; all others are skipped with a reason.
 DTYPES = (

@@ -14,8 +14,9 @@ from torch import Tensor
 from fmstats.backends.base import Backend, Meter
 from fmstats.backends.native import load_native, why_no_native
 from fmstats.errors import FmstatsError
-from fmstats.layout import View
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import View
 
 
 class CpuBackend(Backend):

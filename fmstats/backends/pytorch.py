@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend
-from fmstats.layout import View
-from fmstats.ordering import INFINITY, at_places, place_of, places, to_float64
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.ordering import INFINITY, at_places, place_of, places, to_float64
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import View
 
 PIECE = 1 << 22  # elements: 32 MB for each float64 temporary
 

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend
-from fmstats.layout import View
-from fmstats.ordering import INFINITY, at_places, place_of, places, to_float64
-from fmstats.statistic import COUNTS, FIELDS, MOMENTS, State, Thresholds
+from fmstats.statistic.fields import COUNTS, FIELDS, MOMENTS
+from fmstats.statistic.ordering import INFINITY, at_places, place_of, places, to_float64
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import View
 
 
 class ReferenceBackend(Backend):

@@ -27,10 +27,10 @@ from fmstats.commands.app import (
 )
 from fmstats.commands.completion import complete_gpus
 from fmstats.errors import FmstatsError
-from fmstats.exports import format_csv, format_json
-from fmstats.files import check_place, encode_text, write_whole
-from fmstats.tables import Block, Table
-from fmstats.terminal import print_blocks, print_data
+from fmstats.output.files import check_place, encode_text, write_whole
+from fmstats.output.tables import Block, Table
+from fmstats.output.terminal import print_blocks, print_data
+from fmstats.storage.exports import format_csv, format_json
 
 _INPUT = re.compile(r"(?:(?P<name>[^\W\d]\w*)=)?(?P<size>\d+(?:[,x]\d+)*)(?::(?P<dtype>\w+))?")
 _SUFFIXES = (".json", ".csv", ".md")

@@ -18,14 +18,14 @@ from fmstats.commands.completion import (
     list_columns,
 )
 from fmstats.errors import FmstatsError
-from fmstats.exports import format_csv, format_json
-from fmstats.layer_columns import LAYER_COLUMNS
-from fmstats.outputs import describe_run
-from fmstats.profiles import Profile
-from fmstats.scalars import ROW
+from fmstats.output.tables import Column, Table
+from fmstats.output.terminal import print_blocks, print_data
+from fmstats.profiles.columns import LAYER_COLUMNS
+from fmstats.profiles.profile import Profile
+from fmstats.profiles.scalars import ROW
+from fmstats.profiles.summary import describe_run
 from fmstats.sources import load_model, load_weights
-from fmstats.tables import Column, Table
-from fmstats.terminal import print_blocks, print_data
+from fmstats.storage.exports import format_csv, format_json
 
 app = typer.Typer(
     no_args_is_help=True,

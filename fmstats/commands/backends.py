@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fmstats.backends import list_backends
 from fmstats.commands.app import app, keep_lines
-from fmstats.tables import format_table
-from fmstats.terminal import print_blocks
+from fmstats.output.tables import format_table
+from fmstats.output.terminal import print_blocks
 
 
 @app.command(epilog=keep_lines("Examples:", "fmstats backends"))

@@ -11,8 +11,8 @@ import typer
 
 from fmstats.drift import ASSUMED_THRESHOLD, LEAST_SHARDS, THRESHOLD, Comparison
 from fmstats.errors import FmstatsError
-from fmstats.files import find_repeated
-from fmstats.profiles import Profile
+from fmstats.output.files import find_repeated
+from fmstats.profiles.profile import Profile
 from fmstats.storage import load
 
 ThresholdOption = Annotated[

@@ -10,9 +10,9 @@ import typer
 from fmstats.commands.app import JsonOption, TopOption, app, keep_lines
 from fmstats.commands.baselines import OnlyCommonOption, ThresholdOption, compare_with
 from fmstats.commands.completion import complete_profiles
-from fmstats.exports import format_json
+from fmstats.output.terminal import print_blocks, print_data
 from fmstats.storage import load
-from fmstats.terminal import print_blocks, print_data
+from fmstats.storage.exports import format_json
 
 _EXAMPLES = "\n\n".join(
     [

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fmstats.analysis.roofline import GPUS
 from fmstats.backends import BACKENDS
 from fmstats.diagnosis import RULES
-from fmstats.tables import Column
+from fmstats.output.tables import Column
 
 
 def complete_profiles(incomplete: str) -> list[str]:

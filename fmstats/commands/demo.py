@@ -9,8 +9,8 @@ import typer
 
 from fmstats.commands.app import BackendOption, app, keep_lines
 from fmstats.demo import run_demo
-from fmstats.exports import check_output, write_profile
-from fmstats.terminal import print_blocks
+from fmstats.output.terminal import print_blocks
+from fmstats.storage.exports import check_output, write_profile
 
 
 @app.command(

@@ -12,9 +12,9 @@ from fmstats.diagnosis import RULES, Diagnosis, Outcome, read_conditions
 from fmstats.diagnosis.conditions import check_conditions
 from fmstats.diagnosis.measures import COUNTED
 from fmstats.errors import FmstatsError
-from fmstats.exports import format_json
+from fmstats.output.terminal import print_blocks, print_data
 from fmstats.storage import load
-from fmstats.terminal import print_blocks, print_data
+from fmstats.storage.exports import format_json
 
 FAILED = 1  # the exit code where a --fail-on condition holds, or cannot be judged
 

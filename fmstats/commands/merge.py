@@ -10,12 +10,12 @@ import typer
 from fmstats.commands.app import app, keep_lines
 from fmstats.commands.baselines import refuse_repeated
 from fmstats.commands.completion import complete_profiles
-from fmstats.exports import check_output, write_profile
-from fmstats.metadata import count_profiles
-from fmstats.outputs import describe_metadata
+from fmstats.output.tables import format_plural
+from fmstats.output.terminal import print_blocks
+from fmstats.profiles.metadata import count_profiles
+from fmstats.profiles.summary import describe_metadata
 from fmstats.storage import merge_files
-from fmstats.tables import format_plural
-from fmstats.terminal import print_blocks
+from fmstats.storage.exports import check_output, write_profile
 
 
 @app.command(

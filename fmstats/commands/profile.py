@@ -34,18 +34,18 @@ from fmstats.commands.normalising import (
     refuse_without_images,
 )
 from fmstats.errors import FmstatsError
-from fmstats.exports import check_output, write_profile
-from fmstats.layer_columns import LAYER_COLUMNS
-from fmstats.outputs import choose_layers
-from fmstats.profiles import Profile
+from fmstats.output.tables import find_column
+from fmstats.output.terminal import print_blocks
+from fmstats.profiles.columns import LAYER_COLUMNS
+from fmstats.profiles.profile import Profile
+from fmstats.profiles.summary import choose_layers
 from fmstats.runs import RunInterrupted
 from fmstats.runs import profile as run_profile
 from fmstats.runs.shards import join_launched
 from fmstats.sources import open_data
 from fmstats.sources.images import IMAGENET_MEAN, IMAGENET_STD
 from fmstats.sources.placement import move_model
-from fmstats.tables import find_column
-from fmstats.terminal import print_blocks
+from fmstats.storage.exports import check_output, write_profile
 
 _EXAMPLES = "\n\n".join(
     [

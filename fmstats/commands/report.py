@@ -12,9 +12,9 @@ from typer.core import TyperCommand
 from fmstats.commands.app import app, keep_lines
 from fmstats.commands.baselines import OnlyCommonOption, ThresholdOption, compare_with
 from fmstats.commands.completion import complete_profiles
+from fmstats.output.terminal import print_blocks
 from fmstats.report import check_report, write_report
 from fmstats.storage import load
-from fmstats.terminal import print_blocks
 
 _EXAMPLES = "\n\n".join(
     [

@@ -18,11 +18,11 @@ from fmstats.commands.app import (
     print_profile,
     refuse_both_formats,
 )
-from fmstats.layer_columns import LAYER_COLUMNS
-from fmstats.metadata import name_model
-from fmstats.outputs import choose_layers
+from fmstats.output.tables import format_plural
+from fmstats.profiles.columns import LAYER_COLUMNS
+from fmstats.profiles.metadata import name_model
+from fmstats.profiles.summary import choose_layers
 from fmstats.storage import load
-from fmstats.tables import format_plural
 
 _EXAMPLES = "\n\n".join(
     [

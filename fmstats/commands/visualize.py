@@ -17,6 +17,7 @@ from fmstats.commands.app import (
     load_network,
 )
 from fmstats.errors import FmstatsError
+from fmstats.output.terminal import print_blocks
 from fmstats.pictures import overlay as draw_overlay
 from fmstats.pictures import visualize as draw_grid
 from fmstats.pictures import visualize_hierarchy
@@ -24,7 +25,6 @@ from fmstats.pictures.canvas import find_colours, require_matplotlib
 from fmstats.pictures.files import check_picture, write_figure
 from fmstats.pictures.maps import Order, Scale
 from fmstats.sources.images import IMAGENET_MEAN, IMAGENET_STD, ImageTransform, usual_resize
-from fmstats.terminal import print_blocks
 
 _EXAMPLES = keep_lines(
     "Examples:",

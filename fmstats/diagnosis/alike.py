@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 
-from fmstats.derived import Array, ChannelStats
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import (
     Mask,
@@ -20,6 +19,7 @@ from fmstats.diagnosis.observed import (
     is_constant,
     name_channels,
 )
+from fmstats.statistic.channel_stats import Array, ChannelStats
 
 # Sums in another order give the moments of the same values to about this share of their size.
 _ROUNDING = 1e-5

@@ -13,7 +13,7 @@ from fmstats.diagnosis.observed import Mask, Observed, Verdict, observe, why_too
 from fmstats.diagnosis.result import Diagnosis, Finding, NotEnoughData
 from fmstats.diagnosis.rules import RULES, SEVERITIES
 from fmstats.errors import FmstatsError
-from fmstats.profiles import Profile, check_profile
+from fmstats.profiles.profile import Profile, check_profile
 
 Verdicts = Mapping[str, Sequence[Verdict | None]]
 

@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from fmstats.derived import Array
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, enough, name_channels
+from fmstats.statistic.channel_stats import Array
 
 # Some channels of a healthy layer are at a bound, too: a warning is of a tenth of them or more.
 _MANY = 0.1

@@ -17,9 +17,9 @@ from functools import partial
 
 import numpy as np
 
-from fmstats.derived import Array
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, enough, name_channels
+from fmstats.statistic.channel_stats import Array
 
 
 @dataclass(frozen=True)

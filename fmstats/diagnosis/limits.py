@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fmstats.derived import DEAD_SPARSITY
 from fmstats.errors import FmstatsError, find_closest
+from fmstats.statistic.channel_stats import DEAD_SPARSITY
 
 Limits = Mapping[str, float]
 

@@ -10,10 +10,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fmstats.derived import ChannelStats, pool_channels
 from fmstats.diagnosis.limits import Limits
-from fmstats.metadata import read_count, read_text
-from fmstats.profiles import LayerProfile, Profile
+from fmstats.profiles.metadata import read_count, read_text
+from fmstats.profiles.profile import LayerProfile, Profile
+from fmstats.statistic.channel_stats import ChannelStats, pool_channels
 
 Mask = NDArray[np.bool_]
 Numbers = Mapping[str, float | int | str | None]

@@ -123,7 +123,7 @@ RULES: dict[str, Rule] = {
         "The activation is flat there: differences are lost, gradients are small or 0.",
         "shrink what goes in: normalise before it, lower the weights or the learning rate",
         each_layer(bounds.saturated_low),
-        source="bounds of `fmstats.saturation`; Glorot and Bengio 2010",
+        source="bounds of `fmstats.models.saturation`; Glorot and Bengio 2010",
     ),
     "saturated-high": Rule(
         ("warning", "info"),
@@ -132,7 +132,7 @@ RULES: dict[str, Rule] = {
         "As saturated-low, at the other end.",
         "shrink what goes in, as for saturated-low; for a ReLU6, raise the bound",
         each_layer(bounds.saturated_high),
-        source="bounds of `fmstats.saturation`; Glorot and Bengio 2010",
+        source="bounds of `fmstats.models.saturation`; Glorot and Bengio 2010",
     ),
     "saturated-both": Rule(
         ("warning", "info"),
@@ -142,7 +142,7 @@ RULES: dict[str, Rule] = {
         "The channel works as a switch: it is at one bound or at the other.",
         "nothing, if it is a gate; else shrink what goes in, as for saturated-low",
         each_layer(bounds.saturated_both),
-        source="bounds of `fmstats.saturation`",
+        source="bounds of `fmstats.models.saturation`",
     ),
     "exploding": Rule(
         ("warning",),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fmstats.diagnosis.rules import RULES
 from fmstats.diagnosis.stories import Chapter, gather_lacks, tell_stories
-from fmstats.tables import format_plural, make_printable, name_some
+from fmstats.output.tables import format_plural, make_printable, name_some
 
 if TYPE_CHECKING:
     from fmstats.diagnosis.result import Diagnosis, NotEnoughData

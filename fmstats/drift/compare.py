@@ -14,10 +14,10 @@ from fmstats.drift.inputs import tell_other_preparation, tell_other_sizes
 from fmstats.drift.layers import Evidence, LayerDrift, compare_layer
 from fmstats.drift.matching import match_layers
 from fmstats.errors import FmstatsError
-from fmstats.merging import call_alike
-from fmstats.metadata import read_count
-from fmstats.profiles import Profile, check_profile
-from fmstats.tables import format_plural
+from fmstats.output.tables import format_plural
+from fmstats.profiles.merging import call_alike
+from fmstats.profiles.metadata import read_count
+from fmstats.profiles.profile import Profile, check_profile
 
 # Chosen on other splits of the photographs than those that docs/drift.md reports.
 THRESHOLD = 1.5

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fmstats.drift.layers import Evidence, LayerDrift
-from fmstats.tables import (
+from fmstats.output.tables import (
     Block,
     Column,
     Row,

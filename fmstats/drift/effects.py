@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fmstats.derived import Array, ChannelStats
+from fmstats.statistic.channel_stats import Array, ChannelStats
 
 # Shifts and log ratios end here: a channel that was constant would have infinite ones.
 LIMIT = 10.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fmstats.metadata import agree, show_value
-from fmstats.profiles import LayerProfile, Profile
-from fmstats.tables import format_plural
+from fmstats.output.tables import format_plural
+from fmstats.profiles.metadata import agree, show_value
+from fmstats.profiles.profile import LayerProfile, Profile
 
 # Lengths differ by chance; more than this factor between the elements of a sample is told.
 _ALIKE = 1.1

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from fmstats.derived import Array, ChannelStats
 from fmstats.drift.effects import (
     EFFECTS,
     ChannelEffects,
@@ -17,6 +16,7 @@ from fmstats.drift.effects import (
     standardise,
 )
 from fmstats.drift.noise import NEGLIGIBLE, assume_level, surprise
+from fmstats.statistic.channel_stats import Array, ChannelStats
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fmstats.errors import FmstatsError
-from fmstats.merging import StackedLayer, find_misfit
-from fmstats.metadata import read_text, refuse_other_options
-from fmstats.profiles import Profile
-from fmstats.tables import name_some
+from fmstats.output.tables import name_some
+from fmstats.profiles.merging import StackedLayer, find_misfit
+from fmstats.profiles.metadata import read_text, refuse_other_options
+from fmstats.profiles.profile import Profile
 
 _NAMED = 3  # layers named in a message
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmstats.errors import FmstatsError, list_closest
-from fmstats.tables import format_number
+from fmstats.output.tables import format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

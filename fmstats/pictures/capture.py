@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from fmstats.channels import channel_rules
 from fmstats.errors import FmstatsError, list_closest
-from fmstats.layout import resolve_dim
-from fmstats.modes import in_mode, uncompiled
+from fmstats.models.channel_dims import channel_rules
+from fmstats.models.copies import Look, look
+from fmstats.models.copies.tensors import RealTensors
+from fmstats.models.modes import in_mode, uncompiled
+from fmstats.models.output_tensors import first_tensor, why_skipped
+from fmstats.models.selection import ROOT
+from fmstats.models.wrappers import named_modules, unwrap_replicated
 from fmstats.pictures.inputs import OneImage
 from fmstats.pictures.maps import FeatureMaps, arrange, to_host
-from fmstats.selection import ROOT
 from fmstats.sources.batches import ModelInput, map_tensors
 from fmstats.sources.entrypoints import describe_error
 from fmstats.sources.placement import find_placement
-from fmstats.tensors import first_tensor, why_skipped
-from fmstats.twins import Look, look
-from fmstats.twins.tensors import RealTensors
-from fmstats.wrappers import named_modules, unwrap_replicated
+from fmstats.statistic.view import resolve_dim
 
 Keep = Callable[[str, Tensor, int], None]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fmstats.errors import FmstatsError
-from fmstats.metadata import read_count, read_text
+from fmstats.output.tables import format_number, make_printable
 from fmstats.pictures.canvas import (
     BAR_WIDTH,
     FAINT,
@@ -25,8 +25,8 @@ from fmstats.pictures.canvas import (
     shorten,
 )
 from fmstats.pictures.head import Head
-from fmstats.profiles import Profile, check_profile
-from fmstats.tables import format_number, make_printable
+from fmstats.profiles.metadata import read_count, read_text
+from fmstats.profiles.profile import Profile, check_profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmstats.errors import FmstatsError
-from fmstats.files import check_place, write_whole
+from fmstats.output.files import check_place, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

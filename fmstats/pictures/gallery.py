@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from fmstats.errors import FmstatsError
+from fmstats.output.tables import format_number
 from fmstats.pictures.canvas import (
     BAR_WIDTH,
     GAP,
@@ -26,7 +27,6 @@ from fmstats.pictures.head import Head
 from fmstats.pictures.inputs import pictures_of
 from fmstats.pictures.maps import FeatureMaps
 from fmstats.pictures.overlays import draw_overlay
-from fmstats.tables import format_number
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 from torch import nn
 
 from fmstats.errors import FmstatsError, check_whole
+from fmstats.output.tables import format_number
 from fmstats.pictures.canvas import (
     BAR_WIDTH,
     GAP,
@@ -27,7 +28,6 @@ from fmstats.pictures.capture import capture, find_layer
 from fmstats.pictures.head import Head
 from fmstats.pictures.inputs import Array, Transform, read_image
 from fmstats.pictures.maps import FeatureMaps, Order, Scale
-from fmstats.tables import format_number
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap

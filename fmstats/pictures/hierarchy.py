@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from fmstats.errors import FmstatsError, check_whole
+from fmstats.models.selection import ROOT, is_leaf
+from fmstats.models.wrappers import named_modules
 from fmstats.pictures.canvas import (
     GAP,
     INK,
@@ -29,8 +31,6 @@ from fmstats.pictures.grid import title_of
 from fmstats.pictures.head import Head
 from fmstats.pictures.inputs import Array, OneImage, Transform, read_image
 from fmstats.pictures.maps import FeatureMaps, arrange, to_host
-from fmstats.selection import ROOT, is_leaf
-from fmstats.wrappers import named_modules
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap

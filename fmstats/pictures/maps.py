@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fmstats.derived import DEAD_SPARSITY
 from fmstats.errors import FmstatsError
+from fmstats.statistic.channel_stats import DEAD_SPARSITY
 
 Array = NDArray[Any]
 Order = Literal["index", "variance", "mean", "sparsity"]

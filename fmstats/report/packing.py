@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fmstats.derived import Array, ChannelStats
 from fmstats.drift import ChannelEffects, Comparison
-from fmstats.profiles import Profile
+from fmstats.profiles.profile import Profile
+from fmstats.statistic.channel_stats import Array, ChannelStats
 
 _LARGEST = np.uint32(0x7F7FFF00)  # in the upper three bytes, without the sign
 _SIGN, _INFINITE = np.uint32(0x80000000), np.uint32(0x7F800000)

@@ -11,9 +11,9 @@ from fmstats.diagnosis import RULES, SEVERITIES, Diagnosis
 from fmstats.diagnosis.stories import gather_lacks, tell_stories
 from fmstats.drift import Comparison
 from fmstats.drift.comparison import name_changes
-from fmstats.metadata import name_model, read_count, read_rows, show_value
-from fmstats.outputs import describe_metadata, find_left_out
-from fmstats.profiles import Profile
+from fmstats.profiles.metadata import name_model, read_count, read_rows, show_value
+from fmstats.profiles.profile import Profile
+from fmstats.profiles.summary import describe_metadata, find_left_out
 from fmstats.report.packing import pack_channels
 from fmstats.report.readable import make_readable
 

@@ -6,7 +6,7 @@ this is about marks that change the direction of writing, control characters, an
 
 from __future__ import annotations
 
-from fmstats.tables import make_printable
+from fmstats.output.tables import make_printable
 
 MOST_SHOWN = 500  # characters of a text
 

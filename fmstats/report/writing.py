@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from fmstats.drift import Comparison
 from fmstats.errors import FmstatsError
-from fmstats.exports import format_json
-from fmstats.files import check_place, write_whole
-from fmstats.profiles import Profile, check_profile
+from fmstats.output.files import check_place, write_whole
+from fmstats.output.tables import format_count, format_number, format_plural, format_share
+from fmstats.profiles.profile import Profile, check_profile
 from fmstats.report.page import describe_page
 from fmstats.report.readable import make_readable
-from fmstats.tables import format_count, format_number, format_plural, format_share
+from fmstats.storage.exports import format_json
 
 if TYPE_CHECKING:
     from jinja2 import Environment

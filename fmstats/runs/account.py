@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from fmstats.coverage import Coverage
 from fmstats.errors import FmstatsError
-from fmstats.metadata import read_count, read_number, show_value
+from fmstats.profiles.coverage import Coverage
+from fmstats.profiles.metadata import read_count, read_number, show_value
 from fmstats.runs.counting import add_samples
 from fmstats.sources.stored import Skipped
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from fmstats import storage
 from fmstats.errors import FmstatsError
-from fmstats.files import check_place
-from fmstats.profiles import Profile
+from fmstats.output.files import check_place
+from fmstats.output.tables import name_some
+from fmstats.profiles.profile import Profile
 from fmstats.runs.account import Account
 from fmstats.runs.identity import Identity, find_differences
 from fmstats.sources.entrypoints import describe_error
-from fmstats.tables import name_some
 
 _KEY = "checkpoint"
 _NAMED = 3  # in a message

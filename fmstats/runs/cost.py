@@ -11,7 +11,7 @@ from typing import Any
 
 import torch.nn as nn
 
-from fmstats.sampling import clock
+from fmstats.tracking.sampling import clock
 
 _ONE_IN = 16  # cycles of passes
 

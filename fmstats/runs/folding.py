@@ -13,7 +13,7 @@ from fmstats.runs.stopping import Interrupts
 from fmstats.runs.undo import Undo
 from fmstats.sources.batches import ModelInput
 from fmstats.sources.entrypoints import describe_error
-from fmstats.tracker import Tracker
+from fmstats.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ from typing import Any, TypedDict
 import torch
 from torch.nn.modules import module as of_all_modules
 
+from fmstats.models.wrappers import hash_structure, unwrap
+from fmstats.output.tables import name_some
 from fmstats.runs.code import fingerprint_code, fingerprint_forward, own_classes, tell_versions
 from fmstats.runs.fingerprints import Fingerprints, join, settings_of, tensors_of
 from fmstats.runs.tensor_digests import digest_tensor
 from fmstats.sources.data import DataSource
 from fmstats.sources.stored import Skipped, Stored
-from fmstats.tables import name_some
-from fmstats.wrappers import hash_structure, unwrap
 
 Plain = str | int | float | bool | None
 

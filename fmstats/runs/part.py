@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from fmstats.errors import FmstatsError
-from fmstats.profiles import Profile
+from fmstats.profiles.profile import Profile
 from fmstats.runs.account import Account, join, tell_coverage, tell_time
 from fmstats.runs.checkpoints import Checkpoint, Progress
 from fmstats.runs.cost import Cost
@@ -21,7 +21,7 @@ from fmstats.runs.trail import Trail
 from fmstats.sources.batches import ModelInput
 from fmstats.sources.data import DataSource
 from fmstats.sources.stored import Skipped
-from fmstats.tracker import Tracker
+from fmstats.tracking.tracker import Tracker
 
 
 class Part:

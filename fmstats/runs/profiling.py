@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 import torch
 
-from fmstats.coverage import describe_not_measured
 from fmstats.errors import FmstatsError, check_whole
-from fmstats.metadata import read_rows
-from fmstats.profiles import Profile
+from fmstats.models.saturation import Bounds
+from fmstats.models.selection import Selection, Selector
+from fmstats.profiles.coverage import describe_not_measured
+from fmstats.profiles.metadata import read_rows
+from fmstats.profiles.profile import Profile
 from fmstats.runs.checkpoints import Checkpoint
 from fmstats.runs.folding import Placement
 from fmstats.runs.reading import (
@@ -21,8 +23,6 @@ from fmstats.runs.reading import (
 )
 from fmstats.runs.run import Run
 from fmstats.runs.shards import merge_shards, path_of, share_of
-from fmstats.saturation import Bounds
-from fmstats.selection import Selection, Selector
 from fmstats.sources.placement import copy_model, find_placement, is_placed, move_model
 
 

@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
-from fmstats.modes import in_mode
-from fmstats.profiles import Profile
+from fmstats.models.copies.settings import random_state_kept
+from fmstats.models.modes import in_mode
+from fmstats.models.selection import select
+from fmstats.models.wrappers import has_compiled_parts
+from fmstats.profiles.profile import Profile
 from fmstats.runs.checkpoints import Checkpoint, Progress
 from fmstats.runs.cost import Cost
 from fmstats.runs.counting import Counting
@@ -32,12 +35,9 @@ from fmstats.runs.reading import (
 )
 from fmstats.runs.stopping import Interrupts
 from fmstats.runs.trail import Trail
-from fmstats.selection import select
 from fmstats.sources.data import DataSource
 from fmstats.sources.stored import Skipped
-from fmstats.tracker import track
-from fmstats.twins.settings import random_state_kept
-from fmstats.wrappers import has_compiled_parts
+from fmstats.tracking.tracker import track
 
 
 @dataclass(frozen=True)

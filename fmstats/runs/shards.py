@@ -11,8 +11,8 @@ from pathlib import Path
 import torch.distributed as dist
 
 from fmstats.errors import FmstatsError
-from fmstats.profiles import Profile
-from fmstats.ranks import check_group, gather
+from fmstats.profiles.profile import Profile
+from fmstats.profiles.ranks import check_group, gather
 from fmstats.runs.account import PASSES, Account, join
 from fmstats.runs.reading import Share
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from fmstats.profiles import Profile
+from fmstats.profiles.profile import Profile
 from fmstats.runs.account import tell_done
 
 

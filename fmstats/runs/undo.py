@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor
 
-from fmstats.layers import Layer, Mark
-from fmstats.tracker import Tracker
+from fmstats.tracking.layers import Layer, Mark
+from fmstats.tracking.tracker import Tracker
 
 
 class Undo:

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from fmstats.errors import FmstatsError, list_closest
+from fmstats.output.tables import name_some
 from fmstats.sources.conversion import to_tensor
 from fmstats.sources.entrypoints import describe_error
 from fmstats.sources.stored import Skipped
-from fmstats.tables import name_some
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".safetensors")
 

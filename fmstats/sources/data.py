@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from fmstats.errors import FmstatsError
+from fmstats.output.tables import format_plural
 from fmstats.sources.arrays import is_array_spec, open_array
 from fmstats.sources.batches import Stack, read_batches
 from fmstats.sources.conversion import to_tensor
@@ -31,7 +32,6 @@ from fmstats.sources.images import (
     usual_resize,
 )
 from fmstats.sources.stored import Skipped, Stored
-from fmstats.tables import format_plural
 
 DATA_FORMS = (
     "a folder of images, an image, a .npy, .npz or .safetensors file (with ':KEY' where it holds "

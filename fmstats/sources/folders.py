@@ -7,8 +7,8 @@ from collections import deque
 from pathlib import Path
 
 from fmstats.errors import FmstatsError
+from fmstats.output.tables import name_some
 from fmstats.sources.decoding import is_image, list_formats
-from fmstats.tables import name_some
 
 _SUFFIXES_NAMED = 12  # in a message
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from fmstats.errors import FmstatsError
+from fmstats.output.tables import name_some
 from fmstats.sources.entrypoints import describe_error
-from fmstats.tables import name_some
 
 # What training wrappers put before every name: DataParallel and DDP, torch.compile.
 _WRAPPER_PREFIXES = ("module.", "_orig_mod.")

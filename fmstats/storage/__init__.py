@@ -1,9 +1,9 @@
 """Profile files, `.fmstats`: tensors and JSON in the safetensors format, no pickle anywhere.
 
-The file has a tensor for each field of `fmstats.statistic.FIELDS`, int64 for counts and float64 for
-moments, all of one length: the channels of all layers, one layer after the other. A count that is 0
-in all channels is left out. The safetensors metadata has two keys: "sha256" is the checksum of
-the whole file (see `checksum`), "fmstats" is a text of JSON:
+The file has a tensor for each field of `fmstats.statistic.fields.FIELDS`, int64 for counts and
+float64 for moments, all of one length: the channels of all layers, one layer after the other. A
+count that is 0 in all channels is left out. The safetensors metadata has two keys: "sha256" is
+the checksum of the whole file (see `checksum`), "fmstats" is a text of JSON:
 
     {"schema": 2, "layers": [{"name": ..., "channels": ..., ...}, ...], "metadata": {...}}
 
@@ -19,9 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fmstats.errors import FmstatsError
-from fmstats.files import write_whole
-from fmstats.merging import Stack, check_missing, merge_stacks
-from fmstats.profiles import Profile
+from fmstats.output.files import write_whole
+from fmstats.profiles.merging import Stack, check_missing, merge_stacks
+from fmstats.profiles.profile import Profile
 from fmstats.storage.reading import read_stack
 from fmstats.storage.writing import encode
 

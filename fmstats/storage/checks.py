@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fmstats.derived import Array
 from fmstats.errors import FmstatsError
-from fmstats.merging import StackedLayer
-from fmstats.statistic import COUNTS, FIELDS, MOMENTS
+from fmstats.profiles.merging import StackedLayer
+from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.fields import COUNTS, FIELDS, MOMENTS
 
 # Of the range of a channel and of its largest magnitude: what rounding may put a mean outside of
 # [min, max]. Wide, for this is to find damage, not inaccuracy.
@@ -22,7 +22,7 @@ def check_words(words: Array, layers: Mapping[str, StackedLayer]) -> None:
     """Refuse counts and moments that no data can have given.
 
     Args:
-        words: int64 (len(FIELDS), channels), as in `fmstats.statistic.State`.
+        words: int64 (len(FIELDS), channels), as in `fmstats.statistic.state.State`.
         layers: whose channels these are, in this order.
 
     Raises:

@@ -13,10 +13,11 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from fmstats.derived import Array
 from fmstats.errors import FmstatsError
-from fmstats.merging import Stack
-from fmstats.statistic import FIELDS, State
+from fmstats.profiles.merging import Stack
+from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.fields import FIELDS
+from fmstats.statistic.state import State
 from fmstats.storage import checksum
 from fmstats.storage.checks import check_words
 from fmstats.storage.schema import (

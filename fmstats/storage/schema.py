@@ -7,9 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 from fmstats.errors import FmstatsError
-from fmstats.merging import StackedLayer
-from fmstats.naming import RowKey, read_name
-from fmstats.statistic import COUNTS, FIELDS, MOMENTS, Thresholds
+from fmstats.profiles.merging import StackedLayer
+from fmstats.profiles.row_names import RowKey, read_name
+from fmstats.statistic.fields import COUNTS, FIELDS, MOMENTS
+from fmstats.statistic.thresholds import Thresholds
 
 # Raised by a change that older readers would get wrong. 2: the file has a checksum.
 SCHEMA = 2

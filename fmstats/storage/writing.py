@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fmstats.derived import Array
 from fmstats.errors import FmstatsError
-from fmstats.merging import Stack
-from fmstats.metadata import DEEPEST, MOST_BITS, show_value
-from fmstats.statistic import FIELDS
+from fmstats.profiles.merging import Stack
+from fmstats.profiles.metadata import DEEPEST, MOST_BITS, show_value
+from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.fields import FIELDS
 from fmstats.storage import checksum
 from fmstats.storage.checks import check_words
 from fmstats.storage.schema import (

@@ -19,8 +19,9 @@ from fmstats.backends.cuda.runtime import Gpu, Runtime
 from fmstats.backends.cuda.workspace import Workspaces
 from fmstats.backends.native import load_native, why_no_native
 from fmstats.errors import FmstatsError
-from fmstats.layout import View
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import View
 
 
 class CudaBackend(Backend):

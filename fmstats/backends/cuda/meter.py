@@ -24,8 +24,9 @@ from fmstats.backends.cuda import nvrtc
 from fmstats.backends.cuda.device import Device
 from fmstats.backends.cuda.runtime import Runtime
 from fmstats.errors import FmstatsError
-from fmstats.layout import View
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import View
 
 Limits = tuple[float, float, float]
 

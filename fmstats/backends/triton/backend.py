@@ -22,8 +22,9 @@ from fmstats.backends.triton.engine import (
 from fmstats.backends.triton.meter import TritonMeter, refusal
 from fmstats.backends.triton.plan import likely_layouts
 from fmstats.errors import FmstatsError
-from fmstats.layout import View
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import View
 
 
 class TritonBackend(Backend):

@@ -17,8 +17,9 @@ from fmstats.backends.base import Backend, Meter
 from fmstats.backends.triton.engine import Engine
 from fmstats.backends.triton.plan import VECTOR_BYTES, Launch, pieces_of, plan
 from fmstats.errors import FmstatsError
-from fmstats.layout import View
-from fmstats.statistic import State, Thresholds
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import View
 
 Piece = tuple[int, Launch, Any, Any]  # where it begins, how to launch, both kernels
 

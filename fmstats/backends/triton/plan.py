@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from fmstats.errors import FmstatsError
-from fmstats.layout import View
+from fmstats.statistic.view import View
 
 MOST_DIMS = 4  # of positions, that a launch walks over
 THREADS = 128  # of a program

@@ -1,0 +1,71 @@
+"""Where the outputs of an activation count as saturated, by module type.
+
+| module | low | high | why |
+|---|---|---|---|
+| ReLU6 | none | 6 | below it is a ReLU: its zeros are counted as sparsity |
+| Hardtanh | min_val | max_val | its clamps |
+| Hardsigmoid | 0 | 1 | its clamps |
+| Sigmoid | 0.01 | 0.99 | the gradient has fallen to 4 % of its largest |
+| Tanh | -0.99 | 0.99 | the gradient has fallen to 2 % of its largest |
+
+Hardswish has no bound: it is flat only where it is exactly 0, which sparsity counts, and grows
+without limit above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch.nn as nn
+
+from fmstats.errors import FmstatsError
+from fmstats.models.selection import Selector, fitting
+
+Bounds = tuple[float | None, float | None]
+
+
+def bounds_of(module: nn.Module) -> Bounds:
+    """(low, high) of a module's output by its type; None where it has no such bound."""
+    if isinstance(module, nn.ReLU6):  # before Hardtanh, its base class
+        return None, 6.0
+    if isinstance(module, nn.Hardtanh):
+        return float(module.min_val), float(module.max_val)
+    if isinstance(module, nn.Hardsigmoid):
+        return 0.0, 1.0
+    if isinstance(module, nn.Sigmoid):
+        return 0.01, 0.99
+    if isinstance(module, nn.Tanh):
+        return -0.99, 0.99
+    return None, None
+
+
+def chosen_bounds(
+    modules: Mapping[str, nn.Module], of: str, given: Mapping[Selector, Bounds] | None
+) -> dict[str, Bounds]:
+    """The bounds of each module, by name: the user's where a selector fits, else by its type.
+
+    Bounds by type are of outputs; an `of="input"` has those that the user gives.
+
+    Raises:
+        FmstatsError: a selector that fits no module, or bounds that are not a pair of numbers or
+            None, the lower one first.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise FmstatsError(f"saturation={given!r}: give a mapping of selectors to (low, high)")
+    bounds = {n: bounds_of(m) if of == "output" else (None, None) for n, m in modules.items()}
+    for selector, pair in (given or {}).items():
+        chosen = fitting(selector, modules, "saturation")
+        bounds |= dict.fromkeys(chosen, _checked(chosen[0], pair))
+    return bounds
+
+
+def _checked(name: str, pair: object) -> Bounds:
+    numbers = isinstance(pair, (tuple, list)) and all(
+        bound is None or isinstance(bound, (int, float)) for bound in pair
+    )
+    if not (isinstance(pair, (tuple, list)) and numbers and len(pair) == 2):
+        raise FmstatsError(f"saturation of layer {name!r}: give a pair (low, high), not {pair!r}")
+    low, high = (None if bound is None else float(bound) for bound in pair)
+    if low is not None and high is not None and low > high:
+        raise FmstatsError(f"saturation of layer {name!r}: low {low:g} is above high {high:g}")
+    return low, high

@@ -1,0 +1,125 @@
+"""Choosing layers by name, pattern, type or function.
+
+- a string without wildcards is the name of one module, leaf or block;
+- a glob or a compiled regex (searched) is matched with names, and takes the leaf modules that fit,
+  or the blocks if no leaf does;
+- a module type takes every instance; a function is asked `f(name, module)` of every module;
+- a list takes what any of its members takes.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Union
+
+import torch.nn as nn
+
+from fmstats.errors import FmstatsError, list_closest
+from fmstats.models.wrappers import children_of, named_modules
+
+Selector = Union[str, "re.Pattern[str]", type[nn.Module], Callable[[str, nn.Module], bool]]
+Selection = Union[Selector, Sequence[Selector], None]  # noqa: UP007  # holds a string
+
+ROOT = "(model)"  # the name shown for the model itself
+
+
+def select(model: nn.Module, include: Selection, exclude: Selection) -> dict[str, nn.Module]:
+    """The modules to track, by name, in registration order. Default: every leaf module.
+
+    Raises:
+        FmstatsError: a selector that matches nothing or is of no known kind, or nothing left.
+    """
+    modules = {name or ROOT: module for name, module in named_modules(model).items()}
+    if include is None:
+        chosen = {name for name, module in modules.items() if is_leaf(module)}
+    else:
+        chosen = set().union(*(_chosen_by(s, modules, "include") for s in _listed(include)))
+    for selector in _listed(exclude):
+        chosen -= _chosen_by(selector, modules, "exclude")
+    if not chosen:
+        raise FmstatsError(
+            f"nothing to track in {type(model).__name__}: include={include!r} and "
+            f"exclude={exclude!r} leave none of its {len(modules)} modules"
+        )
+    return {name: module for name, module in modules.items() if name in chosen}
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module has no submodules; parametrizations are none."""
+    return next(children_of(module), None) is None
+
+
+def matches(selector: Selector, name: str, module: nn.Module) -> bool:
+    """Whether one selector fits one module, taken alone.
+
+    Raises:
+        FmstatsError: the selector is of no known kind.
+    """
+    if isinstance(selector, str):
+        return _has_name(selector, name)
+    if isinstance(selector, re.Pattern):
+        return selector.search(name) is not None
+    if isinstance(selector, type) and issubclass(selector, nn.Module):
+        return isinstance(module, selector)
+    if callable(selector) and not isinstance(selector, (type, nn.Module)):
+        return bool(selector(name, module))
+    raise FmstatsError(
+        f"cannot select layers by {selector!r}: give a glob, a compiled regex, a module type, "
+        "a function of (name, module), or a list of these"
+    )
+
+
+def fitting(selector: Selector, modules: Mapping[str, nn.Module], option: str) -> list[str]:
+    """The names of the modules that a selector given to `option` fits.
+
+    Raises:
+        FmstatsError: there is none, or the selector is of no known kind.
+    """
+    names = [name for name, module in modules.items() if matches(selector, name, module)]
+    return _some(names, selector, modules, option)
+
+
+def fitting_names(pattern: str, names: Collection[str], option: str) -> list[str]:
+    """As `fitting`, of names alone: those that are the pattern, or that it fits as a glob."""
+    return _some([name for name in names if _has_name(pattern, name)], pattern, names, option)
+
+
+def _has_name(pattern: str, name: str) -> bool:
+    return name == pattern or fnmatch.fnmatchcase(name, pattern)
+
+
+def _some(found: list[str], selector: Selector, names: Collection[str], option: str) -> list[str]:
+    if not found:
+        near = f"; closest: {list_closest(selector, names)}" if isinstance(selector, str) else ""
+        raise FmstatsError(f"{option}: {selector!r} matches none of the tracked layers{near}")
+    return found
+
+
+def _listed(selection: Selection) -> Sequence[Selector]:
+    if selection is None:
+        return ()
+    if isinstance(selection, (list, tuple, set, frozenset)):
+        return list(selection)
+    return [selection]  # type: ignore[list-item]  # one selector: a str is a Sequence as well
+
+
+def _chosen_by(selector: Selector, modules: dict[str, nn.Module], option: str) -> set[str]:
+    chosen = {name for name, module in modules.items() if matches(selector, name, module)}
+    if isinstance(selector, (str, re.Pattern)) and selector not in chosen:
+        chosen = {name for name in chosen if is_leaf(modules[name])} or chosen
+    if not chosen:
+        raise FmstatsError(f"{option}={_nothing_matches(selector, modules)}")
+    return chosen
+
+
+def _nothing_matches(selector: Selector, modules: dict[str, nn.Module]) -> str:
+    if isinstance(selector, type):
+        types = ", ".join(sorted({type(module).__name__ for module in modules.values()}))
+        return f"{selector.__name__} matches no module; the model is made of {types}"
+    if not isinstance(selector, (str, re.Pattern)):
+        return f"{selector!r} matches none of the {len(modules)} modules"
+    shown = selector if isinstance(selector, str) else selector.pattern
+    near = list_closest(shown, modules, count=3)
+    return f"{shown!r} matches none of the {len(modules)} modules; closest: {near}"

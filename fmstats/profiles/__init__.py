@@ -1,0 +1,1 @@
+"""What has been measured of a model: profiles, how they merge, what is shown of them."""

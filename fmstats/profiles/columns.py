@@ -1,0 +1,33 @@
+"""What is printed of the rows of `Profile.layers`."""
+
+from __future__ import annotations
+
+from fmstats.output.tables import Column, Row, format_number, format_share
+
+
+def _grade_nonfinite(n: int) -> str | None:
+    return "error" if n else None
+
+
+def _grade_dead(n: int) -> str | None:
+    return "warning" if n else None
+
+
+def _add_nonfinite(row: Row) -> int:
+    return int(row["nan"] + row["inf"])
+
+
+LAYER_COLUMNS = (
+    Column("layer", "layer", left=True, names=True),
+    Column("type", "type", left=True, keep=3),
+    Column("channels", "channels", keep=2),
+    Column("mean", "mean", format_number, keep=11),
+    Column("mean_spread", "spread", format_number, keep=1),
+    Column("std", "std", format_number, keep=7),
+    Column("sparsity", "zeros", format_share, keep=9),
+    Column("dead", "dead", keep=8, grade=_grade_dead),
+    Column("saturated", "saturated", format_share, keep=6),
+    Column("min", "min", format_number, keep=4),
+    Column("max", "max", format_number, keep=5),
+    Column("nan+inf", "nan+inf", keep=10, read=_add_nonfinite, grade=_grade_nonfinite),
+)

@@ -1,0 +1,68 @@
+"""Which of the selected layers were measured, and why the others were not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+from fmstats.output.tables import format_plural, format_table, make_printable
+
+_SHOWN = 5  # layers in a text
+
+
+@dataclass(frozen=True)
+class CoverageRow:
+    """What happened at one selected layer.
+
+    Attributes:
+        status: "tracked"; "in part", some of its outputs have no statistics; "skipped", its last
+            output has none; or "never fired": no hook of it was called while the tracker was
+            measuring.
+        reason: why something was left out, or that it is no longer in the model.
+        calls: tensors folded in.
+    """
+
+    name: str
+    type: str
+    status: str
+    reason: str | None
+    calls: int
+
+
+class Coverage(Sequence[CoverageRow]):
+    """A row per selected layer; printing it shows a table."""
+
+    def __init__(self, rows: Sequence[CoverageRow]) -> None:
+        self._rows = list(rows)
+
+    @overload
+    def __getitem__(self, index: int) -> CoverageRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[CoverageRow]: ...
+    def __getitem__(self, index: int | slice) -> CoverageRow | list[CoverageRow]:
+        return self._rows[index]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __str__(self) -> str:
+        rows = [(r.name, r.type, r.status, r.reason or "", str(r.calls)) for r in self._rows]
+        return format_table(("layer", "type", "status", "reason", "calls"), rows, left=4)
+
+    def __repr__(self) -> str:
+        return f"Coverage({len(self)} layers)\n{self}"
+
+
+def describe_row(row: Mapping[str, object]) -> str:
+    """A layer that a run selected and did not measure, or not all of, as its metadata tells."""
+    why = f", {row['reason']}" if row.get("reason") else ""
+    return f"{row.get('name')} ({row.get('type')}): {row.get('status')}{why}"
+
+
+def describe_not_measured(rows: Sequence[Mapping[str, object]]) -> str:
+    """All such layers, as lines of text."""
+    lines = [f"  {make_printable(describe_row(row))}" for row in rows[:_SHOWN]]
+    more = len(rows) - len(lines)
+    title = f"not measured, or not all of it: {format_plural(len(rows), 'selected layer')}"
+    return "\n".join([title, *lines, *([f"  and {more:,} more"] if more > 0 else [])])

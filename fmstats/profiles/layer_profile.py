@@ -1,0 +1,74 @@
+"""One row of a profile, and what it is of."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from fmstats.profiles.row_names import RowKey, read_name
+from fmstats.statistic.channel_stats import ChannelStats
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """One row of a profile: a layer, or one width or one call of a layer.
+
+    Attributes:
+        type: the module's class name.
+        channel_dim: the dim of its output that was read as channels, in tensors as `shape`.
+        shape: of the last tensor seen.
+        dtype: of the last tensor seen, as "float32".
+        calls: tensors folded in.
+        backend: what measured them.
+        stats: the numbers of its channels.
+        layer: the module's name. None: what the row is called in the profile.
+        call: which call of the layer in a forward pass, from 0; None: all of them.
+        other_dims: a number of dims and the channel dim, for each number of dims that other tensors
+            than `shape` had, sorted.
+    """
+
+    type: str
+    channel_dim: int
+    shape: tuple[int, ...]
+    dtype: str
+    calls: int
+    backend: str
+    stats: ChannelStats
+    layer: str | None = None
+    call: int | None = None
+    other_dims: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def key(self) -> RowKey:
+        """What the row is of."""
+        return RowKey(self.layer or "", self.call, self.stats.channels)
+
+    @property
+    def dims(self) -> dict[int, int]:
+        """The channel dim, by the number of dims of a tensor."""
+        return {**dict(self.other_dims), len(self.shape): self.channel_dim}
+
+
+def with_keys(rows: Mapping[str, LayerProfile], per_call: bool) -> dict[str, LayerProfile]:
+    """Rows of which each tells what it is of, as its name does, and none what another one does.
+
+    Args:
+        rows: by name.
+        per_call: whether there is one for each call, for those that only their names tell of.
+    """
+    told: dict[str, LayerProfile] = {}
+    keys: set[RowKey] = set()
+    for name, row in rows.items():
+        told[name] = _with_key(name, row, per_call, keys)
+        keys.add(told[name].key)
+    return told
+
+
+def _with_key(
+    name: str, row: LayerProfile, per_call: bool, others: Collection[RowKey]
+) -> LayerProfile:
+    fits = row.layer is not None and name in (row.key.base, row.key.full)
+    if fits and row.key not in others:
+        return row
+    layer, call = (name, None) if fits else read_name(name, per_call)
+    return replace(row, layer=layer, call=call)

@@ -1,0 +1,61 @@
+"""Layers taken together by their names: a profile of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from fmstats.errors import FmstatsError
+from fmstats.profiles.merging import unite_lists
+from fmstats.profiles.profile import LayerProfile, Profile
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+
+
+def pool_layers(profile: Profile, depth: int) -> Profile:
+    """The profile with layers below `depth` parts of a name taken together.
+
+    A block has the channels of all its layers, side by side, so nothing is rounded, lost or
+    estimated, and blocks of merged profiles are the merged blocks. `calls` are added, `shape` and
+    `channel_dim` are of its last layer, `dtype` and `backend` all there are; `type` is `3 layers`
+    for three. Elements count as zeros where their layer counted them. Saturation is not known of a
+    block whose layers have different bounds, such as a convolution and its ReLU6.
+
+    A layer that was measured as a block itself is one of those taken together.
+
+    Raises:
+        FmstatsError: a depth that is no whole number, or below 1.
+    """
+    if not isinstance(depth, int) or depth < 1:
+        raise FmstatsError(f"depth={depth!r}: give 1 or more parts of a name")
+    groups: dict[str, list[LayerProfile]] = {}
+    for name, layer in profile.info.items():
+        groups.setdefault(".".join(name.split(".")[:depth]), []).append(layer)
+    blocks = {
+        name: members[0] if len(members) == 1 else _pool(members)
+        for name, members in groups.items()
+    }
+    return Profile(blocks, profile.metadata)
+
+
+def _pool(layers: Sequence[LayerProfile]) -> LayerProfile:
+    state = State(torch.cat([layer.stats.state.words for layer in layers], 1))
+    each = [layer.stats.thresholds for layer in layers]
+    thresholds = each[0]
+    if any((t.low, t.high) != (thresholds.low, thresholds.high) for t in each):
+        thresholds = Thresholds()
+        for field in ("sat_low", "sat_high"):
+            state[field].zero_()
+    return replace(
+        layers[-1],
+        type=f"{len(layers)} layers",
+        calls=sum(layer.calls for layer in layers),
+        dtype=unite_lists(layer.dtype for layer in layers),
+        backend=unite_lists(layer.backend for layer in layers),
+        layer=None,
+        call=None,
+        stats=ChannelStats(state, replace(thresholds, zero_tol=max(t.zero_tol for t in each))),
+    )

@@ -1,0 +1,290 @@
+"""What a data set did to a model: per-channel statistics of each layer, on the host, mergeable.
+
+Reading, merging and printing a profile needs no kernel and no device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fmstats.errors import FmstatsError, list_closest
+from fmstats.output.files import encode_text
+from fmstats.output.tables import Table
+from fmstats.profiles.columns import LAYER_COLUMNS
+from fmstats.profiles.coverage import describe_not_measured
+from fmstats.profiles.layer_profile import LayerProfile, with_keys
+from fmstats.profiles.metadata import read_rows
+from fmstats.statistic.channel_stats import Array, ChannelStats, pool_channels
+from fmstats.statistic.fields import FIELDS
+
+__all__ = ["LayerProfile", "Profile", "check_profile", "import_pandas"]
+
+NOTHING_MEASURED = "no layer was measured: see coverage()"
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fmstats.diagnosis import Diagnosis
+    from fmstats.drift import Comparison
+
+
+class Profile(Mapping[str, ChannelStats]):
+    """Statistics by the names of rows, in the order of execution.
+
+    A row is called as its layer, but see `fmstats.profiles.row_names` for layers that show several
+    widths, and for `per_call`. A row with a name of another kind is one of a layer of that name.
+
+    Attributes:
+        info: what is known of each row beside its statistics.
+        metadata: what was run, and how.
+    """
+
+    def __init__(self, info: Mapping[str, LayerProfile], metadata: Mapping[str, Any]) -> None:
+        self.metadata = dict(metadata)
+        self.info = with_keys(info, self.metadata.get("per_call") is True)
+
+    def __getitem__(self, layer: str) -> ChannelStats:
+        if layer not in self.info:
+            raise KeyError(f"no layer {layer!r}; closest: {list_closest(str(layer), self.info)}")
+        return self.info[layer].stats
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.info)
+
+    def __len__(self) -> int:
+        return len(self.info)
+
+    def merge(self, *others: Profile, missing: str = "refuse") -> Profile:
+        """The profile of all data sets together: of shards, ranks, machines or days.
+
+        In whatever order and grouping profiles are merged, counts come out the same and moments up
+        to rounding in float64. Rows go together that are of the same layer, call and width,
+        whatever they are called (see `fmstats.profiles.row_names`), and keep the order of the
+        first profile that has them. Profiles of one model may have other widths of a layer. `calls`
+        are added; of `shape` the largest, of `dtype` and `backend` all are kept. What becomes of
+        the metadata: `fmstats.profiles.metadata.merge_metadata`.
+
+        Args:
+            *others: of the same model under the same options.
+            missing: what to do if they do not have the same layers. "refuse": merge nothing.
+                "keep": all layers, those of one profile as they are there; a layer that is in two
+                must fit. "drop": only layers that are in all profiles and fit, also of another
+                version of the model; what a layer is called is then all that tells which is which.
+
+        Raises:
+            FmstatsError: other models (`structure` in the metadata), layers, channels or
+                thresholds, unless `missing` allows for it; in any case, another `of`, `when` or
+                `per_call`, or no layer in common.
+        """
+        from fmstats.profiles.merging import merge_profiles
+
+        return merge_profiles((self, *others), missing)
+
+    def save(self, path: str | Path) -> None:
+        """Write it to a file, which `fmstats.load` reads. See `fmstats.storage.save`.
+
+        Args:
+            path: of the file, by custom one that ends in `.fmstats`.
+
+        Raises:
+            FmstatsError: the metadata has something that JSON has not, or the disk refuses.
+        """
+        from fmstats.storage import save
+
+        save(self, path)
+
+    def __or__(self, other: object) -> Profile:
+        return self.merge(other) if isinstance(other, Profile) else NotImplemented
+
+    def layers(self) -> list[dict[str, Any]]:
+        """A row per layer, all channels taken together.
+
+        `mean`, `std`, `min`, `max` are of all finite elements, `mean_spread` is the standard
+        deviation of the channels' means, `sparsity` and `saturated` are shares of all elements
+        (`saturated` is None for a layer without bounds), `dead` and `never_active` are numbers of
+        channels, `nan` and `inf` numbers of elements.
+        """
+        rows = []
+        wholes = pool_channels(list(self.values()))
+        for (name, layer), whole in zip(self.info.items(), wholes, strict=True):
+            stats = layer.stats
+            seen = stats.mean[stats.finite_count > 0]
+            rows.append(
+                {
+                    "layer": name,
+                    "type": layer.type,
+                    "channels": stats.channels,
+                    "count": int(stats.count.sum()),
+                    "mean": _only(whole.mean),
+                    "mean_spread": float(seen.std()) if seen.size else float("nan"),
+                    "std": _only(whole.std),
+                    "sparsity": _only(whole.sparsity),
+                    "dead": int(stats.dead.sum()),
+                    "never_active": int(stats.never_active.sum()),
+                    "saturated": None if whole.saturated is None else _only(whole.saturated),
+                    "nan": int(stats.nan.sum()),
+                    "inf": int((stats.pos_inf + stats.neg_inf).sum()),
+                    "min": _only(whole.min),
+                    "max": _only(whole.max),
+                }
+            )
+        return rows
+
+    def pooled(self, depth: int) -> Profile:
+        """The profile of blocks: layers below `depth` parts of a name taken together.
+
+        See `fmstats.profiles.pooling.pool_layers`.
+
+        Raises:
+            FmstatsError: a depth below 1.
+        """
+        from fmstats.profiles.pooling import pool_layers
+
+        return pool_layers(self, depth)
+
+    def scalars(
+        self, stats: str | Iterable[str] | None = None, prefix: str = ""
+    ) -> dict[str, float]:
+        """A flat dict of the numbers of `layers()`, for W&B, MLflow and the like.
+
+        A key is `{prefix}{layer}.{stat}`: `fmstats/layer1.0.conv1.mean`. Layers are called as in
+        the profile, dots and the `#` of `per_call` included; `stat` is what follows the last dot.
+        What is not known is left out: `saturated` of a layer without bounds, NaN, infinities.
+
+        Args:
+            stats: columns of `layers()` but `layer` and `type`; None: mean, std, sparsity, dead,
+                saturated, nan and inf.
+            prefix: what all keys begin with.
+
+        Raises:
+            FmstatsError: there is no such statistic.
+        """
+        from fmstats.profiles.scalars import DEFAULT, flatten
+
+        return flatten(self, DEFAULT if stats is None else stats, prefix)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per channel: layer, type, channel, then every field and derived number.
+
+        Raises:
+            FmstatsError: pandas is not installed.
+        """
+        pandas = import_pandas("to_pandas()")
+        columns: dict[str, list[Any]] = {"layer": [], "type": [], "channel": []}
+        columns |= {f: [] for f in (*FIELDS, *ChannelStats.DERIVED)}
+        for name, layer in self.info.items():
+            values = layer.stats.to_dict()
+            columns["layer"] += [encode_text(name).decode()] * layer.stats.channels
+            columns["type"] += [encode_text(layer.type).decode()] * layer.stats.channels
+            columns["channel"] += range(layer.stats.channels)
+            for field in (*FIELDS, *ChannelStats.DERIVED):
+                nothing = [None] * layer.stats.channels
+                columns[field] += nothing if values[field] is None else values[field]
+        frame: pd.DataFrame = pandas.DataFrame(columns)
+        return frame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings: `{"metadata": ..., "layers": {name: ...}}`."""
+        layers = {}
+        for name, layer in self.info.items():
+            known = {f: v for f, v in vars(layer).items() if f != "stats"}
+            dims = [list(pair) for pair in layer.other_dims]
+            known |= {"shape": list(layer.shape), "other_dims": dims}
+            layers[name] = {**known, **layer.stats.to_dict()}
+        return {"metadata": dict(self.metadata), "layers": layers}
+
+    def diagnose(
+        self, rules: Iterable[str] | None = None, thresholds: Mapping[str, float] | None = None
+    ) -> Diagnosis:
+        """What is wrong: silent, saturated and non-finite channels, scale and range.
+
+        Args:
+            rules: names of rules; None: all of `fmstats.diagnosis.RULES`.
+            thresholds: numbers by name, such as `{"dead": 0.999}`.
+
+        Raises:
+            FmstatsError: an unknown rule or threshold, or a number out of its range.
+        """
+        from fmstats.diagnosis import diagnose
+
+        return diagnose(self, rules, thresholds)
+
+    def compare(
+        self,
+        baseline: Profile,
+        *,
+        calibration: Sequence[Profile] | None = None,
+        threshold: float | None = None,
+        only_common: bool = False,
+    ) -> Comparison:
+        """Whether this has drifted from a baseline, and where. See `fmstats.drift.compare`.
+
+        Args:
+            baseline: what it should be like.
+            calibration: three or more parts of the baseline, to tell change from chance.
+            threshold: drift from this score on; None: 1.5 with calibration, 2.5 without.
+            only_common: compare the layers that fit, instead of refusing if some do not.
+
+        Raises:
+            FmstatsError: other models, layers, channels, thresholds or options; too few shards.
+        """
+        from fmstats.drift import compare
+
+        return compare(
+            self,
+            baseline,
+            calibration=calibration,
+            threshold=threshold,
+            only_common=only_common,
+        )
+
+    def report(self, path: str | Path, comparison: Comparison | None = None) -> None:
+        """Write a page on it, which any browser shows. See `fmstats.report.write_report`.
+
+        Args:
+            path: of the file, which ends in `.html`.
+            comparison: with its baseline, as `compare` gives it: the page then shows drift, too.
+
+        Raises:
+            FmstatsError: as `write_report`.
+        """
+        from fmstats.report import write_report
+
+        write_report(self, path, comparison)
+
+    def __str__(self) -> str:
+        table = str(Table(LAYER_COLUMNS, self.layers())) if self else NOTHING_MEASURED
+        missing = read_rows(self.metadata, "coverage")
+        return f"{table}\n{describe_not_measured(missing)}" if missing else table
+
+    def __repr__(self) -> str:
+        return f"Profile({len(self)} layers)\n{self}"
+
+
+def check_profile(given: object, asked: str) -> None:
+    """Refuse what is no profile where `asked`, such as "merge()", takes one.
+
+    Raises:
+        FmstatsError: it is of another type.
+    """
+    if not isinstance(given, Profile):
+        raise FmstatsError(f"{asked} takes a Profile, got {type(given).__name__}")
+
+
+def import_pandas(asked: str) -> Any:
+    """The module pandas, for what was asked for.
+
+    Raises:
+        FmstatsError: it is not installed.
+    """
+    try:
+        import pandas
+    except ModuleNotFoundError as error:
+        raise FmstatsError(f"{asked} needs pandas: pip install 'fmstats[pandas]'") from error
+    return pandas
+
+
+def _only(values: Array) -> float:
+    return float(values[0]) if len(values) else float("nan")

@@ -1,0 +1,151 @@
+"""What is printed of a run: which rows of its table, and what it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from fmstats.models.selection import fitting_names
+from fmstats.output.tables import (
+    Block,
+    Column,
+    Row,
+    Table,
+    find_column,
+    make_printable,
+    name_some,
+    sort_rows,
+    space_out,
+)
+from fmstats.profiles.columns import LAYER_COLUMNS
+from fmstats.profiles.coverage import describe_row
+from fmstats.profiles.metadata import (
+    count_profiles,
+    read_count,
+    read_number,
+    read_rows,
+    read_texts,
+    show_value,
+)
+from fmstats.profiles.profile import NOTHING_MEASURED, Profile
+
+# More notes than this would push the table off the screen.
+_NOTES_SHOWN = 12
+_NAMES_SHOWN = 5  # in one line
+_ALWAYS = 1000  # more than the `keep` of any column
+
+
+def choose_layers(
+    profile: Profile,
+    *,
+    layers: Sequence[str] = (),
+    depth: int | None = None,
+    sort: str | None = None,
+    top: int | None = None,
+) -> Table:
+    """The layer table of a profile, or a part of it.
+
+    Args:
+        profile: of which the findings stay those of the whole, whatever is shown.
+        layers: names or globs of layers; none: all.
+        depth: parts of a name; layers below are taken together, see `Profile.pooled`.
+        sort: a column, see `fmstats.output.tables.sort_rows`; None: the order of execution.
+        top: so many rows, the first ones.
+
+    Raises:
+        FmstatsError: no such column or layer, or a depth below 1.
+    """
+    if layers:
+        known = {*profile, *(str(row.layer) for row in profile.info.values())}
+        names = {name for pattern in layers for name in fitting_names(pattern, known, "--layer")}
+        chosen = {n: row for n, row in profile.info.items() if n in names or row.layer in names}
+        profile = Profile(chosen, profile.metadata)
+    rows: Sequence[Row] = (profile if depth is None else profile.pooled(depth)).layers()
+    columns: Sequence[Column] = LAYER_COLUMNS
+    if sort is not None:
+        rows = sort_rows(rows, columns, sort)
+        by = find_column(columns, sort.removeprefix("-"))
+        columns = [replace(c, keep=_ALWAYS) if c is by else c for c in columns]
+    return Table(columns, rows[:top])
+
+
+def describe_run(
+    profile: Profile, table: Table | None = None, title: Sequence[str] = ()
+) -> list[Block]:
+    """What was run, the layers, the findings, what was not measured and what was left out.
+
+    `table` has the layers to show, None: all of them; lines of `title` come first.
+    """
+    metadata = profile.metadata
+    table = choose_layers(profile) if table is None else table
+    blocks: list[Block] = ["\n".join(filter(None, [*title, describe_metadata(profile)]))]
+    if table.rows or not profile:
+        blocks.append(table if table.rows else NOTHING_MEASURED)
+    blocks.append(f"Findings\n{profile.diagnose()}")
+    notes = [describe_row(row) for row in read_rows(metadata, "coverage")]
+    if notes:
+        blocks.append(_list_some("Not measured", notes, len(notes)))
+    left_out = find_left_out(metadata)
+    if left_out.number:
+        blocks.append(_list_some(left_out.title, left_out.entries, left_out.number))
+    return space_out(filter(None, blocks))
+
+
+class LeftOut(NamedTuple):
+    """Samples and batches that are in no statistic.
+
+    Attributes:
+        number: of them.
+        entries: what and why, of the first ones.
+    """
+
+    number: int
+    entries: Sequence[str]
+
+    @property
+    def title(self) -> str:
+        """How many, in words."""
+        return "Left out: " + (
+            "1 sample or batch" if self.number == 1 else f"{self.number:,} samples or batches"
+        )
+
+
+def find_left_out(metadata: Mapping[str, object]) -> LeftOut:
+    """What a run left out, as its metadata tells."""
+    entries = read_texts(metadata, "skipped")
+    # The list is cut where it would grow with the data; the number is not.
+    return LeftOut(max(len(entries), read_count(metadata, "skipped_count") or 0), entries)
+
+
+def _list_some(title: str, lines: Sequence[str], number: int) -> str:
+    shown = [f"  {make_printable(line)}" for line in lines[:_NOTES_SHOWN]]
+    more = number - len(shown)
+    return "\n".join([title, *shown, *([f"  and {more:,} more"] if more > 0 else [])])
+
+
+def describe_metadata(profile: Profile) -> str:
+    """How much was seen, of what and by what, as far as the metadata tells."""
+    metadata = profile.metadata
+    told = {key: metadata[key] for key in ("samples", "batches") if key in metadata}
+    seen = [f"{key}: {'unknown' if n is None else show_value(n)}" for key, n in told.items()]
+    seconds = read_number(metadata, "seconds")
+    if seconds is not None:
+        seen.append(f"seconds: {seconds:.1f}")
+    lines = [", ".join(seen)]
+    if metadata.get("interrupted") is True:
+        lines.append("stopped before its end: not all of the data is in it")
+    merged = count_profiles(metadata)
+    if merged > 1:
+        sources = _name_listed(metadata, "sources")
+        lines.append(f"merged from {merged} profiles" + (f": {sources}" if sources else ""))
+    if "started" in metadata and "ended" in metadata:
+        times = show_value(metadata["started"]), show_value(metadata["ended"])
+        lines.append(f"from {times[0]} to {times[1]}")
+    if "differs" in metadata:
+        lines.append(f"not the same in all of them: {_name_listed(metadata, 'differs')}")
+    return "\n".join(filter(None, lines))
+
+
+def _name_listed(metadata: Mapping[str, object], key: str) -> str:
+    return name_some(read_texts(metadata, key), _NAMES_SHOWN)

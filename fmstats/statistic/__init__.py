@@ -1,0 +1,1 @@
+"""The statistic: its fields, the state of a channel, and how states merge."""

@@ -1,0 +1,225 @@
+"""What is derived from a state, on the host: `ChannelStats`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fmstats.errors import FmstatsError
+from fmstats.statistic.fields import COUNTS
+from fmstats.statistic.state import State, merge, pool
+from fmstats.statistic.thresholds import Thresholds
+
+DEAD_SPARSITY = 0.99  # a channel with a larger share of zeros is dead
+
+Array = NDArray[Any]
+
+
+class ChannelStats:
+    """Statistics of the channels of one layer: numpy arrays of length C.
+
+    With nothing finite seen, mean, var, std, rms, min, max and abs_max are NaN.
+
+    Attributes:
+        state: the mergeable state, on the CPU.
+        thresholds: what counted as zero and as saturated.
+    """
+
+    DERIVED = (
+        *("finite_count", "var", "std", "rms", "abs_max", "sparsity", "saturated"),
+        *("dead", "never_active"),
+    )
+
+    def __init__(self, state: State, thresholds: Thresholds | None = None) -> None:
+        self.state = state.to("cpu")
+        self.thresholds = thresholds or Thresholds()
+
+    def _row(self, field: str) -> Array:
+        return np.array(self.state[field].numpy())
+
+    def _moment(self, field: str) -> Array:
+        return np.where(self.finite_count > 0, self._row(field), np.nan)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.state.channels
+
+    @property
+    def count(self) -> Array:
+        """Elements seen, finite or not (int64)."""
+        return self._row("count")
+
+    @property
+    def nan(self) -> Array:
+        """NaN elements (int64)."""
+        return self._row("nan")
+
+    @property
+    def pos_inf(self) -> Array:
+        """Elements that are +inf (int64)."""
+        return self._row("pos_inf")
+
+    @property
+    def neg_inf(self) -> Array:
+        """Elements that are -inf (int64)."""
+        return self._row("neg_inf")
+
+    @property
+    def zeros(self) -> Array:
+        """Elements with |x| <= zero_tol (int64)."""
+        return self._row("zeros")
+
+    @property
+    def sat_low(self) -> Array:
+        """Elements at or below the layer's lower saturation bound (int64; 0 without one)."""
+        return self._row("sat_low")
+
+    @property
+    def sat_high(self) -> Array:
+        """Elements at or above the layer's upper saturation bound (int64; 0 without one)."""
+        return self._row("sat_high")
+
+    @property
+    def finite_count(self) -> Array:
+        """Elements neither NaN nor infinite (int64)."""
+        return np.array(self.state.finite.numpy())
+
+    @property
+    def mean(self) -> Array:
+        """Mean of the finite elements (float64)."""
+        return self._moment("mean")
+
+    def variance(self, correction: float = 1) -> Array:
+        """Variance of the finite elements, as `torch.var(correction=...)` gives it (float64).
+
+        Args:
+            correction: what is taken off the number of elements: 1 for the sample's variance, 0 for
+                the population's.
+
+        Returns:
+            m2 / (finite_count - correction); NaN where there are not more than `correction`
+            elements.
+        """
+        free = self.finite_count - correction
+        return np.where(free > 0, self._row("m2") / np.where(free > 0, free, 1), np.nan)
+
+    @property
+    def var(self) -> Array:
+        """Variance of the finite elements, correction 1 (float64)."""
+        return self.variance()
+
+    @property
+    def std(self) -> Array:
+        """Square root of `var`."""
+        return np.sqrt(self.var)
+
+    @property
+    def min(self) -> Array:
+        """Smallest finite element (float64)."""
+        return self._moment("min")
+
+    @property
+    def max(self) -> Array:
+        """Largest finite element (float64)."""
+        return self._moment("max")
+
+    @property
+    def sparsity(self) -> Array:
+        """Zeros / count (float64; NaN with nothing seen)."""
+        return _ratio(self.zeros, self.count)
+
+    @property
+    def saturated(self) -> Array | None:
+        """Share of elements at or beyond a saturation bound; None for a layer without bounds."""
+        if not self.thresholds.bounded:
+            return None
+        return _ratio(self.sat_low + self.sat_high, self.count)
+
+    @property
+    def rms(self) -> Array:
+        """Root of the mean square of the finite elements (float64)."""
+        return np.asarray(np.sqrt(np.square(self.mean) + self.variance(0)))
+
+    @property
+    def abs_max(self) -> Array:
+        """Largest magnitude among the finite elements (float64)."""
+        return np.maximum(np.abs(self.min), np.abs(self.max))
+
+    @property
+    def dead(self) -> Array:
+        """Channels that are zero in more than 99 % of their elements (bool)."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.sparsity > DEAD_SPARSITY)
+
+    @property
+    def never_active(self) -> Array:
+        """Channels whose every finite element was exactly 0 (bool)."""
+        flat = (self._row("min") == 0) & (self._row("max") == 0)
+        return np.asarray(flat)  # the range of nothing finite is from inf to -inf
+
+    def merge(self, other: ChannelStats) -> ChannelStats:
+        """The statistics of both data sets together.
+
+        Args:
+            other: of as many channels, under the same thresholds.
+
+        Raises:
+            FmstatsError: other channels, or other thresholds for zero or saturation.
+        """
+        if self.thresholds != other.thresholds:
+            raise FmstatsError(
+                "cannot merge counts made under different thresholds: "
+                f"{self.thresholds} and {other.thresholds}"
+            )
+        return ChannelStats(merge(self.state, other.state), self.thresholds)
+
+    def __or__(self, other: object) -> ChannelStats:
+        return self.merge(other) if isinstance(other, ChannelStats) else NotImplemented
+
+    def pooled(self) -> ChannelStats:
+        """All channels taken together as one; of no channels one that has seen nothing."""
+        return pool_channels([self])[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field and derived number as a list, and the thresholds."""
+        fields = {f: self._row(f).tolist() for f in COUNTS}
+        fields |= {f: getattr(self, f).tolist() for f in ("mean", "min", "max")}
+        fields["m2"] = self._row("m2").tolist()
+        for name in self.DERIVED:
+            values = getattr(self, name)
+            fields[name] = None if values is None else values.tolist()
+        t = self.thresholds
+        bounds = None if not t.bounded else [t.low, t.high]
+        return {"zero_tol": t.zero_tol, "saturation_bounds": bounds, **fields}
+
+    def __repr__(self) -> str:
+        whole = self.pooled()
+        if not self.channels or not whole.finite_count[0]:
+            return f"ChannelStats({self.channels} channels, nothing finite seen)"
+        return (
+            f"ChannelStats({self.channels} channels, {whole.count[0]} elements, "
+            f"mean {whole.mean[0]:.4g}, std {whole.std[0]:.4g}, "
+            f"min {whole.min[0]:.4g}, max {whole.max[0]:.4g}, "
+            f"sparsity {whole.sparsity[0]:.4g}, {int(self.dead.sum())} dead)"
+        )
+
+
+def pool_channels(layers: Sequence[ChannelStats]) -> list[ChannelStats]:
+    """The channels of each layer taken together as one: `ChannelStats.pooled`, for many at once."""
+    states = [layer.state if layer.channels else State.identity(1) for layer in layers]
+    if not states:
+        return []
+    together = State(torch.cat([state.words for state in states], 1))
+    words = pool(together, [state.channels for state in states]).words
+    return [
+        ChannelStats(State(words[:, i : i + 1]), layer.thresholds) for i, layer in enumerate(layers)
+    ]
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)

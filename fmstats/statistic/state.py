@@ -1,0 +1,187 @@
+"""The state of some channels, its identity, and how two states become one.
+
+The C++ twin is csrc/statistic.h. A state is a commutative
+monoid: any split of the data, measured apart and merged, gives the same exact fields, and the same
+moments up to float64 rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from fmstats.errors import FmstatsError
+from fmstats.statistic.fields import COUNTS, FIELDS, MOMENTS
+from fmstats.statistic.ordering import at_places, places
+
+
+class State:
+    """What has been seen of some channels: one row a field, one column a channel.
+
+    Attributes:
+        words: int64 tensor (len(FIELDS), channels) on any device. Rows of `COUNTS` hold int64;
+            rows of `MOMENTS` hold float64 in the same 8-byte words, so that a kernel needs one
+            pointer and a rank one message. Rows are contiguous, apart by `words.stride(0)`.
+    """
+
+    __slots__ = ("words",)
+
+    def __init__(self, words: Tensor) -> None:
+        if words.dtype != torch.int64 or words.dim() != 2 or words.shape[0] != len(FIELDS):
+            raise FmstatsError(
+                f"a state is an int64 tensor of {len(FIELDS)} rows, one a field; "
+                f"got {words.dtype} of shape {tuple(words.shape)}"
+            )
+        self.words = words
+
+    @classmethod
+    def identity(cls, channels: int, device: torch.device | str = "cpu") -> State:
+        """The state of no data: merging it changes nothing.
+
+        Args:
+            channels: how many.
+            device: where its words are to be.
+        """
+        # A tensor made in inference mode could never be changed outside it.
+        with torch.inference_mode(False), torch.no_grad():
+            state = cls(torch.zeros(len(FIELDS), channels, dtype=torch.int64, device=device))
+            state["min"].fill_(math.inf)
+            state["max"].fill_(-math.inf)
+        return state
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Tensor]) -> State:
+        """Pack fields into words.
+
+        Args:
+            fields: for each of `FIELDS` a tensor of one length, the number of channels.
+        """
+        rows = [fields[f].to(torch.int64) for f in COUNTS]
+        rows += [fields[f].to(torch.float64).contiguous().view(torch.int64) for f in MOMENTS]
+        return cls(torch.stack(rows))
+
+    def __getitem__(self, field: str) -> Tensor:
+        """The row of a field, a view: int64 for counts, float64 for moments."""
+        row = self.words[FIELDS.index(field)]
+        return row if field in COUNTS else row.view(torch.float64)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self.words.shape[1])
+
+    @property
+    def finite(self) -> Tensor:
+        """Elements that are neither NaN nor infinite, int64 (channels,)."""
+        return self["count"] - self["nan"] - self["pos_inf"] - self["neg_inf"]
+
+    def to(self, device: torch.device | str) -> State:
+        """This state on a `device` (itself if it is there already)."""
+        return State(self.words.to(device))
+
+    def clone(self) -> State:
+        """A copy that shares no memory."""
+        return State(self.words.clone(memory_format=torch.contiguous_format))
+
+    def reset_(self) -> None:
+        """Forget all data, in place."""
+        self.words.copy_(State.identity(self.channels, self.words.device).words)
+
+    def merge_(self, other: State) -> None:
+        """Fold `other` into this state, in place."""
+        self.words.copy_(merge(self, other).words)
+
+
+def snapshot(states: Sequence[State]) -> list[State]:
+    """Copies on the CPU, with one transfer from each device, however many states are there.
+
+    No kernel that runs in another thread can tear them: CPU kernels hold the interpreter lock while
+    they write, and so does the copy of bytes.
+    """
+    copies: dict[int, State] = {}
+    for device in dict.fromkeys(state.words.device for state in states):
+        there = [state for state in states if state.words.device == device]
+        if device.type == "cpu":
+            for state in filter(lambda state: state.channels, there):
+                copied = bytearray(state.words.numpy().tobytes())
+                words = torch.frombuffer(copied, dtype=torch.int64).view(len(FIELDS), -1)
+                copies[id(state)] = State(words)
+        else:
+            together = torch.cat([state.words for state in there], 1).to("cpu")
+            parts = torch.split(together, [state.channels for state in there], 1)
+            copies |= {id(s): State(w).clone() for s, w in zip(there, parts, strict=True)}
+    return [copies[id(state)] if state.channels else State.identity(0) for state in states]
+
+
+def merge(a: State, b: State) -> State:
+    """Combine two states as if their data had been seen together (Chan, Golub, LeVeque 1979).
+
+    Nothing is read back to the host.
+
+    Args:
+        a: a state.
+        b: one of the same channels, on the same device.
+
+    Raises:
+        FmstatsError: the numbers of channels differ.
+    """
+    return State.of(merge_fields(a, b))
+
+
+def merge_fields(a: State, b: State) -> dict[str, Tensor]:
+    """As `merge`, a tensor for each of `FIELDS`, to be put anywhere.
+
+    Raises:
+        FmstatsError: the numbers of channels differ.
+    """
+    if a.channels != b.channels:
+        raise FmstatsError(f"cannot merge a state of {a.channels} channels with {b.channels}")
+    na, nb = a.finite.to(torch.float64), b.finite.to(torch.float64)
+    share = nb / (na + nb).clamp(min=1)
+    delta = b["mean"] - a["mean"]
+    # A distance beyond float64 is gone in halves.
+    half = (0.5 * b["mean"] - 0.5 * a["mean"]) * share
+    mean = torch.where(delta.isinf(), a["mean"] + half + half, a["mean"] + delta * share)
+    # In this order nothing overflows or underflows that the product does not.
+    m2 = a["m2"] + b["m2"] + delta * (na * share) * delta
+    fields = {f: a[f] + b[f] for f in COUNTS}
+    # With nothing finite on one side the formulas hold, unless delta overflows: then 0 * inf.
+    only_a, only_b = nb == 0, na == 0
+    for field, both in (("mean", mean), ("m2", m2)):
+        fields[field] = torch.where(only_a, a[field], torch.where(only_b, b[field], both))
+    fields["min"] = at_places(torch.minimum(places(a["min"]), places(b["min"])))
+    fields["max"] = at_places(torch.maximum(places(a["max"]), places(b["max"])))
+    return fields
+
+
+def pool(state: State, widths: Sequence[int]) -> State:
+    """Neighbouring channels taken together as one.
+
+    Each group is folded in halves, so that rounding grows with the logarithm of its channels; all
+    groups at once.
+
+    Args:
+        state: on the CPU.
+        widths: how many channels each group has, 1 or more; all channels are in one.
+    """
+    words, width = state.words, torch.tensor(widths, dtype=torch.int64)
+    while (width > 1).any():
+        half, odd = width // 2, width % 2 == 1
+        begin = width.cumsum(0) - width
+        first, second = (State(words[:, _runs(b, half)]) for b in (begin, begin + half))
+        left_over = words[:, (begin + 2 * half)[odd]]
+        width = width - half
+        begin = width.cumsum(0) - width
+        words = words.new_empty(len(FIELDS), int(width.sum()))
+        words[:, _runs(begin, half)] = merge(first, second).words
+        words[:, (begin + half)[odd]] = left_over
+    return State(words)
+
+
+def _runs(begins: Tensor, lengths: Tensor) -> Tensor:
+    """The numbers begin, begin + 1, ... of each run, one run after the other."""
+    offsets = begins - (lengths.cumsum(0) - lengths)
+    return torch.arange(int(lengths.sum())) + offsets.repeat_interleave(lengths)

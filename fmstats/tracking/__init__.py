@@ -1,0 +1,1 @@
+"""`track`: hooks that measure the layers of a model while it runs."""

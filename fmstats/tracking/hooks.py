@@ -1,0 +1,246 @@
+"""The hooks that feed layers.
+
+Hooks hold layers and a gate, never the tracker, so that a forgotten tracker can be collected. In a
+deep copy or a pickle of a tracked model each hook does nothing: the copy is not tracked. Within a
+backward pass they do nothing either: there forward passes are those of activation checkpointing,
+which has run them before. Nor do they in a pass that torch.jit traces: its inputs are an example,
+not data.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from fmstats.models.output_tensors import first_tensor
+from fmstats.tracking import compiled as graph
+from fmstats.tracking.gates import Folding, Gate
+from fmstats.tracking.grad_scale import GradScale
+from fmstats.tracking.per_call import PerCall
+from fmstats.tracking.sampling import Sampling, clock
+
+# Called by every hook, so without a Python function around them. Dynamo, which traces hooks into
+# graphs, takes the first for true.
+_is_traced = torch.compiler.is_dynamo_compiling
+_backward_pass = torch._C._current_graph_task_id
+_NONE = -1
+# What torch.jit.trace sets while it traces a module: a hook asks this faster than torch itself.
+_jit = torch.jit._trace
+
+
+class Handle(Protocol):
+    """What takes a hook away."""
+
+    def remove(self) -> None:
+        """Take it away; may be called twice."""
+
+
+class _NoHook:
+    """The hook of a copied model."""
+
+    def __call__(self, *_: object) -> None:
+        """Measure nothing."""
+
+
+class _Hook:
+    def __init__(self, order: Tensor) -> None:
+        self._order, self._number = order, graph.number_of(self)  # type: ignore[arg-type]
+
+    def __reduce__(self) -> tuple[type[_NoHook], tuple[()]]:
+        return _NoHook, ()
+
+
+class _LayerHook(_Hook):
+    def __init__(self, layer: Folding, gate: Gate, order: Tensor) -> None:
+        super().__init__(order)
+        self._layer, self._gate = layer, gate
+
+    def observe(self, x: Tensor | None, training: bool) -> None:
+        """What the hook does, in a graph."""
+        if self._gate.open and _backward_pass() == _NONE:
+            self._layer.fold(x)
+
+    def _trace(self, output: object) -> None:
+        x = first_tensor(output)
+        if x is not None:
+            graph.observe(x, self._order, self._number)
+
+
+class OutputHook(_LayerHook):
+    """A forward hook: folds the output."""
+
+    def __call__(self, module: nn.Module, args: object, output: object) -> None:
+        """Fold the output, if the gate is open."""
+        if _is_traced():
+            self._trace(output)
+        elif self._gate.open and _backward_pass() == _NONE and _jit._trace_module_map is None:
+            self._layer.fold(output)
+
+
+class InputHook(_LayerHook):
+    """A forward pre-hook, registered with_kwargs: folds the first float tensor among them."""
+
+    def __call__(self, module: nn.Module, args: object, kwargs: object) -> None:
+        """Fold the input, if the gate is open."""
+        if _is_traced():
+            self._trace((args, kwargs))
+        elif self._gate.open and _backward_pass() == _NONE and _jit._trace_module_map is None:
+            self._layer.fold((args, kwargs))
+
+
+class GradientHook(_LayerHook):
+    """A forward hook: folds the gradient that later flows back into the output.
+
+    The tensor is hooked, not the module, so that what works on the output in place may do so. A
+    recomputed output is hooked as well: under reentrant checkpointing the gradient flows into that
+    one alone, otherwise into the first one alone.
+    """
+
+    def __init__(self, layer: Folding, gate: Gate, order: Tensor, scale: GradScale) -> None:
+        super().__init__(layer, gate, order)
+        self._scale = scale
+        self._on_leaf: RemovableHandle | None = None
+
+    def __call__(self, module: nn.Module, args: object, output: object) -> None:
+        """Hook the output, if it has a gradient and the gate is open."""
+        if _is_traced():
+            self._trace(output)
+        elif self._gate.open and _jit._trace_module_map is None:
+            layer = self._layer.claim()
+            try:
+                self._hook(layer, first_tensor(output))
+            except Exception as error:
+                layer.fail(error)
+
+    def _hook(self, layer: Folding, x: Tensor | None) -> None:
+        if x is None or not x.requires_grad:
+            layer.skip("has no gradient")
+            return
+        handle = x.register_hook(lambda gradient: self._fold(layer, gradient))  # type: ignore[no-untyped-call]
+        if x.is_leaf:  # a parameter, which stays: it would be hooked once more in each pass
+            self.remove()
+            self._on_leaf = handle
+
+    def _fold(self, layer: Folding, gradient: Tensor) -> None:
+        if self._gate.closed:
+            return
+        try:
+            layer.rescale(self._scale.now())
+        except Exception as error:
+            layer.fail(error)
+        else:
+            layer.fold(gradient)
+
+    def remove(self) -> None:
+        """Leave the parameter that was hooked last, if it was one."""
+        if self._on_leaf is not None:
+            self._on_leaf.remove()
+            self._on_leaf = None
+
+    def observe(self, x: Tensor | None, training: bool) -> None:
+        """In a graph gradients are out of reach."""
+        self._layer.skip("flows within a compiled graph: run the model without torch.compile")
+
+
+class PassHook(_Hook):
+    """A forward pre-hook of the tracked model: counts its passes and samples them.
+
+    Attributes:
+        passes, measured: forward passes begun in the modes asked for, and those of them that
+            hooks were to measure.
+        sampling: which passes are taken.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        sampling: Sampling,
+        per_call: Sequence[PerCall],
+        order: Tensor,
+        when: str = "always",
+    ) -> None:
+        super().__init__(order)
+        self._gate, self.sampling, self._per_call = gate, sampling, per_call
+        self._when = when
+        self._thread = threading.local()  # each thread's passes begin and end for themselves
+        self.passes = self.measured = 0
+
+    def __call__(self, module: nn.Module, args: object) -> None:
+        """Begin a forward pass."""
+        if _is_traced():
+            graph.turn(self._order, self._number, module.training)
+        else:
+            self.observe(None, module.training)
+
+    def observe(self, x: Tensor | None, training: bool) -> None:
+        """Begin a forward pass, also in a graph."""
+        if self._gate.paused or self._gate.closed or _backward_pass() != _NONE:
+            return
+        if torch._C._is_tracing():
+            self._gate.set(sampled=False)
+            return
+        if self._when != "always" and training != (self._when == "train"):
+            self._gate.set(sampled=False)
+            return
+        taken = self.sampling.take()
+        self._gate.set(sampled=taken)
+        self.passes += 1
+        self.measured += taken
+        for layer in self._per_call:
+            layer.begin_pass()
+        self._thread.began = clock() if self.sampling.timed else None
+
+    def end(self) -> None:
+        """End a forward pass of this thread, for a budget."""
+        began = getattr(self._thread, "began", None)
+        if began is not None:
+            self.sampling.end(clock() - began)
+            self._thread.began = None
+
+    def reset(self) -> None:
+        """Count from 0."""
+        self.passes = self.measured = 0
+        self.sampling.reset()
+        self._gate.set(sampled=True)
+
+
+class EndHook(_Hook):
+    """A forward hook of the tracked model: ends its passes, for a budget."""
+
+    def __init__(self, passes: PassHook, order: Tensor) -> None:
+        super().__init__(order)
+        self._passes = passes
+
+    def __call__(self, module: nn.Module, args: object, output: object) -> None:
+        """End a forward pass."""
+        if _is_traced():
+            graph.turn(self._order, self._number, module.training)
+        else:
+            self._passes.end()
+
+    def observe(self, x: Tensor | None, training: bool) -> None:
+        """End a forward pass, in a graph."""
+        self._passes.end()
+
+
+def register(
+    module: nn.Module, of: str, layer: Folding, gate: Gate, order: Tensor, scale: GradScale
+) -> list[Handle]:
+    """Have what a module gives, takes or gets back folded; what takes the hooks away again."""
+    if of == "input":
+        hook = InputHook(layer, gate, order)
+        return [module.register_forward_pre_hook(hook, with_kwargs=True)]
+    if of == "output":
+        return [module.register_forward_hook(OutputHook(layer, gate, order))]
+    gradients = GradientHook(layer, gate, order, scale)
+    return [module.register_forward_hook(gradients), gradients]
+
+
+for _kind in (OutputHook, InputHook, GradientHook, PassHook, EndHook):
+    graph.run_as_is(_kind.__call__)

@@ -1,0 +1,289 @@
+"""What is kept of one tracked layer while a model runs.
+
+An output is reduced at once and not kept: an in-place operation that follows cannot change what was
+seen, and no activation is held alive. A layer that one model calls with several widths, as an
+activation that several places share, has a row for each.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+
+from fmstats.errors import FmstatsError
+from fmstats.models.output_tensors import first_tensor, plain_part, why_skipped
+from fmstats.output.tables import format_plural
+from fmstats.profiles.profile import LayerProfile
+from fmstats.profiles.row_names import RowKey, name_rows
+from fmstats.statistic.state import State, snapshot
+from fmstats.statistic.view import resolve_dim, view_of
+from fmstats.tracking.gates import Gate
+from fmstats.tracking.rows import LayerSpec, Row, RowMark
+
+__all__ = ["MOST_WIDTHS", "Layer", "LayerSpec", "Mark", "take_profiles"]
+
+# Of one layer. Networks that share one activation everywhere show a dozen; maps whose last dim is
+# the length of a text would make a row for each length.
+MOST_WIDTHS = 32
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a layer knew at some time, beside its states.
+
+    Attributes:
+        reason, left_out: as of `Layer`.
+        dims: the dim of the channels, by the number of dims.
+        rows: what each row knew, by its width.
+    """
+
+    reason: str | None = None
+    left_out: int = 0
+    dims: dict[int, int] = field(default_factory=dict)
+    rows: dict[int, RowMark] = field(default_factory=dict)
+
+
+class Layer:
+    """The rows of one layer, or of one of its calls, while they are filled.
+
+    Attributes:
+        rows: one for each width, in the order of their first tensors.
+        reason: why the last output was not measured, None if it was.
+        left_out: tensors without a row, since their widths came after `MOST_WIDTHS` others.
+    """
+
+    def __init__(self, spec: LayerSpec, gate: Gate, call: int | None = None) -> None:
+        self.spec, self._gate, self._call = spec, gate, call
+        self._scale = 1.0
+        self._nothing = Row(spec, call, 0, None, self._scale)  # declines whatever it is handed
+        self._last = self._nothing  # the row of the last tensor, which is at `_place` of `rows`
+        self._place = 0
+        self.rows: tuple[Row, ...] = ()
+        self._dims: dict[int, int] = {}
+        self._disabled = False
+        self._lock = threading.RLock()
+        self.reason: str | None = None
+        self.left_out = 0
+
+    @property
+    def name(self) -> str:
+        """The layer's name, and the number of the call."""
+        return RowKey(self.spec.name, self._call, 0).base
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """Itself: see `PerCall.layers`."""
+        return (self,)
+
+    @property
+    def calls(self) -> int:
+        """Tensors folded in."""
+        return sum(row.calls for row in self.rows)
+
+    def fold(self, output: object) -> None:
+        """Fold the first float tensor of an output into the statistics.
+
+        Raises:
+            FmstatsError: it cannot be measured as asked, and `on_error="raise"`.
+        """
+        row = self._last
+        try:
+            if row.try_fold(output):
+                row.calls += 1
+            elif not self._disabled:
+                self._fold_other(output)
+        except Exception as error:
+            self.fail(error)
+
+    def skip(self, reason: str) -> None:
+        """Say why an output was not folded."""
+        if not self._disabled:
+            self.reason = None if self.calls else f"its {self.spec.of} {reason}"
+
+    def fail(self, error: Exception) -> None:
+        """Stop measuring this layer and warn of it.
+
+        Raises:
+            FmstatsError: `on_error="raise"`.
+        """
+        self._last = self._nothing
+        message = f"layer {self.name!r} ({self.spec.type}): {error}"
+        if self.spec.on_error == "raise":
+            raise FmstatsError(message) from error
+        self._disabled, self.reason = True, f"disabled after an error: {error}"
+        warnings.warn(
+            f"fmstats no longer measures {message}; on_error='raise' raises instead",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+    def claim(self) -> Layer:
+        """Itself: see `PerCall.claim`."""
+        return self
+
+    def rescale(self, scale: float) -> None:
+        """Outputs are `scale` times what is to be told of them, from now on."""
+        if scale != self._scale:
+            with self._lock:
+                self._scale = scale
+                for row in self.rows:
+                    row.rescale(scale)
+
+    def _fold_other(self, output: object) -> None:
+        """Fold what is not as the last output."""
+        rows, last = self.rows, self._place
+        for i in range(1, len(rows) + 1):  # from the next: a model calls it in one order each time
+            place = (last + i) % len(rows)
+            row = rows[place]
+            if row.try_fold(output):
+                row.calls += 1
+                self._last, self._place, self.reason = row, place, None
+                return
+        with self._lock:  # two threads must not begin a row each for itself
+            self._last = self._nothing
+            if torch._C._len_torch_dispatch_stack():  # of others: states would be fake
+                with _disable_current_modes():
+                    self._fold(output)
+            else:
+                self._fold(output)
+
+    def _fold(self, output: object) -> None:
+        x = first_tensor(output)
+        if x is not None and type(x) is not Tensor:
+            part = plain_part(x, self._dim_of)
+            if isinstance(part, str):
+                self.reason = f"its {self.spec.of} {part}"
+                return
+            x = part
+        why = why_skipped(x, output)
+        self.reason = None if why is None else f"its {self.spec.of} {why}"
+        if x is None or why is not None:
+            return
+        x = x.resolve_neg()
+        if x.numel() == 0:
+            self.reason = None if self.calls else f"its {self.spec.of} is empty"
+            return
+        dim = self._dim_of(x)
+        view = view_of(x, dim)
+        row = self._row_of(view.channels)
+        if row is None:
+            self.left_out += 1
+            return
+        row.fold(x, view, dim)
+        self._dims[x.dim()] = dim
+        self._last, self._place = row, self.rows.index(row)
+
+    def _dim_of(self, x: Tensor) -> int:
+        rule = self.spec.channels
+        if isinstance(rule, int):
+            return resolve_dim(rule, x.shape)
+        known = self._dims.get(x.dim())
+        return rule.resolve(x.shape) if known is None else known
+
+    def _row_of(self, width: int) -> Row | None:
+        """The row of a width; None if there are too many."""
+        for row in self.rows:
+            if row.width == width:
+                if row.order is None:
+                    row.order = self._gate.number_row()
+                return row
+        rows = self.rows
+        if len(rows) >= MOST_WIDTHS:  # but those that were forgotten since make room
+            rows = tuple(row for row in rows if row.calls)
+            if len(rows) >= MOST_WIDTHS:
+                return None
+        return self._add(rows, width, self._gate.number_row())
+
+    def _add(self, rows: tuple[Row, ...], width: int, order: int) -> Row:
+        row = Row(self.spec, self._call, width, order, self._scale)
+        self.rows = (*rows, row)
+        return row
+
+    def why_partial(self) -> str | None:
+        """Why some tensors have no row though others have; None if all have."""
+        if not self.left_out:
+            return None
+        return (
+            f"{format_plural(self.left_out, 'tensor')} without a row: each came with another "
+            f"number of channels than the first {MOST_WIDTHS}; give channel_dim= or exclude= it"
+        )
+
+    @property
+    def states(self) -> list[State]:
+        """What has been seen so far, of each row on each device."""
+        return [state for row in self.rows for state in row.states]
+
+    def restore(self, known: LayerProfile, order: int) -> None:
+        """Go on from what another run has seen of a width; this one has seen nothing.
+
+        Args:
+            known: what it was.
+            order: the row's place there.
+        """
+        rows = tuple(row for row in self.rows if row.calls)
+        self._add(rows, known.stats.channels, order).restore(known)
+        self._dims |= known.dims
+
+    def begin_anew(self) -> None:
+        """Forget when the rows were first called; they have seen nothing since `reset()`."""
+        for row in self.rows:
+            row.order = None
+
+    def reset(self) -> None:
+        """Forget all that was seen; an error that disabled the layer stays."""
+        with self._lock:  # not between the reading and the writing of a fold
+            for row in self.rows:
+                row.reset()
+            self._last, self._dims, self.left_out = self._nothing, {}, 0
+            if not self._disabled:
+                self.reason = None
+
+    def mark(self) -> Mark:
+        """What is to be remembered beside the states, to `go_back` to now."""
+        rows = {row.width: row.mark() for row in self.rows}
+        return Mark(self.reason, self.left_out, dict(self._dims), rows)
+
+    def go_back(self, mark: Mark) -> None:
+        """Be as when `mark` was made, once the caller has put back the states of then.
+
+        Rows made since are empty; an error that disabled the layer since stays.
+        """
+        self.reset()
+        for row in self.rows:
+            row.go_back(mark.rows.get(row.width, RowMark()))
+        self._dims, self.left_out = dict(mark.dims), mark.left_out
+        self.reason = self.reason or mark.reason
+
+    @contextmanager
+    def held(self) -> Iterator[tuple[Row, ...]]:
+        """The rows, complete up to now, and not reset while they are held."""
+        with self._lock:
+            for row in self.rows:
+                row.wait()
+            yield self.rows
+
+
+def take_profiles(layers: Iterable[Layer]) -> dict[str, LayerProfile]:
+    """What layers have seen, by the names of rows, in the order of execution.
+
+    Rows that have seen nothing are left out; each device is read once.
+    """
+    with ExitStack() as stack:
+        rows = [row for layer in layers for row in stack.enter_context(layer.held())]
+        states = [row.states for row in rows]
+        copies = iter(snapshot([state for some in states for state in some]))
+    found = [
+        (row.order or 0, profile)
+        for row, some in zip(rows, states, strict=True)
+        if (profile := row.profile([next(copies) for _ in some])) is not None
+    ]
+    found.sort(key=lambda each: each[0])
+    names = name_rows(profile.key for _, profile in found)
+    return {names[profile.key]: profile for _, profile in found}

@@ -1,0 +1,59 @@
+"""Which layer of a tracker goes on from which row of a saved profile, and what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fmstats.errors import FmstatsError
+from fmstats.profiles.metadata import name_model, refuse_other_options
+from fmstats.profiles.profile import LayerProfile, Profile
+from fmstats.profiles.row_names import MOST_CALLS
+from fmstats.statistic.view import resolve_dim
+from fmstats.tracking.layers import Layer, LayerSpec
+from fmstats.tracking.per_call import PerCall
+
+
+def match_rows(
+    profile: Profile, metadata: Mapping[str, Any], layers: Mapping[str, Layer | PerCall]
+) -> list[tuple[LayerProfile, Layer]]:
+    """Each row of a profile, and the layer, or the call of one, that shall go on from it.
+
+    Args:
+        profile: to go on from.
+        metadata: of the tracker that shall.
+        layers: of that tracker, by name.
+
+    Raises:
+        FmstatsError: the profile is of another model, of other layers, options or thresholds.
+    """
+    known = profile.metadata
+    refuse_other_options("restore a profile into a tracker", known, metadata)
+    if known.get("structure", metadata["structure"]) != metadata["structure"]:
+        raise FmstatsError(f"cannot restore a profile of another model, {name_model(known)}")
+    found = []
+    for name, row in profile.info.items():
+        layer = _find(row, layers)
+        misfit = "this tracker does not measure it" if layer is None else _misfit(row, layer.spec)
+        if layer is None or misfit is not None:
+            raise FmstatsError(f"cannot restore layer {name!r}: {misfit}")
+        found.append((row, layer))
+    return found
+
+
+def _find(row: LayerProfile, layers: Mapping[str, Layer | PerCall]) -> Layer | None:
+    layer = layers.get(row.layer or "")
+    if isinstance(layer, PerCall):
+        number = row.call
+        return None if number is None or number >= MOST_CALLS else layer.call(number)
+    return layer if row.call is None else None
+
+
+def _misfit(known: LayerProfile, spec: LayerSpec) -> str | None:
+    if known.stats.thresholds != spec.thresholds:
+        return f"it was counted with {known.stats.thresholds}, this tracker's are {spec.thresholds}"
+    asked = spec.channels
+    for number, dim in known.dims.items():
+        if isinstance(asked, int) and resolve_dim(asked, [1] * number) != dim:
+            return f"its channels were dim {dim} of {number} dims, here they are dim {asked}"
+    return None

@@ -1,0 +1,222 @@
+"""One row of a profile while it is filled: a layer's tensors of one width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fmstats.backends import choose_backend, why_chosen
+from fmstats.backends.base import Meter, check_input, decline
+from fmstats.models.channel_dims import ChannelRule
+from fmstats.profiles.profile import LayerProfile
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import View
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """What is to be measured at one layer.
+
+    Attributes:
+        type: the module's class name.
+        channels: the dim of the channels, or the rule that finds it.
+        of: what is measured, "output" or "input".
+        backend: a backend's name, or "auto".
+        on_error: "raise" or "warn".
+    """
+
+    name: str
+    type: str
+    channels: ChannelRule | int
+    thresholds: Thresholds
+    of: str
+    backend: str
+    on_error: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is told of a row's tensors beside their statistics.
+
+    Attributes:
+        shape, dtype: of the last one.
+        dims: the dim of the channels, by the number of dims.
+        backends: that measured what was restored.
+    """
+
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    dims: tuple[tuple[int, int], ...] = ()
+    backends: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RowMark:
+    """What a row knew at some time, beside its states.
+
+    Attributes:
+        calls, order: as of `Row`.
+        known: what was told of its last tensor.
+        restored: what its first state was to begin with.
+    """
+
+    calls: int = 0
+    order: int | None = None
+    known: Known = Known()
+    restored: State | None = None
+
+
+class Row:
+    """The statistics of a layer's tensors that have one and the same number of channels.
+
+    Attributes:
+        width: that number.
+        call: the call it is of, None for all.
+        order: its place in the order of first calls.
+        calls: tensors folded in.
+        try_fold: folds an output at once that is as the last one folded, see `Meter`.
+    """
+
+    def __init__(
+        self, spec: LayerSpec, call: int | None, width: int, order: int | None, scale: float
+    ) -> None:
+        self._spec, self.call, self.width, self.order = spec, call, width, order
+        self._meters: dict[torch.device, Meter] = {}
+        self._known = Known()
+        self._restored: State | None = None  # what the first state shall begin with
+        self._scale = scale  # of the states: of what is folded, over what is told
+        self.try_fold: Callable[[object], bool] = decline
+        self.calls = 0
+
+    def fold(self, x: Tensor, view: View, dim: int) -> None:
+        """Fold a tensor that has a statistic.
+
+        Args:
+            x: the tensor.
+            view: how it is read.
+            dim: of its channels, of which there are `width`.
+        """
+        self.try_fold = decline  # to other threads, as long as the meter changes its mind
+        if x.device not in self._meters:
+            state = State.identity(self.width, x.device)
+            backend = choose_backend(self._spec.backend, x.device)
+            self._meters[x.device] = backend.meter(state, self._thresholds)
+            if self._restored is not None:
+                state.words.copy_(self._restored.words)
+                _scale_(state, 1.0, self._scale)
+                self._restored = None
+        meter = self._meters[x.device]
+        check_input(meter.state, x, view)
+        meter.fold(x, view)
+        self.calls += 1
+        dtype = str(x.dtype).removeprefix("torch.")
+        dims = tuple(sorted({**dict(self._known.dims), x.dim(): dim}.items()))
+        self._known = Known(tuple(x.shape), dtype, dims, self._known.backends)
+        self.try_fold = meter.try_fold
+
+    def backends(self) -> dict[str, str]:
+        """Of each device that the row was measured on, which backend served it and why."""
+        return {
+            str(device): f"{meter.backend.name}: {why_chosen(self._spec.backend, device)}"
+            for device, meter in self._meters.items()
+        }
+
+    @property
+    def states(self) -> list[State]:
+        """What has been seen so far, on each device."""
+        kept = [] if self._restored is None else [self._restored]
+        return kept + [meter.state for meter in self._meters.values()]
+
+    @property
+    def _thresholds(self) -> Thresholds:
+        """What counts as zero and as saturated among tensors as they are folded."""
+        asked, scale = self._spec.thresholds, self._scale
+        low, high = (None if b is None else b * scale for b in (asked.low, asked.high))
+        return Thresholds(asked.zero_tol * scale, low, high)
+
+    def rescale(self, scale: float) -> None:
+        """Tensors are `scale` times what is to be told of them, from now on.
+
+        What was folded under another scale is multiplied, which is exact for powers of two.
+        """
+        before, self._scale = self._scale, scale
+        self.try_fold = decline
+        for device, meter in self._meters.items():
+            meter.wait()
+            _scale_(meter.state, before, scale)
+            self._meters[device] = meter.backend.meter(meter.state, self._thresholds)
+
+    def wait(self) -> None:
+        """Return when all that was folded is in the states."""
+        for meter in self._meters.values():
+            meter.wait()
+
+    def restore(self, known: LayerProfile) -> None:
+        """Go on from what another run has seen; this one has seen nothing."""
+        self._restored, self.calls = known.stats.state, known.calls
+        dims = tuple(sorted(known.dims.items()))
+        self._known = Known(known.shape, known.dtype, dims, tuple(known.backend.split(", ")))
+
+    def reset(self) -> None:
+        """Forget all that was seen."""
+        for meter in self._meters.values():
+            meter.reset()
+        self._restored, self._known = None, Known()
+        self.try_fold = decline
+        self.calls = 0
+
+    def mark(self) -> RowMark:
+        """What is to be remembered beside the states, to `go_back` to now."""
+        return RowMark(self.calls, self.order, self._known, self._restored)
+
+    def go_back(self, mark: RowMark) -> None:
+        """Be as when `mark` was made, once the caller has put back the states of then.
+
+        Those made since are empty.
+        """
+        self.reset()
+        if mark.restored is not None:
+            self._meters.clear()
+        self.calls, self.order, self._known = mark.calls, mark.order, mark.known
+        self._restored = mark.restored
+
+    def profile(self, states: Sequence[State]) -> LayerProfile | None:
+        """What has been seen, or None if nothing has.
+
+        Args:
+            states: copies of `states`.
+        """
+        if not any(state["count"].any() for state in states):
+            return None
+        for state in states if self._restored is None else states[1:]:
+            _scale_(state, self._scale, 1.0)
+        whole, *others = states
+        for other in others:
+            whole.merge_(other)
+        backends = [*self._known.backends, *(m.backend.name for m in self._meters.values())]
+        dims = dict(self._known.dims)
+        return LayerProfile(
+            type=self._spec.type,
+            channel_dim=dims.pop(len(self._known.shape), 0),
+            shape=self._known.shape,
+            dtype=self._known.dtype,
+            calls=self.calls,
+            backend=", ".join(dict.fromkeys(backends)),
+            stats=ChannelStats(whole, self._spec.thresholds),
+            layer=self._spec.name,
+            call=self.call,
+            other_dims=tuple(dims.items()),
+        )
+
+
+def _scale_(state: State, before: float, after: float) -> None:
+    """The state of what was multiplied by `before` becomes that of it multiplied by `after`."""
+    if before == after:
+        return
+    for field in ("mean", "min", "max", "m2", "m2"):  # that of squares twice
+        state[field].mul_(after).div_(before)

@@ -1,0 +1,166 @@
+"""Which forward passes are taken: one in so many, or as many as a budget pays for.
+
+A pass begins and ends at the tracked model. What is decided at its beginning holds for all layers
+until the next begins; a part of the model that is called on its own goes by the last decision.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Protocol
+
+from fmstats.tracking.gates import Folding
+
+clock = time.perf_counter
+
+
+class Sampling(Protocol):
+    """Which passes are taken.
+
+    Attributes:
+        timed: whether hooks tell it how long they take.
+    """
+
+    timed: bool
+
+    def take(self) -> bool:
+        """Whether to measure the pass that begins."""
+
+    def spend(self, seconds: float) -> None:
+        """A hook took so long."""
+
+    def end(self, seconds: float) -> None:
+        """The pass has ended; it took so long, hooks included."""
+
+    def describe(self) -> dict[str, object]:
+        """What belongs in the metadata of a profile."""
+
+    def reset(self) -> None:
+        """Begin anew."""
+
+
+class Every:
+    """The first of every `k` passes."""
+
+    timed = False
+
+    def __init__(self, k: int) -> None:
+        self._k, self._passes = k, 0
+
+    def take(self) -> bool:
+        """See `Sampling`."""
+        taken = self._passes % self._k == 0
+        self._passes += 1
+        return taken
+
+    def spend(self, seconds: float) -> None:
+        """See `Sampling`."""
+
+    def end(self, seconds: float) -> None:
+        """See `Sampling`."""
+
+    def describe(self) -> dict[str, object]:
+        """See `Sampling`."""
+        return {"every": self._k}
+
+    def reset(self) -> None:
+        """See `Sampling`."""
+        self._passes = 0
+
+
+class Budget:
+    """As many passes as a share of the forward time pays for.
+
+    The clock is the host's: on a GPU it sees what hooks cost the host, not their kernels. What a
+    measured pass costs is known only after it: the first is always taken, and paid for by those
+    that follow; then one is taken as soon as all forward time so far pays for what was spent and
+    for one more like the last. Passes of several threads are added up.
+
+    Args:
+        share: of the forward time without hooks, above 0 and below 1.
+    """
+
+    timed = True
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._lock = threading.Lock()
+        self._thread = _Pass()
+        self.passes = self.measured = 0
+        self.spent = self.forward = self._last = 0.0
+
+    def take(self) -> bool:
+        """See `Sampling`."""
+        with self._lock:
+            cost = self._last if self.measured else 0.0
+            taken = self.spent + cost <= self._share * self.forward
+            self.passes += 1
+            self.measured += taken
+        self._thread.taken, self._thread.spent = taken, 0.0
+        return taken
+
+    def spend(self, seconds: float) -> None:
+        """See `Sampling`."""
+        self._thread.spent += seconds
+
+    def end(self, seconds: float) -> None:
+        """See `Sampling`."""
+        now = self._thread.spent  # since `take`
+        with self._lock:
+            self.spent += now
+            self.forward += max(seconds - now, 0.0)
+            if self._thread.taken:
+                self._last = now
+
+    def describe(self) -> dict[str, object]:
+        """See `Sampling`."""
+        return {
+            "budget": self._share,
+            "budget_spent": self.spent / self.forward if self.forward else 0.0,
+            "every": self.passes / self.measured if self.measured else 1.0,
+        }
+
+    def reset(self) -> None:
+        """See `Sampling`."""
+        with self._lock:
+            self.passes = self.measured = 0
+            self.spent = self.forward = 0.0
+
+
+class _Pass(threading.local):
+    """The pass of a thread: whether it is taken, and what hooks have spent of it."""
+
+    taken = True
+    spent = 0.0
+
+
+class Timed:
+    """A layer whose folding is put down to a budget."""
+
+    def __init__(self, layer: Folding, sampling: Sampling) -> None:
+        self._layer, self._sampling = layer, sampling
+
+    def fold(self, output: object) -> None:
+        """Fold, and say how long it took."""
+        began = clock()
+        try:
+            self._layer.fold(output)
+        finally:
+            self._sampling.spend(clock() - began)
+
+    def skip(self, reason: str) -> None:
+        """Pass it on."""
+        self._layer.skip(reason)
+
+    def fail(self, error: Exception) -> None:
+        """Pass it on."""
+        self._layer.fail(error)
+
+    def claim(self) -> Folding:
+        """Pass it on."""
+        return Timed(self._layer.claim(), self._sampling)
+
+    def rescale(self, scale: float) -> None:
+        """Pass it on."""
+        self._layer.rescale(scale)

@@ -1,0 +1,116 @@
+"""What `track` is asked for, checked: which passes are measured, and what of each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn as nn
+
+from fmstats.backends import DTYPES, choose_backend
+from fmstats.errors import FmstatsError, check_whole
+from fmstats.models.channel_dims import ChannelRule, channel_rules
+from fmstats.models.saturation import Bounds, chosen_bounds
+from fmstats.models.selection import ROOT, Selector, fitting
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.tracking.layers import LayerSpec
+from fmstats.tracking.sampling import Budget, Every, Sampling
+
+
+def choose_specs(
+    model: nn.Module,
+    modules: Mapping[str, nn.Module],
+    *,
+    of: str,
+    channel_dim: str | int | Mapping[Selector, int],
+    zero_tol: float,
+    saturation: Mapping[Selector, Bounds] | None,
+    backend: str,
+    on_error: str,
+) -> dict[str, LayerSpec]:
+    """What is measured of each module.
+
+    Raises:
+        FmstatsError: a module without hooks, a backend that cannot be used, a selector that
+            matches nothing, a wrong dim.
+    """
+    _refuse_scripts({ROOT: model, **modules})
+    if backend != "auto":
+        choose_backend(backend, device_of(model))
+    dims = _channel_dims(model, modules, of, channel_dim)
+    bounds = chosen_bounds(modules, of, saturation)
+    return {
+        name: LayerSpec(
+            name=name,
+            type=type(module).__name__,
+            channels=dims[name],
+            thresholds=Thresholds(zero_tol, *bounds[name]),
+            of=of,
+            backend=backend,
+            on_error=on_error,
+        )
+        for name, module in modules.items()
+    }
+
+
+def choose_sampling(every: int, budget: float | None) -> Sampling:
+    """Which passes are measured.
+
+    Raises:
+        FmstatsError: not a whole number, not a share, or both.
+    """
+    check_whole("every", every)
+    if budget is None:
+        return Every(every)
+    if not isinstance(budget, (int, float)) or not 0 < budget < 1:
+        raise FmstatsError(f"budget={budget!r}: give a share of the forward time, as 0.01")
+    if every != 1:
+        raise FmstatsError(f"every={every} and budget={budget}: give one of them")
+    return Budget(budget)
+
+
+def _refuse_scripts(modules: Mapping[str, nn.Module]) -> None:
+    scripts = [n for n, module in modules.items() if isinstance(module, torch.jit.ScriptModule)]
+    if scripts:
+        raise FmstatsError(
+            f"{scripts[0]!r} is TorchScript, which calls no Python hooks: track the module that it "
+            "was made from, or leave it out with exclude="
+        )
+
+
+def warm_up(model: nn.Module, specs: Mapping[str, LayerSpec]) -> None:
+    """Compile what the layers will need, for the devices and dtypes of the model's parameters."""
+    used = {(p.device, p.dtype) for p in model.parameters() if p.dtype in DTYPES}
+    for device, dtype in used:
+        for backend, thresholds in {(s.backend, s.thresholds) for s in specs.values()}:
+            choose_backend(backend, device).warm_up(device, dtype, thresholds)
+
+
+def device_of(model: nn.Module) -> torch.device | None:
+    """Where a model is; None if it has no parameters and buffers, and so is nowhere."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return None
+
+
+def _channel_dims(
+    model: nn.Module,
+    modules: Mapping[str, nn.Module],
+    of: str,
+    asked: str | int | Mapping[Selector, int],
+) -> dict[str, ChannelRule | int]:
+    if isinstance(asked, int):
+        return dict.fromkeys(modules, asked)
+    rules = channel_rules(model, of)
+    dims: dict[str, ChannelRule | int] = {n: rules["" if n == ROOT else n] for n in modules}
+    if isinstance(asked, Mapping):
+        for selector, dim in asked.items():
+            chosen = fitting(selector, modules, "channel_dim")
+            if not isinstance(dim, int):
+                raise FmstatsError(f"channel_dim of {selector!r} is {dim!r}: give a dim")
+            dims |= dict.fromkeys(chosen, dim)
+    elif asked != "auto":
+        raise FmstatsError(
+            f"channel_dim={asked!r}: choose 'auto', a dim, or a mapping of selectors to dims"
+        )
+    return dims
