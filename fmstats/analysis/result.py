@@ -123,7 +123,7 @@ class Analysis:
         Raises:
             FmstatsError: no such column, or a depth below 1.
         """
-        table = make_table(self, depth=depth, columns=columns)
+        table = make_table(self.rows, self.parts, depth=depth, columns=columns, macs=self.macs)
         return format_markdown(table) if markdown else str(table)
 
     def to_markdown(self, *, depth: int | None = None, columns: Sequence[str] | None = None) -> str:
@@ -197,7 +197,7 @@ class Analysis:
 
     def summary_blocks(self) -> list[Block]:
         """What `summary` says, with the table of stages apart."""
-        blocks: list[Block] = [describe_totals(self)]
+        blocks: list[Block] = [describe_totals(self.totals, self.outweigh_batch(), self.largest(3))]
         if len(self.stages) > 1:
             blocks += ["", "Stages", *self.stages.blocks()]
         if self.unknown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fmstats.analysis.rows import LayerRow, Part, extent_of
 from fmstats.errors import FmstatsError
@@ -18,9 +18,6 @@ from fmstats.output.tables import (
     format_share,
     sort_rows,
 )
-
-if TYPE_CHECKING:
-    from fmstats.analysis.result import Analysis
 
 DEFAULT_COLUMNS = (
     *("name", "type", "output_shape", "params", "flops", "flops_share"),
@@ -69,8 +66,10 @@ COLUMNS = (
 
 
 def make_table(
-    analysis: Analysis,
+    rows: Sequence[LayerRow],
+    parts: Mapping[str, Part],
     *,
+    macs: bool = False,
     depth: int | None = None,
     columns: Sequence[str] | None = None,
     sort: str | None = None,
@@ -78,24 +77,31 @@ def make_table(
 ) -> Table:
     """The layer table of an analysis, its first `top` rows by the column `sort`.
 
-    What `depth` and `columns` mean: `Analysis.table`. The column of `sort` is among those shown;
-    for its order see `fmstats.output.tables.sort_rows`.
+    Args:
+        rows: of the analysis.
+        parts: of the analysis, by name.
+        depth: as in `Analysis.table`.
+        columns: as in `Analysis.table`.
+        macs: show multiply-accumulates instead of FLOPs, where `columns` does not say.
+        sort: a column, which is among those shown; for its order see
+            `fmstats.output.tables.sort_rows`.
+        top: how many rows; None: all.
 
     Raises:
         FmstatsError: no such column, or a depth below 1.
     """
     chosen = list(columns or DEFAULT_COLUMNS)
     if columns is None:
-        chosen = ["macs" if analysis.macs and name == "flops" else name for name in chosen]
-        if any(row.bound for row in analysis.rows):
+        chosen = ["macs" if macs and name == "flops" else name for name in chosen]
+        if any(row.bound for row in rows):
             chosen += ["intensity", "bound"]
-    rows: Sequence[Row] = roll_up(analysis.rows, depth, analysis.parts)
+    chosen_rows: Sequence[Row] = roll_up(rows, depth, parts)
     if sort is not None:
-        rows = sort_rows(rows, COLUMNS, sort)
+        chosen_rows = sort_rows(chosen_rows, COLUMNS, sort)
         chosen.append(find_column(COLUMNS, sort.removeprefix("-")).name)
     shown = [find_column(COLUMNS, name) for name in dict.fromkeys(chosen)]
     # What text needs on the left comes first, so that columns line up.
-    return Table(sorted(shown, key=lambda column: not column.left), rows[:top])
+    return Table(sorted(shown, key=lambda column: not column.left), chosen_rows[:top])
 
 
 def format_markdown(table: Table) -> str:
@@ -147,9 +153,16 @@ def _add_up(part: Part, members: Sequence[LayerRow]) -> LayerRow:
     )
 
 
-def describe_totals(analysis: Analysis) -> str:
-    """The totals in words, with the takeaway on activations and parameters."""
-    totals = analysis.totals
+def describe_totals(
+    totals: Mapping[str, Any], outweigh_batch: int | None, largest: Sequence[LayerRow]
+) -> str:
+    """The totals in words, with the takeaway on activations and parameters.
+
+    Args:
+        totals: of an analysis.
+        outweigh_batch: what `Analysis.outweigh_batch` gives.
+        largest: the rows with the largest activations, the largest first.
+    """
     saved = totals["saved_for_backward_bytes"]
     macs, flops = format_count(totals["macs"], "MACs"), format_count(totals["flops"], "FLOPs")
     lines = [
@@ -160,11 +173,15 @@ def describe_totals(analysis: Analysis) -> str:
         f"{format_bytes(totals['peak_activation_bytes'])} at once at inference"
         + ("" if saved is None else f", {format_bytes(saved)} kept for backward in training"),
     ]
-    batch = analysis.outweigh_batch()
-    if batch is not None:
-        lines.append(f"in training, activations outweigh the parameters from a batch of {batch} on")
-    largest = [row for row in analysis.largest(3) if row.activation_bytes]
-    if largest:
-        named = ", ".join(f"{r.name} ({format_bytes(r.activation_bytes)})" for r in largest)
+    if outweigh_batch is not None:
+        lines.append(
+            f"in training, activations outweigh the parameters from a batch of {outweigh_batch} on"
+        )
+    named = ", ".join(
+        f"{row.name} ({format_bytes(row.activation_bytes)})"
+        for row in largest
+        if row.activation_bytes
+    )
+    if named:
         lines.append(f"largest activations: {named}")
     return "\n".join(lines)

@@ -128,7 +128,15 @@ def analyze(
         gpu=gpu,
     )
     # Before anything is printed: a column may be unknown.
-    table = make_table(found, depth=depth, columns=chosen, sort=sort, top=top)
+    table = make_table(
+        found.rows,
+        found.parts,
+        depth=depth,
+        columns=chosen,
+        macs=found.macs,
+        sort=sort,
+        top=top,
+    )
     if out is not None:
         write_whole(out, encode_text(_format(found, table, out.suffix.lower())))
     if as_json or as_csv:

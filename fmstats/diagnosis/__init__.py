@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fmstats.diagnosis.apply import diagnose
 from fmstats.diagnosis.conditions import Condition, Outcome, read_conditions
+from fmstats.diagnosis.findings import Finding, NotEnoughData
 from fmstats.diagnosis.limits import THRESHOLDS
 from fmstats.diagnosis.measures import Measure
-from fmstats.diagnosis.result import Diagnosis, Finding, NotEnoughData
+from fmstats.diagnosis.result import Diagnosis
 from fmstats.diagnosis.rules import RULES, SEVERITIES, Rule
 
 __all__ = [

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from fmstats.diagnosis.findings import Finding, NotEnoughData
 from fmstats.diagnosis.limits import Limits, choose_limits, unknown
 from fmstats.diagnosis.measures import Measure, measure_counts, measure_share
 from fmstats.diagnosis.observed import Mask, Observed, Verdict, observe, why_too_little
-from fmstats.diagnosis.result import Diagnosis, Finding, NotEnoughData
+from fmstats.diagnosis.result import Diagnosis
 from fmstats.diagnosis.rules import RULES, SEVERITIES
 from fmstats.errors import FmstatsError
 from fmstats.profiles.profile import Profile, check_profile

@@ -1,4 +1,4 @@
-"""What a diagnosis says: findings, what could not be judged, and measures of the whole model."""
+"""The result of a diagnosis: findings, what could not be judged, measures of the whole model."""
 
 from __future__ import annotations
 
@@ -6,66 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fmstats.diagnosis.findings import Finding, NotEnoughData
 from fmstats.diagnosis.measures import Measure
-from fmstats.diagnosis.observed import Numbers
-from fmstats.diagnosis.text import format_diagnosis
+from fmstats.diagnosis.text import format_findings
 
 SCHEMA = 1  # of `Diagnosis.to_dict`
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One rule that holds in one layer.
-
-    Attributes:
-        layer: the layer's name.
-        type: its module's class name.
-        rule: a name in `fmstats.diagnosis.RULES`.
-        severity: "error", "warning" or "info".
-        message: what was seen, with the channels it was seen in.
-        channels: their numbers; empty for a finding on the whole layer.
-        width: the number of channels that the layer has.
-        evidence: `calls` of the layer, about how many `samples` it saw, `elements` seen (the least
-            of any of these channels), then the numbers of the rule.
-        thresholds: what was compared with.
-        advice: what to do.
-        follows: the layer before it whose finding this one repeats, None if it is the first.
-    """
-
-    layer: str
-    type: str
-    rule: str
-    severity: str
-    message: str
-    channels: tuple[int, ...]
-    width: int
-    evidence: Numbers
-    thresholds: Mapping[str, float]
-    advice: str
-    follows: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.severity:<8} {self.layer}  {self.rule}: {self.message}"
-
-
-@dataclass(frozen=True)
-class NotEnoughData:
-    """A rule that could not judge a layer, or some of its channels.
-
-    Attributes:
-        layer: the layer's name.
-        rule: a name in `fmstats.diagnosis.RULES`.
-        channels: how many; None for a rule that judges whole layers.
-        reason: what was seen, and what is needed.
-    """
-
-    layer: str
-    rule: str
-    channels: int | None
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.layer}  {self.rule}: not enough data, {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +40,9 @@ class Diagnosis:
         return len(self.findings)
 
     def __str__(self) -> str:
-        return format_diagnosis(self)
+        if not self.layers:
+            return "no layer was measured: nothing can be said"
+        return format_findings(self.findings, self.not_enough_data, self.rules)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, the schema of docs/diagnose.md."""

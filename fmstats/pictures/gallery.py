@@ -1,9 +1,13 @@
-"""The figure of `TopImages`: each picture, and beside it the channel's map upon it."""
+"""`TopImages`, and their figure: each picture, and beside it the channel's map over it."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, overload
+
+from torch import Tensor
 
 from fmstats.errors import FmstatsError
 from fmstats.output.tables import format_number
@@ -24,7 +28,7 @@ from fmstats.pictures.canvas import (
     widen,
 )
 from fmstats.pictures.head import Head
-from fmstats.pictures.inputs import pictures_of
+from fmstats.pictures.inputs import Array, pictures_of
 from fmstats.pictures.maps import FeatureMaps
 from fmstats.pictures.overlays import draw_overlay
 
@@ -32,13 +36,78 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-    from fmstats.pictures.top import TopImages
-
 _SIDE = 1.25  # inches, of a picture
 _BETWEEN = 0.04  # inches, from a picture to its map
 
 
-def draw_top_images(found: TopImages, cmap: str | Colormap) -> Figure:
+By = Literal["max", "mean"]
+
+
+@dataclass(frozen=True)
+class TopImage:
+    """One image and what a channel made of it.
+
+    Attributes:
+        index: its number among all samples of the data, from 0.
+        score: the channel's greatest value, or its mean, over all positions.
+        image: the sample as the data gave it, a copy on the host.
+        map: the channel, (H, W), float32 or float64.
+    """
+
+    index: int
+    score: float
+    image: Tensor
+    map: Array
+
+
+@dataclass(frozen=True)
+class TopImages(Sequence[TopImage]):
+    """The images that excite a channel most, the most exciting first.
+
+    Attributes:
+        layer: the layer's name.
+        type: the layer's class name.
+        channel: its number.
+        by: "max" or "mean", what scores are.
+        samples: how many images were seen.
+        images: at most k of them; fewer where the data has fewer whose score is a number.
+    """
+
+    layer: str
+    type: str
+    channel: int
+    by: By
+    samples: int
+    images: tuple[TopImage, ...]
+
+    @overload
+    def __getitem__(self, place: int) -> TopImage: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[TopImage]: ...
+    def __getitem__(self, place: int | slice) -> TopImage | Sequence[TopImage]:
+        return self.images[place]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[TopImage]:
+        return iter(self.images)
+
+    def figure(self, *, cmap: str | Colormap = "viridis") -> Figure:
+        """Draw each image beside the channel's map over it, all maps in the same colours.
+
+        Inputs that are no pictures are left out, and their maps drawn alone.
+
+        Args:
+            cmap: a colour map of matplotlib, or its name.
+
+        Raises:
+            FmstatsError: there is no image, no such colour map, or matplotlib is missing.
+        """
+        return _draw(self, cmap)
+
+
+def _draw(found: TopImages, cmap: str | Colormap) -> Figure:
     """Draw the images of `found`, the best first.
 
     Raises:

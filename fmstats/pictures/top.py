@@ -3,91 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args, overload
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from torch import Tensor, nn
 
 from fmstats.errors import FmstatsError, check_whole
 from fmstats.pictures.capture import find_layer, look_at, run, watch
-from fmstats.pictures.inputs import Array
+from fmstats.pictures.gallery import By, TopImage, TopImages
 from fmstats.pictures.maps import arrange, check_channel, to_host
 from fmstats.runs import open_batches
 from fmstats.sources.batches import ModelInput, read_batches
 
 if TYPE_CHECKING:
-    from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
-
-By = Literal["max", "mean"]
-
-
-@dataclass(frozen=True)
-class TopImage:
-    """One image and what a channel made of it.
-
-    Attributes:
-        index: its number among all samples of the data, from 0.
-        score: the channel's greatest value, or its mean, over all positions.
-        image: the sample as the data gave it, a copy on the host.
-        map: the channel, (H, W), float32 or float64.
-    """
-
-    index: int
-    score: float
-    image: Tensor
-    map: Array
-
-
-@dataclass(frozen=True)
-class TopImages(Sequence[TopImage]):
-    """The images that excite a channel most, the most exciting first.
-
-    Attributes:
-        layer: the layer's name.
-        type: the layer's class name.
-        channel: its number.
-        by: "max" or "mean", what scores are.
-        samples: how many images were seen.
-        images: at most k of them; fewer where the data has fewer whose score is a number.
-    """
-
-    layer: str
-    type: str
-    channel: int
-    by: By
-    samples: int
-    images: tuple[TopImage, ...]
-
-    @overload
-    def __getitem__(self, place: int) -> TopImage: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[TopImage]: ...
-    def __getitem__(self, place: int | slice) -> TopImage | Sequence[TopImage]:
-        return self.images[place]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __iter__(self) -> Iterator[TopImage]:
-        return iter(self.images)
-
-    def figure(self, *, cmap: str | Colormap = "viridis") -> Figure:
-        """Draw each image beside the channel's map over it, all maps in the same colours.
-
-        Inputs that are no pictures are left out, and their maps drawn alone.
-
-        Args:
-            cmap: a colour map of matplotlib, or its name.
-
-        Raises:
-            FmstatsError: there is no image, no such colour map, or matplotlib is missing.
-        """
-        from fmstats.pictures.gallery import draw_top_images
-
-        return draw_top_images(self, cmap)
+    pass
 
 
 def top_images(

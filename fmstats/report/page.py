@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fmstats.diagnosis import RULES, SEVERITIES, Diagnosis
-from fmstats.diagnosis.stories import gather_lacks, tell_stories
+from fmstats.diagnosis.sections import group_findings, group_missing_evidence
 from fmstats.drift import Comparison
 from fmstats.drift.comparison import name_changes
 from fmstats.profiles.metadata import name_model, read_count, read_rows, show_value
@@ -42,8 +42,8 @@ def describe_page(profile: Profile, comparison: Comparison | None) -> dict[str, 
         "model": name_model(profile.metadata),
         "facts": _list_facts(profile, rows),
         "counts": {severity: _count(diagnosis, severity) for severity in SEVERITIES},
-        "chapters": tell_stories(diagnosis),
-        "lacks": gather_lacks(diagnosis.not_enough_data),
+        "sections": group_findings(diagnosis.findings, diagnosis.rules),
+        "missing_evidence": group_missing_evidence(diagnosis.not_enough_data),
         "rules": RULES,
         "rows": rows,
         "long": len(rows) >= _MANY_LAYERS,

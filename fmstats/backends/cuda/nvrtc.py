@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import fmstats
+from fmstats import errors
 from fmstats.errors import FmstatsError
 
 KERNELS = (
@@ -113,7 +113,7 @@ def target_for(capability: tuple[int, int]) -> str:
 
 def sources() -> Path:
     """The folder csrc: inside an installed package, beside that of a checkout."""
-    package = Path(fmstats.__file__).parent
+    package = Path(errors.__file__).parent
     inside = package / "csrc"
     return inside if inside.exists() else package.parent / "csrc"
 

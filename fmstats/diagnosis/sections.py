@@ -1,41 +1,39 @@
-"""Findings put together for readers: each story once, rule by rule, gravest first."""
+"""Findings grouped for readers: a section for each rule, a group for each first finding."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from fmstats.diagnosis.findings import Finding, NotEnoughData
 from fmstats.diagnosis.rules import RULES, SEVERITIES
-
-if TYPE_CHECKING:
-    from fmstats.diagnosis.result import Diagnosis, Finding, NotEnoughData
 
 
 @dataclass(frozen=True)
-class Story:
-    """A finding that repeats no other.
+class FindingGroup:
+    """A finding that repeats no other, and the later layers that repeat it.
 
     Attributes:
-        again: the layers after its own that show the same, in the order of execution.
+        finding: the first of its kind.
+        repeated_in: the layers after its own that show the same, in the order of execution.
     """
 
     finding: Finding
-    again: list[str]
+    repeated_in: list[str]
 
 
 @dataclass(frozen=True)
-class Chapter:
-    """The stories of one rule and one severity, in the order of execution; never empty."""
+class Section:
+    """The groups of one rule and one severity, in the order of execution; never empty."""
 
     severity: str
     rule: str
-    stories: list[Story]
+    groups: list[FindingGroup]
 
 
 @dataclass(frozen=True)
-class Lack:
+class MissingEvidence:
     """One reason why there is no verdict, the layers that it holds for, the rules that it stops."""
 
     reason: str
@@ -43,37 +41,44 @@ class Lack:
     rules: list[str]
 
 
-def tell_stories(diagnosis: Diagnosis) -> list[Chapter]:
-    """The findings by severity, gravest first, and by rule."""
+def group_findings(findings: Sequence[Finding], rules: Sequence[str]) -> list[Section]:
+    """Findings by severity, gravest first, and by rule.
+
+    Args:
+        findings: of one diagnosis.
+        rules: the names of the rules that were applied, in the order of the sections.
+    """
     repeats: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-    for finding in diagnosis.findings:
+    for finding in findings:
         if finding.follows is None:
             groups[finding.severity, finding.rule].append(finding)
         else:
             repeats[finding.follows, _subject(finding)].append(finding)
+
+    def group(finding: Finding) -> FindingGroup:
+        repeats_of = repeats[finding.layer, _subject(finding)]
+        return FindingGroup(finding, _repeating(finding, repeats_of))
+
     return [
-        Chapter(
+        Section(
             severity,
             rule,
-            [
-                Story(finding, _repeating(finding, repeats[finding.layer, _subject(finding)]))
-                for finding in groups[severity, rule]
-            ],
+            [group(finding) for finding in groups[severity, rule]],
         )
         for severity in SEVERITIES
-        for rule in diagnosis.rules
+        for rule in rules
         if (severity, rule) in groups
     ]
 
 
-def gather_lacks(rows: Sequence[NotEnoughData]) -> list[Lack]:
+def group_missing_evidence(rows: Sequence[NotEnoughData]) -> list[MissingEvidence]:
     """What could not be judged, reason by reason."""
     groups: dict[str, list[NotEnoughData]] = defaultdict(list)
     for row in rows:
         groups[row.reason].append(row)
     return [
-        Lack(
+        MissingEvidence(
             reason,
             list(dict.fromkeys(row.layer for row in group)),
             list(dict.fromkeys(row.rule for row in group)),
