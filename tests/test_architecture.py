@@ -6,68 +6,101 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "fmstats"
-# Each layer imports from its own line or from those above it.
+# Each package imports from itself and from those before it.
 ORDER = (
-    ("errors", "ordering", "_version", "files", "metadata", "naming", "tables", "wrappers"),
-    ("gates", "twins"),
-    ("modes",),
-    ("sampling", "graph", "grad_scale"),
-    ("statistic",),
-    ("layout", "selection", "channels"),
-    ("saturation", "derived", "backends"),
-    ("coverage", "layer_columns", "layer_profiles", "profiles", "merging", "pooling"),
-    ("measure", "tensors"),
-    ("scalars",),
-    ("rows", "layers", "calls", "ranks"),
-    ("hooks", "specs", "storage", "restoring"),
-    ("tracker", "diagnosis", "drift"),
-    ("sources",),
-    ("runs", "analysis", "pictures"),
-    ("integrations",),
-    ("exports", "outputs", "demo"),
-    ("terminal", "report"),
-    ("commands",),
-    ("cli", "__main__"),
+    *("errors", "_version", "output", "statistic", "backends", "models", "profiles"),
+    *("storage", "diagnosis", "drift", "tracking", "sources", "runs", "analysis", "pictures"),
+    *("integrations", "report", "demo", "commands", "cli", "__main__"),
 )
-RANK = {module: rank for rank, modules in enumerate(ORDER) for module in modules}
+# What may import upwards, within functions and for types alone: the methods of `Profile` for which
+# users need not know where a profile is saved, judged or drawn.
+UPWARD = {"profiles/profile.py": {"storage", "diagnosis", "drift", "report"}}
+# Modules of one package that import each other, for the same reason.
+METHODS = {f"fmstats.profiles.{module}" for module in ("profile", "merging", "pooling", "scalars")}
 
 
-def part_of(path: Path) -> str:
-    inside = path.relative_to(PACKAGE)
-    return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports_of(path: Path) -> set[str]:
-    """The parts of the package that a file imports when it is itself imported."""
+def package_of(module: str) -> str:
+    """errors for fmstats.errors, statistic for fmstats.statistic.state."""
+    return module.split(".")[1]
+
+
+def imports_of(path: Path, modules: frozenset[str]) -> set[str]:
+    """The modules of fmstats that a file imports, within its functions and for its types, too."""
     found = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fmstats"):
-            names = [node.module or ""]
-            if node.module == "fmstats":
-                names = [f"fmstats.{alias.name}" for alias in node.names]
-            found |= {name.split(".")[1] for name in names if "." in name}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            named = {f"{base}.{alias.name}" for alias in node.names}
+            found |= (named & modules) | ({base} if named - modules else set())
         elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("fmstats.")}
-    return found
+            found |= {alias.name for alias in node.names}
+    return found & modules
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
+    """Modules that can be reached from each other."""
+    reach = {module: {module} for module in graph}
+    while True:
+        longer = {m: r.union(*(graph[n] for n in r)) for m, r in reach.items()}
+        if longer == reach:
+            break
+        reach = longer
+    groups = ({n for n in reach[m] if m in reach[n]} for m in graph)
+    return [set(group) for group in {frozenset(group) for group in groups} if len(group) > 1]
 
 
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+MODULES = frozenset(map(module_of, FILES))
+GRAPH = {module_of(path): imports_of(path, MODULES) for path in FILES}
 
 
-def test_every_module_has_its_place() -> None:
-    assert {part_of(p) for p in FILES} == set(RANK)
+def test_every_package_has_its_place() -> None:
+    assert {package_of(module) for module in MODULES} == set(ORDER)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_run_one_way(path: Path) -> None:
-    mine = part_of(path)
-    for imported in imports_of(path) - {mine, "__version__"}:
-        assert RANK[imported] <= RANK[mine], f"{mine} imports {imported}, which stands above it"
+    mine = package_of(module_of(path))
+    above = {
+        package_of(module)
+        for module in GRAPH[module_of(path)]
+        if ORDER.index(package_of(module)) > ORDER.index(mine)
+    }
+    assert above == UPWARD.get(str(path.relative_to(PACKAGE)), set())
+
+
+def test_what_imports_upwards_is_imported_where_it_is_used() -> None:
+    for name, packages in UPWARD.items():
+        for node in ast.parse((PACKAGE / name).read_text()).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fmstats."):
+                assert package_of(node.module or "") not in packages
+
+
+def test_no_modules_import_each_other() -> None:
+    known = {
+        f"fmstats.{name.removesuffix('.py').replace('/', '.')}": u for name, u in UPWARD.items()
+    }
+    downward = {
+        module: {n for n in imported if package_of(n) not in known.get(module, set())}
+        for module, imported in GRAPH.items()
+    }
+    assert circles(downward) == [METHODS]
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a"}}
+    assert circles(graph) == [{"b", "c"}]
 
 
 def test_files_stay_small() -> None:
@@ -79,17 +112,14 @@ def test_files_stay_small() -> None:
 
 def test_integrations_use_the_public_api_alone() -> None:
     for path in FILES:
-        if part_of(path) == "integrations":
+        if package_of(module_of(path)) == "integrations":
             inside = r"(from|import) fmstats(?!\.integrations\.)[. ]"
             assert not re.search(inside, path.read_text())
-    assert "integrations" in map(part_of, FILES)
 
 
 def test_backend_names_stay_in_the_backends() -> None:
-    apart = ("layers", "hooks", "tracker", "measure", "runs")
-    assert set(apart) <= set(map(part_of, FILES))
     for path in FILES:
-        if part_of(path) in apart:
+        if package_of(module_of(path)) in ("tracking", "runs", "profiles"):
             text = path.read_text()
             assert not any(name in text for name in ("CpuBackend", "_native", "triton"))
 
