@@ -42,7 +42,7 @@ def test_each_mutant_is_one_change(source: str, mutants: set[str]) -> None:
 
 
 def test_every_mutant_of_a_real_module_can_be_parsed() -> None:
-    source = Path(__file__).parent.parent.joinpath("fmstats", "merging.py").read_text()
+    source = Path(__file__).parent.parent.joinpath("fmstats", "profiles", "merging.py").read_text()
     mutants = mutants_of(source)
     assert len(mutants) > 50
     for mutant in mutants:
