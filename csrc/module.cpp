@@ -70,8 +70,11 @@ void add_cuda(py::module_& m) {
 
 PYBIND11_MODULE(_native, m) {
   m.doc() = "Kernels of fmstats; see fmstats/backends for the checks made before each call.";
-  m.attr("FIELDS") = py::make_tuple("count", "nan", "pos_inf", "neg_inf", "zeros", "sat_low",
-                                    "sat_high", "mean", "m2", "min", "max");
+#define FMSTATS_NAME(name, ...) fields.append(#name);
+  py::list fields;
+  FMSTATS_FIELDS(FMSTATS_NAME)
+#undef FMSTATS_NAME
+  m.attr("FIELDS") = py::tuple(fields);
   m.attr("DTYPES") =
       py::make_tuple("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2");
   add_cpu(m);

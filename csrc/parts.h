@@ -7,18 +7,13 @@
 
 namespace fmstats {
 
-enum PartField {
-  kPartNan,
-  kPartPosInf,
-  kPartNegInf,
-  kPartZeros,
-  kPartSatLow,
-  kPartSatHigh,
-  kPartSum,
-  kPartSumSq,
-  kPartMin,
-  kPartMax,
-  kPartFields
-};
+#define FMSTATS_ROW(name, Name, ...) kPart##Name,
+enum PartField { FMSTATS_PART_FIELDS(FMSTATS_ROW) kPartFields };
+#undef FMSTATS_ROW
+
+// Counts come first.
+#define FMSTATS_ONE(...) +1
+constexpr int kPartCounts = 0 FMSTATS_PART_COUNTS(FMSTATS_ONE);
+#undef FMSTATS_ONE
 
 }  // namespace fmstats

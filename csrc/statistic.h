@@ -1,13 +1,15 @@
-// What the statistic is: its fields, its identity, and how two states become one.
+// What the statistic is: its identity, what an element does to it, and how two states become one.
 //
-// The Python twin is fmstats/statistic/state.py; a test compares field names and order. This header is
-// compiled under several instruction sets and by NVRTC, so it includes nothing and every
+// The Python twin is fmstats/statistic/state.py; fields.h declares the fields for both. This header
+// is compiled under several instruction sets and by NVRTC, so it includes nothing else and every
 // function in it is static: a shared inline function could be taken from the AVX-512 object and run
 // on a machine without AVX-512.
 //
 // State in memory: 8-byte words, field-major, word(field, channel) = base[field * row + channel].
 // Counts are int64, moments are float64 in the same words.
 #pragma once
+
+#include "fields.h"
 
 // FMSTATS_MEMBER: a member cannot be static in this sense, so it is always inlined.
 #if defined(__CUDACC__)
@@ -24,20 +26,15 @@ namespace fmstats {
 
 typedef long long i64;
 
-enum Field {
-  kCount,    // elements seen, finite or not
-  kNan,      // NaN elements
-  kPosInf,   // +inf elements
-  kNegInf,   // -inf elements
-  kZeros,    // |x| <= zero_tol
-  kSatLow,   // x <= low bound
-  kSatHigh,  // x >= high bound
-  kMean,     // over the finite elements, as the three below
-  kM2,       // sum of squared deviations from the mean
-  kMin,
-  kMax,
-  kFields
-};
+// The rows of a state.
+#define FMSTATS_ROW(name, Name, ...) k##Name,
+enum Field { FMSTATS_FIELDS(FMSTATS_ROW) kFields };
+#undef FMSTATS_ROW
+
+// Which comparisons there are (fields.h): what is left out saves a tenth of the CPU's loop.
+#define FMSTATS_MODE_NAME(name, Name) k##Name,
+enum Mode { FMSTATS_MODES(FMSTATS_MODE_NAME) kModes };
+#undef FMSTATS_MODE_NAME
 
 struct Thresholds {
   double zero_tol;
@@ -68,15 +65,18 @@ struct Numbers {
 // same channel share, so that parts add up field by field.
 template <class Int, class Real>
 struct PartialOf {
-  Int nan, pos_inf, neg_inf, zeros, sat_low, sat_high;
-  Real sum, sum_sq;  // of (x - pivot) over the finite elements
-  Real min, max;
+#define FMSTATS_COUNT(name, ...) Int name;
+#define FMSTATS_REAL(name, ...) Real name;
+  FMSTATS_PART_COUNTS(FMSTATS_COUNT)
+  FMSTATS_PART_REALS(FMSTATS_REAL)  // sums of what is measured of the finite elements
 };
 
 template <class Int, class Real>
 struct ChannelStateOf {
-  Int count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high;
-  Real mean, m2, min, max;
+  FMSTATS_COUNTS(FMSTATS_COUNT)
+  FMSTATS_REALS(FMSTATS_REAL)
+#undef FMSTATS_COUNT
+#undef FMSTATS_REAL
 };
 
 // That a first pivot is the mean of: one channel in some thousands is then read again (again.h).
@@ -104,21 +104,22 @@ FMSTATS_FN Real larger(Real a, Real b) {
 }
 
 FMSTATS_FN Partial empty_partial() {
-  return {0, 0, 0, 0, 0, 0, 0.0, 0.0, infinity(), -infinity()};
+  Partial part = {};
+#define FMSTATS_EXTREME(name, Name, join, side) part.name = side infinity();
+  FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_EXTREME
+  return part;
 }
 
 template <class Int, class Real>
 FMSTATS_FN void add(PartialOf<Int, Real>& into, const PartialOf<Int, Real>& part) {
-  into.nan += part.nan;
-  into.pos_inf += part.pos_inf;
-  into.neg_inf += part.neg_inf;
-  into.zeros += part.zeros;
-  into.sat_low += part.sat_low;
-  into.sat_high += part.sat_high;
-  into.sum += part.sum;
-  into.sum_sq += part.sum_sq;
-  into.min = smaller(into.min, part.min);
-  into.max = larger(into.max, part.max);
+#define FMSTATS_SUM(name, ...) into.name += part.name;
+#define FMSTATS_EXTREME(name, Name, join, ...) into.name = join(into.name, part.name);
+  FMSTATS_PART_COUNTS(FMSTATS_SUM)
+  FMSTATS_PART_SUMS(FMSTATS_SUM)
+  FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
 }
 
 template <class Int, class Real>
@@ -136,12 +137,16 @@ FMSTATS_FN typename Numbers<Int>::Real at_least_one(Int n) {
 template <class Int, class Real>
 FMSTATS_FN ChannelStateOf<Int, Real> to_state(const PartialOf<Int, Real>& part, Int count,
                                               Real pivot, double unit = 1.0) {
-  ChannelStateOf<Int, Real> s = {count,      part.nan,     part.pos_inf,  part.neg_inf,
-                                 part.zeros, part.sat_low, part.sat_high, Real{},
-                                 Real{},     part.min,     part.max};
-  // -0.0 + 0.0 is +0.0: which zero came first must not show in the bits.
-  s.min += 0.0;
-  s.max += 0.0;
+  ChannelStateOf<Int, Real> s;
+  s.count = count;
+#define FMSTATS_SUM(name, ...) s.name = part.name;
+// -0.0 + 0.0 is +0.0: which zero came first must not show in the bits.
+#define FMSTATS_EXTREME(name, ...) s.name = part.name + 0.0;
+  FMSTATS_PART_COUNTS(FMSTATS_SUM)
+  FMSTATS_SUMS(FMSTATS_SUM)
+  FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
   const Int n = finite_count(s);
   const Real shift = part.sum / at_least_one(n);
   // Squares beyond float64 leave infinity, never what infinity less infinity is.
@@ -179,12 +184,17 @@ FMSTATS_FN ChannelStateOf<Int, Real> merge(const ChannelStateOf<Int, Real>& a,
   const Real half = (0.5 * b.mean - 0.5 * a.mean) * share;
   const Real mean =
       (delta < 0 ? -delta : delta) < infinity() ? a.mean + delta * share : a.mean + half + half;
-  return {a.count + b.count,       a.nan + b.nan,
-          a.pos_inf + b.pos_inf,   a.neg_inf + b.neg_inf,
-          a.zeros + b.zeros,       a.sat_low + b.sat_low,
-          a.sat_high + b.sat_high, nb == 0 ? a.mean : na == 0 ? b.mean : mean,
-          a.m2 + gained_m2(a, b),  smaller(a.min, b.min),
-          larger(a.max, b.max)};
+  ChannelStateOf<Int, Real> s;
+#define FMSTATS_SUM(name, ...) s.name = a.name + b.name;
+#define FMSTATS_EXTREME(name, Name, join, ...) s.name = join(a.name, b.name);
+  FMSTATS_COUNTS(FMSTATS_SUM)
+  FMSTATS_SUMS(FMSTATS_SUM)
+  FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
+  s.mean = nb == 0 ? a.mean : na == 0 ? b.mean : mean;
+  s.m2 = a.m2 + gained_m2(a, b);
+  return s;
 }
 
 // Fold one element's moments, or its count if it is not finite.
@@ -234,29 +244,26 @@ FMSTATS_FN ChannelStateOf<Int, typename Numbers<Int>::Real> load_state(const i64
                                                                        i64 channel) {
   typedef Numbers<Int> N;
   const double* reals = reinterpret_cast<const double*>(words);
-  return {N::load(words + kCount * row + channel),   N::load(words + kNan * row + channel),
-          N::load(words + kPosInf * row + channel),  N::load(words + kNegInf * row + channel),
-          N::load(words + kZeros * row + channel),   N::load(words + kSatLow * row + channel),
-          N::load(words + kSatHigh * row + channel), N::load(reals + kMean * row + channel),
-          N::load(reals + kM2 * row + channel),      N::load(reals + kMin * row + channel),
-          N::load(reals + kMax * row + channel)};
+  ChannelStateOf<Int, typename N::Real> s;
+#define FMSTATS_COUNT(name, Name, ...) s.name = N::load(words + k##Name * row + channel);
+#define FMSTATS_REAL(name, Name, ...) s.name = N::load(reals + k##Name * row + channel);
+  FMSTATS_COUNTS(FMSTATS_COUNT)
+  FMSTATS_REALS(FMSTATS_REAL)
+#undef FMSTATS_COUNT
+#undef FMSTATS_REAL
+  return s;
 }
 
 template <class Int, class Real>
 FMSTATS_FN void store_state(i64* words, i64 row, i64 channel, const ChannelStateOf<Int, Real>& s) {
   typedef Numbers<Int> N;
   double* reals = reinterpret_cast<double*>(words);
-  N::store(words + kCount * row + channel, s.count);
-  N::store(words + kNan * row + channel, s.nan);
-  N::store(words + kPosInf * row + channel, s.pos_inf);
-  N::store(words + kNegInf * row + channel, s.neg_inf);
-  N::store(words + kZeros * row + channel, s.zeros);
-  N::store(words + kSatLow * row + channel, s.sat_low);
-  N::store(words + kSatHigh * row + channel, s.sat_high);
-  N::store(reals + kMean * row + channel, s.mean);
-  N::store(reals + kM2 * row + channel, s.m2);
-  N::store(reals + kMin * row + channel, s.min);
-  N::store(reals + kMax * row + channel, s.max);
+#define FMSTATS_COUNT(name, Name, ...) N::store(words + k##Name * row + channel, s.name);
+#define FMSTATS_REAL(name, Name, ...) N::store(reals + k##Name * row + channel, s.name);
+  FMSTATS_COUNTS(FMSTATS_COUNT)
+  FMSTATS_REALS(FMSTATS_REAL)
+#undef FMSTATS_COUNT
+#undef FMSTATS_REAL
 }
 
 }  // namespace fmstats

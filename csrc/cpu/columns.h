@@ -35,14 +35,16 @@ class ColumnTile {
         c1_(c1),
         slots_((c1 - c0 + kWidth - 1) / kWidth) {
     clear_parts(parts, job.part_row, c0, c1);
-    const Real inf = static_cast<Real>(infinity());
+#define FMSTATS_ZERO(name, ...) name##_[i] = 0;
+#define FMSTATS_EXTREME(name, Name, join, side) name##_[i] = static_cast<Real>(side infinity());
     for (i64 i = 0; i < slots_ * kWidth; ++i) {
-      sum_[i] = sum_sq_[i] = 0.0;
-      min_[i] = inf;
-      max_[i] = -inf;
-      zeros_[i] = low_[i] = high_[i] = 0;
+      FMSTATS_PART_SUMS(FMSTATS_ZERO)
+      FMSTATS_COMPARISONS(FMSTATS_ZERO)
+      FMSTATS_EXTREMES(FMSTATS_EXTREME)
       pivot_[i] = static_cast<Real>(pivot[channel_of(i)]);
     }
+#undef FMSTATS_ZERO
+#undef FMSTATS_EXTREME
   }
 
   // Fold the positions of a block, and fetch those of the next.
@@ -76,19 +78,23 @@ class ColumnTile {
     const i64 row = job_.part_row;
     i64* words = parts_ + c;
     double* reals = reinterpret_cast<double*>(words);
-    for (i64 i = 0; i < n; ++i) words[kPartZeros * row + i] += zeros_[lane + i];
-    if constexpr (kMode == kAll) {
-      for (i64 i = 0; i < n; ++i) words[kPartSatLow * row + i] += low_[lane + i];
-    }
-    if constexpr (kMode != kPlain) {
-      for (i64 i = 0; i < n; ++i) words[kPartSatHigh * row + i] += high_[lane + i];
-    }
-    for (i64 i = 0; i < n; ++i) reals[kPartSum * row + i] += sum_[lane + i];
-    for (i64 i = 0; i < n; ++i) reals[kPartSumSq * row + i] += sum_sq_[lane + i];
-    double* min = reals + kPartMin * row;
-    double* max = reals + kPartMax * row;
-    for (i64 i = 0; i < n; ++i) min[i] = smaller(min[i], static_cast<double>(min_[lane + i]));
-    for (i64 i = 0; i < n; ++i) max[i] = larger(max[i], static_cast<double>(max_[lane + i]));
+#define FMSTATS_COUNT(name, Name, Mode)                                            \
+  if constexpr (kMode >= k##Mode) {                                                \
+    for (i64 i = 0; i < n; ++i) words[kPart##Name * row + i] += name##_[lane + i]; \
+  }
+#define FMSTATS_SUM(name, Name, ...) \
+  for (i64 i = 0; i < n; ++i) reals[kPart##Name * row + i] += name##_[lane + i];
+#define FMSTATS_EXTREME(name, Name, join, ...)                 \
+  for (i64 i = 0; i < n; ++i) {                                \
+    double& kept = reals[kPart##Name * row + i];               \
+    kept = join(kept, static_cast<double>(name##_[lane + i])); \
+  }
+    FMSTATS_COMPARISONS(FMSTATS_COUNT)
+    FMSTATS_PART_SUMS(FMSTATS_SUM)
+    FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_COUNT
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
   }
 
   template <int kSlots>
@@ -102,8 +108,9 @@ class ColumnTile {
       const i64 i = (slot + s) * kWidth;
       from[s] = data + first_channel(slot + s);
       pivot[s] = load_unaligned<V>(pivot_ + i);
-      lanes[s].min = load_unaligned<V>(min_ + i);
-      lanes[s].max = load_unaligned<V>(max_ + i);
+#define FMSTATS_EXTREME(name, ...) lanes[s].name = load_unaligned<V>(name##_ + i);
+      FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_EXTREME
     }
     constexpr int kLines = kSlots * kWidth * static_cast<int>(sizeof(Storage)) / kLineBytes;
     for (int r = 0; r < block.size;) {
@@ -116,7 +123,7 @@ class ColumnTile {
           for (int s = 0; s < kSlots; ++s) {
             const V x = E::vector(from[s] + block.offset[r]);
             if (is_first) {
-              chain[s] = take_first<kMode>(lanes[s], limits_, pivot[s], x);
+              take<kMode, true>(lanes[s], chain[s], limits_, pivot[s], x);
             } else {
               take<kMode>(lanes[s], chain[s], limits_, pivot[s], x);
             }
@@ -135,14 +142,17 @@ class ColumnTile {
     }
     for (int s = 0; s < kSlots; ++s) {
       const i64 i = (slot + s) * kWidth;
-      add_to(zeros_ + i, lanes[s].zeros);
-      if constexpr (kMode == kAll) add_to(low_ + i, lanes[s].low);
-      if constexpr (kMode != kPlain) add_to(high_ + i, lanes[s].high);
+#define FMSTATS_COUNT(name, Name, Mode) \
+  if constexpr (kMode >= k##Mode) add_to(name##_ + i, lanes[s].name);
+#define FMSTATS_SUM(name, ...) add_lanes(sums[s].name, name##_ + i);
+#define FMSTATS_EXTREME(name, ...) __builtin_memcpy(name##_ + i, &lanes[s].name, sizeof(V));
+      FMSTATS_COMPARISONS(FMSTATS_COUNT)
       if (any_non_finite(sums[s].sum_sq)) reread(slot + s, lanes[s], sums[s], block);
-      add_lanes(sums[s].sum, sum_ + i);
-      add_lanes(sums[s].sum_sq, sum_sq_ + i);
-      __builtin_memcpy(min_ + i, &lanes[s].min, sizeof(V));
-      __builtin_memcpy(max_ + i, &lanes[s].max, sizeof(V));
+      FMSTATS_PART_SUMS(FMSTATS_SUM)
+      FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_COUNT
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
     }
   }
 
@@ -152,9 +162,12 @@ class ColumnTile {
     for (int l = 0; l < kWidth; ++l) {
       if (sums.sum_sq[l] < inf) continue;  // false for NaN too
       const i64 lane = slot * kWidth + l, c = channel_of(lane);
-      sums.sum[l] = sums.sum_sq[l] = 0;
-      lanes.min[l] = min_[lane];
-      lanes.max[l] = max_[lane];
+#define FMSTATS_SUM(name, ...) sums.name[l] = 0;
+#define FMSTATS_EXTREME(name, ...) lanes.name[l] = name##_[lane];
+      FMSTATS_PART_SUMS(FMSTATS_SUM)
+      FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
       if (c < c0_ || lane_of(c) != lane) continue;  // a repeated channel
       Partial part = load_part<i64>(parts_, job_.part_row, c);
       scan_moments_exactly<E>(job_.view, c, block.p0, block.p0 + block.size, exact_pivot_[c], part);
@@ -173,9 +186,16 @@ class ColumnTile {
   const Limits<Real> limits_;
   const i64 c0_, c1_, slots_;
   static constexpr i64 kMost = kColumnTile + kWidth;
-  double sum_[kMost], sum_sq_[kMost];
-  Real pivot_[kMost], min_[kMost], max_[kMost];
-  Int zeros_[kMost], low_[kMost], high_[kMost];
+  Real pivot_[kMost];
+#define FMSTATS_SUM(name, ...) double name##_[kMost];
+#define FMSTATS_EXTREME(name, ...) Real name##_[kMost];
+#define FMSTATS_COUNT(name, ...) Int name##_[kMost];
+  FMSTATS_PART_SUMS(FMSTATS_SUM)
+  FMSTATS_EXTREMES(FMSTATS_EXTREME)
+  FMSTATS_COMPARISONS(FMSTATS_COUNT)
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
+#undef FMSTATS_COUNT
 };
 
 template <class E, Mode kMode>

@@ -17,13 +17,6 @@ static_assert(kChain + kChains - 1 <= kRoundings, "see statistic.h");
 constexpr int kGroup = 2 * kChains * kChain;
 static_assert(kChain + 3 <= kRoundings && kGroup == kChain << 3, "see statistic.h");
 
-// Which thresholds there are: each compare and count that is left out saves a tenth of the loop.
-enum Mode {
-  kPlain,  // zero_tol = 0, no bounds
-  kUpper,  // zero_tol = 0, an upper bound: ReLU6
-  kAll,
-};
-
 inline Mode mode_of(const Thresholds& t) {
   if (t.zero_tol > 0 || t.low == t.low) return kAll;
   return t.high == t.high ? kUpper : kPlain;
@@ -39,92 +32,131 @@ struct Limits {
   const V tol, low, high;
 };
 
-// Both are copied field by field: GCC keeps a struct that is copied whole in memory, not in
+// All three are copied field by field: GCC keeps a struct that is copied whole in memory, not in
 // registers.
 
-// Sums about the pivot, over a few vectors.
+// Sums over a few vectors.
 template <class Real>
 struct Sums {
   typedef typename Vec<Real>::type V;
 
   Sums() {}
-  Sums(V of_d, V of_squares) : sum(of_d), sum_sq(of_squares) {}
-  Sums(const Sums& o) : sum(o.sum), sum_sq(o.sum_sq) {}
+  Sums(const Sums& o) { *this = o; }
   Sums& operator=(const Sums& o) {
-    sum = o.sum;
-    sum_sq = o.sum_sq;
+#define FMSTATS_COPY(name, ...) name = o.name;
+    FMSTATS_PART_SUMS(FMSTATS_COPY)
     return *this;
   }
   void join(const Sums& more) {
-    sum += more.sum;
-    sum_sq += more.sum_sq;
+#define FMSTATS_SUM(name, ...) name += more.name;
+    FMSTATS_PART_SUMS(FMSTATS_SUM)
+#undef FMSTATS_SUM
   }
 
-  V sum{}, sum_sq{};
+#define FMSTATS_MEMBER_SUM(name, ...) V name{};
+  FMSTATS_PART_SUMS(FMSTATS_MEMBER_SUM)
+#undef FMSTATS_MEMBER_SUM
 };
 
+// The range of what was met.
 template <class Real>
-struct Lanes {
+struct Extremes {
   typedef typename Vec<Real>::type V;
-  typedef typename Vec<Real>::mask M;
 
-  Lanes() : min(splat<V>(static_cast<Real>(infinity()))), max(-min) {}
-  Lanes(const Lanes& o) : min(o.min), max(o.max), zeros(o.zeros), low(o.low), high(o.high) {}
-  Lanes& operator=(const Lanes& o) {
-    min = o.min;
-    max = o.max;
-    zeros = o.zeros;
-    low = o.low;
-    high = o.high;
+  Extremes() {}
+  Extremes(const Extremes& o) { *this = o; }
+  Extremes& operator=(const Extremes& o) {
+    FMSTATS_EXTREMES(FMSTATS_COPY)
     return *this;
   }
 
-  V min, max;
-  M zeros{}, low{}, high{};
+#define FMSTATS_EXTREME(name, Name, join, side) \
+  V name = splat<V>(static_cast<Real>(side infinity()));
+  FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_EXTREME
+};
+
+// The range, and what comparisons have counted.
+template <class Real>
+struct Lanes : Extremes<Real> {
+  typedef typename Vec<Real>::type V;
+  typedef typename Vec<Real>::mask M;
+
+  Lanes() {}
+  Lanes(const Lanes& o) : Extremes<Real>(o) { copy_counts(o); }
+  Lanes& operator=(const Lanes& o) {
+    Extremes<Real>::operator=(o);
+    copy_counts(o);
+    return *this;
+  }
+
+#define FMSTATS_COUNT(name, ...) M name{};
+  FMSTATS_COMPARISONS(FMSTATS_COUNT)
+#undef FMSTATS_COUNT
+
+ private:
+  void copy_counts(const Lanes& o) { FMSTATS_COMPARISONS(FMSTATS_COPY) }
+#undef FMSTATS_COPY
 };
 
 // Range and counts of x, in the lanes where `fresh` is true. The other lanes must repeat an element
 // that the block holds anyway: they enter minimum and maximum.
 template <Mode kMode, class Real, class V, class M>
 inline void compare(Lanes<Real>& lanes, const Limits<Real>& limits, V x, M fresh) {
-  lanes.min = keep_min(x, lanes.min);
-  lanes.max = keep_max(x, lanes.max);
+  lanes.min = keep_smaller(x, lanes.min);
+  lanes.max = keep_larger(x, lanes.max);
   lanes.zeros -= (kMode == kAll ? absolute(x) <= limits.tol : x == V{}) & fresh;
-  if constexpr (kMode == kAll) lanes.low -= (x <= limits.low) & fresh;
-  if constexpr (kMode != kPlain) lanes.high -= (x >= limits.high) & fresh;
+  if constexpr (kMode >= kAll) lanes.sat_low -= (x <= limits.low) & fresh;
+  if constexpr (kMode >= kUpper) lanes.sat_high -= (x >= limits.high) & fresh;
+}
+
+// The first term of a sum, or one more.
+template <bool kFirst, class V>
+inline void put(V& sum, V term) {
+  sum = kFirst ? term : sum + term;
+}
+
+// What x adds to the sums, in the lanes where `fresh` is true; kFirst: to those that are empty.
+template <bool kFirst, class Real, class V, class M>
+inline void add(Sums<Real>& sums, V pivot, V x, M fresh) {
+  const V d = (V)((M)(x - pivot) & fresh);
+  put<kFirst>(sums.sum, d);
+  sums.sum_sq = kFirst ? d * d : fma(d, d, sums.sum_sq);
 }
 
 // Take x in the lanes where `fresh` is true, as `compare`.
 template <Mode kMode, class Real, class V, class M>
 inline void take_some(Lanes<Real>& lanes, Sums<Real>& sums, const Limits<Real>& limits, V pivot,
                       V x, M fresh) {
-  const V d = (V)((M)(x - pivot) & fresh);
-  sums.sum += d;
-  sums.sum_sq = fma(d, d, sums.sum_sq);
+  add<false>(sums, pivot, x, fresh);
   compare<kMode>(lanes, limits, x, fresh);
 }
 
-// The sums of x alone.
-template <Mode kMode, class Real, class V>
-inline Sums<Real> take_first(Lanes<Real>& lanes, const Limits<Real>& limits, V pivot, V x) {
-  const V d = x - pivot;
-  compare<kMode>(lanes, limits, x, ~typename Vec<Real>::mask{});
-  return Sums<Real>(d, d * d);
-}
-
-template <Mode kMode, class Real, class V>
+template <Mode kMode, bool kFirst = false, class Real, class V>
 inline void take(Lanes<Real>& lanes, Sums<Real>& sums, const Limits<Real>& limits, V pivot, V x) {
-  take_some<kMode>(lanes, sums, limits, pivot, x, ~typename Vec<Real>::mask{});
+  const typename Vec<Real>::mask all = ~typename Vec<Real>::mask{};
+  add<kFirst>(sums, pivot, x, all);
+  compare<kMode>(lanes, limits, x, all);
 }
 
 // Sums that go on in float64, a lane of each vector apart.
 template <class Real>
 struct Totals {
-  double sum[kLanes<Real>] = {}, sum_sq[kLanes<Real>] = {};
+#define FMSTATS_SUM(name, ...) double name[kLanes<Real>] = {};
+  FMSTATS_PART_SUMS(FMSTATS_SUM)
+#undef FMSTATS_SUM
 
   void add(const Sums<Real>& sums) {
-    add_lanes(sums.sum, sum);
-    add_lanes(sums.sum_sq, sum_sq);
+#define FMSTATS_SUM(name, ...) add_lanes(sums.name, name);
+    FMSTATS_PART_SUMS(FMSTATS_SUM)
+#undef FMSTATS_SUM
+  }
+
+  void add(const Totals& more) {
+#define FMSTATS_SUM(name, ...) \
+  for (int i = 0; i < kLanes<Real>; ++i) name[i] += more.name[i];
+    FMSTATS_PART_SUMS(FMSTATS_SUM)
+#undef FMSTATS_SUM
   }
 
   // Whether some lane has met a NaN, an infinity or an overflow.

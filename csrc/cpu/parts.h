@@ -32,37 +32,32 @@ template <class Int>
 inline PartialOf<Int, typename Numbers<Int>::Real> load_part(const i64* parts, i64 row,
                                                              i64 channel) {
   typedef Numbers<Int> N;
-  const i64* w = parts + channel;
-  const double* r = reinterpret_cast<const double*>(w);
-  return {N::load(w + kPartNan * row),    N::load(w + kPartPosInf * row),
-          N::load(w + kPartNegInf * row), N::load(w + kPartZeros * row),
-          N::load(w + kPartSatLow * row), N::load(w + kPartSatHigh * row),
-          N::load(r + kPartSum * row),    N::load(r + kPartSumSq * row),
-          N::load(r + kPartMin * row),    N::load(r + kPartMax * row)};
+  const i64* words = parts + channel;
+  const double* reals = reinterpret_cast<const double*>(words);
+  PartialOf<Int, typename N::Real> part;
+#define FMSTATS_COUNT(name, Name, ...) part.name = N::load(words + kPart##Name * row);
+#define FMSTATS_REAL(name, Name, ...) part.name = N::load(reals + kPart##Name * row);
+  FMSTATS_PART_COUNTS(FMSTATS_COUNT)
+  FMSTATS_PART_REALS(FMSTATS_REAL)
+#undef FMSTATS_COUNT
+#undef FMSTATS_REAL
+  return part;
 }
 
 inline void store_part(i64* parts, i64 row, i64 channel, const Partial& part) {
-  i64* w = parts + channel;
-  double* r = reinterpret_cast<double*>(w);
-  w[kPartNan * row] = part.nan;
-  w[kPartPosInf * row] = part.pos_inf;
-  w[kPartNegInf * row] = part.neg_inf;
-  w[kPartZeros * row] = part.zeros;
-  w[kPartSatLow * row] = part.sat_low;
-  w[kPartSatHigh * row] = part.sat_high;
-  r[kPartSum * row] = part.sum;
-  r[kPartSumSq * row] = part.sum_sq;
-  r[kPartMin * row] = part.min;
-  r[kPartMax * row] = part.max;
+  i64* words = parts + channel;
+  double* reals = reinterpret_cast<double*>(words);
+#define FMSTATS_COUNT(name, Name, ...) words[kPart##Name * row] = part.name;
+#define FMSTATS_REAL(name, Name, ...) reals[kPart##Name * row] = part.name;
+  FMSTATS_PART_COUNTS(FMSTATS_COUNT)
+  FMSTATS_PART_REALS(FMSTATS_REAL)
+#undef FMSTATS_COUNT
+#undef FMSTATS_REAL
 }
 
 inline void clear_parts(i64* parts, i64 row, i64 c0, i64 c1) {
-  for (int field = 0; field < kPartMin; ++field) {
-    for (i64 c = c0; c < c1; ++c) parts[field * row + c] = 0;  // of a double as well
-  }
-  double* reals = reinterpret_cast<double*>(parts);
-  for (i64 c = c0; c < c1; ++c) reals[kPartMin * row + c] = infinity();
-  for (i64 c = c0; c < c1; ++c) reals[kPartMax * row + c] = -infinity();
+  const Partial empty = empty_partial();
+  for (i64 c = c0; c < c1; ++c) store_part(parts, row, c, empty);
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ FMSTATS_MEMBER Sums<Real> take_group(Lanes<Real>& a, Lanes<Real>& b, const Limit
       V x, y;
       load_two<E, kContiguous>(p, step, x, y);
       if (i == 0) {
-        sums = take_first<kMode>(a, limits, pivot, x);
+        take<kMode, true>(a, sums, limits, pivot, x);
       } else {
         take<kMode>(a, sums, limits, pivot, x);
       }
@@ -98,14 +98,14 @@ void scan_channel(const Job& job, double exact_pivot, i64 channel, const Runs& s
   const Limits<Real> limits(job.thresholds);
   const V pivot = splat<V>(static_cast<Real>(exact_pivot));
   Lanes<Real> a, b;  // two, to hide the latency of minimum and maximum
-  double sum[kWidth] = {}, sum_sq[kWidth] = {};
+  Totals<Real> whole;
   Storage pending[2 * kWidth];
   int waiting = 0;
   Runs runs(start);
 
   while (p0 < p1) {
     const i64 block_start = p0, end = p1 - p0 < block ? p1 : p0 + block;
-    const V kept[4] = {a.min, a.max, b.min, b.max};
+    const Extremes<Real> kept_a(a), kept_b(b);
     Totals<Real> totals;
     Sums<Real> chains;
     int joined = 0;
@@ -155,27 +155,28 @@ void scan_channel(const Job& job, double exact_pivot, i64 channel, const Runs& s
     }
     totals.add(chains);
     if (totals.any_non_finite()) {
-      a.min = kept[0];
-      a.max = kept[1];
-      b.min = kept[2];
-      b.max = kept[3];
+      a.Extremes<Real>::operator=(kept_a);
+      b.Extremes<Real>::operator=(kept_b);
       scan_moments_exactly<E>(view, channel, block_start, end, exact_pivot, part);
     } else {
-      for (int i = 0; i < kWidth; ++i) sum[i] += totals.sum[i];
-      for (int i = 0; i < kWidth; ++i) sum_sq[i] += totals.sum_sq[i];
+      whole.add(totals);
     }
   }
 
   const auto plus = [](auto x, auto y) { return x + y; };
-  const auto min_of = [](auto x, auto y) { return keep_min(x, y); };
-  const auto max_of = [](auto x, auto y) { return keep_max(x, y); };
-  part.sum += total(sum);
-  part.sum_sq += total(sum_sq);
-  part.min = smaller(part.min, static_cast<double>(across(keep_min(a.min, b.min), min_of)));
-  part.max = larger(part.max, static_cast<double>(across(keep_max(a.max, b.max), max_of)));
-  part.zeros += across(a.zeros + b.zeros, plus);
-  if constexpr (kMode == kAll) part.sat_low += across(a.low + b.low, plus);
-  if constexpr (kMode != kPlain) part.sat_high += across(a.high + b.high, plus);
+#define FMSTATS_SUM(name, ...) part.name += total(whole.name);
+#define FMSTATS_EXTREME(name, Name, join, ...)                             \
+  part.name = join(part.name,                                              \
+                   static_cast<double>(across(keep_##join(a.name, b.name), \
+                                              [](auto x, auto y) { return keep_##join(x, y); })));
+#define FMSTATS_COUNT(name, Name, Mode) \
+  if constexpr (kMode >= k##Mode) part.name += across(a.name + b.name, plus);
+  FMSTATS_PART_SUMS(FMSTATS_SUM)
+  FMSTATS_EXTREMES(FMSTATS_EXTREME)
+  FMSTATS_COMPARISONS(FMSTATS_COUNT)
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
+#undef FMSTATS_COUNT
 }
 
 template <class E, bool kContiguous>

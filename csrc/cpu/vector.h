@@ -83,12 +83,12 @@ inline f64v fma(f64v a, f64v b, f64v c) {
 
 // The kept value stays where x is NaN: this operand order is minps / maxps.
 template <class V>
-inline V keep_min(V x, V kept) {
+inline V keep_smaller(V x, V kept) {
   return x < kept ? x : kept;
 }
 
 template <class V>
-inline V keep_max(V x, V kept) {
+inline V keep_larger(V x, V kept) {
   return x > kept ? x : kept;
 }
 

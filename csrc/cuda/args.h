@@ -34,10 +34,6 @@ enum CudaKernel {
   kCudaKernels
 };
 
-// Which thresholds there are, as on the CPU: without bounds nothing is counted for them. kUpper and
-// kPlain count exact zeros.
-enum Mode { kPlain, kUpper, kAll };
-
 // A division of numbers below 2^31 by one that is at least 2 and known on the host (Granlund,
 // Montgomery 1994): the quotient is the upper half of n * multiplier, shifted.
 struct Divisor {

@@ -7,55 +7,49 @@
 
 namespace fmstats {
 
-enum Totals {
-  kTotalZeros,
-  kTotalSatLow,
-  kTotalSatHigh,
-  kTotalNan,
-  kTotalPosInf,
-  kTotalNegInf,
-  kTotalCounts
-};
-
 // What a block has of its tile, in shared memory. Its counts are below 2^31, as its positions are.
 template <class Real, int kTile, int kStaged>
 struct TileTotals {
-  double sum[kTile], sum_sq[kTile];
+#define FMSTATS_SUM(name, ...) double name[kTile];
+#define FMSTATS_EXTREME(name, ...) Real name[kTile];
+  FMSTATS_PART_SUMS(FMSTATS_SUM)
   Real pivot[kTile];
-  Real min[kTile], max[kTile];
+  FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
   Real staged[kStaged];  // a field of a chunk, of every row and channel
-  int count[kTotalCounts][kTile];
+  int count[kPartCounts][kTile];
 
   __device__ __forceinline__ void clear(int c) {
-    sum[c] = sum_sq[c] = 0;
-    min[c] = static_cast<Real>(infinity());
-    max[c] = -min[c];
-    for (int kind = 0; kind < kTotalCounts; ++kind) count[kind][c] = 0;
+#define FMSTATS_SUM(name, ...) name[c] = 0;
+#define FMSTATS_EXTREME(name, Name, join, side) name[c] = static_cast<Real>(side infinity());
+    FMSTATS_PART_SUMS(FMSTATS_SUM)
+    FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
+    for (int field = 0; field < kPartCounts; ++field) count[field][c] = 0;
   }
   // What an exact reading came to; thresholds are those that hidden NaN take back.
   __device__ __forceinline__ void add_exact(int c, const Partial& p) {
-    sum[c] += p.sum;
-    sum_sq[c] += p.sum_sq;
-    min[c] = smaller(min[c], static_cast<Real>(p.min));
-    max[c] = larger(max[c], static_cast<Real>(p.max));
-    count[kTotalZeros][c] += static_cast<int>(p.zeros);
-    count[kTotalSatLow][c] += static_cast<int>(p.sat_low);
-    count[kTotalSatHigh][c] += static_cast<int>(p.sat_high);
-    count[kTotalNan][c] += static_cast<int>(p.nan);
-    count[kTotalPosInf][c] += static_cast<int>(p.pos_inf);
-    count[kTotalNegInf][c] += static_cast<int>(p.neg_inf);
+#define FMSTATS_COUNT(name, Name, ...) count[kPart##Name][c] += static_cast<int>(p.name);
+#define FMSTATS_SUM(name, ...) name[c] += p.name;
+#define FMSTATS_EXTREME(name, Name, join, ...) name[c] = join(name[c], static_cast<Real>(p.name));
+    FMSTATS_PART_COUNTS(FMSTATS_COUNT)
+    FMSTATS_PART_SUMS(FMSTATS_SUM)
+    FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_COUNT
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
   }
   __device__ __forceinline__ Partial part(int c) const {
-    return {count[kTotalNan][c],
-            count[kTotalPosInf][c],
-            count[kTotalNegInf][c],
-            count[kTotalZeros][c],
-            count[kTotalSatLow][c],
-            count[kTotalSatHigh][c],
-            sum[c],
-            sum_sq[c],
-            static_cast<double>(min[c]),
-            static_cast<double>(max[c])};
+    Partial p;
+#define FMSTATS_COUNT(name, Name, ...) p.name = count[kPart##Name][c];
+#define FMSTATS_REAL(name, ...) p.name = static_cast<double>(name[c]);
+    FMSTATS_PART_COUNTS(FMSTATS_COUNT)
+    FMSTATS_PART_REALS(FMSTATS_REAL)
+#undef FMSTATS_COUNT
+#undef FMSTATS_REAL
+    return p;
   }
 };
 
@@ -165,20 +159,20 @@ class Columns {
 #pragma unroll
       for (int c = 0; c < E::kPack; ++c) {
         const int channel = lane_ * kVector + (kOne ? 0 : k * E::kPack + c);
-        count(kTotalZeros, channel, E::marked(lanes[k].zeros, c));
-        if (kMode == kAll) count(kTotalSatLow, channel, E::marked(lanes[k].low, c));
-        if (kMode != kPlain) count(kTotalSatHigh, channel, E::marked(lanes[k].high, c));
+#define FMSTATS_COMPARISON(name, Name, Mode) \
+  if (kMode >= k##Mode) count(kPart##Name, channel, E::marked(lanes[k].name, c));
+        FMSTATS_COMPARISONS(FMSTATS_COMPARISON)
+#undef FMSTATS_COMPARISON
       }
     }
-    settle_field<SumOf<E>>(lanes, tile_.sum);
-    settle_field<SumSqOf<E>>(lanes, tile_.sum_sq);
-    settle_field<MinOf<E>>(lanes, tile_.min);
-    settle_field<MaxOf<E>>(lanes, tile_.max);
+#define FMSTATS_REAL(name, Name, ...) settle_field<Staged##Name<E>>(lanes, tile_.name);
+    FMSTATS_PART_REALS(FMSTATS_REAL)
+#undef FMSTATS_REAL
     if (__syncthreads_or(!finite)) settle_exactly(channel, position, finite ? 0 : n);
   }
 
-  __device__ __forceinline__ void count(int kind, int channel, int n) {
-    if (n > 0) atomicAdd(&tile_.count[kind][channel], n);
+  __device__ __forceinline__ void count(PartField field, int channel, int n) {
+    if (n > 0) atomicAdd(&tile_.count[field][channel], n);
   }
 
   // kOne stages the elements of a pack as two passes, since both are of one channel.

@@ -11,10 +11,14 @@ constexpr unsigned kEveryLane = 0xffffffffu;
 // The part that `word(field)` gives.
 template <class Word>
 __device__ __forceinline__ Partial part_from(Word word) {
-  const auto real = [&](int field) { return __longlong_as_double(word(field)); };
-  return {word(kPartNan),    word(kPartPosInf),  word(kPartNegInf), word(kPartZeros),
-          word(kPartSatLow), word(kPartSatHigh), real(kPartSum),    real(kPartSumSq),
-          real(kPartMin),    real(kPartMax)};
+  Partial part;
+#define FMSTATS_COUNT(name, Name, ...) part.name = word(kPart##Name);
+#define FMSTATS_REAL(name, Name, ...) part.name = __longlong_as_double(word(kPart##Name));
+  FMSTATS_PART_COUNTS(FMSTATS_COUNT)
+  FMSTATS_PART_REALS(FMSTATS_REAL)
+#undef FMSTATS_COUNT
+#undef FMSTATS_REAL
+  return part;
 }
 __device__ __forceinline__ Partial partial_of(const i64* words, i64 step) {
   return part_from([&](int field) { return words[field * step]; });
@@ -26,14 +30,21 @@ __device__ __forceinline__ Partial load_part(const i64* words, i64 step) {
 
 // Of any field, known at run time: identity and sum of words.
 __device__ __forceinline__ i64 identity_word(int field) {
-  const double x = field == kPartMin ? infinity() : field == kPartMax ? -infinity() : 0.0;
+  double x = 0.0;
+#define FMSTATS_EXTREME(name, Name, join, side) \
+  if (field == kPart##Name) x = side infinity();
+  FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_EXTREME
   return __double_as_longlong(x);
 }
 __device__ __forceinline__ i64 add_words(int field, i64 a, i64 b) {
+  if (field < kPartCounts) return a + b;
   const double x = __longlong_as_double(a), y = __longlong_as_double(b);
-  if (field < kPartSum) return a + b;
-  if (field < kPartMin) return __double_as_longlong(x + y);
-  return __double_as_longlong(field == kPartMin ? smaller(x, y) : larger(x, y));
+#define FMSTATS_EXTREME(name, Name, join, ...) \
+  if (field == kPart##Name) return __double_as_longlong(join(x, y));
+  FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_EXTREME
+  return __double_as_longlong(x + y);
 }
 
 // The sum of a field over a warp, in every lane.
@@ -52,18 +63,20 @@ __device__ __forceinline__ double warp_real(int field, double x) {
 template <int kMode>
 __device__ __forceinline__ Partial warp_sum(const Partial& p) {
   Partial sum = empty_partial();
-  if (__any_sync(kEveryLane, (p.nan | p.pos_inf | p.neg_inf) != 0)) {
-    sum.nan = warp_word(kPartNan, p.nan);
-    sum.pos_inf = warp_word(kPartPosInf, p.pos_inf);
-    sum.neg_inf = warp_word(kPartNegInf, p.neg_inf);
+#define FMSTATS_OR(name, ...) | p.name
+#define FMSTATS_COUNT(name, Name, ...) sum.name = warp_word(kPart##Name, p.name);
+#define FMSTATS_COMPARISON(name, Name, Mode) \
+  if (kMode >= k##Mode) sum.name = warp_word(kPart##Name, p.name);
+#define FMSTATS_REAL(name, Name, ...) sum.name = warp_real(kPart##Name, p.name);
+  if (__any_sync(kEveryLane, (0 FMSTATS_NON_FINITE(FMSTATS_OR)) != 0)) {
+    FMSTATS_NON_FINITE(FMSTATS_COUNT)
   }
-  sum.zeros = warp_word(kPartZeros, p.zeros);
-  if (kMode == kAll) sum.sat_low = warp_word(kPartSatLow, p.sat_low);
-  if (kMode != kPlain) sum.sat_high = warp_word(kPartSatHigh, p.sat_high);
-  sum.sum = warp_real(kPartSum, p.sum);
-  sum.sum_sq = warp_real(kPartSumSq, p.sum_sq);
-  sum.min = warp_real(kPartMin, p.min);
-  sum.max = warp_real(kPartMax, p.max);
+  FMSTATS_COMPARISONS(FMSTATS_COMPARISON)
+  FMSTATS_PART_REALS(FMSTATS_REAL)
+#undef FMSTATS_OR
+#undef FMSTATS_COUNT
+#undef FMSTATS_COMPARISON
+#undef FMSTATS_REAL
   return sum;
 }
 
@@ -73,16 +86,12 @@ __host__ __device__ constexpr int sum_words(int threads) {
 }
 
 __device__ __forceinline__ void store_part(i64* words, i64 step, const Partial& p) {
-  words[kPartNan * step] = p.nan;
-  words[kPartPosInf * step] = p.pos_inf;
-  words[kPartNegInf * step] = p.neg_inf;
-  words[kPartZeros * step] = p.zeros;
-  words[kPartSatLow * step] = p.sat_low;
-  words[kPartSatHigh * step] = p.sat_high;
-  words[kPartSum * step] = __double_as_longlong(p.sum);
-  words[kPartSumSq * step] = __double_as_longlong(p.sum_sq);
-  words[kPartMin * step] = __double_as_longlong(p.min);
-  words[kPartMax * step] = __double_as_longlong(p.max);
+#define FMSTATS_COUNT(name, Name, ...) words[kPart##Name * step] = p.name;
+#define FMSTATS_REAL(name, Name, ...) words[kPart##Name * step] = __double_as_longlong(p.name);
+  FMSTATS_PART_COUNTS(FMSTATS_COUNT)
+  FMSTATS_PART_REALS(FMSTATS_REAL)
+#undef FMSTATS_COUNT
+#undef FMSTATS_REAL
 }
 
 // kSize: kWarp, or all threads of the block.

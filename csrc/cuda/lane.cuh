@@ -36,15 +36,37 @@ struct Lane {
   typedef typename E::Pack Pack;
   static constexpr int kPack = E::kPack;
   static constexpr bool kSettles = sizeof(Real) == 4;
-  Real sum[kPack], sum_sq[kPack];  // since they were settled; of float32
-  double total[kPack], total_sq[kPack];
-  Pack min, max;
-  unsigned zeros, low, high;  // sums of marks
+
+  // A sum of each element of the packs.
+  struct Sum {
+    Real recent[kPack];  // since it was settled; of float32
+    double total[kPack];
+
+    // Where terms are added.
+    __device__ __forceinline__ Real& of(int c) {
+      if constexpr (kSettles) {
+        return recent[c];
+      } else {
+        return total[c];
+      }
+    }
+  };
+
+#define FMSTATS_SUM(name, ...) Sum name;
+#define FMSTATS_EXTREME(name, ...) Pack name;
+#define FMSTATS_COMPARISON(name, ...) unsigned name;  // a sum of marks
+  FMSTATS_PART_SUMS(FMSTATS_SUM)
+  FMSTATS_EXTREMES(FMSTATS_EXTREME)
+  FMSTATS_COMPARISONS(FMSTATS_COMPARISON)
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
+#undef FMSTATS_COMPARISON
 
   __device__ __forceinline__ void begin() {
-    forget_sums();
-    forget_range();
-    zeros = low = high = 0;
+    drop_moments();
+#define FMSTATS_COMPARISON(name, ...) name = 0;
+    FMSTATS_COMPARISONS(FMSTATS_COMPARISON)
+#undef FMSTATS_COMPARISON
   }
 
   __device__ __forceinline__ void take(Pack x, const Real* pivot, const Limits<E>& limits) {
@@ -72,9 +94,11 @@ struct Lane {
     if constexpr (kSettles) {
 #pragma unroll
       for (int c = 0; c < kPack; ++c) {
-        total[c] += static_cast<double>(sum[c]);
-        total_sq[c] += static_cast<double>(sum_sq[c]);
-        sum[c] = sum_sq[c] = 0;
+#define FMSTATS_SUM(name, ...)                          \
+  name.total[c] += static_cast<double>(name.recent[c]); \
+  name.recent[c] = 0;
+        FMSTATS_PART_SUMS(FMSTATS_SUM)
+#undef FMSTATS_SUM
       }
     }
   }
@@ -83,7 +107,7 @@ struct Lane {
     bool finite = true;
 #pragma unroll
     for (int c = 0; c < kPack; ++c) {
-      finite &= total_sq[c] < infinity();
+      finite &= sum_sq.total[c] < infinity();
       if (E::kHidesNan) finite &= !E::hides_nan(E::real(min, c)) & !E::hides_nan(E::real(max, c));
     }
     return finite;
@@ -91,51 +115,48 @@ struct Lane {
 
   // Drop what a chunk that is not finite spoils; marks are right for every value.
   __device__ __forceinline__ void drop_moments() {
-    forget_sums();
-    forget_range();
+#define FMSTATS_SUM(name, ...) name.total[c] = name.recent[c] = 0;
+#define FMSTATS_EXTREME(name, Name, join, side) name = E::infinity(0 > side 1);
+#pragma unroll
+    for (int c = 0; c < kPack; ++c) {
+      FMSTATS_PART_SUMS(FMSTATS_SUM)
+    }
+    FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
   }
 
   // What element c of the packs came to; no infinities or NaN are among them.
   __device__ __forceinline__ Partial part(int c) const {
     Partial p = empty_partial();
-    p.zeros = E::marked(zeros, c);
-    if (kMode == kAll) p.sat_low = E::marked(low, c);
-    if (kMode != kPlain) p.sat_high = E::marked(high, c);
-    p.sum = total[c];
-    p.sum_sq = total_sq[c];
-    p.min = static_cast<double>(E::real(min, c));
-    p.max = static_cast<double>(E::real(max, c));
+#define FMSTATS_COMPARISON(name, Name, Mode) \
+  if (kMode >= k##Mode) p.name = E::marked(name, c);
+#define FMSTATS_SUM(name, ...) p.name = name.total[c];
+#define FMSTATS_EXTREME(name, ...) p.name = static_cast<double>(E::real(name, c));
+    FMSTATS_COMPARISONS(FMSTATS_COMPARISON)
+    FMSTATS_PART_SUMS(FMSTATS_SUM)
+    FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_COMPARISON
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
     return p;
   }
 
  private:
-  __device__ __forceinline__ void forget_sums() {
-#pragma unroll
-    for (int c = 0; c < kPack; ++c) total[c] = total_sq[c] = sum[c] = sum_sq[c] = 0;
-  }
-  __device__ __forceinline__ void forget_range() {
-    min = E::infinity(false);
-    max = E::infinity(true);
-  }
   __device__ __forceinline__ void add(Real d, int c) {
-    if constexpr (kSettles) {
-      sum[c] += d;
-      sum_sq[c] = multiply_add(d, d, sum_sq[c]);
-    } else {
-      total[c] += d;
-      total_sq[c] = multiply_add(d, d, total_sq[c]);
-    }
+    sum.of(c) += d;
+    sum_sq.of(c) = multiply_add(d, d, sum_sq.of(c));
   }
   __device__ __forceinline__ void compare(Pack x, const Limits<E>& limits) {
     min = E::smaller_of(x, min);
     max = E::larger_of(x, max);
-    if (kMode == kAll) {
+    if (kMode >= kAll) {
       E::count_at_most(zeros, E::magnitude(x), limits.tol);
-      E::count_at_most(low, x, limits.low);
+      E::count_at_most(sat_low, x, limits.low);
     } else {
       E::count_equal(zeros, x, Pack(0));
     }
-    if (kMode != kPlain) E::count_at_least(high, x, limits.high);
+    if (kMode >= kUpper) E::count_at_least(sat_high, x, limits.high);
   }
 };
 
@@ -148,45 +169,38 @@ __device__ void take_moments(typename E::Real x, double pivot, const Thresholds&
   Partial counted = empty_partial();
   add_thresholds(static_cast<double>(x), thresholds, counted);
   ++part.nan;
-  part.zeros -= counted.zeros;
-  if (kMode == kAll) part.sat_low -= counted.sat_low;
-  if (kMode != kPlain) part.sat_high -= counted.sat_high;
+#define FMSTATS_COMPARISON(name, Name, Mode) \
+  if (kMode >= k##Mode) part.name -= counted.name;
+  FMSTATS_COMPARISONS(FMSTATS_COMPARISON)
+#undef FMSTATS_COMPARISON
 }
 
-// Fields of lanes, channel by channel, and two of a field as one. Not lambdas: NVRTC up to 13.0
-// takes those within templates for host functions.
-template <class E>
-struct SumOf {
-  template <int kMode>
-  static __device__ __forceinline__ typename E::Real of(const Lane<E, kMode>& l, int c) {
-    return static_cast<typename E::Real>(l.total[c]);
-  }
-  static __device__ __forceinline__ double join(double a, double b) { return a + b; }
-};
-template <class E>
-struct SumSqOf : SumOf<E> {
-  template <int kMode>
-  static __device__ __forceinline__ typename E::Real of(const Lane<E, kMode>& l, int c) {
-    return static_cast<typename E::Real>(l.total_sq[c]);
-  }
-};
-template <class E>
-struct MinOf {
-  typedef typename E::Real Real;
-  template <int kMode>
-  static __device__ __forceinline__ Real of(const Lane<E, kMode>& l, int c) {
-    return E::real(l.min, c);
-  }
-  static __device__ __forceinline__ Real join(Real a, Real b) { return smaller(a, b); }
-};
-template <class E>
-struct MaxOf {
-  typedef typename E::Real Real;
-  template <int kMode>
-  static __device__ __forceinline__ Real of(const Lane<E, kMode>& l, int c) {
-    return E::real(l.max, c);
-  }
-  static __device__ __forceinline__ Real join(Real a, Real b) { return larger(a, b); }
-};
+// Fields of lanes, channel by channel, and two of a field as one: StagedSum, StagedMin, ... Not
+// lambdas: NVRTC up to 13.0 takes those within templates for host functions.
+#define FMSTATS_SUM(name, Name, ...)                                                        \
+  template <class E>                                                                        \
+  struct Staged##Name {                                                                     \
+    template <int kMode>                                                                    \
+    static __device__ __forceinline__ typename E::Real of(const Lane<E, kMode>& l, int c) { \
+      return static_cast<typename E::Real>(l.name.total[c]);                                \
+    }                                                                                       \
+    static __device__ __forceinline__ double join(double a, double b) { return a + b; }     \
+  };
+#define FMSTATS_EXTREME(name, Name, smaller_or_larger, ...)                     \
+  template <class E>                                                            \
+  struct Staged##Name {                                                         \
+    typedef typename E::Real Real;                                              \
+    template <int kMode>                                                        \
+    static __device__ __forceinline__ Real of(const Lane<E, kMode>& l, int c) { \
+      return E::real(l.name, c);                                                \
+    }                                                                           \
+    static __device__ __forceinline__ Real join(Real a, Real b) {               \
+      return smaller_or_larger(a, b);                                           \
+    }                                                                           \
+  };
+FMSTATS_PART_SUMS(FMSTATS_SUM)
+FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
 
 }  // namespace fmstats
