@@ -27,12 +27,10 @@ from fmstats.backends.cuda.backend import CudaBackend
 from fmstats.backends.cuda.runtime import Gpu, Runtime
 from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
-from fmstats.statistic.fields import FIELDS
+from fmstats.statistic.fields import FIELDS, PART_FIELDS
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
-
-PART_FIELDS = len(FIELDS) - 1  # csrc/parts.h: the count is known without looking
 
 ARCHS = ("80", "90", "100", "120")
 LAUNCH_FAILED = 719  # CUDA_ERROR_LAUNCH_FAILED
@@ -234,7 +232,7 @@ def memory_of(args: CudaArgs, grid: tuple[int, int]) -> Memory:
     memory.map_address(args.state, 8 * ((len(FIELDS) - 1) * args.row + args.channels), "state")
     if args.splits > 1 or args.lanes:
         parts = args.splits + (args.groups if args.groups > 1 else 0)
-        memory.map_address(args.parts, 8 * parts * PART_FIELDS * args.part_row, "parts")
+        memory.map_address(args.parts, 8 * parts * len(PART_FIELDS) * args.part_row, "parts")
         tickets = grid[0] * (1 + args.groups) if args.lanes else grid[0]
         memory.map_address(args.tickets, 4 * tickets, "tickets")
     return memory

@@ -6,6 +6,19 @@ import triton
 import triton.language as tl
 
 from fmstats.backends.triton.kernels.formulas import merge
+from fmstats.backends.triton.kernels.words import (
+    COUNT,
+    M2,
+    MAX,
+    MEAN,
+    MIN,
+    NAN,
+    NEG_INF,
+    POS_INF,
+    SAT_HIGH,
+    SAT_LOW,
+    ZEROS,
+)
 
 
 @triton.jit
@@ -22,38 +35,38 @@ def real(words, field, row):
 def merge_states(a, b, out, row):
     """out = merge(a, b), words of states of `row` channels, a channel for each program."""
     count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high, mean, m2, low, high = merge(
-        word(a, 0, row),
-        word(a, 1, row),
-        word(a, 2, row),
-        word(a, 3, row),
-        word(a, 4, row),
-        word(a, 5, row),
-        word(a, 6, row),
-        real(a, 7, row),
-        real(a, 8, row),
-        real(a, 9, row),
-        real(a, 10, row),
-        word(b, 0, row),
-        word(b, 1, row),
-        word(b, 2, row),
-        word(b, 3, row),
-        word(b, 4, row),
-        word(b, 5, row),
-        word(b, 6, row),
-        real(b, 7, row),
-        real(b, 8, row),
-        real(b, 9, row),
-        real(b, 10, row),
+        word(a, COUNT, row),
+        word(a, NAN, row),
+        word(a, POS_INF, row),
+        word(a, NEG_INF, row),
+        word(a, ZEROS, row),
+        word(a, SAT_LOW, row),
+        word(a, SAT_HIGH, row),
+        real(a, MEAN, row),
+        real(a, M2, row),
+        real(a, MIN, row),
+        real(a, MAX, row),
+        word(b, COUNT, row),
+        word(b, NAN, row),
+        word(b, POS_INF, row),
+        word(b, NEG_INF, row),
+        word(b, ZEROS, row),
+        word(b, SAT_LOW, row),
+        word(b, SAT_HIGH, row),
+        real(b, MEAN, row),
+        real(b, M2, row),
+        real(b, MIN, row),
+        real(b, MAX, row),
     )
     to = out + tl.program_id(0)
-    tl.store(to, count)
-    tl.store(to + row, nan)
-    tl.store(to + 2 * row, pos_inf)
-    tl.store(to + 3 * row, neg_inf)
-    tl.store(to + 4 * row, zeros)
-    tl.store(to + 5 * row, sat_low)
-    tl.store(to + 6 * row, sat_high)
-    tl.store(to + 7 * row, mean.to(tl.int64, bitcast=True))
-    tl.store(to + 8 * row, m2.to(tl.int64, bitcast=True))
-    tl.store(to + 9 * row, low.to(tl.int64, bitcast=True))
-    tl.store(to + 10 * row, high.to(tl.int64, bitcast=True))
+    tl.store(to + COUNT * row, count)
+    tl.store(to + NAN * row, nan)
+    tl.store(to + POS_INF * row, pos_inf)
+    tl.store(to + NEG_INF * row, neg_inf)
+    tl.store(to + ZEROS * row, zeros)
+    tl.store(to + SAT_LOW * row, sat_low)
+    tl.store(to + SAT_HIGH * row, sat_high)
+    tl.store(to + MEAN * row, mean.to(tl.int64, bitcast=True))
+    tl.store(to + M2 * row, m2.to(tl.int64, bitcast=True))
+    tl.store(to + MIN * row, low.to(tl.int64, bitcast=True))
+    tl.store(to + MAX * row, high.to(tl.int64, bitcast=True))

@@ -6,18 +6,18 @@ import cuda_host
 import pytest
 import torch
 from csrc_constants import SAMPLES
-from cuda_host import ALL, PART_FIELDS, Launch, StubDriver, host_backend, kernel_of
+from cuda_host import ALL, Launch, StubDriver, host_backend, kernel_of
 from torch import Tensor
 
 from fmstats.backends.cuda import nvrtc
-from fmstats.statistic.fields import FIELDS
+from fmstats.statistic.fields import FIELDS, PART_FIELDS
 from fmstats.statistic.state import State
 from fmstats.statistic.view import view_of
 
 pytestmark = cuda_host.needs_nvrtc
 
 SECTOR = 32  # bytes: what memory is read in
-PART = 8 * PART_FIELDS  # bytes of a part of a channel
+PART = 8 * len(PART_FIELDS)  # bytes of a part of a channel
 
 # Aligned tensors, large beside the samples that the first one's pivots are chosen from.
 ALIGNED = {

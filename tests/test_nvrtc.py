@@ -13,6 +13,7 @@ import pytest
 
 from fmstats.backends.cuda import nvrtc
 from fmstats.errors import FmstatsError
+from fmstats.statistic.fields import sources
 
 pytestmark = cuda_host.needs_nvrtc
 
@@ -68,7 +69,7 @@ def test_what_the_code_depends_on_names_the_entry(
 
 
 def test_the_digest_is_of_every_file_that_kernels_include() -> None:
-    left, seen = [nvrtc.sources() / "cuda" / "kernels.cu"], set()
+    left, seen = [sources() / "cuda" / "kernels.cu"], set()
     while left:
         path = left.pop().resolve()
         seen.add(path)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.long
 SMOKE = """
 import torch, fmstats
 from fmstats.backends import choose_backend
-from fmstats.backends.cuda import nvrtc
+from fmstats.statistic import fields
 
 assert "site-packages" in fmstats.__file__
 print(choose_backend("cpu", torch.device("cpu")).describe())
@@ -34,7 +34,7 @@ with fmstats.track(model) as tracker:
     model(x)
 tracker.stats().save("smoke.fmstats")
 assert list(fmstats.load("smoke.fmstats")) == ["0", "1"]
-print(sorted(path.name for path in nvrtc.sources().rglob("*.cu*")))
+print(sorted(path.name for path in fields.sources().rglob("*.cu*")))
 """
 
 

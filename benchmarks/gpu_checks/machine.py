@@ -19,6 +19,7 @@ from fmstats.backends import DTYPES, list_backends
 from fmstats.backends.cuda import nvrtc
 from fmstats.backends.cuda.backend import CudaBackend
 from fmstats.output.tables import format_table
+from fmstats.statistic.fields import MODES
 from gpu_checks.bandwidth import device_gpu
 from gpu_checks.parity import dtypes_of
 from gpu_checks.report import Report, Setup, Skipped
@@ -107,7 +108,7 @@ def load_kernels(setup: Setup, report: Report, kernels: Iterable[Kernel] | None 
     assert isinstance(setup.backend, CudaBackend)
     device = setup.backend.device(setup.device)
     codes = [DTYPES.index(dtype) for dtype in dtypes_of(setup)]
-    everything = itertools.product(nvrtc.KERNELS, codes, nvrtc.MODES.values())
+    everything = itertools.product(nvrtc.KERNELS, codes, range(len(MODES)))
     these = list(everything if kernels is None else kernels)
     workers = min(len(these), 8, os.cpu_count() or 1)
 

@@ -8,6 +8,8 @@ from types import ModuleType
 
 import torch  # noqa: F401  # loaded first: they share one OpenMP runtime, hence one pool of threads
 
+from fmstats.statistic.fields import FIELDS
+
 
 def load_native() -> ModuleType | None:
     """The module, or None where `why_no_native` says why there is none."""
@@ -24,10 +26,16 @@ def why_no_native() -> str | None:
 @functools.cache
 def _load() -> ModuleType | str:
     try:
-        return importlib.import_module("fmstats._native")
+        native = importlib.import_module("fmstats._native")
     except ModuleNotFoundError:
         return (
             "fmstats has no native module: built with FMSTATS_NATIVE=0, or not yet (pip install .)"
         )
     except ImportError as error:  # it is there, but a library that it needs is not
         return f"its native module cannot be loaded: {error}"
+    if native.FIELDS != FIELDS:
+        return (
+            "its native module was built for other fields of the statistic than csrc/fields.h "
+            "declares: build it again (pip install .)"
+        )
+    return native

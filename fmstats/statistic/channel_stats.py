@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fmstats.errors import FmstatsError
-from fmstats.statistic.fields import COUNTS
+from fmstats.statistic.fields import COUNTS, MOMENTS
 from fmstats.statistic.state import State, merge, pool
 from fmstats.statistic.thresholds import Thresholds
 
@@ -188,8 +188,7 @@ class ChannelStats:
     def to_dict(self) -> dict[str, Any]:
         """Every field and derived number as a list, and the thresholds."""
         fields = {f: self._row(f).tolist() for f in COUNTS}
-        fields |= {f: getattr(self, f).tolist() for f in ("mean", "min", "max")}
-        fields["m2"] = self._row("m2").tolist()
+        fields |= {f: getattr(self, f, self._row(f)).tolist() for f in MOMENTS}
         for name in self.DERIVED:
             values = getattr(self, name)
             fields[name] = None if values is None else values.tolist()

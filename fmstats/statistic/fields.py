@@ -1,10 +1,55 @@
 """The fields of the statistic: what is known of each channel.
 
-The C++ twin is `Field` in csrc/statistic.h; a test compares names and order.
+csrc/fields.h declares them, for C++ and for this module, which reads it.
 """
 
 from __future__ import annotations
 
-COUNTS = ("count", "nan", "pos_inf", "neg_inf", "zeros", "sat_low", "sat_high")
-MOMENTS = ("mean", "m2", "min", "max")
+import math
+import re
+from pathlib import Path
+
+from fmstats import errors
+
+
+def sources() -> Path:
+    """The folder csrc: inside an installed package, beside that of a checkout."""
+    package = Path(errors.__file__).parent
+    inside = package / "csrc"
+    return inside if inside.exists() else package.parent / "csrc"
+
+
+def _read_lists() -> dict[str, list[list[str]]]:
+    """The entries of each list of csrc/fields.h, by its name: its arguments, entry by entry."""
+    text = (sources() / "fields.h").read_text().replace("\\\n", " ")
+    lists = re.findall(r"^#define FMSTATS_(\w+)\(X\)(.*)$", text, re.MULTILINE)
+    entries = {name: re.findall(r"X\(([^()]+)\)", body) for name, body in lists}
+    return {name: [re.split(r",\s*", entry) for entry in found] for name, found in entries.items()}
+
+
+_LISTS = _read_lists()
+
+
+def _names(*lists: str) -> tuple[str, ...]:
+    return tuple(entry[0] for name in lists for entry in _LISTS[name])
+
+
+# Kinds of fields, as csrc/fields.h describes them.
+NON_FINITE = _names("NON_FINITE")
+COMPARISONS = _names("COMPARISONS")
+SUMS = _names("SUMS")
+EXTREMES = _names("EXTREMES")
+MINIMA = tuple(entry[0] for entry in _LISTS["EXTREMES"] if entry[2] == "smaller")
+
+# The words of a state, in their order: counts are int64, moments float64.
+COUNTS = _names("TOTAL", "NON_FINITE", "COMPARISONS")
+MOMENTS = _names("MOMENTS", "SUMS", "EXTREMES")
 FIELDS = COUNTS + MOMENTS
+# What each is of no data.
+IDENTITY = dict.fromkeys(COUNTS, 0) | dict.fromkeys(MOMENTS, 0.0)
+IDENTITY |= {field: math.inf if field in MINIMA else -math.inf for field in EXTREMES}
+# The words of a part of a tensor, in theirs.
+PART_FIELDS = _names("NON_FINITE", "COMPARISONS", "PIVOTED", "SUMS", "EXTREMES")
+
+# The modes in which kernels are compiled, in the order of their numbers: see `Thresholds.mode`.
+MODES = _names("MODES")

@@ -7,14 +7,22 @@ moments up to float64 rounding.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from fmstats.errors import FmstatsError
-from fmstats.statistic.fields import COUNTS, FIELDS, MOMENTS
+from fmstats.statistic.fields import (
+    COUNTS,
+    EXTREMES,
+    FIELDS,
+    IDENTITY,
+    MINIMA,
+    MOMENTS,
+    NON_FINITE,
+    SUMS,
+)
 from fmstats.statistic.ordering import at_places, places
 
 
@@ -48,8 +56,8 @@ class State:
         # A tensor made in inference mode could never be changed outside it.
         with torch.inference_mode(False), torch.no_grad():
             state = cls(torch.zeros(len(FIELDS), channels, dtype=torch.int64, device=device))
-            state["min"].fill_(math.inf)
-            state["max"].fill_(-math.inf)
+            for field in EXTREMES:
+                state[field].fill_(IDENTITY[field])
         return state
 
     @classmethod
@@ -76,7 +84,10 @@ class State:
     @property
     def finite(self) -> Tensor:
         """Elements that are neither NaN nor infinite, int64 (channels,)."""
-        return self["count"] - self["nan"] - self["pos_inf"] - self["neg_inf"]
+        finite = self["count"]
+        for field in NON_FINITE:
+            finite = finite - self[field]
+        return finite
 
     def to(self, device: torch.device | str) -> State:
         """This state on a `device` (itself if it is there already)."""
@@ -147,13 +158,14 @@ def merge_fields(a: State, b: State) -> dict[str, Tensor]:
     mean = torch.where(delta.isinf(), a["mean"] + half + half, a["mean"] + delta * share)
     # In this order nothing overflows or underflows that the product does not.
     m2 = a["m2"] + b["m2"] + delta * (na * share) * delta
-    fields = {f: a[f] + b[f] for f in COUNTS}
+    fields = {f: a[f] + b[f] for f in (*COUNTS, *SUMS)}
     # With nothing finite on one side the formulas hold, unless delta overflows: then 0 * inf.
     only_a, only_b = nb == 0, na == 0
     for field, both in (("mean", mean), ("m2", m2)):
         fields[field] = torch.where(only_a, a[field], torch.where(only_b, b[field], both))
-    fields["min"] = at_places(torch.minimum(places(a["min"]), places(b["min"])))
-    fields["max"] = at_places(torch.maximum(places(a["max"]), places(b["max"])))
+    for field in EXTREMES:
+        join = torch.minimum if field in MINIMA else torch.maximum
+        fields[field] = at_places(join(places(a[field]), places(b[field])))
     return fields
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from fmstats.errors import FmstatsError
 from fmstats.profiles.merging import StackedLayer
 from fmstats.statistic.channel_stats import Array
-from fmstats.statistic.fields import COUNTS, FIELDS, MOMENTS
+from fmstats.statistic.fields import COUNTS, FIELDS, IDENTITY, MOMENTS, NON_FINITE
 
 # Of the range of a channel and of its largest magnitude: what rounding may put a mean outside of
 # [min, max]. Wide, for this is to find damage, not inaccuracy.
@@ -46,7 +46,7 @@ def _check_counts(rows: Mapping[str, Array], layers: Mapping[str, StackedLayer])
             continue
         _refuse(row < 0, layers, field, row, "is negative")
         _refuse(row > count, layers, field, row, "is more than the count")
-        if field in ("nan", "pos_inf", "neg_inf"):
+        if field in NON_FINITE:
             finite -= row
             _refuse(finite < 0, layers, field, row, "is more than the count leaves")
     zeros = rows["zeros"]
@@ -69,11 +69,13 @@ def _check_moments(
 ) -> None:
     empty = finite == 0
     if empty.any():
-        for field, identity in (("mean", 0.0), ("m2", 0.0), ("min", np.inf), ("max", -np.inf)):
-            wrong = empty & (rows[field] != identity)
-            _refuse(wrong, layers, field, rows[field], f"is not {identity} with nothing finite")
+        for field in MOMENTS:
+            wrong = empty & (rows[field] != IDENTITY[field])
+            fault = f"is not {IDENTITY[field]} with nothing finite"
+            _refuse(wrong, layers, field, rows[field], fault)
     mean, m2, low, high = (
-        np.where(empty, 0.0, rows[field]) if empty.any() else rows[field] for field in MOMENTS
+        np.where(empty, 0.0, rows[field]) if empty.any() else rows[field]
+        for field in ("mean", "m2", "min", "max")
     )
     for field, row in (("min", low), ("max", high)):
         _refuse(~np.isfinite(row), layers, field, row, "is not finite")

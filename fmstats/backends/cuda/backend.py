@@ -19,6 +19,7 @@ from fmstats.backends.cuda.runtime import Gpu, Runtime
 from fmstats.backends.cuda.workspace import Workspaces
 from fmstats.backends.native import load_native, why_no_native
 from fmstats.errors import FmstatsError
+from fmstats.statistic.fields import MODES
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import View
@@ -68,7 +69,7 @@ class CudaBackend(Backend):
         assert self.native is not None
         code = self.native.DTYPES.index(str(dtype).removeprefix("torch."))
         for kernel in nvrtc.LIKELY:
-            self.device(device).kernel(kernel, code, nvrtc.MODES[thresholds.mode])
+            self.device(device).kernel(kernel, code, MODES.index(thresholds.mode))
 
     def device(self, device: torch.device) -> Device:
         """The GPU of a device.

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
-from fmstats.backends.cuda import nvrtc
 from fmstats.backends.cuda.device import Device
 from fmstats.backends.cuda.runtime import Runtime
 from fmstats.errors import FmstatsError
+from fmstats.statistic.fields import MODES
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import View
@@ -47,7 +47,7 @@ class CudaMeter(Meter):
         self._runtime, self._device, self._native = runtime, device, native
         self._index = state.words.device.index or 0
         self._refuse_capture("a layer is measured for the first time")
-        self._mode = nvrtc.MODES[thresholds.mode]
+        self._mode = MODES.index(thresholds.mode)
         self._lock = threading.Lock()
         self._stream: int | None = None  # of the last launch that was not captured
         self._captured: tuple[int, int] | None = None  # capture and stream of the last that was

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fmstats import errors
 from fmstats.errors import FmstatsError
+from fmstats.statistic.fields import MODES, sources
 
 KERNELS = (
     *("rows", "rows_warp", "ragged", "ragged_warp"),
@@ -26,11 +26,9 @@ KERNELS = (
 LIKELY = ("rows", "rows_warp", "ragged_warp", "columns")  # of dense tensors
 ENTRY = "fmstats_measure"  # the name of every kernel in its module
 
-OLDEST = 80  # the compute capability that the kernels need, times 10
+PLAIN, UPPER, ALL = map(MODES.index, ("plain", "upper", "all"))  # what kernels are compiled with
 
-# Thresholds that a kernel counts, as csrc/cuda/lane.cuh numbers them.
-PLAIN, UPPER, ALL = 0, 1, 2
-MODES = {"plain": PLAIN, "upper": UPPER, "all": ALL}  # by `Thresholds.mode`
+OLDEST = 80  # the compute capability that the kernels need, times 10
 
 
 def bindings(name: str) -> ModuleType:
@@ -54,7 +52,7 @@ def compile_kernel(kernel: str, dtype: int, mode: int, target: str) -> bytes:
     Args:
         kernel: one of `KERNELS`.
         dtype: the native module's number of the element type.
-        mode: one of `MODES`.
+        mode: the place of one in `MODES`.
         target: "sm_90" gives a cubin for that GPU, "compute_90" PTX for it and all later ones.
 
     Raises:
@@ -109,13 +107,6 @@ def target_for(capability: tuple[int, int]) -> str:
             f"{capability[0]}.{capability[1]}; those that it and the kernels know: {targets}"
         )
     return f"compute_{max(older)}"
-
-
-def sources() -> Path:
-    """The folder csrc: inside an installed package, beside that of a checkout."""
-    package = Path(errors.__file__).parent
-    inside = package / "csrc"
-    return inside if inside.exists() else package.parent / "csrc"
 
 
 def cache_folder() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from fmstats.errors import FmstatsError
+from fmstats.statistic.fields import PART_FIELDS
 from fmstats.statistic.view import View
 
 MOST_DIMS = 4  # of positions, that a launch walks over
@@ -15,7 +16,7 @@ TILE_BYTES = 64  # of a position that a program of columns reads: two sectors
 MOST_UNROLL = 8  # at most kRoundings of csrc/statistic.h: what a lane adds up in float32
 FEW_TILES = 8  # of a stretch: below, a program costs more than it reads
 PROGRAMS = 1024  # enough to fill a GPU
-PART_FIELDS = 11
+PART_WORDS = len(PART_FIELDS) + 1  # and the pivot that its sums are about
 FAR = 1 << 31
 
 
@@ -127,7 +128,7 @@ def plan(view: View, address: int, itemsize: int, row: int) -> Launch:
         fold,
         pieces * stretches,
         view.channels,
-        (stretches * PART_FIELDS, view.channels),
+        (stretches * PART_WORDS, view.channels),
     )
 
 

@@ -15,15 +15,46 @@ from fmstats.backends.triton.kernels.formulas import (
     read_again,
     too_coarse,
 )
-from fmstats.backends.triton.kernels.measure import PART_FIELDS, running_moments
+from fmstats.backends.triton.kernels.measure import running_moments
 from fmstats.backends.triton.kernels.walk import measure_exactly
+from fmstats.backends.triton.kernels.words import (
+    COUNT,
+    M2,
+    MAX,
+    MEAN,
+    MIN,
+    NAN,
+    NEG_INF,
+    PART_MAX,
+    PART_MIN,
+    PART_NAN,
+    PART_NEG_INF,
+    PART_POS_INF,
+    PART_SAT_HIGH,
+    PART_SAT_LOW,
+    PART_SUM,
+    PART_SUM_SQ,
+    PART_WORDS,
+    PART_ZEROS,
+    PIVOT,
+    POS_INF,
+    SAT_HIGH,
+    SAT_LOW,
+    ZEROS,
+)
 
 
 @triton.jit
 def part_words(parts, field, part_row, stretch, stretches):
     """A field of the parts of some stretches of a channel, 0 beyond the last one."""
-    p = parts + (stretch * PART_FIELDS + field) * part_row
+    p = parts + (stretch * PART_WORDS + field) * part_row
     return tl.load(p, mask=stretch < stretches, other=0)
+
+
+@triton.jit
+def part_reals(parts, field, part_row, stretch, stretches):
+    """As `part_words`, of a field of float64."""
+    return part_words(parts, field, part_row, stretch, stretches).to(tl.float64, bitcast=True)
 
 
 @triton.jit
@@ -65,16 +96,16 @@ def fold(
     high = tl.full((LANES,), float("-inf"), tl.float64)
     at = tl.arange(0, LANES).to(tl.int64)
     for _ in range(0, tl.cdiv(stretches, LANES).to(tl.int32)):
-        nan += part_words(parts, 0, part_row, at, stretches)
-        pos_inf += part_words(parts, 1, part_row, at, stretches)
-        neg_inf += part_words(parts, 2, part_row, at, stretches)
-        zeros += part_words(parts, 3, part_row, at, stretches)
-        sat_low += part_words(parts, 4, part_row, at, stretches)
-        sat_high += part_words(parts, 5, part_row, at, stretches)
-        sum += part_words(parts, 6, part_row, at, stretches).to(tl.float64, bitcast=True)
-        sum_sq += part_words(parts, 7, part_row, at, stretches).to(tl.float64, bitcast=True)
-        part_low = part_words(parts, 8, part_row, at, stretches).to(tl.float64, bitcast=True)
-        part_high = part_words(parts, 9, part_row, at, stretches).to(tl.float64, bitcast=True)
+        nan += part_words(parts, PART_NAN, part_row, at, stretches)
+        pos_inf += part_words(parts, PART_POS_INF, part_row, at, stretches)
+        neg_inf += part_words(parts, PART_NEG_INF, part_row, at, stretches)
+        zeros += part_words(parts, PART_ZEROS, part_row, at, stretches)
+        sat_low += part_words(parts, PART_SAT_LOW, part_row, at, stretches)
+        sat_high += part_words(parts, PART_SAT_HIGH, part_row, at, stretches)
+        sum += part_reals(parts, PART_SUM, part_row, at, stretches)
+        sum_sq += part_reals(parts, PART_SUM_SQ, part_row, at, stretches)
+        part_low = part_reals(parts, PART_MIN, part_row, at, stretches)
+        part_high = part_reals(parts, PART_MAX, part_row, at, stretches)
         low = tl.where((at < stretches) & (part_low < low), part_low, low)
         high = tl.where((at < stretches) & (part_high > high), part_high, high)
         at += LANES
@@ -88,7 +119,7 @@ def fold(
     sum_sq = tl.sum(sum_sq, axis=0)
     low = tl.min(low, axis=0)
     high = tl.max(high, axis=0)
-    pivot = tl.load(parts + 10 * part_row).to(tl.float64, bitcast=True)
+    pivot = tl.load(parts + PIVOT * part_row).to(tl.float64, bitcast=True)
 
     s = state + channel
     before, before_mean, before_m2 = running_moments(state, row, channel, channel >= 0)
@@ -127,17 +158,17 @@ def fold(
         )
         mean, m2, low, high = moments(n, sum, sum_sq, low, high, pivot, unit)
     count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high, mean, m2, low, high = merge(
-        tl.load(s),
-        tl.load(s + row),
-        tl.load(s + 2 * row),
-        tl.load(s + 3 * row),
-        tl.load(s + 4 * row),
-        tl.load(s + 5 * row),
-        tl.load(s + 6 * row),
+        tl.load(s + COUNT * row),
+        tl.load(s + NAN * row),
+        tl.load(s + POS_INF * row),
+        tl.load(s + NEG_INF * row),
+        tl.load(s + ZEROS * row),
+        tl.load(s + SAT_LOW * row),
+        tl.load(s + SAT_HIGH * row),
         before_mean,
         before_m2,
-        tl.load(s + 9 * row).to(tl.float64, bitcast=True),
-        tl.load(s + 10 * row).to(tl.float64, bitcast=True),
+        tl.load(s + MIN * row).to(tl.float64, bitcast=True),
+        tl.load(s + MAX * row).to(tl.float64, bitcast=True),
         positions,
         nan,
         pos_inf,
@@ -150,14 +181,14 @@ def fold(
         low,
         high,
     )
-    tl.store(s, count)
-    tl.store(s + row, nan)
-    tl.store(s + 2 * row, pos_inf)
-    tl.store(s + 3 * row, neg_inf)
-    tl.store(s + 4 * row, zeros)
-    tl.store(s + 5 * row, sat_low)
-    tl.store(s + 6 * row, sat_high)
-    tl.store(s + 7 * row, mean.to(tl.int64, bitcast=True))
-    tl.store(s + 8 * row, m2.to(tl.int64, bitcast=True))
-    tl.store(s + 9 * row, low.to(tl.int64, bitcast=True))
-    tl.store(s + 10 * row, high.to(tl.int64, bitcast=True))
+    tl.store(s + COUNT * row, count)
+    tl.store(s + NAN * row, nan)
+    tl.store(s + POS_INF * row, pos_inf)
+    tl.store(s + NEG_INF * row, neg_inf)
+    tl.store(s + ZEROS * row, zeros)
+    tl.store(s + SAT_LOW * row, sat_low)
+    tl.store(s + SAT_HIGH * row, sat_high)
+    tl.store(s + MEAN * row, mean.to(tl.int64, bitcast=True))
+    tl.store(s + M2 * row, m2.to(tl.int64, bitcast=True))
+    tl.store(s + MIN * row, low.to(tl.int64, bitcast=True))
+    tl.store(s + MAX * row, high.to(tl.int64, bitcast=True))

@@ -19,8 +19,27 @@ import triton.language as tl
 from fmstats.backends.triton.kernels.formulas import at_least_one, finite_count, pivot_of
 from fmstats.backends.triton.kernels.lanes import counts, least, number, over, spread, take
 from fmstats.backends.triton.kernels.walk import load_tile, measure_exactly, offset_of
+from fmstats.backends.triton.kernels.words import (
+    COUNT,
+    M2,
+    MEAN,
+    NAN,
+    NEG_INF,
+    PART_MAX,
+    PART_MIN,
+    PART_NAN,
+    PART_NEG_INF,
+    PART_POS_INF,
+    PART_SAT_HIGH,
+    PART_SAT_LOW,
+    PART_SUM,
+    PART_SUM_SQ,
+    PART_WORDS,
+    PART_ZEROS,
+    PIVOT,
+    POS_INF,
+)
 
-PART_FIELDS = tl.constexpr(11)  # ten sums and ranges, and the pivot they are about
 SAMPLES = tl.constexpr(128)  # that a first pivot is chosen from
 
 
@@ -28,13 +47,13 @@ SAMPLES = tl.constexpr(128)  # that a first pivot is chosen from
 def running_moments(state, row, channel, mine):
     """(n, mean, m2) of the finite elements that a state has seen."""
     n = finite_count(
-        tl.load(state + channel, mask=mine, other=1),
-        tl.load(state + row + channel, mask=mine, other=0),
-        tl.load(state + 2 * row + channel, mask=mine, other=0),
-        tl.load(state + 3 * row + channel, mask=mine, other=0),
+        tl.load(state + COUNT * row + channel, mask=mine, other=1),
+        tl.load(state + NAN * row + channel, mask=mine, other=0),
+        tl.load(state + POS_INF * row + channel, mask=mine, other=0),
+        tl.load(state + NEG_INF * row + channel, mask=mine, other=0),
     )
-    mean = tl.load(state + 7 * row + channel, mask=mine, other=0).to(tl.float64, bitcast=True)
-    m2 = tl.load(state + 8 * row + channel, mask=mine, other=0).to(tl.float64, bitcast=True)
+    mean = tl.load(state + MEAN * row + channel, mask=mine, other=0).to(tl.float64, bitcast=True)
+    m2 = tl.load(state + M2 * row + channel, mask=mine, other=0).to(tl.float64, bitcast=True)
     return n, mean, m2
 
 
@@ -84,7 +103,7 @@ def measure(
     Args:
         x: elements. A tile is LANES slots of one channel, or LANES positions of WIDTH channels.
         state, row: the words of statistic.State, and how far apart its rows are.
-        parts, part_row: words, PART_FIELDS rows for each stretch, and how far apart rows are.
+        parts, part_row: words, PART_WORDS rows for each stretch, and how far apart rows are.
         thresholds: float64 zero_tol, low, high, rounded for comparisons in the element's type.
         channels: of columns, in units of VECTOR.
         channel_stride: in slots; of columns VECTOR channels are one slot.
@@ -228,15 +247,15 @@ def measure(
                 INDEX,
             )
         )
-    p = parts + stretch * PART_FIELDS * part_row + channel
-    tl.store(p, nan, mask=mine)
-    tl.store(p + part_row, pos_inf, mask=mine)
-    tl.store(p + 2 * part_row, neg_inf, mask=mine)
-    tl.store(p + 3 * part_row, zeros, mask=mine)
-    tl.store(p + 4 * part_row, sat_low, mask=mine)
-    tl.store(p + 5 * part_row, sat_high, mask=mine)
-    tl.store(p + 6 * part_row, of_sum.to(tl.int64, bitcast=True), mask=mine)
-    tl.store(p + 7 * part_row, of_sum_sq.to(tl.int64, bitcast=True), mask=mine)
-    tl.store(p + 8 * part_row, of_low.to(tl.int64, bitcast=True), mask=mine)
-    tl.store(p + 9 * part_row, of_high.to(tl.int64, bitcast=True), mask=mine)
-    tl.store(p + 10 * part_row, pivot.to(tl.float64).to(tl.int64, bitcast=True), mask=mine)
+    p = parts + stretch * PART_WORDS * part_row + channel
+    tl.store(p + PART_NAN * part_row, nan, mask=mine)
+    tl.store(p + PART_POS_INF * part_row, pos_inf, mask=mine)
+    tl.store(p + PART_NEG_INF * part_row, neg_inf, mask=mine)
+    tl.store(p + PART_ZEROS * part_row, zeros, mask=mine)
+    tl.store(p + PART_SAT_LOW * part_row, sat_low, mask=mine)
+    tl.store(p + PART_SAT_HIGH * part_row, sat_high, mask=mine)
+    tl.store(p + PART_SUM * part_row, of_sum.to(tl.int64, bitcast=True), mask=mine)
+    tl.store(p + PART_SUM_SQ * part_row, of_sum_sq.to(tl.int64, bitcast=True), mask=mine)
+    tl.store(p + PART_MIN * part_row, of_low.to(tl.int64, bitcast=True), mask=mine)
+    tl.store(p + PART_MAX * part_row, of_high.to(tl.int64, bitcast=True), mask=mine)
+    tl.store(p + PIVOT * part_row, pivot.to(tl.float64).to(tl.int64, bitcast=True), mask=mine)

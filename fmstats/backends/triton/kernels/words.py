@@ -1,0 +1,26 @@
+"""The words of states and parts: which row each field has, as kernels take constants."""
+
+from __future__ import annotations
+
+import triton.language as tl
+
+from fmstats.statistic import fields
+
+
+def _row(field: str) -> tl.constexpr:
+    return tl.constexpr(fields.FIELDS.index(field))
+
+
+def _part_row(field: str) -> tl.constexpr:
+    return tl.constexpr(fields.PART_FIELDS.index(field))
+
+
+COUNT, NAN, POS_INF, NEG_INF = map(_row, ("count", "nan", "pos_inf", "neg_inf"))
+ZEROS, SAT_LOW, SAT_HIGH = map(_row, ("zeros", "sat_low", "sat_high"))
+MEAN, M2, MIN, MAX = map(_row, ("mean", "m2", "min", "max"))
+
+PART_NAN, PART_POS_INF, PART_NEG_INF = map(_part_row, ("nan", "pos_inf", "neg_inf"))
+PART_ZEROS, PART_SAT_LOW, PART_SAT_HIGH = map(_part_row, ("zeros", "sat_low", "sat_high"))
+PART_SUM, PART_SUM_SQ, PART_MIN, PART_MAX = map(_part_row, ("sum", "sum_sq", "min", "max"))
+PIVOT = tl.constexpr(len(fields.PART_FIELDS))  # what the sums of a part are about
+PART_WORDS = tl.constexpr(len(fields.PART_FIELDS) + 1)
