@@ -1,14 +1,18 @@
-"""Findings put together: each story once, with the layers that repeat it."""
+"""Findings grouped: each first finding once, with the layers that repeat it."""
 
 from __future__ import annotations
 
 import pytest
 
-from fmstats.diagnosis.result import Diagnosis, Finding, NotEnoughData
+from fmstats.diagnosis.findings import Finding, NotEnoughData
 from fmstats.diagnosis.rules import RULES
-from fmstats.diagnosis.stories import Lack, gather_lacks, tell_stories
+from fmstats.diagnosis.sections import (
+    MissingEvidence,
+    group_findings,
+    group_missing_evidence,
+)
 
-FAMILY = ("never-active", "constant")  # of one family, which tells one story
+FAMILY = ("never-active", "constant")  # of one family, whose findings repeat each other
 
 
 def finding(
@@ -22,10 +26,9 @@ def finding(
 
 
 def told(*findings: Finding, rules: tuple[str, ...] = tuple(RULES)) -> list[tuple[object, ...]]:
-    diagnosis = Diagnosis(list(findings), [], rules, {}, {}, 9)
     return [
-        (c.severity, c.rule, [(s.finding.layer, s.again) for s in c.stories])
-        for c in tell_stories(diagnosis)
+        (section.severity, section.rule, [(g.finding.layer, g.repeated_in) for g in section.groups])
+        for section in group_findings(findings, rules)
     ]
 
 
@@ -57,7 +60,7 @@ def test_a_layer_that_repeats_is_named_once_and_under_what_it_repeats() -> None:
     ]
 
 
-def test_of_two_stories_of_a_layer_each_has_the_layers_that_show_its_channels() -> None:
+def test_of_two_findings_of_a_layer_each_has_the_layers_that_show_its_channels() -> None:
     found = (
         *(finding("a", FAMILY[0], 1), finding("a", FAMILY[1], 2)),
         *(finding("b", FAMILY[0], 1, follows="a"), finding("c", FAMILY[0], 1, 2, follows="a")),
@@ -80,13 +83,13 @@ def test_a_whole_layer_is_repeated_by_whole_layers() -> None:
     assert told(*found) == [("warning", "sparse", [("a", ["b"])])]
 
 
-def test_lacks_by_reason() -> None:
+def test_missing_evidence_by_reason() -> None:
     rows = [
         *(NotEnoughData("a", "dead", 2, "few"), NotEnoughData("a", "sparse", None, "few")),
         *(NotEnoughData("b", "dead", 1, "none"), NotEnoughData("c", "dead", 1, "few")),
     ]
-    assert gather_lacks(rows) == [
-        Lack("few", ["a", "c"], ["dead", "sparse"]),
-        Lack("none", ["b"], ["dead"]),
+    assert group_missing_evidence(rows) == [
+        MissingEvidence("few", ["a", "c"], ["dead", "sparse"]),
+        MissingEvidence("none", ["b"], ["dead"]),
     ]
-    assert gather_lacks([]) == []
+    assert group_missing_evidence([]) == []
