@@ -118,6 +118,20 @@ def test_m2_is_infinite_where_it_truly_is(backend: Backend, layout: str, scale: 
     )
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_nan_of_float8_meets_no_threshold(backend: Backend, layout: str) -> None:
+    """The CUDA kernels read it as 480, and take back what they counted."""
+    x = torch.ones(16, 64)
+    x[:, 3] = math.nan
+    x = x.to(torch.float8_e4m3fn)
+    thresholds = Thresholds(zero_tol=480.0, low=480.0, high=480.0)
+    state = State.identity(16)
+    laid = LAYOUTS[layout](x)
+    backend.accumulate(state, laid, view_of(laid, 0), thresholds)
+    for field, count in (("nan", 1), ("zeros", 63), ("sat_low", 63), ("sat_high", 0)):
+        assert state[field].tolist() == [count] * 16, field
+
+
 def test_the_mean_of_nothing_finite_means_nothing(backend: Backend) -> None:
     """Not even where the way from it to the data's mean is beyond float64."""
     x = torch.full((16, 8), 1.7e308, dtype=torch.float64)
