@@ -21,6 +21,7 @@ from fmstats.runs.identity import find_differences
 from fmstats.runs.reading import Share
 from fmstats.runs.run import Run
 from fmstats.sources import open_data
+from fmstats.tracking.options import TrackOptions
 
 ROWS = torch.randn(23, 6, generator=torch.Generator().manual_seed(1))
 CHOICES = (
@@ -86,9 +87,9 @@ def test_one_value_far_inside_a_weight(path):
 def test_the_part_of_one_rank_is_not_that_of_another(path):
     def identify(rank, ranks):
         place = Placement(None, None, False)
-        return Run(
-            net(), pairs(), None, None, Share(rank, ranks), "raise", {}, place, False
-        ).identify()
+        share, options = Share(rank, ranks), TrackOptions()
+        run = Run(net(), pairs(), None, None, share, "raise", options, place, False)
+        return run.identify()
 
     parts = [(0, 1), (0, 2), (1, 2), (0, 4)]
     found = [identify(*part)["run"] for part in parts]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -24,6 +24,7 @@ from fmstats.runs.reading import (
 from fmstats.runs.run import Run
 from fmstats.runs.shards import merge_shards, path_of, share_of
 from fmstats.sources.placement import copy_model, find_placement, is_placed, move_model
+from fmstats.tracking.options import TrackOptions
 
 
 def profile(
@@ -141,11 +142,19 @@ def profile(
         raise FmstatsError(f"on_bad_sample {on_bad_sample!r} is neither 'raise' nor 'skip'")
     if resume not in ("auto", "trust"):
         raise FmstatsError(f"resume={resume!r}: choose 'auto' or 'trust'")
-    tracking: dict[str, Any] = {
-        **{"include": include, "exclude": exclude, "of": of, "every": every, "budget": budget},
-        **{"channel_dim": channel_dim, "zero_tol": zero_tol, "backend": backend},
-        **{"per_call": per_call, "on_error": on_error, "saturation": saturation},
-    }
+    tracking = TrackOptions(
+        include=include,
+        exclude=exclude,
+        of=of,
+        every=every,
+        budget=budget,
+        channel_dim=channel_dim,
+        zero_tol=zero_tol,
+        backend=backend,
+        per_call=per_call,
+        on_error=on_error,
+        saturation=saturation,
+    )
     share = share_of(group)
     batches = open_batches(data, on_bad_sample)
     if not is_placed(model, device, dtype, channels_last):

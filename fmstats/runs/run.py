@@ -37,7 +37,8 @@ from fmstats.runs.stopping import Interrupts
 from fmstats.runs.trail import Trail
 from fmstats.sources.data import DataSource
 from fmstats.sources.stored import Skipped
-from fmstats.tracking.tracker import track
+from fmstats.tracking.options import TrackOptions
+from fmstats.tracking.tracker import begin
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Run:
     batch_dim: int | None
     share: Share
     on_bad_sample: OnBadSample
-    tracking: dict[str, Any]
+    tracking: TrackOptions
     placement: Placement
     compiled: bool
 
@@ -58,7 +59,7 @@ class Run:
     def options(self) -> dict[str, object]:
         """All that changes what is folded of each batch, and which."""
         run = {"compile": self.compiled, "limit": self.limit, "batch_dim": self.batch_dim}
-        return {**self.tracking, **vars(self.placement), **run}
+        return {**self.tracking.shared(), **vars(self.placement), **run}
 
     def identify(self) -> Identity:
         """What tells this run from others."""
@@ -84,7 +85,7 @@ class Run:
             self._confirm(keep)
             return keep.base
         done = Progress() if keep is None else keep.progress
-        tracker = track(self.model, **self.tracking)
+        tracker = begin(self.model, self.tracking)
         if keep is not None and keep.base is not None:
             tracker.restore(keep.base)
         # Reading data and running the model draw random numbers, which training will want.
@@ -99,7 +100,7 @@ class Run:
                 cost,
                 interrupts,
                 passes=done.passes,
-                every=self.tracking["every"],
+                every=self.tracking.every,
             )
             part = Part(
                 self.batches,
@@ -149,10 +150,8 @@ class Run:
 
     def _cost(self, passes: int) -> Cost:
         options = self.tracking
-        modules = (
-            {} if not self._hookable else select(self.model, options["include"], options["exclude"])
-        )
-        return Cost(modules.values(), options["of"], options["every"], passes)
+        modules = select(self.model, options.include, options.exclude) if self._hookable else {}
+        return Cost(modules.values(), options.of, options.every, passes)
 
     def _told(self) -> dict[str, Any]:
         options = describe_options({**self.options, "on_bad_sample": self.on_bad_sample})

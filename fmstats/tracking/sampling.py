@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Protocol
 
+from fmstats.errors import FmstatsError
 from fmstats.tracking.gates import Folding
 
 clock = time.perf_counter
@@ -38,6 +39,16 @@ class Sampling(Protocol):
 
     def reset(self) -> None:
         """Begin anew."""
+
+
+def check_share(budget: object) -> None:
+    """Refuse a `budget` that is no share of the forward time.
+
+    Raises:
+        FmstatsError: it is no number, or not above 0 and below 1.
+    """
+    if not isinstance(budget, (int, float)) or not 0 < budget < 1:
+        raise FmstatsError(f"budget={budget!r}: give a share of the forward time, as 0.01")
 
 
 class Every:

@@ -8,25 +8,18 @@ import torch
 import torch.nn as nn
 
 from fmstats.backends import DTYPES, choose_backend
-from fmstats.errors import FmstatsError, check_whole
+from fmstats.errors import FmstatsError
 from fmstats.models.channel_dims import ChannelRule, channel_rules
-from fmstats.models.saturation import Bounds, chosen_bounds
+from fmstats.models.saturation import chosen_bounds
 from fmstats.models.selection import ROOT, Selector, fitting
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.tracking.layers import LayerSpec
+from fmstats.tracking.options import TrackOptions
 from fmstats.tracking.sampling import Budget, Every, Sampling
 
 
 def choose_specs(
-    model: nn.Module,
-    modules: Mapping[str, nn.Module],
-    *,
-    of: str,
-    channel_dim: str | int | Mapping[Selector, int],
-    zero_tol: float,
-    saturation: Mapping[Selector, Bounds] | None,
-    backend: str,
-    on_error: str,
+    model: nn.Module, modules: Mapping[str, nn.Module], options: TrackOptions
 ) -> dict[str, LayerSpec]:
     """What is measured of each module.
 
@@ -35,38 +28,27 @@ def choose_specs(
             matches nothing, a wrong dim.
     """
     _refuse_scripts({ROOT: model, **modules})
-    if backend != "auto":
-        choose_backend(backend, device_of(model))
-    dims = _channel_dims(model, modules, of, channel_dim)
-    bounds = chosen_bounds(modules, of, saturation)
+    if options.backend != "auto":
+        choose_backend(options.backend, device_of(model))
+    dims = _channel_dims(model, modules, options.of, options.channel_dim)
+    bounds = chosen_bounds(modules, options.of, options.saturation)
     return {
         name: LayerSpec(
             name=name,
             type=type(module).__name__,
             channels=dims[name],
-            thresholds=Thresholds(zero_tol, *bounds[name]),
-            of=of,
-            backend=backend,
-            on_error=on_error,
+            thresholds=Thresholds(options.zero_tol, *bounds[name]),
+            of=options.of,
+            backend=options.backend,
+            on_error=options.on_error,
         )
         for name, module in modules.items()
     }
 
 
-def choose_sampling(every: int, budget: float | None) -> Sampling:
-    """Which passes are measured.
-
-    Raises:
-        FmstatsError: not a whole number, not a share, or both.
-    """
-    check_whole("every", every)
-    if budget is None:
-        return Every(every)
-    if not isinstance(budget, (int, float)) or not 0 < budget < 1:
-        raise FmstatsError(f"budget={budget!r}: give a share of the forward time, as 0.01")
-    if every != 1:
-        raise FmstatsError(f"every={every} and budget={budget}: give one of them")
-    return Budget(budget)
+def choose_sampling(options: TrackOptions) -> Sampling:
+    """Which passes are measured."""
+    return Every(options.every) if options.budget is None else Budget(options.budget)
 
 
 def _refuse_scripts(modules: Mapping[str, nn.Module]) -> None:

@@ -19,13 +19,14 @@ from fmstats.profiles.metadata import read_count
 from fmstats.profiles.profile import Profile
 from fmstats.profiles.ranks import merge_ranks, refuse_split_channels
 from fmstats.tracking import compiled as graph
-from fmstats.tracking.gates import WHEN, Folding, Gate
+from fmstats.tracking.gates import Folding, Gate
 from fmstats.tracking.grad_scale import GradScale
 from fmstats.tracking.hooks import EndHook, Handle, PassHook, register
 from fmstats.tracking.layers import Layer, LayerSpec, take_profiles
+from fmstats.tracking.options import TrackOptions
 from fmstats.tracking.per_call import PerCall
 from fmstats.tracking.restoring import match_rows
-from fmstats.tracking.sampling import Sampling, Timed
+from fmstats.tracking.sampling import Timed
 from fmstats.tracking.specs import choose_sampling, choose_specs, warm_up
 
 
@@ -86,41 +87,38 @@ def track(
             f"track() takes a torch.nn.Module, got {type(model).__name__}"
             + (hint if type(model).__name__ == "ExportedProgram" else "")
         )
-    for option, value, choices in (
-        ("of", of, ("output", "input", "grad_output")),
-        ("when", when, WHEN),
-        ("on_error", on_error, ("raise", "warn")),
-    ):
-        if value not in choices:
-            raise FmstatsError(f"{option}={value!r}: choose {' or '.join(map(repr, choices))}")
-    sampling = choose_sampling(every, budget)
-    scale = GradScale(grad_scale)
-    if grad_scale is not None and of != "grad_output":
-        raise FmstatsError(f"grad_scale= is for of='grad_output', not of={of!r}")
-    model = unwrap_compiled(model)
-    modules = select(model, include, exclude)
-    specs = choose_specs(
-        model,
-        modules,
-        of=of,
-        channel_dim=channel_dim,
-        zero_tol=zero_tol,
-        saturation=saturation,
-        backend=backend,
-        on_error=on_error,
-    )
-    if warmup:
-        warm_up(model, specs)
-    return Tracker(
-        model,
-        modules,
-        specs,
+    options = TrackOptions(
+        include=include,
+        exclude=exclude,
         of=of,
         when=when,
-        sampling=sampling,
+        every=every,
+        budget=budget,
+        channel_dim=channel_dim,
+        zero_tol=zero_tol,
+        backend=backend,
         per_call=per_call,
-        scale=scale,
+        on_error=on_error,
+        saturation=saturation,
+        warmup=warmup,
+        grad_scale=grad_scale,
     )
+    return begin(model, options)
+
+
+def begin(model: nn.Module, options: TrackOptions) -> Tracker:
+    """As `track`, with options that were checked before.
+
+    Raises:
+        FmstatsError: nothing to track, a selector that matches nothing, a dim or a backend that
+            the model cannot have.
+    """
+    model = unwrap_compiled(model)
+    modules = select(model, options.include, options.exclude)
+    specs = choose_specs(model, modules, options)
+    if options.warmup:
+        warm_up(model, specs)
+    return Tracker(model, modules, specs, options)
 
 
 class Tracker:
@@ -131,17 +129,12 @@ class Tracker:
         model: nn.Module,
         modules: Mapping[str, nn.Module],
         specs: Mapping[str, LayerSpec],
-        *,
-        of: str,
-        when: str,
-        sampling: Sampling,
-        per_call: bool,
-        scale: GradScale,
+        options: TrackOptions,
     ) -> None:
         self._specs = dict(specs)
         self._metadata = {
             "model": type(model).__name__,
-            **{"of": of, "when": when, "per_call": per_call},
+            **options.kept(),
             **{"fmstats": __version__, "torch": torch.__version__},
             **{"structure": hash_structure(model)},
         }
@@ -150,22 +143,24 @@ class Tracker:
         self._modules = {name: weakref.ref(module) for name, module in modules.items()}
         self._gate = Gate()
         self._layers: dict[str, Layer | PerCall] = {
-            name: (PerCall if per_call else Layer)(spec, self._gate) for name, spec in specs.items()
+            name: (PerCall if options.per_call else Layer)(spec, self._gate)
+            for name, spec in specs.items()
         }
         order = graph.new_order()
-        self._sampling = sampling
+        self._sampling = sampling = choose_sampling(options)
         numbered = [layer for layer in self._layers.values() if isinstance(layer, PerCall)]
-        self._passes = PassHook(self._gate, sampling, numbered, order, when)
+        self._passes = PassHook(self._gate, sampling, numbered, order, options.when)
         first = model.register_forward_pre_hook(self._passes, prepend=True)
         handles: list[Handle] = [first]
         graph.hook_guards.begin()
         # Called by close() or when nothing refers to the tracker any more, whichever is first.
         self._remove_hooks = weakref.finalize(self, _remove, handles, self._gate)
+        scale = GradScale(options.grad_scale)
         for name, module in modules.items():
             layer: Folding = self._layers[name]
             if sampling.timed:
                 layer = Timed(layer, sampling)
-            handles += register(module, of, layer, self._gate, order, scale)
+            handles += register(module, options.of, layer, self._gate, order, scale)
         if sampling.timed:
             end = EndHook(self._passes, order)
             handles.append(model.register_forward_hook(end, always_call=True))

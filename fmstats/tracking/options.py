@@ -1,0 +1,150 @@
+"""The options of `track`, which `profile` and `fmstats profile` share: declared once, and checked.
+
+Signatures for users repeat the names, types and defaults, so that editors show them, and
+tests/test_options.py compares them. docs/options_table.py makes the table of docs/options.md, and
+the help of the command line has the descriptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from fmstats.errors import FmstatsError, check_whole
+from fmstats.models.saturation import Bounds
+from fmstats.models.selection import Selection, Selector
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.tracking.gates import WHEN
+from fmstats.tracking.grad_scale import GradScale
+from fmstats.tracking.sampling import check_share
+
+
+def _told(
+    description: str, *, choices: tuple[str, ...] = (), shared: bool = True, kept: bool = False
+) -> dict[str, Any]:
+    """What there is to know of an option beside its type and default.
+
+    Args:
+        description: what it asks for, for tables and the help of commands.
+        choices: all values that it may have, where these are few.
+        shared: `profile` has it as well.
+        kept: profiles keep it in their metadata, and those that differ in it do not merge.
+    """
+    return {"description": description, "choices": choices, "shared": shared, "kept": kept}
+
+
+@dataclass(frozen=True)
+class TrackOptions:
+    """What a user asks of `track`, apart from the model.
+
+    What only the model can tell is checked with it: whether selectors match, dims fit and the
+    backend serves its device (see `fmstats.tracking.specs`).
+
+    Raises:
+        FmstatsError: a value that no model can have, or two options that exclude each other.
+    """
+
+    include: Selection = field(
+        default=None, metadata=_told("Measure these layers; without it, every leaf module.")
+    )
+    exclude: Selection = field(default=None, metadata=_told("Leave these layers out."))
+    of: str = field(
+        default="output",
+        metadata=_told(
+            "Measure the output of each layer, its input, or the gradient that flows back into "
+            "its output.",
+            choices=("output", "input", "grad_output"),
+            kept=True,
+        ),
+    )
+    when: str = field(
+        default="always",
+        metadata=_told(
+            "Measure the forward passes of the model in this mode.",
+            choices=WHEN,
+            shared=False,
+            kept=True,
+        ),
+    )
+    every: int = field(default=1, metadata=_told("Measure the first of every N forward passes."))
+    budget: float | None = field(
+        default=None,
+        metadata=_told(
+            "Measure as many passes as cost at most this share of their time: 0.01 is a hundredth."
+        ),
+    )
+    channel_dim: str | int | Mapping[Selector, int] = field(
+        default="auto",
+        metadata=_told(
+            "Take the channels from this dim; 'auto' chooses it by the type of each layer."
+        ),
+    )
+    zero_tol: float = field(default=0.0, metadata=_told("Count values this close to 0 as zeros."))
+    backend: str = field(
+        default="auto", metadata=_told("Measure with this backend; 'fmstats backends' lists them.")
+    )
+    per_call: bool = field(
+        default=False,
+        metadata=_told(
+            "Keep a row name#i for the i-th call of a layer in a forward pass.", kept=True
+        ),
+    )
+    on_error: str = field(
+        default="warn",
+        metadata=_told(
+            "Warn once and leave out a layer that cannot be measured as asked, or raise.",
+            choices=("raise", "warn"),
+        ),
+    )
+    saturation: Mapping[Selector, Bounds] | None = field(
+        default=None,
+        metadata=_told(
+            "Take these bounds (low, high) for the selected layers instead of those of their type."
+        ),
+    )
+    warmup: bool = field(
+        default=False,
+        metadata=_told("Compile kernels now instead of in the first forward pass.", shared=False),
+    )
+    grad_scale: object = field(
+        default=None,
+        metadata=_told(
+            "Divide gradients by what the loss was multiplied by: a number, a GradScaler, ...",
+            shared=False,
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            value, choices = getattr(self, option.name), option.metadata["choices"]
+            if choices and value not in choices:
+                wanted = " or ".join(map(repr, choices))
+                raise FmstatsError(f"{option.name}={value!r}: choose {wanted}")
+        check_whole("every", self.every)
+        if self.budget is not None:
+            check_share(self.budget)
+            if self.every != 1:
+                raise FmstatsError(f"every={self.every} and budget={self.budget}: give one of them")
+        Thresholds(self.zero_tol)
+        GradScale(self.grad_scale)
+        if self.grad_scale is not None and self.of != "grad_output":
+            raise FmstatsError(f"grad_scale= is for of='grad_output', not of={self.of!r}")
+
+    def shared(self) -> dict[str, Any]:
+        """The options that `profile` has as well: what a checkpoint compares and a run tells."""
+        return self._those("shared")
+
+    def kept(self) -> dict[str, Any]:
+        """What profiles keep in their metadata, and do not merge where they differ in it."""
+        return self._those("kept")
+
+    def _those(self, mark: str) -> dict[str, Any]:
+        marked = (option.name for option in fields(self) if option.metadata[mark])
+        return {name: getattr(self, name) for name in marked}
+
+
+def describe_option(name: str) -> str:
+    """What an option asks for, in a sentence."""
+    description: str = TrackOptions.__dataclass_fields__[name].metadata["description"]
+    return description

@@ -1,0 +1,91 @@
+"""The options of `track`: one declaration, and what repeats it says the same."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import fmstats
+from fmstats.profiles.metadata import OPTIONS
+from fmstats.tracking.options import TrackOptions
+
+DECLARED = {option.name: option for option in fields(TrackOptions)}
+SHARED = {name for name, option in DECLARED.items() if option.metadata["shared"]}
+
+
+def parameters(function: Callable[..., Any]) -> dict[str, tuple[object, object]]:
+    """The default and the type, as it is written, of each parameter that is an option."""
+    found = inspect.signature(function).parameters
+    return {n: (found[n].default, found[n].annotation) for n in found if n in DECLARED}
+
+
+@pytest.mark.parametrize(
+    ("function", "names"), [(fmstats.track, set(DECLARED)), (fmstats.profile, SHARED)]
+)
+def test_signatures_repeat_the_declaration(function: Callable[..., Any], names: set[str]) -> None:
+    declared = {name: (option.default, option.type) for name, option in DECLARED.items()}
+    assert parameters(function) == {name: declared[name] for name in names}
+
+
+def test_track_has_no_option_beside_those_declared() -> None:
+    assert list(inspect.signature(fmstats.track).parameters) == ["model", *DECLARED]
+
+
+@pytest.mark.parametrize(
+    ("function", "names"), [(fmstats.track, set(DECLARED)), (fmstats.profile, SHARED)]
+)
+def test_docstrings_describe_every_option(function: Callable[..., Any], names: set[str]) -> None:
+    arguments = (function.__doc__ or "").split("Args:")[1].split("Raises:")[0]
+    assert names <= set(re.findall(r"^        (\w+): ", arguments, re.MULTILINE))
+
+
+def test_profiles_keep_the_options_that_they_must_share_to_merge() -> None:
+    assert tuple(TrackOptions().kept()) == OPTIONS
+    assert TrackOptions(of="input", per_call=True).kept() == {
+        **{"of": "input", "when": "always", "per_call": True}
+    }
+
+
+def test_a_run_tells_and_compares_every_option_that_it_has(tmp_path: Path) -> None:
+    model, batches = torch.nn.Sequential(torch.nn.Linear(3, 4)), [torch.ones(2, 3)]
+    file = tmp_path / "run.fmstats"
+    run = fmstats.profile(model, batches, zero_tol=0.5, checkpoint=file)
+    assert {n: v for n, v in run.metadata["options"].items() if n in DECLARED} == {
+        **TrackOptions(zero_tol=0.5).shared()
+    }
+    others = {
+        **{"include": "0", "exclude": "1", "of": "input", "every": 2, "channel_dim": 1},
+        **{"zero_tol": 0.25, "backend": "torch", "per_call": True, "on_error": "raise"},
+        **{"budget": 0.5, "saturation": {"0": (0, 1)}},
+    }
+    assert others.keys() == SHARED
+    for name, value in others.items():
+        options = {"zero_tol": 0.5, name: value}
+        with pytest.raises(fmstats.FmstatsError, match=rf"of another run.*\b{name}: "):
+            fmstats.profile(model, batches, checkpoint=file, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"of": "outputs"}, r"^of='outputs': choose 'output' or 'input' or 'grad_output'$"),
+        ({"when": "training"}, r"^when='training': choose 'always' or 'train' or 'eval'$"),
+        ({"on_error": None}, r"^on_error=None: choose 'raise' or 'warn'$"),
+        ({"every": True}, r"^every=True: give a whole number"),
+        ({"budget": 1}, r"^budget=1: give a share of the forward time"),
+        ({"every": 2, "budget": 0.1}, r"^every=2 and budget=0\.1: give one of them$"),
+        ({"zero_tol": -1}, r"^zero_tol must be finite and not negative, got -1"),
+        ({"grad_scale": 2.0}, r"^grad_scale= is for of='grad_output', not of='output'$"),
+        ({"of": "grad_output", "grad_scale": 0}, r"^grad_scale=0: give a finite number above 0"),
+    ],
+)
+def test_options_are_checked_where_they_are_declared(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(fmstats.FmstatsError, match=message):
+        TrackOptions(**options)
