@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 from collections.abc import Callable
@@ -11,11 +12,15 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 
 import fmstats
+from fmstats.commands.app import app
+from fmstats.commands.profile import profile as profile_command
 from fmstats.profiles.metadata import OPTIONS
-from fmstats.tracking.options import TrackOptions
+from fmstats.tracking.options import TrackOptions, describe_option
 
+DOCS = Path(__file__).parent.parent / "docs"
 DECLARED = {option.name: option for option in fields(TrackOptions)}
 SHARED = {name for name, option in DECLARED.items() if option.metadata["shared"]}
 
@@ -44,6 +49,28 @@ def test_track_has_no_option_beside_those_declared() -> None:
 def test_docstrings_describe_every_option(function: Callable[..., Any], names: set[str]) -> None:
     arguments = (function.__doc__ or "").split("Args:")[1].split("Raises:")[0]
     assert names <= set(re.findall(r"^        (\w+): ", arguments, re.MULTILINE))
+
+
+def test_the_command_line_has_the_same_defaults_and_descriptions() -> None:
+    found = parameters(profile_command)
+    assert {"include", "every", "budget", "channel_dim", "zero_tol", "backend"} <= found.keys()
+    assert {name: default for name, (default, _) in found.items()} == {
+        name: DECLARED[name].default for name in found
+    }
+    group: Any = typer.main.get_command(app)
+    helps = {option.name: option.help for option in group.commands["profile"].params}
+    for name in found:
+        assert helps[name].removesuffix(" May be repeated.") == describe_option(name)
+
+
+def test_the_table_of_the_docs_is_that_of_the_declaration() -> None:
+    spec = importlib.util.spec_from_file_location("options_table", DOCS / "options_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table)
+    page = (DOCS / "options.md").read_text()
+    assert table.renew(page) == page, "run python docs/options_table.py"
 
 
 def test_profiles_keep_the_options_that_they_must_share_to_merge() -> None:

@@ -26,6 +26,7 @@ from fmstats.profiles.scalars import ROW
 from fmstats.profiles.summary import describe_run
 from fmstats.sources import load_model, load_weights
 from fmstats.storage.exports import format_csv, format_json
+from fmstats.tracking.options import describe_option
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -95,7 +96,7 @@ ProfileArgument = Annotated[
     ),
 ]
 BackendOption = Annotated[
-    str, typer.Option(help="See 'fmstats backends'.", autocompletion=complete_backends)
+    str, typer.Option(help=describe_option("backend"), autocompletion=complete_backends)
 ]
 WeightsOption = Annotated[
     Path | None, typer.Option(help="Trained weights: .pth, .pt or .safetensors.")

@@ -46,6 +46,7 @@ from fmstats.sources import open_data
 from fmstats.sources.images import IMAGENET_MEAN, IMAGENET_STD
 from fmstats.sources.placement import move_model
 from fmstats.storage.exports import check_output, write_profile
+from fmstats.tracking.options import describe_option
 
 _EXAMPLES = "\n\n".join(
     [
@@ -98,11 +99,11 @@ def profile(
     weights: WeightsOption = None,
     include: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Layers to observe, e.g. 'features.*'; may be repeated."),
+        typer.Option(metavar="GLOB", help=f"{describe_option('include')} May be repeated."),
     ] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Layers to leave out; may be repeated."),
+        typer.Option(metavar="GLOB", help=f"{describe_option('exclude')} May be repeated."),
     ] = None,
     batch_size: Annotated[
         int,
@@ -121,14 +122,10 @@ def profile(
             help="The dim of samples in batches made in Python, where they cannot tell.",
         ),
     ] = None,
-    every: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Observe one batch in so many.")
-    ] = 1,
+    every: Annotated[int, typer.Option(metavar="N", min=1, help=describe_option("every"))] = 1,
     budget: Annotated[
         float | None,
-        typer.Option(
-            metavar="SHARE", help="Observe as many as cost this share of the time, e.g. 0.01."
-        ),
+        typer.Option(metavar="SHARE", help=describe_option("budget")),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...; default: where MODEL is.")
@@ -143,11 +140,11 @@ def profile(
         bool, typer.Option("--compile", help="Run the model under torch.compile.")
     ] = False,
     channel_dim: Annotated[
-        str, typer.Option(help="The channel dimension of all layers, e.g. 1; auto: by layer type.")
+        str, typer.Option(metavar="DIM", help=describe_option("channel_dim"))
     ] = "auto",
     backend: BackendOption = "auto",
     zero_tol: Annotated[
-        float, typer.Option(metavar="X", min=0.0, help="Values this close to 0 count as zeros.")
+        float, typer.Option(metavar="X", min=0.0, help=describe_option("zero_tol"))
     ] = 0.0,
     image_size: ImageSizeOption = 224,
     resize: ResizeOption = None,
