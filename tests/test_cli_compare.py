@@ -105,10 +105,10 @@ def test_json(run: Run) -> None:
     [
         (("short.fmstats", "a.fmstats"), "layers differ: '2' (in the baseline only). "),
         (("absent.fmstats", "a.fmstats"), "absent.fmstats"),
-        (("train.fmstats", "a.fmstats", "--only-common"), "made with when='train' and when="),
+        (("train.fmstats", "a.fmstats", "--missing", "drop"), "made with when='train' and when="),
         (("same.fmstats", "a.fmstats", "--threshold", "-1"), "give a finite score above 0"),
         (("same.fmstats", "a.fmstats", "--threshold", "inf", "--json"), "give a finite score"),
-        (("same.fmstats", "a.fmstats", "b.fmstats", "short.fmstats"), "(--only-common) merges"),
+        (("same.fmstats", "a.fmstats", "b.fmstats", "short.fmstats"), "(--missing drop) merges"),
     ],
 )
 def test_mistakes(run: Run, arguments: tuple[str, ...], message: str) -> None:
@@ -118,15 +118,21 @@ def test_mistakes(run: Run, arguments: tuple[str, ...], message: str) -> None:
     assert message in err
 
 
-def test_only_common(run: Run) -> None:
-    code, out, _ = run("short.fmstats", "a.fmstats", "--only-common")
-    assert code == 0
+def test_missing_layers_are_dropped(run: Run) -> None:
+    code, out, err = run("short.fmstats", "a.fmstats", "--missing", "drop")
+    assert (code, err) == (0, "")
     assert "not compared: 1 layer" in out
 
 
+def test_the_old_way_to_drop_missing_layers(run: Run) -> None:
+    code, out, err = run("short.fmstats", "a.fmstats", "--only-common")
+    assert err == "fmstats: --only-common is deprecated: --missing drop says the same\n"
+    assert (code, out) == run("short.fmstats", "a.fmstats", "--missing", "drop")[:2]
+
+
 @pytest.mark.parametrize("baseline", [("a.fmstats", "short.fmstats"), ("short.fmstats", *SHARDS)])
-def test_only_common_of_a_baseline_of_several_files(run: Run, baseline: tuple[str, ...]) -> None:
-    code, out, err = run("same.fmstats", *baseline, "--only-common")
+def test_dropping_of_a_baseline_of_several_files(run: Run, baseline: tuple[str, ...]) -> None:
+    code, out, err = run("same.fmstats", *baseline, "--missing", "drop")
     assert (code, err) == (0, "")
     assert ", 2 layers; what chance" in out
     assert "not compared: 1 layer" in out

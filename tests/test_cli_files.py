@@ -171,17 +171,23 @@ def test_one_file_can_be_written_as_another(run, folder):
     assert content["layers"]["b.conv"]["mean"][1] is None
 
 
-def test_merge_only_common(run, folder):
+def test_merge_of_missing_layers(run, folder):
     head = some_profile(3).info["head"]
     save(profile_of({"head": head, "new": head}, structure="2" * 64), "b.fmstats")
     code, _, err = run("merge", "a.fmstats", "b.fmstats", "--out", "x.fmstats")
     assert code == 2
     assert "'b.fmstats' does not fit the files before it: cannot merge profiles of diff" in err
-    assert "--only-common" in err
+    assert "--missing drop" in err
     assert not (folder / "x.fmstats").exists()
-    arguments = ("merge", "a.fmstats", "b.fmstats", "--only-common", "--out", "x.fmstats")
-    assert run(*arguments)[0] == 0
+    arguments = ("merge", "a.fmstats", "b.fmstats", "--out", "x.fmstats")
+    assert run(*arguments, "--missing", "drop")[0] == 0
     assert list(fmstats.load("x.fmstats")) == ["head"]
+    code, _, err = run(*arguments, "--only-common")
+    assert code == 0
+    assert err == "fmstats: --only-common is deprecated: --missing drop says the same\n"
+    assert list(fmstats.load("x.fmstats")) == ["head"]
+    assert run(*arguments, "--missing", "keep")[0] == 0
+    assert list(fmstats.load("x.fmstats")) == [*fmstats.load("a.fmstats"), "new"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -322,7 +323,7 @@ def test_layers_that_a_shard_lacks_are_left_out(clean: list[Profile]) -> None:
     images = torch.randn(8, 3, 12, 12)
     part = fmstats.profile(make_net(), [images], include=["0", "1", "2"], progress=False)
     shards = [*clean[:3], part]
-    found = merged(clean).compare(merged(clean), calibration=shards, only_common=True)
+    found = merged(clean).compare(merged(clean), calibration=shards, missing="drop")
     assert [drift.layer for drift in found.layers] == ["0", "1", "2"]
     assert found.left_out["3"] == "differs in calibration profile 4"
     with pytest.raises(FmstatsError, match="cannot compare calibration profile 4 with the base"):
@@ -370,13 +371,30 @@ def test_other_layers_are_refused_or_left_out(clean: list[Profile]) -> None:
         FmstatsError,
         match=r"^cannot compare the profile with the baseline: layers differ: '0' \(in the "
         r"baseline only\), '3' \(in the baseline only\), '4' \(in the baseline only\) and 3 more. "
-        r"only_common=True",
+        r"missing='drop'",
     ):
         some.compare(whole)
-    found = some.compare(whole, calibration=clean, only_common=True)
+    found = some.compare(whole, calibration=clean, missing="drop")
     assert [layer.layer for layer in found.layers] == ["1", "2"]
     assert found.left_out["7"] == "in the baseline only"
     assert "not compared: 6 layers" in str(found)
+
+
+def test_the_old_way_to_drop_missing_layers(clean: list[Profile]) -> None:
+    whole = merged(clean)
+    short = Profile({name: whole.info[name] for name in list(whole)[1:]}, whole.metadata)
+    for compare_them in (short.compare, partial(compare, short)):
+        with pytest.warns(DeprecationWarning, match="^only_common= .* missing='drop'") as told:
+            found = compare_them(whole, only_common=True)
+        assert (len(told), told[0].filename) == (1, __file__)
+        assert found.to_dict() == short.compare(whole, missing="drop").to_dict()
+    with (
+        pytest.warns(DeprecationWarning, match="^only_common= "),
+        pytest.raises(FmstatsError, match="layers differ"),
+    ):
+        short.compare(whole, only_common=False)
+    with pytest.raises(FmstatsError, match=r"^missing='keep': choose 'refuse' or 'drop'$"):
+        short.compare(whole, missing="keep")
 
 
 def test_other_channels_thresholds_models_and_tensors(clean: list[Profile]) -> None:
@@ -385,7 +403,7 @@ def test_other_channels_thresholds_models_and_tensors(clean: list[Profile]) -> N
     with pytest.raises(FmstatsError, match=r"they are of other models \(structure"):
         plain.compare(wide)
     with pytest.raises(FmstatsError, match=r"no layer in common that can be compared$"):
-        plain.compare(wide, only_common=True)
+        plain.compare(wide, missing="drop")
     net = make_net()
     tolerant = fmstats.profile(net, [images], zero_tol=0.1, progress=False)
     with pytest.raises(
@@ -394,16 +412,16 @@ def test_other_channels_thresholds_models_and_tensors(clean: list[Profile]) -> N
         tolerant.compare(merged(clean))
     one, two = (fmstats.profile(net, [images], progress=False) for _ in range(2))
     one.metadata["structure"], two.metadata["structure"] = "aa", "bb"
-    with pytest.raises(FmstatsError, match=r"of other models \(structure 'aa' and 'bb'\). only_co"):
+    with pytest.raises(FmstatsError, match=r"\(structure 'aa' and 'bb'\). missing='drop'"):
         one.compare(two)
-    assert one.compare(two, only_common=True).score == 0
+    assert one.compare(two, missing="drop").score == 0
     of_input = fmstats.profile(net, [images], of="input", progress=False)
     message = (
         "^cannot compare the profile with the baseline, made with of='input' and of='output': "
         "these are statistics of different things$"
     )
     with pytest.raises(FmstatsError, match=message):
-        of_input.compare(merged(clean), only_common=True)
+        of_input.compare(merged(clean), missing="drop")
 
 
 def test_images_prepared_otherwise_are_told(clean: list[Profile]) -> None:
@@ -428,16 +446,16 @@ def test_images_prepared_otherwise_are_told(clean: list[Profile]) -> None:
     assert reasons(inputs, None) == reasons("from another program", inputs) == ()
 
 
-@pytest.mark.parametrize("only_common", [False, True])
-def test_training_is_not_compared_with_evaluation(clean: list[Profile], only_common: bool) -> None:
+@pytest.mark.parametrize("missing", ["refuse", "drop"])
+def test_training_is_not_compared_with_evaluation(clean: list[Profile], missing: str) -> None:
     whole = merged(clean)
     train, other = (Profile(whole.info, {**whole.metadata, "when": "train"}) for _ in range(2))
     message = "^cannot compare the profile with the baseline, made with when='train' and when='"
     with pytest.raises(FmstatsError, match=message):
-        train.compare(whole, only_common=only_common)
+        train.compare(whole, missing=missing)
     assert train.compare(other).score == 0
     with pytest.raises(FmstatsError, match="cannot compare calibration profile 1 with the basel"):
-        train.compare(other, calibration=clean, only_common=only_common)
+        train.compare(other, calibration=clean, missing=missing)
     silent = Profile(whole.info, {"samples": 20})
     assert silent.compare(whole).score == 0
 

@@ -174,7 +174,7 @@ def test_other_models_do_not_merge() -> None:
     with pytest.raises(
         FmstatsError,
         match=r"^cannot merge profiles of different models: Net \(11111111\) and Net \(22222222\) "
-        r"have other layers, or parameters of other shapes; missing='drop' \(--only-common\) ",
+        r"have other layers, or parameters of other shapes; missing='drop' \(--missing drop\) ",
     ):
         a | b
     assert len(a.merge(b, missing="keep")) == len(a.merge(b, missing="drop")) == 3

@@ -89,7 +89,7 @@ def test_other_layers_do_not_merge(batches: list[Tensor]) -> None:
     with pytest.raises(
         FmstatsError,
         match=r"^cannot merge profiles of different layers: 2 of them are in one profile only, "
-        r"such as '2', '3'; missing='drop' \(--only-common\) merges the others, ",
+        r"such as '2', '3'; missing='drop' \(--missing drop\) merges the others, ",
     ):
         profile_of(*batches) | profile_of(*batches, include=["0", "1"])
 

@@ -326,7 +326,7 @@ def test_what_happened_to_channels_has_a_column_if_anything_did(shards: list[Pro
 def test_layers_that_were_not_compared(shards: list[Profile]) -> None:
     now, old = shards[:2]
     short = Profile({name: old.info[name] for name in list(old)[:2]}, old.metadata)
-    html = render(now, now.compare(short, only_common=True))
+    html = render(now, now.compare(short, missing="drop"))
     assert shown(html).lower().count("not compared: 1 layer ") == 2
     assert np.isnan(Page(html).packed["shift"][12:]).all()
 
@@ -457,7 +457,7 @@ def test_baseline_is_read_as_shards(run: Run, arguments: tuple[str, ...]) -> Non
 def test_options_of_compare(run: Run) -> None:
     code, *_ = run(
         *("report", "now.fmstats", "--baseline", "a.fmstats", "--threshold", "1000"),
-        *("--only-common", "-o", "r.html"),
+        *("--missing", "drop", "-o", "r.html"),
     )
     assert code == 0
     text = shown(Path("r.html").read_text(encoding="utf-8"))

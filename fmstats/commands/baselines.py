@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -24,10 +25,33 @@ ThresholdOption = Annotated[
         f"{ASSUMED_THRESHOLD} without.",
     ),
 ]
-OnlyCommonOption = Annotated[
-    bool,
-    typer.Option("--only-common", help="Leave out layers that cannot be compared."),
+
+
+class Missing(str, Enum):
+    """What to do with layers that cannot be compared."""
+
+    refuse = "refuse"
+    drop = "drop"
+
+
+MissingOption = Annotated[
+    Missing,
+    typer.Option(
+        help="Layers that cannot be compared, since one profile lacks them or they do not fit: "
+        "refuse to compare, or drop them.",
+    ),
 ]
+OnlyCommonOption = Annotated[
+    bool, typer.Option("--only-common", hidden=True, help="The old way to say --missing drop.")
+]
+
+
+def read_only_common(only_common: bool, missing: Enum) -> str:
+    """What --missing is where a command line may still say --only-common, as in fmstats 0.1."""
+    if not only_common:
+        return str(missing.value)
+    typer.echo("fmstats: --only-common is deprecated: --missing drop says the same", err=True)
+    return "drop"
 
 
 def refuse_repeated(paths: Sequence[Path], why: str) -> None:
@@ -47,7 +71,7 @@ def compare_with(
     baseline: Sequence[Path],
     *,
     threshold: float | None,
-    only_common: bool,
+    missing: str,
 ) -> Comparison:
     """Compare a profile with a baseline of one file, or of several.
 
@@ -58,7 +82,7 @@ def compare_with(
         now: that profile.
         baseline: the files to compare it with.
         threshold: as of `Profile.compare`.
-        only_common: as of `Profile.compare`.
+        missing: as of `Profile.compare`.
 
     Raises:
         FmstatsError: a file is given twice, cannot be read or does not fit.
@@ -70,10 +94,10 @@ def compare_with(
     files = [load(path) for path in baseline]
     shards = files if len(files) >= LEAST_SHARDS else None
     found = now.compare(
-        files[0].merge(*files[1:], missing="drop" if only_common else "refuse"),
+        files[0].merge(*files[1:], missing=missing),
         calibration=shards,
         threshold=threshold,
-        only_common=only_common,
+        missing=missing,
     )
     if shards is not None or len(files) == 1:
         return found

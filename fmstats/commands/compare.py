@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from fmstats.commands.app import JsonOption, TopOption, app, keep_lines
-from fmstats.commands.baselines import OnlyCommonOption, ThresholdOption, compare_with
+from fmstats.commands.baselines import (
+    Missing,
+    MissingOption,
+    OnlyCommonOption,
+    ThresholdOption,
+    compare_with,
+    read_only_common,
+)
 from fmstats.commands.completion import complete_profiles
 from fmstats.output.terminal import print_blocks, print_data
 from fmstats.storage import load
@@ -52,6 +59,7 @@ def compare(
     ],
     threshold: ThresholdOption = None,
     top: TopOption = 10,
+    missing: MissingOption = Missing.refuse,
     only_common: OnlyCommonOption = False,
     as_json: JsonOption = False,
     fail_on_drift: Annotated[
@@ -63,7 +71,8 @@ def compare(
     Prints one score, a verdict, and the layers and channels that moved most. Scores are effect
     sizes over what chance gives for so many samples.
     """
-    found = compare_with(now, load(now), baseline, threshold=threshold, only_common=only_common)
+    dropped = read_only_common(only_common, missing)
+    found = compare_with(now, load(now), baseline, threshold=threshold, missing=dropped)
     if as_json:
         print_data(format_json(found.to_dict(top=top)))
     else:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fmstats.commands.app import app, keep_lines
-from fmstats.commands.baselines import refuse_repeated
+from fmstats.commands.baselines import OnlyCommonOption, read_only_common, refuse_repeated
 from fmstats.commands.completion import complete_profiles
 from fmstats.output.tables import format_plural
 from fmstats.output.terminal import print_blocks
@@ -18,11 +19,19 @@ from fmstats.storage import merge_files
 from fmstats.storage.exports import check_output, write_profile
 
 
+class Missing(str, Enum):
+    """What to do with layers that not all profiles have."""
+
+    refuse = "refuse"
+    keep = "keep"
+    drop = "drop"
+
+
 @app.command(
     epilog=keep_lines(
         "Examples:",
         "fmstats merge shards/*.fmstats --out month.fmstats",
-        "fmstats merge old.fmstats new.fmstats --only-common --out both.fmstats",
+        "fmstats merge old.fmstats new.fmstats --missing drop --out both.fmstats",
     )
 )
 def merge(
@@ -38,14 +47,14 @@ def merge(
         Path,
         typer.Option(metavar="FILE", help="Write .fmstats, .json or .csv. It may be one of FILES."),
     ],
-    only_common: Annotated[
-        bool,
+    missing: Annotated[
+        Missing,
         typer.Option(
-            "--only-common",
-            help="Merge the layers that all of them have and that fit, and leave out the others; "
-            "without it, profiles of other models, layers or options are refused.",
+            help="Profiles of other layers or models: refuse to merge them, keep all layers, or "
+            "drop those that one profile lacks or that do not fit.",
         ),
-    ] = False,
+    ] = Missing.refuse,
+    only_common: OnlyCommonOption = False,
 ) -> None:
     """Merge profiles of shards, days or machines.
 
@@ -53,7 +62,7 @@ def merge(
     """
     check_output(out)
     refuse_repeated(files, "its data would count twice; leave one out")
-    merged = merge_files(files, missing="drop" if only_common else "refuse")
+    merged = merge_files(files, missing=read_only_common(only_common, missing))
     write_profile(merged, out)
     print_blocks(
         f"{format_plural(count_profiles(merged.metadata), 'profile')}, "

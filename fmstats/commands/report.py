@@ -10,7 +10,14 @@ import typer
 from typer.core import TyperCommand
 
 from fmstats.commands.app import app, keep_lines
-from fmstats.commands.baselines import OnlyCommonOption, ThresholdOption, compare_with
+from fmstats.commands.baselines import (
+    Missing,
+    MissingOption,
+    OnlyCommonOption,
+    ThresholdOption,
+    compare_with,
+    read_only_common,
+)
 from fmstats.commands.completion import complete_profiles
 from fmstats.output.terminal import print_blocks
 from fmstats.report import check_report, write_report
@@ -77,6 +84,7 @@ def report(
         ),
     ] = None,
     threshold: ThresholdOption = None,
+    missing: MissingOption = Missing.refuse,
     only_common: OnlyCommonOption = False,
 ) -> None:
     """Write a page on a profile: what is wrong and where, and the numbers of every channel."""
@@ -84,8 +92,7 @@ def report(
     profile = load(run)
     comparison = None
     if baseline:
-        comparison = compare_with(
-            run, profile, baseline, threshold=threshold, only_common=only_common
-        )
+        dropped = read_only_common(only_common, missing)
+        comparison = compare_with(run, profile, baseline, threshold=threshold, missing=dropped)
     write_report(profile, out, comparison)
     print_blocks(f"Written to {out}: {out.stat().st_size / 1e6:.1f} MB")

@@ -12,7 +12,7 @@ import numpy as np
 from fmstats.drift.comparison import Comparison, overall_score
 from fmstats.drift.inputs import tell_other_preparation, tell_other_sizes
 from fmstats.drift.layers import Evidence, LayerDrift, compare_layer
-from fmstats.drift.matching import match_layers
+from fmstats.drift.matching import check_missing, match_layers, read_only_common
 from fmstats.errors import FmstatsError
 from fmstats.output.tables import format_plural
 from fmstats.profiles.merging import call_alike
@@ -40,8 +40,9 @@ def compare(
     *,
     calibration: Sequence[Profile] | None = None,
     threshold: float | None = None,
-    only_common: bool = False,
+    missing: str = "refuse",
     least_samples: int = LEAST_SAMPLES,
+    only_common: bool | None = None,
 ) -> Comparison:
     """Compare a profile with its baseline: effect sizes, a score, a verdict (see docs/drift.md).
 
@@ -54,24 +55,28 @@ def compare(
         calibration: three or more parts of the baseline, whose differences show what chance gives.
             None: what photographs gave in an image classifier is assumed, which misses more.
         threshold: drift from this score on; None: 1.5 with calibration, 2.5 without.
-        only_common: compare what fits, instead of refusing profiles of other layers or models.
+        missing: what to do if they do not have the same layers: "refuse" to compare, or "drop"
+            those that one of them lacks or that do not fit, also of another version of the model.
         least_samples: with fewer on a side there is no verdict.
+        only_common: the old way to say missing="drop".
 
     Raises:
-        FmstatsError: other models, layers, channels or thresholds for zero or saturation, too few
-            shards, a threshold that is not positive and finite; in any case, another `of`, `when`
-            or `per_call`.
+        FmstatsError: other models, layers, channels or thresholds for zero or saturation, unless
+            `missing` allows for it; too few shards, a threshold that is not positive and finite; in
+            any case, another `of`, `when` or `per_call`.
     """
+    missing = read_only_common(only_common, missing)
+    check_missing(missing)
     limit = _choose_threshold(threshold, calibration)
     shards = _check_shards(calibration)
     for profile in (now, baseline, *shards):
         check_profile(profile, "compare()")
     baseline, *shards = call_alike([baseline, *shards], now)
-    matching = match_layers(now, baseline, only_common, "the profile")
+    matching = match_layers(now, baseline, missing, "the profile")
     layers, left_out = matching.layers, dict(matching.left_out)
     for number, shard in enumerate(shards, start=1):
         role = f"calibration profile {number}"
-        fitting = set(match_layers(shard, baseline, only_common, role).layers)
+        fitting = set(match_layers(shard, baseline, missing, role).layers)
         left_out |= {name: f"differs in {role}" for name in layers if name not in fitting}
         layers = [name for name in layers if name in fitting]
     evidence = _count_samples(now, baseline, shards)

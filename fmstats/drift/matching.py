@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 from fmstats.errors import FmstatsError
@@ -10,6 +11,7 @@ from fmstats.profiles.merging import StackedLayer, find_misfit
 from fmstats.profiles.metadata import read_text, refuse_other_options
 from fmstats.profiles.profile import Profile
 
+MISSING = ("refuse", "drop")  # what may be done with layers that cannot be compared
 _NAMED = 3  # layers named in a message
 
 
@@ -25,7 +27,26 @@ class Matching:
     left_out: dict[str, str]
 
 
-def match_layers(now: Profile, baseline: Profile, only_common: bool, role: str) -> Matching:
+def check_missing(missing: str) -> None:
+    """Refuse a `missing` that comparisons do not know.
+
+    Raises:
+        FmstatsError: it is neither "refuse" nor "drop".
+    """
+    if missing not in MISSING:
+        raise FmstatsError(f"missing={missing!r}: choose {' or '.join(map(repr, MISSING))}")
+
+
+def read_only_common(only_common: bool | None, missing: str) -> str:
+    """What `missing` is where a caller may still say `only_common`, as in fmstats 0.1."""
+    if only_common is None:
+        return missing
+    text = "only_common= is deprecated: missing='drop' says the same"
+    warnings.warn(text, DeprecationWarning, stacklevel=3)  # of who called the function
+    return "drop" if only_common else missing
+
+
+def match_layers(now: Profile, baseline: Profile, missing: str, role: str) -> Matching:
     """Pair the rows of two profiles by name, which tell of the same in both.
 
     With which widths a layer was called depends on the data: rows of a layer that both profiles
@@ -34,11 +55,11 @@ def match_layers(now: Profile, baseline: Profile, only_common: bool, role: str) 
     Args:
         now: the profile in question.
         baseline: what it is compared with.
-        only_common: leave out what cannot be compared, instead of raising.
+        missing: "refuse" what cannot be compared, or "drop" it.
         role: what `now` is called in messages.
 
     Raises:
-        FmstatsError: other models, layers, channels or thresholds, unless `only_common`; in any
+        FmstatsError: other models, layers, channels or thresholds, unless they are dropped; in any
             case, another `of`, `when` or `per_call`, or nothing in common.
     """
     refuse_other_options(f"compare {role} with the baseline,", now.metadata, baseline.metadata)
@@ -51,7 +72,7 @@ def match_layers(now: Profile, baseline: Profile, only_common: bool, role: str) 
         if reason is not None:
             reasons[name] = reason
     layers = [name for name in common if name not in reasons]
-    if not only_common:
+    if missing == "refuse":
         of_data = _rows_of_data(now, baseline)
         faults = {name: why for name, why in reasons.items() if name not in of_data}
         _refuse_difference(now, baseline, faults, role)
@@ -74,7 +95,7 @@ def _rows_of_data(now: Profile, baseline: Profile) -> set[str]:
 
 
 def _refuse_difference(now: Profile, baseline: Profile, reasons: dict[str, str], role: str) -> None:
-    choice = "only_common=True (--only-common) compares the layers that fit by name"
+    choice = "missing='drop' (--missing drop) compares the layers that fit by name"
     if reasons:
         named = name_some([f"{name!r} ({why})" for name, why in reasons.items()], _NAMED)
         raise FmstatsError(

@@ -176,7 +176,7 @@ def _require_same_model(a: Stack, b: Stack) -> None:
         raise FmstatsError(
             "cannot merge profiles of different models: "
             f"{name_model(a.metadata)} ({one:.8}) and {name_model(b.metadata)} ({other:.8}) have "
-            "other layers, or parameters of other shapes; missing='drop' (--only-common) merges "
+            "other layers, or parameters of other shapes; missing='drop' (--missing drop) merges "
             "the layers that fit"
         )
     only = sorted({key.layer for key in a.names} ^ {key.layer for key in b.names})
@@ -184,7 +184,7 @@ def _require_same_model(a: Stack, b: Stack) -> None:
         raise FmstatsError(
             f"cannot merge profiles of different layers: {len(only)} of them are in one "
             f"profile only, such as {', '.join(map(repr, only[:3]))}; missing='drop' "
-            "(--only-common) merges the others, missing='keep' keeps these as well"
+            "(--missing drop) merges the others, missing='keep' keeps these as well"
         )
 
 

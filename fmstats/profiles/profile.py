@@ -217,7 +217,8 @@ class Profile(Mapping[str, ChannelStats]):
         *,
         calibration: Sequence[Profile] | None = None,
         threshold: float | None = None,
-        only_common: bool = False,
+        missing: str = "refuse",
+        only_common: bool | None = None,
     ) -> Comparison:
         """Whether this has drifted from a baseline, and where. See `fmstats.drift.compare`.
 
@@ -225,19 +226,19 @@ class Profile(Mapping[str, ChannelStats]):
             baseline: what it should be like.
             calibration: three or more parts of the baseline, to tell change from chance.
             threshold: drift from this score on; None: 1.5 with calibration, 2.5 without.
-            only_common: compare the layers that fit, instead of refusing if some do not.
+            missing: what to do if they do not have the same layers: "refuse" to compare, or "drop"
+                those that one of them lacks or that do not fit.
+            only_common: the old way to say missing="drop".
 
         Raises:
             FmstatsError: other models, layers, channels, thresholds or options; too few shards.
         """
         from fmstats.drift import compare
+        from fmstats.drift.matching import read_only_common
 
+        missing = read_only_common(only_common, missing)
         return compare(
-            self,
-            baseline,
-            calibration=calibration,
-            threshold=threshold,
-            only_common=only_common,
+            self, baseline, calibration=calibration, threshold=threshold, missing=missing
         )
 
     def report(self, path: str | Path, comparison: Comparison | None = None) -> None:
