@@ -58,8 +58,8 @@ def offer(command_line: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> O
         ("fmstats diagnose o", ["old.fmstats"]),
         ("fmstats compare run.fmstats re", ["rest.fmstats"]),
         ("fmstats merge run.fmstats old.fmstats re", ["rest.fmstats"]),
-        ("fmstats show run.fmstats --sort ze", ["zeros"]),
-        ("fmstats show run.fmstats --sort s", ["spread", "std", "sparsity", "saturated"]),
+        ("fmstats show run.fmstats --sort sp", ["sparsity"]),
+        ("fmstats show run.fmstats --sort s", ["std", "sparsity", "saturated"]),
         ("fmstats analyze net.py:net --sort traf", ["traffic_bytes", "traffic"]),
         ("fmstats analyze net.py:net --gpu H", ["H100", "H200"]),
         ("fmstats profile n", ["net.pt2", "net.py"]),
@@ -78,7 +78,7 @@ def test_all_rules_backends_and_columns(offer: Offer) -> None:
     assert offer("fmstats diagnose run.fmstats --rule ") == list(RULES)
     assert offer("fmstats profile net.py:net --backend ") == ["auto", *(b.name for b in BACKENDS)]
     columns = offer("fmstats show run.fmstats --sort ")
-    assert {"layer", "type", "mean", "std", "zeros", "dead", "nan+inf"} < set(columns)
+    assert {"layer", "type", "mean", "std", "sparsity", "dead", "nan+inf"} < set(columns)
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")

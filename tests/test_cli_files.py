@@ -119,7 +119,7 @@ def test_rows_are_chosen_alike_in_text_json_and_csv(run, folder, options, layers
 def test_no_table_for_no_rows(run, folder):
     code, out, _ = run("show", "a.fmstats", "--top", 0)
     assert code == 0
-    assert "spread" not in out
+    assert "mean spread" not in out
     assert "\n\nFindings\n" in out
     header = run("show", "a.fmstats", "--csv")[1].splitlines()[0]
     assert header.startswith("layer,type,channels,count,mean,")
@@ -235,7 +235,7 @@ def test_a_run_is_saved_shown_and_merged(run, folder):
 def test_a_run_prints_what_is_asked_for(run, folder):
     Path("some_file_net.py").write_text(NET)
     arguments = ("profile", "some_file_net.py:net", "--data", "some_file_net.py:batches")
-    code, out, err = run(*arguments, "--sort", "zeros", "--top", 1, "--depth", 1)
+    code, out, err = run(*arguments, "--sort", "sparsity", "--top", 1, "--depth", 1)
     assert (code, err) == (0, "")
     assert shown(out) == ["1"]
     code, out, err = run(*arguments, "--top", 1, "--json", "--out", "x.fmstats")

@@ -207,8 +207,8 @@ def test_printing_shows_every_layer() -> None:
     profile = profile_of(torch.randn(4, 3), model=model)
     lines = str(profile).splitlines()
     assert lines[0].split() == [
-        *("layer", "type", "channels", "mean", "spread", "std", "zeros", "dead", "saturated"),
-        *("min", "max", "nan+inf"),
+        *("layer", "type", "channels", "mean", "mean", "spread", "std", "sparsity"),
+        *("dead", "saturated", "min", "max", "nan+inf"),
     ]
     assert [line.split()[:3] for line in lines[1:]] == [[str(i), "Linear", "3"] for i in range(80)]
     assert repr(profile) == f"Profile(80 layers)\n{profile}"

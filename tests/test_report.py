@@ -323,6 +323,13 @@ def test_what_happened_to_channels_has_a_column_if_anything_did(shards: list[Pro
     assert table.count("<td>dead</td>") == 1
 
 
+def test_the_share_of_zeros_has_one_name(shards: list[Profile]) -> None:
+    html = render(shards[0], shards[0].compare(shards[1]))
+    assert html.count('<th scope="col">sparsity</th>') == 2
+    assert 'data-label="sparsity"' in html
+    assert not re.search(r'>zeros<|[": ]zeros"', html)
+
+
 def test_layers_that_were_not_compared(shards: list[Profile]) -> None:
     now, old = shards[:2]
     short = Profile({name: old.info[name] for name in list(old)[:2]}, old.metadata)

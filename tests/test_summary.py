@@ -71,7 +71,7 @@ def test_chosen_layers(result):
     rows = result.layers()
     assert choose_layers(result).rows == rows
     assert choose_layers(result, layers=["1"]).rows == rows[1:]
-    assert choose_layers(result, layers=["[01]"], sort="zeros", top=1).rows == rows[1:]
+    assert choose_layers(result, layers=["[01]"], sort="sparsity", top=1).rows == rows[1:]
     assert choose_layers(result, sort="-sparsity").rows == rows
     assert choose_layers(result, depth=1).rows == rows
     assert choose_layers(result, top=0).rows == []

@@ -140,6 +140,10 @@ def test_columns_are_found_by_name_before_heading() -> None:
     twins = (Column("a", "b"), Column("b", "a"))
     assert find_column(twins, "a") is twins[0]
     assert find_column(COLUMNS, "spread") is COLUMNS[2]
+    renamed = (Column("a", "a"), Column("c", "d", was="a"), Column("e", "f", was="b"))
+    assert find_column(renamed, "a") is renamed[0]
+    with pytest.warns(DeprecationWarning, match="^the column 'b' is called 'e' now$"):
+        assert find_column(renamed, "b") is renamed[2]
     with pytest.raises(FmstatsError, match=r"^there is no column ''; choose from "):
         sort_rows(ROWS, COLUMNS, "-")
 

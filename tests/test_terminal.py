@@ -213,15 +213,15 @@ def test_a_wide_terminal_shows_what_a_pipe_gets(on_terminal: Shown, command_line
 def test_what_is_left_out_is_named(on_terminal: Shown) -> None:
     printed = on_terminal(60, "show", "run.fmstats")
     header = without_styles(printed).splitlines()[3]
-    assert header.split() == ["layer", "mean", "zeros", "nan+inf"]
-    assert "\x1b[2mnot shown: type, channels, spread, std, dead, saturated" in printed
-    assert "min, max (--json, --csv or a wider terminal shows them)" in printed
+    assert header.split() == ["layer", "mean", "nan+inf"]
+    assert "\x1b[2mnot shown: type, channels, mean spread, std, sparsity, dead" in printed
+    assert "min, max (--json, --csv or a wider terminal" in printed
     assert "not shown: " in on_terminal(60, "compare", "run.fmstats", "old.fmstats")
 
 
 def test_the_column_sorted_by_stays(on_terminal: Shown) -> None:
-    printed = without_styles(on_terminal(50, "show", "run.fmstats", "--sort", "spread"))
-    assert "spread" in printed.splitlines()[3].split()
+    printed = without_styles(on_terminal(50, "show", "run.fmstats", "--sort", "mean_spread"))
+    assert "mean spread" in printed.splitlines()[3]
 
 
 def test_a_real_terminal_tells_its_width(folder: Path) -> None:

@@ -49,7 +49,7 @@ _EXAMPLES = keep_lines(
     "fmstats profile net.py:make_net --data photos/ \\",
     "    --out run.fmstats",
     "# the layers with most zeros; a row per block",
-    "fmstats show run.fmstats --sort zeros --top 10",
+    "fmstats show run.fmstats --sort sparsity --top 10",
     "fmstats show run.fmstats --depth 1",
     "# what is wrong, and a check for CI",
     "fmstats diagnose run.fmstats",

@@ -58,7 +58,7 @@ _EXAMPLES = "\n\n".join(
             "fmstats profile nets:Net --data x.npy --include 'blocks.*' --exclude '*.drop'",
             "fmstats profile net.pt2 --data loader.py:make_loader --limit 5000 --out profile.json",
             "fmstats profile nets:Net --data val/ --checkpoint run.fmstats --on-bad-sample skip",
-            "fmstats profile nets:Net --data x.npy --depth 2 --sort zeros --top 10",
+            "fmstats profile nets:Net --data x.npy --depth 2 --sort sparsity --top 10",
             "torchrun --nproc-per-node 4 -m fmstats profile nets:Net --data val/ --device cuda",
         ),
         keep_lines(

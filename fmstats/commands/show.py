@@ -29,7 +29,7 @@ _EXAMPLES = "\n\n".join(
         keep_lines(
             "Examples:",
             "fmstats show run.fmstats",
-            "fmstats show run.fmstats --sort zeros --top 10",
+            "fmstats show run.fmstats --sort sparsity --top 10",
             "fmstats show run.fmstats --depth 2 --sort -mean",
             "fmstats show run.fmstats --layer 'features.18.*' --layer classifier",
             "fmstats show run.fmstats --sort nan+inf --top 3 --json",

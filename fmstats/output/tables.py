@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ class Column:
             stays.
         read: its value in a row; None: what the row has by its name.
         grade: the severity of a value, "error" or "warning"; None for an ordinary one.
+        was: its heading in fmstats 0.1, by which `--sort` still knows it.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Column:
     keep: int = 0
     read: Callable[[Row], Any] | None = None
     grade: Callable[[Any], str | None] | None = None
+    was: str | None = None
 
     def value(self, row: Row) -> Any:
         """Its value in a row."""
@@ -91,6 +94,11 @@ def find_column(columns: Sequence[Column], name: str) -> Column:
             return column
     for column in columns:
         if name == column.title:
+            return column
+    for column in columns:
+        if name == column.was:
+            text = f"the column {name!r} is called {column.name!r} now"
+            warnings.warn(text, DeprecationWarning, stacklevel=3)
             return column
     near = find_closest(name, [text for c in columns for text in (c.title, c.name)], count=1)
     hint = f"; closest: {near[0]}" if near else ""

@@ -158,12 +158,12 @@ def _plot_shares(axes: Axes, rows: list[dict[str, Any]]) -> None:
     places = np.arange(len(rows))
     with np.errstate(all="ignore"):
         dead = [100 * row["dead"] / max(row["channels"], 1) for row in rows]
-    zeros = [100 * row["sparsity"] for row in rows]
+    sparsity = [100 * row["sparsity"] for row in rows]
     bounded = [i for i, row in enumerate(rows) if row["saturated"] is not None]
     saturated = [100 * rows[i]["saturated"] for i in bounded]
-    axes.plot(places, zeros, color=_BLUE, linewidth=1.2, marker="o", markersize=2.5)
+    axes.plot(places, sparsity, color=_BLUE, linewidth=1.2, marker="o", markersize=2.5)
     axes.plot(places, dead, color=_VERMILION, linewidth=1.2, marker="x", markersize=3.5)
-    keys = [("zeros", _BLUE, "o"), ("dead channels", _VERMILION, "x")]
+    keys = [("sparsity", _BLUE, "o"), ("dead channels", _VERMILION, "x")]
     if bounded:
         axes.plot(bounded, saturated, color=_GREEN, linewidth=0, marker="^", markersize=4)
         keys.append(("saturated", _GREEN, "^"))

@@ -45,7 +45,7 @@ _OF_STATS: Mapping[Statistic, Callable[[ChannelStats], Array | None]] = {
     Statistic("std", "std", "size"): lambda stats: stats.std,
     Statistic("min", "min", "value"): lambda stats: stats.min,
     Statistic("max", "max", "value"): lambda stats: stats.max,
-    Statistic("sparsity", "zeros", "share"): lambda stats: stats.sparsity,
+    Statistic("sparsity", "sparsity", "share"): lambda stats: stats.sparsity,
     Statistic("saturated", "saturated", "share"): lambda stats: stats.saturated,
     Statistic("nonfinite", "NaN and Inf", "share"): lambda stats: (
         1 - stats.finite_count / np.maximum(stats.count, 1)
@@ -55,7 +55,7 @@ _ALWAYS = ("mean", "std")
 _OF_EFFECTS: Mapping[Statistic, Callable[[ChannelEffects], Array]] = {
     Statistic("shift", "shift", "change"): lambda effects: effects.shift,
     Statistic("spread", "spread", "change"): lambda effects: effects.spread,
-    Statistic("sparsity_change", "change of zeros", "change"): lambda effects: effects.sparsity,
+    Statistic("sparsity_change", "change of sparsity", "change"): lambda effects: effects.sparsity,
 }
 
 

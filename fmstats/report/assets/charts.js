@@ -97,7 +97,7 @@ function drawDepth(host, page) {
     {
       title: "Shares",
       curves: [
-        { label: "zeros", number: 1, values: layers.sparsity },
+        { label: "sparsity", number: 1, values: layers.sparsity },
         { label: "dead channels", number: 2, values: layers.dead_share, dash: [6, 4] },
         { label: "saturated", number: 3, values: layers.saturated, points: true },
       ].filter(({ values }) => values.some((x) => x !== null)),

@@ -56,7 +56,7 @@ function makePage({ layers, findings, threshold }, statistics) {
       return [
         layers.name[layer],
         ...["mean", "std", "abs_max"].map((key) => `${key === "abs_max" ? "max |x|" : key} ${formatNumber(layers[key][layer])}`),
-        ...shares.map((key) => `${{ sparsity: "zeros", dead_share: "dead channels" }[key] || key} ${formatShare(layers[key][layer])}`),
+        ...shares.map((key) => `${key === "dead_share" ? "dead channels" : key} ${formatShare(layers[key][layer])}`),
         ...(layers.score ? [`drift ${formatNumber(layers.score[layer])}`] : []),
       ].join(", ");
     },
