@@ -6,7 +6,7 @@ import math
 import re
 from pathlib import Path
 
-from fmstats.diagnosis import RULES, THRESHOLDS
+from fmstats.diagnosis import RULE_THRESHOLDS, RULES
 from fmstats.diagnosis.measures import COUNTED
 
 PAGE = Path(__file__).parent / "diagnose.md"
@@ -60,7 +60,7 @@ def _thresholds() -> str:
             else f"from {threshold.least:g}",
             threshold.meaning,
         )
-        for name, threshold in THRESHOLDS.items()
+        for name, threshold in RULE_THRESHOLDS.items()
     ]
     return _table(("threshold", "default", "range", "meaning"), rows)
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fmstats
-from fmstats import FmstatsError, LayerProfile, Profile
-from fmstats.diagnosis import RULES, SEVERITIES, THRESHOLDS
+from fmstats import FmstatsError, LayerProfile, Profile, diagnosis
+from fmstats.diagnosis import RULE_THRESHOLDS, RULES, SEVERITIES
 from fmstats.diagnosis.observed import observe
 
 SHARES = ["dead", "never-active", "constant", "sparse"]
@@ -28,7 +28,7 @@ def silent(*channels: int, n: int = 1000, width: int = 4, value: float = 0.0) ->
 
 def test_the_registry_is_whole() -> None:
     used = {name for rule in RULES.values() for name in rule.thresholds}
-    assert used == set(THRESHOLDS)
+    assert used == set(RULE_THRESHOLDS)
     for rule in RULES.values():
         assert set(rule.severities) <= set(SEVERITIES)
         assert rule.unit in ("channels", "layers")
@@ -51,6 +51,13 @@ def test_nothing_found() -> None:
 def test_the_function_is_public() -> None:
     profile = profile_of(silent(1))
     assert list(fmstats.diagnose(profile, ["dead"])) == profile.diagnose(["dead"]).findings
+
+
+def test_the_old_name_of_the_thresholds() -> None:
+    with pytest.warns(DeprecationWarning, match=r"THRESHOLDS is .*called RULE_THRESHOLDS$"):
+        assert diagnosis.THRESHOLDS is RULE_THRESHOLDS
+    with pytest.raises(AttributeError, match=r"^module 'fmstats\.diagnosis' has no attribute 'No'"):
+        diagnosis.No  # noqa: B018
 
 
 @pytest.mark.parametrize(
@@ -114,7 +121,7 @@ def test_too_little_is_not_fine(rule: str) -> None:
         lower = {"elements": 1, "samples": 1}
         left = {row.reason for row in profile.diagnose([rule], lower).not_enough_data}
         # Zeros have no scale to compare channels by.
-        no_scale = {f"0 channels with a scale seen, {THRESHOLDS['channels'].default:g} needed"}
+        no_scale = {f"0 channels with a scale seen, {RULE_THRESHOLDS['channels'].default:g} needed"}
         assert left == (no_scale if rule == "outlier" else set())
 
 

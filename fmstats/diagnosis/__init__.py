@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+
 from fmstats.diagnosis.apply import diagnose
 from fmstats.diagnosis.conditions import Condition, Outcome, read_conditions
 from fmstats.diagnosis.findings import Finding, NotEnoughData
-from fmstats.diagnosis.limits import THRESHOLDS
+from fmstats.diagnosis.limits import RULE_THRESHOLDS
 from fmstats.diagnosis.measures import Measure
 from fmstats.diagnosis.result import Diagnosis
 from fmstats.diagnosis.rules import RULES, SEVERITIES, Rule
 
 __all__ = [
     "RULES",
+    "RULE_THRESHOLDS",
     "SEVERITIES",
-    "THRESHOLDS",
     "Condition",
     "Diagnosis",
     "Finding",
@@ -24,3 +26,12 @@ __all__ = [
     "diagnose",
     "read_conditions",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The name that `RULE_THRESHOLDS` had in fmstats 0.1."""
+    if name != "THRESHOLDS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    text = "fmstats.diagnosis.THRESHOLDS is deprecated: it is called RULE_THRESHOLDS"
+    warnings.warn(text, DeprecationWarning, stacklevel=2)
+    return RULE_THRESHOLDS

@@ -30,7 +30,7 @@ def diagnose(
         profile: of one run, or several merged.
         rules: names of `fmstats.diagnosis.RULES`; None: all.
         thresholds: numbers by name, such as `{"dead": 0.999}`, instead of the defaults of
-            `fmstats.diagnosis.THRESHOLDS`.
+            `fmstats.diagnosis.RULE_THRESHOLDS`.
 
     Raises:
         FmstatsError: an unknown rule or threshold, or a number out of its range.

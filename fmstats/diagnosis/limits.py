@@ -13,7 +13,7 @@ Limits = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Threshold:
+class RuleThreshold:
     """A number that rules compare with.
 
     Attributes:
@@ -30,43 +30,45 @@ class Threshold:
 
 # 300 by the rule of three: a channel that is active in 1 % of its elements stays silent in 300
 # independent ones with a probability of 5 %.
-THRESHOLDS: dict[str, Threshold] = {
-    "elements": Threshold(
+RULE_THRESHOLDS: dict[str, RuleThreshold] = {
+    "elements": RuleThreshold(
         300,
         1,
         math.inf,
         "elements that a channel, or a layer where a rule judges whole layers, must have shown",
     ),
-    "samples": Threshold(10, 1, math.inf, "samples that a layer must have seen"),
-    "dead": Threshold(DEAD_SPARSITY, 0, 1, "a larger share of zeros makes a channel dead"),
-    "constant": Threshold(
+    "samples": RuleThreshold(10, 1, math.inf, "samples that a layer must have seen"),
+    "dead": RuleThreshold(DEAD_SPARSITY, 0, 1, "a larger share of zeros makes a channel dead"),
+    "constant": RuleThreshold(
         1e-6, 0, 1, "largest spread, max - min, of a constant channel, as a share of its abs_max"
     ),
-    "sparse": Threshold(0.95, 0, 1, "a larger share of zeros makes a layer sparse"),
-    "saturated": Threshold(0.5, 0, 1, "a larger share of elements at a bound saturates a channel"),
-    "growth": Threshold(
+    "sparse": RuleThreshold(0.95, 0, 1, "a larger share of zeros makes a layer sparse"),
+    "saturated": RuleThreshold(
+        0.5, 0, 1, "a larger share of elements at a bound saturates a channel"
+    ),
+    "growth": RuleThreshold(
         30, 1, math.inf, "factor of the scale along depth, or in one step, that is too much"
     ),
-    "unusual": Threshold(
+    "unusual": RuleThreshold(
         3, 0, math.inf, "robust standard deviations of one step that a change of scale must exceed"
     ),
-    "depth": Threshold(4, 3, math.inf, "layers that are compared with each other along depth"),
-    "collapsed": Threshold(
+    "depth": RuleThreshold(4, 3, math.inf, "layers that are compared with each other along depth"),
+    "collapsed": RuleThreshold(
         1e-3, 0, 1, "a smaller std, as a share of the rms, in the usual channel is a collapse"
     ),
-    "identical": Threshold(
+    "identical": RuleThreshold(
         0.5, 0, 1, "a larger share of channels that are alike is a failure of symmetry"
     ),
-    "headroom": Threshold(
+    "headroom": RuleThreshold(
         2, 1, math.inf, "factor that abs_max must stay below the largest number of a format"
     ),
-    "outlier": Threshold(
+    "outlier": RuleThreshold(
         6, 0, math.inf, "robust standard deviations of log rms that an outlier is off the median"
     ),
-    "outlier-ratio": Threshold(
+    "outlier-ratio": RuleThreshold(
         10, 1, math.inf, "factor between an outlier's rms and the median of its layer"
     ),
-    "channels": Threshold(8, 3, math.inf, "channels that a layer's median takes"),
+    "channels": RuleThreshold(8, 3, math.inf, "channels that a layer's median takes"),
 }
 
 
@@ -78,10 +80,10 @@ def choose_limits(given: Mapping[str, float] | None) -> dict[str, float]:
     """
     if given is not None and not isinstance(given, Mapping):
         raise FmstatsError(f"thresholds={given!r}: give a mapping of names to numbers")
-    limits = {name: threshold.default for name, threshold in THRESHOLDS.items()}
+    limits = {name: threshold.default for name, threshold in RULE_THRESHOLDS.items()}
     for name, value in (given or {}).items():
-        if name not in THRESHOLDS:
-            raise FmstatsError(unknown("threshold", name, THRESHOLDS))
+        if name not in RULE_THRESHOLDS:
+            raise FmstatsError(unknown("threshold", name, RULE_THRESHOLDS))
         limits[name] = _checked(name, value)
     return limits
 
@@ -94,7 +96,7 @@ def unknown(kind: str, name: object, choices: Iterable[str]) -> str:
 
 
 def _checked(name: str, value: object) -> float:
-    threshold = THRESHOLDS[name]
+    threshold = RULE_THRESHOLDS[name]
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not (number and threshold.least <= value <= threshold.most and math.isfinite(value)):  # type: ignore[operator, arg-type]
         most = "" if math.isinf(threshold.most) else f", at most {threshold.most:g}"
