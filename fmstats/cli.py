@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, TextIO, cast
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, needs
 from fmstats.output.tables import make_printable
 
 REFUSED = 2
@@ -52,13 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
+        with needs("the command line", "typer", "'fmstats[cli]'"):
+            import typer  # noqa: F401
         from fmstats.commands import app
-    except ModuleNotFoundError as error:
-        if error.name != "typer":
-            raise
-        print("error: the command line needs typer: pip install 'fmstats[cli]'", file=sys.stderr)
-        return REFUSED
-    try:
+
         app(args=None if arguments is None else list(arguments), prog_name="fmstats")
     except FmstatsError as error:
         print(f"error: {make_printable(str(error))}", file=sys.stderr)

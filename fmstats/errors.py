@@ -5,12 +5,31 @@ Every message names the state found, what was asked for, and the choices left.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class FmstatsError(ValueError):
     """A request that fmstats cannot serve: bad input, a missing backend, a model it cannot read."""
+
+
+@contextlib.contextmanager
+def needs(asked: str, package: str, install: str) -> Iterator[None]:
+    """Within it, import an optional package that was `asked` for, such as by "overlay()".
+
+    Args:
+        asked: what needs it.
+        package: what it is called.
+        install: what pip is to install, such as "'fmstats[viz]'".
+
+    Raises:
+        FmstatsError: the package, or one that it needs, cannot be imported.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise FmstatsError(f"{asked} needs {package}: pip install {install} ({error})") from error
 
 
 def check_whole(name: str, value: object) -> None:

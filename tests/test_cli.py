@@ -237,7 +237,8 @@ def test_missing_typer(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "typer", None)
     assert main(["backends"]) == 2
     assert capsys.readouterr().err == (
-        "error: the command line needs typer: pip install 'fmstats[cli]'\n"
+        "error: the command line needs typer: pip install 'fmstats[cli]' "
+        "(import of typer halted; None in sys.modules)\n"
     )
 
 

@@ -86,7 +86,7 @@ def test_wrong_files(result, tmp_path, name, message):
 def test_missing_pandas(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(
-        FmstatsError, match=r"needs pandas.*pip install 'fmstats\[pandas\]', or wri"
+        FmstatsError, match=r"needs pandas: pip install 'fmstats\[pandas\]', or wri"
     ):
         check_output(tmp_path / "p.csv")
     check_output(tmp_path / "p.json")

@@ -70,5 +70,5 @@ def test_without_ray(monkeypatch):
     from fmstats.integrations.ray import profile
 
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(FmstatsError, match=r"needs Ray, .*pip install 'fmstats\[ray\]'"):
+    with pytest.raises(FmstatsError, match=r"needs Ray: pip install 'fmstats\[ray\]'"):
         profile(nn.ReLU(), [1])

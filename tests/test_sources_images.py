@@ -189,7 +189,7 @@ def test_wrong_settings(folder, settings, message):
 def test_missing_pillow(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(FmstatsError, match=r"need Pillow.*pip install 'fmstats\[data\]'"):
+    with pytest.raises(FmstatsError, match=r"needs Pillow: pip install 'fmstats\[data\]'"):
         open_data(folder)
 
 

@@ -1,4 +1,7 @@
-"""Other people's frameworks: each module needs a package of its own, of fmstats the public API.
+"""Other people's frameworks: each module needs a package of its own.
+
+Of fmstats they use the public API and, so that nothing is written twice, `fmstats.errors` and
+`fmstats.models.selection`.
 
 Importing this imports none of them. What some of them share: `packing`, `intervals`, `readings`.
 """

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn as nn
 
 import fmstats
+from fmstats.errors import needs
 from fmstats.integrations.intervals import Intervals, KeepsIntervals, check_options
 
 if TYPE_CHECKING:
@@ -25,13 +26,12 @@ else:
     def _import_callback() -> type:
         """The base class, of the package that the program uses if it has imported one."""
         packages = ("lightning.pytorch", "pytorch_lightning")
-        for package in sorted(packages, key=lambda name: name not in sys.modules):
+        first, second = sorted(packages, key=lambda name: name not in sys.modules)
+        asked, either = "fmstats.integrations.lightning", "lightning or pytorch_lightning"
+        with needs(asked, either, "'fmstats[lightning]'"):
             with contextlib.suppress(ModuleNotFoundError):
-                return importlib.import_module(package).Callback
-        raise fmstats.FmstatsError(
-            "fmstats.integrations.lightning needs lightning or pytorch_lightning: "
-            "pip install 'fmstats[lightning]'"
-        )
+                return importlib.import_module(first).Callback
+            return importlib.import_module(second).Callback
 
     Callback = _import_callback()
 

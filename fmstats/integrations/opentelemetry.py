@@ -9,16 +9,12 @@ from functools import cache, partial
 from typing import Any
 
 import fmstats
+from fmstats.errors import needs
 from fmstats.integrations.readings import Metric, Readings, Rows, Snapshot, Source, gather
 
-try:
+with needs("fmstats.integrations.opentelemetry", "opentelemetry", "'fmstats[opentelemetry]'"):
     from opentelemetry import metrics
     from opentelemetry.metrics import CallbackOptions, Meter, Observation
-except ImportError as error:
-    raise fmstats.FmstatsError(
-        "fmstats.integrations.opentelemetry needs opentelemetry, which cannot be imported "
-        f"({error}): pip install 'fmstats[opentelemetry]'"
-    ) from error
 
 
 def observe(source: Source, meter: Meter | None = None, **options: Any) -> None:

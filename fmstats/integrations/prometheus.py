@@ -9,18 +9,13 @@ import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import fmstats
+from fmstats.errors import needs
 from fmstats.integrations.readings import LABELS, Metric, Readings, Rows, Snapshot, Source, gather
 
-try:
+with needs("fmstats.integrations.prometheus", "prometheus-client", "'fmstats[prometheus]'"):
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
     from prometheus_client.core import Metric as Family
     from prometheus_client.registry import Collector, CollectorRegistry
-except ImportError as error:
-    raise fmstats.FmstatsError(
-        "fmstats.integrations.prometheus needs prometheus-client, which cannot be imported "
-        f"({error}): pip install 'fmstats[prometheus]'"
-    ) from error
 
 
 class ProfileCollector(Collector):

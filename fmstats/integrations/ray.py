@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 import fmstats
+from fmstats.errors import needs
 from fmstats.integrations.packing import pack, unpack
 
 Columns = dict[str, np.ndarray]
@@ -53,14 +54,9 @@ def profile(
         FmstatsError: Ray is missing, an option is not for here, the dataset has no such column or
             no row, or a worker refused its block: the message says why.
     """
-    try:
+    with needs("fmstats.integrations.ray", "Ray", "'fmstats[ray]'"):
         import ray
         import ray.data
-    except ImportError as error:
-        raise fmstats.FmstatsError(
-            f"fmstats.integrations.ray needs Ray, which cannot be imported ({error}): "
-            "pip install 'fmstats[ray]'"
-        ) from error
     alien = sorted({"limit", "checkpoint", "checkpoint_every", "resume", "group"} & options.keys())
     if alien:
         raise fmstats.FmstatsError(

@@ -15,15 +15,11 @@ from typing import Any
 import torch.nn as nn
 
 import fmstats
+from fmstats.errors import needs
 from fmstats.integrations.intervals import Intervals, KeepsIntervals, check_options
 
-try:
+with needs("fmstats.integrations.transformers", "transformers", "'fmstats[transformers]'"):
     from transformers import PrinterCallback, ProgressCallback, TrainerCallback
-except ImportError as error:
-    raise fmstats.FmstatsError(
-        f"fmstats.integrations.transformers needs transformers, which cannot be imported ({error}):"
-        " pip install 'fmstats[transformers]'"
-    ) from error
 
 
 class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):

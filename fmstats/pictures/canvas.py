@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmstats.errors import FmstatsError, list_closest
+from fmstats.errors import FmstatsError, list_closest, needs
 from fmstats.output.tables import format_number
 
 if TYPE_CHECKING:
@@ -38,12 +38,8 @@ def require_matplotlib(what: str) -> None:
     Raises:
         FmstatsError: it cannot be imported.
     """
-    try:
+    with needs(what, "matplotlib", "'fmstats[viz]'"):
         import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise FmstatsError(
-            f"{what} needs matplotlib: pip install 'fmstats[viz]' ({error})"
-        ) from error
 
 
 def find_colours(cmap: str | Colormap) -> Colormap:

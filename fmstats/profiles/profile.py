@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fmstats.errors import FmstatsError, list_closest
+from fmstats.errors import FmstatsError, list_closest, needs
 from fmstats.output.files import encode_text
 from fmstats.output.tables import Table
 from fmstats.profiles.columns import LAYER_COLUMNS
@@ -278,12 +278,10 @@ def import_pandas(asked: str) -> Any:
     """The module pandas, for what was asked for.
 
     Raises:
-        FmstatsError: it is not installed.
+        FmstatsError: it cannot be imported.
     """
-    try:
+    with needs(asked, "pandas", "'fmstats[pandas]'"):
         import pandas
-    except ModuleNotFoundError as error:
-        raise FmstatsError(f"{asked} needs pandas: pip install 'fmstats[pandas]'") from error
     return pandas
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmstats.drift import Comparison
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, needs
 from fmstats.output.files import check_place, write_whole
 from fmstats.output.tables import format_count, format_number, format_plural, format_share
 from fmstats.profiles.profile import Profile, check_profile
@@ -101,10 +101,8 @@ def _check_comparison(comparison: Comparison, profile: Profile) -> None:
 
 
 def _make_environment() -> Environment:
-    try:
+    with needs("a report", "jinja2", "'fmstats[report]'"):
         from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise FmstatsError("a report needs jinja2: pip install 'fmstats[report]'") from error
 
     environment = Environment(
         autoescape=True,

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, needs
 from fmstats.sources.decoding import decode
 from fmstats.sources.stored import Skipped
 
@@ -131,13 +131,8 @@ def _name_channels(values: tuple[float, ...]) -> str:
 
 def require_pillow(spec: str) -> None:
     """Refuse at once where Pillow is missing, rather than at the first image."""
-    try:
+    with needs(f"reading images in {spec!r}", "Pillow", "'fmstats[data]'"):
         import PIL.Image  # noqa: F401
-    except ImportError as error:
-        raise FmstatsError(
-            f"images in {spec!r} need Pillow, which cannot be imported ({error}): "
-            "pip install 'fmstats[data]'"
-        ) from error
 
 
 def _name(file: Path | IO[bytes]) -> str:

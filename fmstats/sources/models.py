@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 
-from fmstats.errors import FmstatsError, list_closest
+from fmstats.errors import FmstatsError, list_closest, needs
 from fmstats.sources.entrypoints import (
     call_entrypoint,
     describe_error,
@@ -85,34 +85,20 @@ def _load_exported(spec: str) -> torch.nn.Module:
 
 
 def _build_torchvision(name: str, spec: str) -> torch.nn.Module:
-    try:
+    with needs(repr(spec), "torchvision", "torchvision"):
         from torchvision import models
-    except ImportError as error:
-        raise FmstatsError(
-            f"{spec!r} needs torchvision, which cannot be imported ({error}): "
-            "pip install torchvision"
-        ) from error
     return _build(name, spec, models.list_models(), lambda: models.get_model(name, weights=None))
 
 
 def _build_timm(name: str, spec: str) -> torch.nn.Module:
-    try:
+    with needs(repr(spec), "timm", "timm"):
         import timm
-    except ImportError as error:
-        raise FmstatsError(
-            f"{spec!r} needs timm, which cannot be imported ({error}): pip install timm"
-        ) from error
     return _build(name, spec, timm.list_models(), lambda: timm.create_model(name, pretrained=False))
 
 
 def _build_transformers(name: str, spec: str) -> torch.nn.Module:
-    try:
+    with needs(repr(spec), "transformers", "transformers"):
         from transformers import CONFIG_MAPPING, AutoConfig, AutoModel
-    except ImportError as error:
-        raise FmstatsError(
-            f"{spec!r} needs transformers, which cannot be imported ({error}): "
-            "pip install transformers"
-        ) from error
     if "/" in name:
         raise FmstatsError(
             f"{spec!r} is a checkpoint of a hub, and nothing is downloaded: name a family, such as "

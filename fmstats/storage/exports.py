@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, needs
 from fmstats.output.files import check_place, encode_text, write_whole
 from fmstats.output.tables import Row
 from fmstats.profiles.metadata import DEEPEST, MOST_BITS, show_value
@@ -34,13 +34,8 @@ def check_output(path: Path) -> None:
         )
     check_place(path)
     if suffix == ".csv":
-        try:
+        with needs(f"writing {str(path)!r}", "pandas", "'fmstats[pandas]', or write .json"):
             import pandas  # noqa: F401
-        except ImportError as error:
-            raise FmstatsError(
-                f"writing {str(path)!r} needs pandas, which cannot be imported ({error}): "
-                "pip install 'fmstats[pandas]', or write .json"
-            ) from error
 
 
 def write_profile(profile: Profile, path: Path) -> None:

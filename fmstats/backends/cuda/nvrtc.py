@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fmstats.errors import FmstatsError
+from fmstats.errors import FmstatsError, needs
 from fmstats.statistic.fields import MODES, sources
 
 KERNELS = (
@@ -35,15 +35,11 @@ def bindings(name: str) -> ModuleType:
     """`cuda.bindings.nvrtc` or `.driver`.
 
     Raises:
-        FmstatsError: the package is not installed.
+        FmstatsError: the package cannot be imported.
     """
-    try:
+    install = "'fmstats[cuda12]' or '[cuda13]', whichever CUDA torch was built for"
+    with needs("the cuda backend", "cuda-bindings", install):
         return importlib.import_module(f"cuda.bindings.{name}")
-    except ImportError as error:
-        raise FmstatsError(
-            f"the package cuda-bindings cannot be imported ({error}): install it in the version "
-            "of the CUDA that torch was built for, pip install 'fmstats[cuda12]' or '[cuda13]'"
-        ) from error
 
 
 def compile_kernel(kernel: str, dtype: int, mode: int, target: str) -> bytes:
