@@ -201,7 +201,7 @@ def test_merge_of_missing_layers(run, folder):
         (["show", "a.fmstats", "--json", "--csv"], "--json and --csv exclude each other"),
         (["show", "a.fmstats", "--depth", "0"], "--depth"),
         (["show", "a.fmstats", "--top", "-1"], "--top"),
-        (["merge", "a.fmstats", "--out", "o.txt"], "a result ends in .fmstats, .json, .csv"),
+        (["merge", "a.fmstats", "--out", "o.txt"], "a result ends in .fmstats, .json or .csv"),
         (["merge", "a.fmstats", "--out", "no/o.fmstats"], "there is no folder 'no'"),
         (["merge", "a.fmstats", "x.json", "--out", "o.fmstats"], "cannot read profile 'x.json'"),
         (["merge", "--out", "o.fmstats"], "FILES"),

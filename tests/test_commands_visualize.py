@@ -55,7 +55,7 @@ def test_pictures_are_written(run, options: tuple[str, ...], name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message", "made"),
     [
-        (("--layer", "0", "-o", "a.jpg"), "a picture ends in .png, .pdf, .svg", False),
+        (("--layer", "0", "-o", "a.jpg"), "a picture ends in .png, .pdf or .svg", False),
         (("--layer", "0", "-o", "none/a.png"), "there is no folder", False),
         (("--layer", "0", "--cmap", "virdis", "-o", "a.png"), "closest: viridis", False),
         (("-o", "a.png"), "--layer was given 0 times", False),

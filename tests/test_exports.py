@@ -70,8 +70,8 @@ def test_csv(result, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("p.txt", r"p.txt': a result ends in .fmstats, .json, .csv"),
-        ("p", r"p': a result ends in .fmstats, .json, .csv"),
+        ("p.txt", r"p.txt': a result ends in .fmstats, .json or .csv"),
+        ("p", r"p': a result ends in .fmstats, .json or .csv"),
         ("absent/p.json", r"there is no folder '.*absent'"),
         ("folder.json", r"it is a folder"),
     ],

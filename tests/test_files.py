@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fmstats.errors import FmstatsError
-from fmstats.output.files import check_place, find_repeated, write_whole
+from fmstats.output.files import check_place, check_suffix, find_repeated, write_whole
 
 
 def test_files_of_the_same_content(tmp_path: Path) -> None:
@@ -27,6 +27,15 @@ def test_files_of_the_same_content(tmp_path: Path) -> None:
     assert find_repeated([b, a, c, d]) == (a, d)
     assert find_repeated([b, b]) == (b, b)
     assert find_repeated([tmp_path / "absent", tmp_path / "absent"]) is None
+
+
+def test_a_suffix_is_one_of_those_that_can_be_written() -> None:
+    suffixes = (".png", ".pdf", ".svg")
+    assert check_suffix(Path("folder.png", "A.PDF"), suffixes, "a picture") == ".pdf"
+    for name in ("a.jpg", "a", ".png"):
+        told = rf"cannot write '{name}': a picture ends in \.png, \.pdf or \.svg$"
+        with pytest.raises(FmstatsError, match=told):
+            check_suffix(Path(name), suffixes, "a picture")
 
 
 def test_a_new_file_has_the_mode_of_the_umask(tmp_path: Path) -> None:

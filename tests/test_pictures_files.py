@@ -30,7 +30,7 @@ def test_each_format(tmp_path: Path, name: str, head: bytes) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a.jpg", "a picture ends in .png, .pdf, .svg"),
+        ("a.jpg", "a picture ends in .png, .pdf or .svg"),
         ("a", "a picture ends in"),
         ("none/a.png", "there is no folder"),
         ("folder.png", "it is a folder"),

@@ -27,7 +27,7 @@ from fmstats.commands.app import (
 )
 from fmstats.commands.completion import complete_gpus
 from fmstats.errors import FmstatsError
-from fmstats.output.files import check_place, encode_text, write_whole
+from fmstats.output.files import check_place, check_suffix, encode_text, write_whole
 from fmstats.output.tables import Block, Table
 from fmstats.output.terminal import print_blocks, print_data
 from fmstats.storage.exports import format_csv, format_json
@@ -189,11 +189,7 @@ def _read_dtype(name: str, option: str) -> torch.dtype:
 
 
 def _check_output(path: Path) -> None:
-    if path.suffix.lower() not in _SUFFIXES:
-        raise FmstatsError(
-            f"cannot write {str(path)!r}: an analysis ends in {', '.join(_SUFFIXES[:-1])} or "
-            f"{_SUFFIXES[-1]}"
-        )
+    check_suffix(path, _SUFFIXES, "an analysis")
     check_place(path)
 
 

@@ -37,6 +37,19 @@ def check_place(path: Path) -> None:
         raise _cannot_write(path, error) from error
 
 
+def check_suffix(path: Path, suffixes: Sequence[str], what: str) -> str:
+    """The suffix of a path to which `what`, such as "a picture", is to be written, in lower case.
+
+    Raises:
+        FmstatsError: it is none of `suffixes`.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in suffixes:
+        choices = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise FmstatsError(f"cannot write {str(path)!r}: {what} ends in {choices}")
+    return suffix
+
+
 def find_repeated(paths: Sequence[Path]) -> tuple[Path, Path] | None:
     """The first two files of the same content, which may be the same file; None if all differ."""
     known: dict[tuple[int, bytes], list[Path]] = {}

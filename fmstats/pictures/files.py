@@ -6,8 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fmstats.errors import FmstatsError
-from fmstats.output.files import check_place, write_whole
+from fmstats.output.files import check_place, check_suffix, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,17 +14,15 @@ if TYPE_CHECKING:
 PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
 
 
-def check_picture(path: Path) -> None:
-    """Refuse a file that `write_figure` could not write.
+def check_picture(path: Path) -> str:
+    """The suffix of a file that `write_figure` is to write, in lower case.
 
     Raises:
         FmstatsError: its suffix is none of `PICTURE_SUFFIXES`, or its folder is missing or closed.
     """
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
-        raise FmstatsError(
-            f"cannot write {str(path)!r}: a picture ends in {', '.join(PICTURE_SUFFIXES)}"
-        )
+    suffix = check_suffix(path, PICTURE_SUFFIXES, "a picture")
     check_place(path)
+    return suffix
 
 
 def write_figure(figure: Figure, path: Path) -> None:
@@ -34,8 +31,7 @@ def write_figure(figure: Figure, path: Path) -> None:
     Raises:
         FmstatsError: as `check_picture`, or the disk refuses.
     """
-    check_picture(path)
-    suffix = path.suffix.lower()
+    suffix = check_picture(path)
     # Without the time of writing: the same figure gives the same file.
     dated = {".pdf": "CreationDate", ".svg": "Date"}.get(suffix)
     content = io.BytesIO()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmstats.drift import Comparison
 from fmstats.errors import FmstatsError, needs
-from fmstats.output.files import check_place, write_whole
+from fmstats.output.files import check_place, check_suffix, write_whole
 from fmstats.output.tables import format_count, format_number, format_plural, format_share
 from fmstats.profiles.profile import Profile, check_profile
 from fmstats.report.page import describe_page
@@ -53,8 +53,7 @@ def check_report(path: Path) -> None:
         FmstatsError: it does not end in `.html`, its folder is missing or closed, or jinja2 is
             missing.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise FmstatsError(f"cannot write {str(path)!r}: a report ends in {' or '.join(SUFFIXES)}")
+    check_suffix(path, SUFFIXES, "a report")
     check_place(path)
     _make_environment()
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fmstats.errors import FmstatsError, needs
-from fmstats.output.files import check_place, encode_text, write_whole
+from fmstats.errors import needs
+from fmstats.output.files import check_place, check_suffix, encode_text, write_whole
 from fmstats.output.tables import Row
 from fmstats.profiles.metadata import DEEPEST, MOST_BITS, show_value
 from fmstats.profiles.profile import Profile
@@ -27,11 +27,7 @@ def check_output(path: Path) -> None:
         FmstatsError: its suffix is none of `OUTPUT_SUFFIXES`, its folder is missing or closed, or
             pandas is missing for .csv.
     """
-    suffix = path.suffix.lower()
-    if suffix not in OUTPUT_SUFFIXES:
-        raise FmstatsError(
-            f"cannot write {str(path)!r}: a result ends in {', '.join(OUTPUT_SUFFIXES)}"
-        )
+    suffix = check_suffix(path, OUTPUT_SUFFIXES, "a result")
     check_place(path)
     if suffix == ".csv":
         with needs(f"writing {str(path)!r}", "pandas", "'fmstats[pandas]', or write .json"):
