@@ -233,7 +233,7 @@ def test_what_is_refused_at_once(options, message):
 
 def test_an_unknown_submodule(tmp_path):
     stats = FeatureMapStats(module="nett")
-    with pytest.raises(fmstats.FmstatsError, match=r"'nett': Net has no .* are like 'net'"):
+    with pytest.raises(fmstats.FmstatsError, match=r"'nett': Net has no such .*; closest: net"):
         trainer(tmp_path, [stats], max_epochs=1).fit(Net(), loader(batches()))
 
 

@@ -14,6 +14,7 @@ import torch.distributed as dist
 import torch.nn as nn
 
 import fmstats
+from fmstats.errors import check_whole
 from fmstats.integrations.packing import pack, unpack
 
 _NOT_HERE = {
@@ -168,9 +169,9 @@ def check_options(
         FmstatsError: a number below 1, an unknown statistic, or an option of `fmstats.track` that
             is not for here.
     """
-    for name, value in (("every", every), ("log_every_n_steps", log_every_n_steps)):
-        if value is not None and (type(value) is not int or value < 1):
-            raise fmstats.FmstatsError(f"{name}={value!r}: give a whole number, 1 or more")
+    check_whole("every", every)
+    if log_every_n_steps is not None:
+        check_whole("log_every_n_steps", log_every_n_steps)
     for name in _NOT_HERE.keys() & options.keys():
         raise fmstats.FmstatsError(f"{name}= is not for a training loop: {_NOT_HERE[name]}")
     chosen = (stats,) if isinstance(stats, str) else None if stats is None else tuple(stats)

@@ -6,7 +6,6 @@ For `lightning` and for `pytorch_lightning`, whose callbacks are alike.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import sys
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn as nn
 
 import fmstats
-from fmstats.errors import needs
+from fmstats.errors import list_closest, needs
 from fmstats.integrations.intervals import Intervals, KeepsIntervals, check_options
 
 if TYPE_CHECKING:
@@ -208,8 +207,7 @@ def _submodule(model: nn.Module, name: str | None) -> nn.Module:
         return model.get_submodule(name)
     except AttributeError as error:
         names = [known for known, _ in model.named_modules() if known]
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names[:3]
         raise fmstats.FmstatsError(
             f"module={name!r}: {type(model).__name__} has no such submodule; "
-            f"its names are like {', '.join(map(repr, near))}"
+            f"closest: {list_closest(name, names, count=3)}"
         ) from error

@@ -6,7 +6,6 @@ The part that exporters share. Whoever asks, and however often, the device is re
 
 from __future__ import annotations
 
-import fnmatch
 import heapq
 import itertools
 import logging
@@ -17,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import fmstats
+from fmstats.models.selection import has_name
 
 Source = fmstats.Tracker | fmstats.Profile | Callable[[], fmstats.Profile]
 
@@ -213,7 +213,7 @@ class Readings:
     def _is_chosen(self, layer: str) -> bool:
         if self._layers is None:
             return True
-        return any(layer == name or fnmatch.fnmatchcase(layer, name) for name in self._layers)
+        return any(has_name(name, layer) for name in self._layers)
 
     def _top(self, profile: fmstats.Profile, layers: list[str]) -> list[tuple[float, str, int]]:
         if not self._most_channels:

@@ -58,7 +58,7 @@ def matches(selector: Selector, name: str, module: nn.Module) -> bool:
         FmstatsError: the selector is of no known kind.
     """
     if isinstance(selector, str):
-        return _has_name(selector, name)
+        return has_name(selector, name)
     if isinstance(selector, re.Pattern):
         return selector.search(name) is not None
     if isinstance(selector, type) and issubclass(selector, nn.Module):
@@ -83,10 +83,11 @@ def fitting(selector: Selector, modules: Mapping[str, nn.Module], option: str) -
 
 def fitting_names(pattern: str, names: Collection[str], option: str) -> list[str]:
     """As `fitting`, of names alone: those that are the pattern, or that it fits as a glob."""
-    return _some([name for name in names if _has_name(pattern, name)], pattern, names, option)
+    return _some([name for name in names if has_name(pattern, name)], pattern, names, option)
 
 
-def _has_name(pattern: str, name: str) -> bool:
+def has_name(pattern: str, name: str) -> bool:
+    """Whether a name is the pattern, or fits it as a glob."""
     return name == pattern or fnmatch.fnmatchcase(name, pattern)
 
 
