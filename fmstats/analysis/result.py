@@ -10,9 +10,9 @@ from fmstats.analysis.records import UNKNOWN
 from fmstats.analysis.rows import LayerRow, Part
 from fmstats.analysis.stages import Stages
 from fmstats.analysis.text import describe_totals, format_markdown, make_table
-from fmstats.errors import list_closest
+from fmstats.errors import list_closest, needs
 from fmstats.output.tables import Block, join_blocks
-from fmstats.profiles.profile import Profile, import_pandas
+from fmstats.profiles.profile import Profile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +160,8 @@ class Analysis:
         Raises:
             FmstatsError: pandas is not installed.
         """
-        pandas = import_pandas("to_pandas()")
+        with needs("to_pandas()", "pandas", "'fmstats[pandas]'"):
+            import pandas
         frame: pd.DataFrame = pandas.DataFrame([dict(row) for row in self.rows])
         return frame
 
@@ -177,7 +178,8 @@ class Analysis:
         Raises:
             FmstatsError: pandas is not installed.
         """
-        pandas = import_pandas("join()")
+        with needs("join()", "pandas", "'fmstats[pandas]'"):
+            import pandas
         live = pandas.DataFrame(profile.layers()).rename(columns={"layer": "row"})
         if live.empty:
             live = pandas.DataFrame({"row": [], "type": []})

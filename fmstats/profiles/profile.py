@@ -19,7 +19,7 @@ from fmstats.profiles.metadata import read_rows
 from fmstats.statistic.channel_stats import Array, ChannelStats, pool_channels
 from fmstats.statistic.fields import FIELDS
 
-__all__ = ["LayerProfile", "Profile", "check_profile", "import_pandas"]
+__all__ = ["LayerProfile", "Profile", "check_profile"]
 
 NOTHING_MEASURED = "no layer was measured: see coverage()"
 
@@ -171,7 +171,8 @@ class Profile(Mapping[str, ChannelStats]):
         Raises:
             FmstatsError: pandas is not installed.
         """
-        pandas = import_pandas("to_pandas()")
+        with needs("to_pandas()", "pandas", "'fmstats[pandas]'"):
+            import pandas
         columns: dict[str, list[Any]] = {"layer": [], "type": [], "channel": []}
         columns |= {f: [] for f in (*FIELDS, *ChannelStats.DERIVED)}
         for name, layer in self.info.items():
@@ -272,17 +273,6 @@ def check_profile(given: object, asked: str) -> None:
     """
     if not isinstance(given, Profile):
         raise FmstatsError(f"{asked} takes a Profile, got {type(given).__name__}")
-
-
-def import_pandas(asked: str) -> Any:
-    """The module pandas, for what was asked for.
-
-    Raises:
-        FmstatsError: it cannot be imported.
-    """
-    with needs(asked, "pandas", "'fmstats[pandas]'"):
-        import pandas
-    return pandas
 
 
 def _only(values: Array) -> float:
