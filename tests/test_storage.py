@@ -52,6 +52,23 @@ def test_nothing_is_lost(tmp_path: Path) -> None:
     assert_same_profiles(fmstats.load(str(tmp_path / "p.fmstats")), profile)
 
 
+def test_bytes_are_the_content_of_a_file(file: Path) -> None:
+    profile = load(file)
+    assert profile.to_bytes() == file.read_bytes()
+    assert_same_profiles(Profile.from_bytes(profile.to_bytes()), profile)
+
+
+def test_bytes_that_cannot_be_written_or_read(file: Path) -> None:
+    profile, content = load(file), file.read_bytes()
+    with pytest.raises(FmstatsError, match=r"^cannot read a profile from bytes: .*cut short"):
+        Profile.from_bytes(content[:-1])
+    with pytest.raises(FmstatsError, match=r"^cannot read a profile from bytes: it is damaged"):
+        Profile.from_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    profile.metadata["made"] = object()
+    with pytest.raises(FmstatsError, match=r"^cannot write the profile: metadata\['made'\] is of"):
+        profile.to_bytes()
+
+
 def test_what_a_tracker_has_seen(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU6(), nn.Flatten(), nn.Linear(80, 4))
     with fmstats.track(model, zero_tol=0.5) as tracker:

@@ -15,7 +15,6 @@ import torch.nn as nn
 
 import fmstats
 from fmstats.errors import check_whole
-from fmstats.integrations.packing import pack, unpack
 
 _NOT_HERE = {
     "when": "training and validation are told apart by the framework",
@@ -104,16 +103,16 @@ class Intervals:
         return {
             "batches": self._batches,
             "steps": [self._first, self._began],
-            "profile": None if self.profile is None else pack(self.profile),
-            "pending": None if self._pending is None else pack(self._pending),
+            "profile": None if self.profile is None else self.profile.to_bytes(),
+            "pending": None if self._pending is None else self._pending.to_bytes(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint: the interval in which it was made will be completed."""
         self._batches = state["batches"]
         self._first, self._began = state["steps"]
-        self.profile = None if state["profile"] is None else unpack(state["profile"])
-        self._pending = None if state["pending"] is None else unpack(state["pending"])
+        self.profile = _unpack(state["profile"])
+        self._pending = _unpack(state["pending"])
 
     def _collect(self, ranks: bool) -> fmstats.Profile:
         """Read the tracker, and give the interval up to now."""
@@ -177,6 +176,10 @@ def check_options(
     chosen = (stats,) if isinstance(stats, str) else None if stats is None else tuple(stats)
     fmstats.Profile({}, {}).scalars(chosen)  # refuses unknown ones
     return chosen
+
+
+def _unpack(content: bytes | None) -> fmstats.Profile | None:
+    return None if content is None else fmstats.Profile.from_bytes(content)
 
 
 def _join(a: fmstats.Profile | None, b: fmstats.Profile) -> fmstats.Profile:

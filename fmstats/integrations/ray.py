@@ -14,7 +14,6 @@ import torch
 
 import fmstats
 from fmstats.errors import needs
-from fmstats.integrations.packing import pack, unpack
 
 Columns = dict[str, np.ndarray]
 
@@ -107,7 +106,7 @@ class _Worker:
             result = fmstats.profile(self._model, self._split(block), **options)
         except fmstats.FmstatsError as error:
             return {"profile": [b""], "error": [str(error)]}
-        return {"profile": [pack(result)], "error": [""]}
+        return {"profile": [result.to_bytes()], "error": [""]}
 
     def _split(self, block: Columns) -> Iterator[object]:
         rows = len(next(iter(block.values())))
@@ -134,7 +133,7 @@ def _merge(mapped: Any) -> fmstats.Profile:
     for row in mapped.iter_rows():
         if row["error"]:
             raise fmstats.FmstatsError(f"a worker refused its block: {row['error']}")
-        part = unpack(row["profile"])
+        part = fmstats.Profile.from_bytes(row["profile"])
         whole = part if whole is None else whole.merge(part, missing="keep")
     if whole is None:
         raise fmstats.FmstatsError("the dataset has no row")

@@ -95,6 +95,27 @@ class Profile(Mapping[str, ChannelStats]):
 
         save(self, path)
 
+    def to_bytes(self) -> bytes:
+        """What `save` writes to a file. See `fmstats.storage.to_bytes`.
+
+        Raises:
+            FmstatsError: the metadata has something that JSON has not.
+        """
+        from fmstats.storage import to_bytes
+
+        return to_bytes(self)
+
+    @staticmethod
+    def from_bytes(content: bytes) -> Profile:
+        """The profile of `to_bytes`. See `fmstats.storage.from_bytes`.
+
+        Raises:
+            FmstatsError: these are no bytes of a profile, or they are damaged.
+        """
+        from fmstats.storage import from_bytes
+
+        return from_bytes(content)
+
     def __or__(self, other: object) -> Profile:
         return self.merge(other) if isinstance(other, Profile) else NotImplemented
 

@@ -22,10 +22,10 @@ from fmstats.errors import FmstatsError
 from fmstats.output.files import write_whole
 from fmstats.profiles.merging import Stack, check_missing, merge_stacks
 from fmstats.profiles.profile import Profile
-from fmstats.storage.reading import read_stack
+from fmstats.storage.reading import decode, read_stack
 from fmstats.storage.writing import encode
 
-__all__ = ["load", "merge_files", "read_stack", "save"]
+__all__ = ["from_bytes", "load", "merge_files", "read_stack", "save", "to_bytes"]
 
 
 def save(profile: Profile, path: str | Path) -> None:
@@ -41,7 +41,25 @@ def save(profile: Profile, path: str | Path) -> None:
         FmstatsError: the metadata has something that JSON has not, or the disk refuses; an old
             file is untouched.
     """
-    write_whole(Path(path), encode(Stack.of(profile), str(path)))
+    write_whole(Path(path), encode(Stack.of(profile), repr(str(path))))
+
+
+def to_bytes(profile: Profile) -> bytes:
+    """What `save` writes to a file, to be sent or kept within something else.
+
+    Raises:
+        FmstatsError: the metadata has something that JSON has not.
+    """
+    return encode(Stack.of(profile), "the profile")
+
+
+def from_bytes(content: bytes) -> Profile:
+    """The profile of `to_bytes`, or of a file's content, checked as `load` checks a file.
+
+    Raises:
+        FmstatsError: as `load`.
+    """
+    return decode(content).profile()
 
 
 def load(path: str | Path) -> Profile:

@@ -6,7 +6,10 @@ length is believed before it has been compared with the file's size.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,15 +42,32 @@ def read_stack(path: str | Path) -> Stack:
         FmstatsError: see `fmstats.storage.load`.
     """
     file = Path(path)
-    try:
+    with _naming(f"profile {str(path)!r}"):
         if not file.is_file():  # a pipe or a device could keep us waiting for ever
             what = "it is no file" if file.exists() else "there is no such file"
             raise FmstatsError(what)
         with file.open("rb") as opened:
             return _read(opened, file.stat().st_size)
+
+
+def decode(content: bytes) -> Stack:
+    """The profile in the content of a file, as a stack.
+
+    Raises:
+        FmstatsError: as `read_stack`.
+    """
+    with _naming("a profile from bytes"):
+        return _read(io.BytesIO(content), len(content))
+
+
+@contextlib.contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Say what could not be read."""
+    try:
+        yield
     except (OSError, MemoryError, FmstatsError) as error:
         reason = str(error) or "there is not enough memory"
-        raise FmstatsError(f"cannot read profile {str(path)!r}: {reason}") from error
+        raise FmstatsError(f"cannot read {what}: {reason}") from error
 
 
 def _read(file: IO[bytes], size: int) -> Stack:

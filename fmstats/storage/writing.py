@@ -25,13 +25,13 @@ from fmstats.storage.schema import (
 )
 
 
-def encode(stack: Stack, path: str) -> bytes:
-    """The bytes of a profile file, to be written to `path`.
+def encode(stack: Stack, name: str) -> bytes:
+    """The bytes of a profile file, which errors call `name`.
 
     Raises:
         FmstatsError: the metadata is not JSON, or too large, or `read_stack` would refuse it.
     """
-    _check_json(stack.metadata, "metadata", path)
+    _check_json(stack.metadata, "metadata", name)
     document = json.dumps(
         {
             "schema": SCHEMA,
@@ -44,7 +44,7 @@ def encode(stack: Stack, path: str) -> bytes:
     # Its text is escaped once more inside the header.
     if len(json.dumps(document)) > LARGEST_HEADER - 10_000:
         raise FmstatsError(
-            f"cannot write {path!r}: the metadata and names of layers are {len(document):,} bytes "
+            f"cannot write {name}: the metadata and names of layers are {len(document):,} bytes "
             f"of text; a header has at most {LARGEST_HEADER:,}"
         )
     rows = {field: stack.state[field].numpy() for field in FIELDS}
@@ -66,22 +66,22 @@ def _pack(rows: Mapping[str, Array], document: str) -> bytes:
     return b"".join([head, *(row.data for row in rows.values())])
 
 
-def _check_json(value: Any, where: str, path: str, depth: int = 0) -> None:
+def _check_json(value: Any, where: str, name: str, depth: int = 0) -> None:
     """Refuse what would not come back as it is."""
     if depth > DEEPEST:
-        raise FmstatsError(f"cannot write {path!r}: the metadata is nested {DEEPEST} deep and more")
+        raise FmstatsError(f"cannot write {name}: the metadata is nested {DEEPEST} deep and more")
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise FmstatsError(f"cannot write {path!r}: {where} has the key {key!r}, no text")
-            _check_json(inner, f"{where}[{key!r}]", path, depth + 1)
+                raise FmstatsError(f"cannot write {name}: {where} has the key {key!r}, no text")
+            _check_json(inner, f"{where}[{key!r}]", name, depth + 1)
     elif isinstance(value, list | tuple):
         for i, inner in enumerate(value):
-            _check_json(inner, f"{where}[{i}]", path, depth + 1)
+            _check_json(inner, f"{where}[{i}]", name, depth + 1)
     elif isinstance(value, int) and value.bit_length() > MOST_BITS:
-        raise FmstatsError(f"cannot write {path!r}: {where} is {show_value(value)}")
+        raise FmstatsError(f"cannot write {name}: {where} is {show_value(value)}")
     elif not (value is None or isinstance(value, bool | int | float | str)):
         raise FmstatsError(
-            f"cannot write {path!r}: {where} is of type {type(value).__name__}; give a number, a "
+            f"cannot write {name}: {where} is of type {type(value).__name__}; give a number, a "
             "text, a list, a dict or None"
         )
