@@ -211,7 +211,7 @@ def test_streams_around_a_capture(stub: StubDriver, cuda: HostCudaBackend) -> No
 def test_a_capture_begins_nothing(stub: StubDriver, cuda: HostCudaBackend) -> None:
     """What a replay would do again, such as clearing a state, has to come before."""
     x, view = torch.randn(2, 8, 8, 8), view_of(torch.empty(2, 8, 8, 8), 1)
-    runtime, text = cuda.runtime, "a CUDA graph is being captured.* before the capture"
+    runtime, text = cuda.runtime, "a graph is being captured.* before the capture"
     runtime.capturing = 1
     with pytest.raises(FmstatsError, match=f"begins to use a GPU while {text}"):
         fmstats.channel_stats(x)

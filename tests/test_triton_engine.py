@@ -6,8 +6,10 @@ each call is held against its signature.
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import inspect
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -207,6 +209,32 @@ def test_streams_in_and_out_of_captures(fake: Any) -> None:
     there.capturing_on = {1, 2}
     found.order(one, words)
     assert two.waited == [1, 1]
+
+
+def test_a_capture_begins_nothing_and_keeps_what_it_writes_to(
+    fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _, there = fake
+    backend = TritonBackend()
+    monkeypatch.setattr(backend, "engine", lambda device: found)
+    monkeypatch.setattr(found, "launch", lambda *_: None)
+    x = torch.randn(3, 4, 8, 8)
+    forgotten: Any = backend.meter(State.identity(4), ALL)
+    meter: Any = backend.meter(State.identity(4), ALL)
+    for each in (forgotten, meter):
+        each.fold(x, view_of(x, 1))
+    there.capturing_on = {there.now.number}
+    assert meter.try_fold(x)
+    text = "while a graph is being captured.* before the capture"
+    with pytest.raises(FmstatsError, match=f"a layer is measured for the first time {text}"):
+        backend.meter(State.identity(4), ALL)
+    with pytest.raises(FmstatsError, match=f"a tensor of another kind than before .* {text}"):
+        meter.fold(x[:1], view_of(x[:1], 1))
+    captured, never = weakref.ref(meter), weakref.ref(forgotten)
+    del meter, forgotten, each
+    gc.collect()
+    assert captured() is not None
+    assert never() is None
 
 
 def test_the_backend_opens_it_once(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
+from fmstats.backends.captures import refusal
 from fmstats.backends.cuda import driver, nvrtc
 from fmstats.backends.cuda.device import Device
-from fmstats.backends.cuda.meter import CudaMeter, refusal
+from fmstats.backends.cuda.meter import CudaMeter
 from fmstats.backends.cuda.runtime import Gpu, Runtime
 from fmstats.backends.cuda.workspace import Workspaces
 from fmstats.backends.native import load_native, why_no_native
@@ -94,7 +95,7 @@ class CudaBackend(Backend):
         except (FmstatsError, RuntimeError) as error:  # the native module's is the latter
             return str(error)
         # Not an answer, which would be kept, and "auto" must not settle for another backend.
-        raise FmstatsError(refusal("the cuda backend begins to use a GPU"))
+        raise refusal("the cuda backend begins to use a GPU")
 
     def _open(self, index: int) -> Device:
         gpu = self.runtime.gpu(index)

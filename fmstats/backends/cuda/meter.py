@@ -1,9 +1,5 @@
 """What folds one layer's tensors on a GPU.
 
-A CUDA graph that was captured with hooks can be replayed: what begins a state or loads a kernel has
-to happen before a capture and is refused within one. A meter that took part in a capture lives on,
-since nobody can tell when the graph is replayed for the last time.
-
 A layer that runs on another stream than last time first waits, on the device, for the work of that
 stream. Replays of a graph are not seen: order them with eager runs of the same layers yourself, as
 the layers' own buffers need.
@@ -20,9 +16,9 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
+from fmstats.backends.captures import hold, refusal
 from fmstats.backends.cuda.device import Device
 from fmstats.backends.cuda.runtime import Runtime
-from fmstats.errors import FmstatsError
 from fmstats.statistic.fields import MODES
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
@@ -114,7 +110,7 @@ class CudaMeter(Meter):
             # Streams of one capture make a fork in its graph; another one ran nothing to wait for.
             before, self._captured = self._captured, (capture, stream)
             last = before[1] if before is not None and before[0] == capture else None
-            _held[id(self)] = self
+            hold(self)
         if last is not None and last != stream:
             self._runtime.follow(self._index, last, self.state.words)
         return stream, capture
@@ -130,19 +126,7 @@ class CudaMeter(Meter):
 
     def _refuse_capture(self, what: str) -> None:
         if self._runtime.capture(self._index) is not None:
-            raise FmstatsError(refusal(what))
-
-
-# Meters whose states graphs write to, by id.
-_held: dict[int, CudaMeter] = {}
-
-
-def refusal(what: str) -> str:
-    """Why something cannot be done now."""
-    return (
-        f"{what} while a CUDA graph is being captured, which a replay would repeat: run a forward "
-        "pass with tensors of these shapes before the capture"
-    )
+            raise refusal(what)
 
 
 def _pack_bits(limit: float, dtype: torch.dtype) -> int:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
+from fmstats.backends.captures import refusal
 from fmstats.backends.triton.engine import (
     Engine,
     GpuEngine,
@@ -19,7 +20,7 @@ from fmstats.backends.triton.engine import (
     interpreting,
     why_no_triton,
 )
-from fmstats.backends.triton.meter import TritonMeter, refusal
+from fmstats.backends.triton.meter import TritonMeter
 from fmstats.backends.triton.plan import likely_layouts
 from fmstats.errors import FmstatsError
 from fmstats.statistic.state import State
@@ -92,7 +93,7 @@ class TritonBackend(Backend):
         try:
             if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
                 # Not an answer, which would be kept.
-                raise FmstatsError(refusal("the triton backend begins to use a GPU"))
+                raise refusal("the triton backend begins to use a GPU")
             return GpuEngine(device)
         except FmstatsError:
             raise

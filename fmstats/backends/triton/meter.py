@@ -1,8 +1,7 @@
 """What folds one layer's tensors with Triton's kernels.
 
 The last tensor's plan is kept: the next one of the same kind costs two launches and no arithmetic.
-A layer that runs on another stream than last time first waits, on the device, for that stream. What
-compiles or fills memory has to happen before a graph is captured, and is refused within a capture.
+A layer that runs on another stream than last time first waits, on the device, for that stream.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
+from fmstats.backends.captures import hold, refusal
 from fmstats.backends.triton.engine import Engine
 from fmstats.backends.triton.plan import VECTOR_BYTES, Launch, pieces_of, plan
-from fmstats.errors import FmstatsError
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import View
@@ -33,7 +32,7 @@ class TritonMeter(Meter):
         super().__init__(backend, state, thresholds)
         self._engine = engine
         if engine.capturing():
-            raise FmstatsError(refusal("a layer is measured for the first time"))
+            raise refusal("a layer is measured for the first time")
         self._lock = threading.Lock()
         self._limits: dict[torch.dtype, Tensor] = {}
         self._key: tuple[object, ...] | None = None
@@ -48,7 +47,7 @@ class TritonMeter(Meter):
             key = _key(x)
             if key != self._key:
                 if self._engine.capturing():
-                    raise FmstatsError(refusal("a tensor of another kind than before is measured"))
+                    raise refusal("a tensor of another kind than before is measured")
                 self._pieces = self._planned(x, view)
                 if x.dtype not in self._limits:
                     self._limits[x.dtype] = self._compared_as(x.dtype)
@@ -78,7 +77,7 @@ class TritonMeter(Meter):
 
     def _launch(self, x: Tensor) -> None:
         if self._engine.capturing():
-            _held[id(self)] = self
+            hold(self)
         self._stream = self._engine.order(self._stream, self.state.words)
         for offset, launch, measure, fold in self._pieces:
             # Of the current stream: whoever gets this memory next on it comes after both launches.
@@ -93,10 +92,6 @@ class TritonMeter(Meter):
         return limits.to(self.state.words.device)
 
 
-# Meters whose states graphs write to, by id: nobody can tell which replay is the last one.
-_held: dict[int, TritonMeter] = {}
-
-
 def _is_plain(x: Tensor) -> bool:
     """Whether a tensor is what its memory holds, at strides."""
     return (
@@ -107,11 +102,3 @@ def _is_plain(x: Tensor) -> bool:
 def _key(x: Tensor) -> tuple[object, ...]:
     """What a plan depends on."""
     return x.dtype, x.device, x.shape, x.stride(), x.data_ptr() % VECTOR_BYTES
-
-
-def refusal(what: str) -> str:
-    """Why something cannot be done now."""
-    return (
-        f"{what} while a graph is being captured, which a replay would repeat: run a forward pass "
-        "with tensors of these shapes before the capture"
-    )
