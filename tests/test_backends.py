@@ -99,15 +99,16 @@ def test_a_backend_for_a_model_without_parameters(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
 def test_dtypes_without_the_statistic(dtype: torch.dtype) -> None:
-    with pytest.raises(FmstatsError, match=f"cannot measure {dtype}: the statistic is of float32"):
+    name = str(dtype).removeprefix("torch.")
+    with pytest.raises(FmstatsError, match=f"that is {name}: the statistic is of .* of float32,"):
         fmstats.channel_stats(torch.zeros(2, 3, dtype=dtype))
 
 
 def test_a_tensor_of_zeros_without_memory() -> None:
-    with pytest.raises(FmstatsError, match="has no memory"):
+    with pytest.raises(FmstatsError, match="that is a tensor of zeros without memory"):
         fmstats.channel_stats(torch._efficientzerotensor((8, 16)))
 
 
 def test_sparse_tensors() -> None:
-    with pytest.raises(FmstatsError, match="only strided tensors"):
+    with pytest.raises(FmstatsError, match="is sparse_coo, not strided: the statistic is of"):
         fmstats.channel_stats(torch.eye(3).to_sparse())

@@ -54,9 +54,9 @@ def test_a_view_that_is_negated_when_read(name: str) -> None:
         (torch.ones(2, 3), 2, r"^channel_dim=2 is not a dim of a tensor of shape \(2, 3\): choose"),
         (torch.ones(3), 1, r"^channel_dim=1 is not a dim of .* \(3,\): choose from -1 to 0$"),
         (torch.tensor(1.0), 0, r"^channel_dim=0 is not a dim of a tensor of shape \(\): it has no"),
-        (torch.ones(2, 3).long(), 1, r"^cannot measure torch\.int64: the statistic is of float32,"),
-        (torch.ones(2, 3).to_sparse(), 1, r"^cannot measure a torch\.sparse_coo tensor"),
-        (torch.ones(2, 3, device="meta"), 1, r"^cannot measure a tensor on the meta device"),
+        (torch.ones(2, 3).long(), 1, r"^cannot measure a tensor that is int64: the "),
+        (torch.ones(2, 3).to_sparse(), 1, r"^cannot measure .* is sparse_coo, not"),
+        (torch.ones(2, 3, device="meta"), 1, r"that is on the meta device, without"),
         (torch.ones(2, 3), "auto", r"^channel_dim='auto': give the number of a dim$"),
         (torch.ones(2, 3), 1.0, r"^channel_dim=1.0: give the number of a dim$"),
         ([[1.0, 2.0]], 1, r"takes a torch\.Tensor, got list"),
@@ -70,9 +70,9 @@ def test_what_cannot_be_measured(x: torch.Tensor, dim: int, message: str) -> Non
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype")
 def test_layouts_that_have_no_strides() -> None:
-    with pytest.raises(FmstatsError, match=r"^cannot measure a torch\.sparse_csr tensor"):
+    with pytest.raises(FmstatsError, match=r"^cannot measure .* is sparse_csr, not strided"):
         fmstats.channel_stats(torch.ones(2, 3).to_sparse_csr())
-    with pytest.raises(FmstatsError, match=r"^cannot measure a nested tensor"):
+    with pytest.raises(FmstatsError, match=r"^cannot measure a tensor that is a nested tensor"):
         fmstats.channel_stats(torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]))
 
 

@@ -50,8 +50,7 @@ class Backend:
     def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
         """Fold `x`, read as `view`, into `state` in place, on the tensor's device.
 
-        Empty tensors change nothing. The caller has checked dtype, device and channels with
-        `check_input`.
+        Empty tensors change nothing. The caller has asked `why_unmeasurable` and `check_input`.
 
         Args:
             state: what has been seen so far.
@@ -117,17 +116,16 @@ def decline(output: object) -> bool:
 
 
 def check_input(state: State, x: Tensor, view: View) -> None:
-    """Refuse what no backend may be handed.
+    """Refuse a tensor that does not fit a state; whether it has statistics was asked before.
 
     Args:
         state: the tensor is to be folded into it.
-        x: the tensor.
+        x: the tensor, which `why_unmeasurable` has passed.
         view: how it is to be read.
 
     Raises:
-        FmstatsError: as `check_tensor`, or other channels, or another device.
+        FmstatsError: other channels, or another device.
     """
-    check_tensor(x)
     if view.channels != state.channels:
         raise FmstatsError(
             f"a tensor of {view.channels} channels cannot join statistics of {state.channels}"
@@ -136,19 +134,16 @@ def check_input(state: State, x: Tensor, view: View) -> None:
         raise FmstatsError(f"a tensor on {x.device} cannot join statistics on {state.words.device}")
 
 
-def check_tensor(x: Tensor) -> None:
-    """Refuse a tensor that has no statistics, however it is read.
-
-    Raises:
-        FmstatsError: a dtype or layout without the statistic, or no memory.
-    """
-    if x.is_nested or x.layout != torch.strided:
-        kind = "nested" if x.is_nested else str(x.layout)
-        raise FmstatsError(f"cannot measure a {kind} tensor: only strided tensors have channels")
-    if x.is_meta:
-        raise FmstatsError("cannot measure a tensor on the meta device, which has no data")
-    if x._is_zerotensor():
-        raise FmstatsError("cannot measure a tensor of zeros that has no memory (ZeroTensor)")
+def why_unmeasurable(x: Tensor) -> str | None:
+    """Why a tensor has no statistics, however it is read, as in "is int64"; None if it has."""
+    if x.is_nested:
+        return "is a nested tensor"
     if x.dtype not in DTYPES:
-        names = ", ".join(str(d).removeprefix("torch.") for d in DTYPES)
-        raise FmstatsError(f"cannot measure {x.dtype}: the statistic is of {names}")
+        return f"is {str(x.dtype).removeprefix('torch.')}"
+    if x.layout != torch.strided:
+        return f"is {str(x.layout).removeprefix('torch.')}, not strided"
+    if x.is_meta:
+        return "is on the meta device, without data"
+    if x._is_zerotensor():
+        return "is a tensor of zeros without memory"
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from fmstats.backends import choose_backend
-from fmstats.backends.base import check_tensor
+from fmstats.backends.base import DTYPES, why_unmeasurable
 from fmstats.errors import FmstatsError
 from fmstats.statistic.channel_stats import ChannelStats
 from fmstats.statistic.state import State
@@ -29,7 +29,12 @@ def channel_stats(
     """
     if not isinstance(x, Tensor):
         raise FmstatsError(f"channel_stats() takes a torch.Tensor, got {type(x).__name__}")
-    check_tensor(x)
+    why = why_unmeasurable(x)
+    if why is not None:
+        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
+        raise FmstatsError(
+            f"cannot measure a tensor that {why}: the statistic is of strided tensors of {names}"
+        )
     thresholds = Thresholds(zero_tol)
     x = x.resolve_neg()
     view = view_of(x, channel_dim)

@@ -10,7 +10,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from fmstats.backends import DTYPES
+from fmstats.backends.base import why_unmeasurable
 
 # Of one output. An output can hold itself, or make new parts whenever it is asked for them.
 _MOST_CONTAINERS = 10_000
@@ -136,16 +136,5 @@ def why_skipped(x: Tensor | None, output: object) -> str | None:
         return "is inside a function transform (vmap, grad, jvp), without memory of its own"
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return "is being traced by torch.jit"
-    if x.is_nested:
-        return "is a nested tensor"
-    if x.dtype not in DTYPES:
-        return f"is {str(x.dtype).removeprefix('torch.')}"
-    if x.layout != torch.strided:
-        return f"is {str(x.layout).removeprefix('torch.')}, not strided"
-    if x.dim() == 0:
-        return "is a single number"
-    if x.is_meta:
-        return "is on the meta device, without data"
-    if x._is_zerotensor():
-        return "is a tensor of zeros without memory"
-    return None
+    why = why_unmeasurable(x)
+    return "is a single number" if why is None and x.dim() == 0 else why
