@@ -14,6 +14,8 @@ from torch import nn
 from fmstats.runs import profile
 from fmstats.runs.cost import Cost
 from fmstats.tracking.layers import Layer
+from fmstats.tracking.sampling import Timed
+from fmstats.tracking.tracker import track
 
 
 class Clock:
@@ -33,7 +35,7 @@ clock = Clock()
 def _clock(monkeypatch):
     """Each fold takes 10 ms, as each slow layer does."""
     clock.now = 0.0
-    for module in ("runs.cost", "sampling", "hooks"):
+    for module in ("runs.cost", "tracking.sampling", "tracking.hooks"):
         monkeypatch.setattr(f"fmstats.{module}.clock", clock)
     fold = Layer.fold
 
@@ -96,18 +98,24 @@ def test_other_hooks_are_not_statistics():
     assert share == pytest.approx(20 / 70)
 
 
-def test_some_passes_are_timed_and_no_hook_stays():
-    model = nn.Sequential(nn.ReLU(), nn.ReLU())
-    for module in model:
-        module.register_forward_hook(lambda *_: None)
-    cost = Cost(model, "output", 2, 0)
+def test_some_passes_are_timed_and_no_timer_stays():
+    tracker = track(nn.Sequential(nn.ReLU(), nn.ReLU()), every=2)
+    cost, layers = Cost(tracker.hooks, 2, 0), [hook.layer for hook in tracker.hooks]
     timed = []
     for _ in range(70):
         with cost.batch():
-            timed.append(len(model[0]._forward_hooks) == 3)
-            model(torch.zeros(1))
-    assert [n for n, yes in enumerate(timed) if yes] == [0, 1, 2, 3, 32, 33, 64, 65]
-    assert len(model[0]._forward_hooks) == 1
+            timed.append([isinstance(hook.layer, Timed) for hook in tracker.hooks])
+        assert [hook.layer for hook in tracker.hooks] == layers
+    assert [n for n, yes in enumerate(timed) if all(yes)] == [0, 1, 2, 3, 32, 33, 64, 65]
+    assert sum(map(any, timed)) == 8
+
+
+def test_a_pass_that_fails_leaves_no_timer():
+    tracker = track(nn.Sequential(nn.ReLU()))
+    layers = [hook.layer for hook in tracker.hooks]
+    with pytest.raises(KeyboardInterrupt), Cost(tracker.hooks, 1, 0).batch():
+        raise KeyboardInterrupt
+    assert [hook.layer for hook in tracker.hooks] == layers
 
 
 def test_compiled(monkeypatch):

@@ -89,7 +89,7 @@ def test_time_is_put_down_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> None
             raise AssertionError
 
     budget = Budget(0.5)
-    layer = Timed(Layer(), budget)
+    layer = Timed(Layer(), budget.spend)
     budget.take()
     layer.fold(1)
     with pytest.raises(ValueError, match="no output"):
@@ -118,7 +118,7 @@ def test_what_is_not_folding_is_passed_on() -> None:
             return Layer()
 
     budget, error = Budget(0.5), ValueError("broken")
-    layer = Timed(Layer(), budget)
+    layer = Timed(Layer(), budget.spend)
     budget.take()
     layer.skip("is empty")
     layer.fail(error)

@@ -11,7 +11,6 @@ import torch
 
 from fmstats.models.copies.settings import random_state_kept
 from fmstats.models.modes import in_mode
-from fmstats.models.selection import select
 from fmstats.models.wrappers import has_compiled_parts
 from fmstats.profiles.profile import Profile
 from fmstats.runs.checkpoints import Checkpoint, Progress
@@ -38,7 +37,7 @@ from fmstats.runs.trail import Trail
 from fmstats.sources.data import DataSource
 from fmstats.sources.stored import Skipped
 from fmstats.tracking.options import TrackOptions
-from fmstats.tracking.tracker import begin
+from fmstats.tracking.tracker import Tracker, begin
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Run:
         # Reading data and running the model draw random numbers, which training will want.
         kept = random_state_kept()
         with kept, tracker, in_mode(self.model, training=False), Interrupts() as interrupts:
-            cost = self._cost(done.passes)
+            cost = self._cost(tracker, done.passes)
             folder = Folder(
                 self.model,
                 torch.compile(self.model) if self.compiled else self.model,
@@ -148,10 +147,10 @@ class Run:
     def _counting(self) -> Counting:
         return Counting(self.model if self._hookable else None, self.limit)
 
-    def _cost(self, passes: int) -> Cost:
-        options = self.tracking
-        modules = select(self.model, options.include, options.exclude) if self._hookable else {}
-        return Cost(modules.values(), options.of, options.every, passes)
+    def _cost(self, tracker: Tracker, passes: int) -> Cost:
+        # Gradients flow after the pass, if at all.
+        timed = self._hookable and self.tracking.of != "grad_output"
+        return Cost(tracker.hooks if timed else [], self.tracking.every, passes)
 
     def _told(self) -> dict[str, Any]:
         options = describe_options({**self.options, "on_bad_sample": self.on_bad_sample})

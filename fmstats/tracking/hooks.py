@@ -10,7 +10,8 @@ not data.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -23,7 +24,7 @@ from fmstats.tracking import compiled as graph
 from fmstats.tracking.gates import Folding, Gate
 from fmstats.tracking.grad_scale import GradScale
 from fmstats.tracking.per_call import PerCall
-from fmstats.tracking.sampling import Sampling, clock
+from fmstats.tracking.sampling import Sampling, Timed, clock
 
 # Called by every hook, so without a Python function around them. Dynamo, which traces hooks into
 # graphs, takes the first for true.
@@ -56,15 +57,21 @@ class _Hook:
         return _NoHook, ()
 
 
-class _LayerHook(_Hook):
+class LayerHook(_Hook):
+    """What feeds a layer, which is `layer`."""
+
     def __init__(self, layer: Folding, gate: Gate, order: Tensor) -> None:
         super().__init__(order)
-        self._layer, self._gate = layer, gate
+        self.layer, self._gate = layer, gate
+
+    def time(self, spend: Callable[[float], None]) -> None:
+        """Tell `spend` how many seconds each output takes that is folded, from now on."""
+        self.layer = Timed(self.layer, spend)
 
     def observe(self, x: Tensor | None, training: bool) -> None:
         """What the hook does, in a graph."""
         if self._gate.open and _backward_pass() == _NONE:
-            self._layer.fold(x)
+            self.layer.fold(x)
 
     def _trace(self, output: object) -> None:
         x = first_tensor(output)
@@ -72,7 +79,7 @@ class _LayerHook(_Hook):
             graph.observe(x, self._order, self._number)
 
 
-class OutputHook(_LayerHook):
+class OutputHook(LayerHook):
     """A forward hook: folds the output."""
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
@@ -80,10 +87,10 @@ class OutputHook(_LayerHook):
         if _is_traced():
             self._trace(output)
         elif self._gate.open and _backward_pass() == _NONE and _jit._trace_module_map is None:
-            self._layer.fold(output)
+            self.layer.fold(output)
 
 
-class InputHook(_LayerHook):
+class InputHook(LayerHook):
     """A forward pre-hook, registered with_kwargs: folds the first float tensor among them."""
 
     def __call__(self, module: nn.Module, args: object, kwargs: object) -> None:
@@ -91,10 +98,10 @@ class InputHook(_LayerHook):
         if _is_traced():
             self._trace((args, kwargs))
         elif self._gate.open and _backward_pass() == _NONE and _jit._trace_module_map is None:
-            self._layer.fold((args, kwargs))
+            self.layer.fold((args, kwargs))
 
 
-class GradientHook(_LayerHook):
+class GradientHook(LayerHook):
     """A forward hook: folds the gradient that later flows back into the output.
 
     The tensor is hooked, not the module, so that what works on the output in place may do so. A
@@ -112,7 +119,7 @@ class GradientHook(_LayerHook):
         if _is_traced():
             self._trace(output)
         elif self._gate.open and _jit._trace_module_map is None:
-            layer = self._layer.claim()
+            layer = self.layer.claim()
             try:
                 self._hook(layer, first_tensor(output))
             except Exception as error:
@@ -145,7 +152,7 @@ class GradientHook(_LayerHook):
 
     def observe(self, x: Tensor | None, training: bool) -> None:
         """In a graph gradients are out of reach."""
-        self._layer.skip("flows within a compiled graph: run the model without torch.compile")
+        self.layer.skip("flows within a compiled graph: run the model without torch.compile")
 
 
 class PassHook(_Hook):
@@ -231,15 +238,29 @@ class EndHook(_Hook):
 
 def register(
     module: nn.Module, of: str, layer: Folding, gate: Gate, order: Tensor, scale: GradScale
-) -> list[Handle]:
-    """Have what a module gives, takes or gets back folded; what takes the hooks away again."""
+) -> tuple[LayerHook, list[Handle]]:
+    """Have what a module gives, takes or gets back folded: the hook, and what takes it away."""
     if of == "input":
-        hook = InputHook(layer, gate, order)
-        return [module.register_forward_pre_hook(hook, with_kwargs=True)]
+        before = InputHook(layer, gate, order)
+        return before, [module.register_forward_pre_hook(before, with_kwargs=True)]
     if of == "output":
-        return [module.register_forward_hook(OutputHook(layer, gate, order))]
+        after = OutputHook(layer, gate, order)
+        return after, [module.register_forward_hook(after)]
     gradients = GradientHook(layer, gate, order, scale)
-    return [module.register_forward_hook(gradients), gradients]
+    return gradients, [module.register_forward_hook(gradients), gradients]
+
+
+@contextmanager
+def timed(hooks: Sequence[LayerHook], spend: Callable[[float], None]) -> Iterator[None]:
+    """Time these hooks within it."""
+    layers = [hook.layer for hook in hooks]
+    for hook in hooks:
+        hook.time(spend)
+    try:
+        yield
+    finally:
+        for hook, layer in zip(hooks, layers, strict=True):
+            hook.layer = layer
 
 
 for _kind in (OutputHook, InputHook, GradientHook, PassHook, EndHook):

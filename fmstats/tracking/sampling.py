@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from fmstats.errors import FmstatsError
@@ -147,10 +148,15 @@ class _Pass(threading.local):
 
 
 class Timed:
-    """A layer whose folding is put down to a budget."""
+    """A layer that tells how many seconds it takes to fold.
 
-    def __init__(self, layer: Folding, sampling: Sampling) -> None:
-        self._layer, self._sampling = layer, sampling
+    Args:
+        layer: what folds.
+        spend: is told, also where folding fails.
+    """
+
+    def __init__(self, layer: Folding, spend: Callable[[float], None]) -> None:
+        self._layer, self._spend = layer, spend
 
     def fold(self, output: object) -> None:
         """Fold, and say how long it took."""
@@ -158,7 +164,7 @@ class Timed:
         try:
             self._layer.fold(output)
         finally:
-            self._sampling.spend(clock() - began)
+            self._spend(clock() - began)
 
     def skip(self, reason: str) -> None:
         """Pass it on."""
@@ -170,7 +176,7 @@ class Timed:
 
     def claim(self) -> Folding:
         """Pass it on."""
-        return Timed(self._layer.claim(), self._sampling)
+        return Timed(self._layer.claim(), self._spend)
 
     def rescale(self, scale: float) -> None:
         """Pass it on."""

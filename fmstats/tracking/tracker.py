@@ -19,14 +19,13 @@ from fmstats.profiles.metadata import read_count
 from fmstats.profiles.profile import Profile
 from fmstats.profiles.ranks import merge_ranks, refuse_split_channels
 from fmstats.tracking import compiled as graph
-from fmstats.tracking.gates import Folding, Gate
+from fmstats.tracking.gates import Gate
 from fmstats.tracking.grad_scale import GradScale
-from fmstats.tracking.hooks import EndHook, Handle, PassHook, register
+from fmstats.tracking.hooks import EndHook, Handle, LayerHook, PassHook, register
 from fmstats.tracking.layers import Layer, LayerSpec, take_profiles
 from fmstats.tracking.options import TrackOptions
 from fmstats.tracking.per_call import PerCall
 from fmstats.tracking.restoring import match_rows
-from fmstats.tracking.sampling import Timed
 from fmstats.tracking.specs import choose_sampling, choose_specs, warm_up
 
 
@@ -156,11 +155,13 @@ class Tracker:
         # Called by close() or when nothing refers to the tracker any more, whichever is first.
         self._remove_hooks = weakref.finalize(self, _remove, handles, self._gate)
         scale = GradScale(options.grad_scale)
+        self.hooks: list[LayerHook] = []  # what feeds layers, one each
         for name, module in modules.items():
-            layer: Folding = self._layers[name]
+            hook, own = register(module, options.of, self._layers[name], self._gate, order, scale)
+            self.hooks.append(hook)
+            handles += own
             if sampling.timed:
-                layer = Timed(layer, sampling)
-            handles += register(module, options.of, layer, self._gate, order, scale)
+                hook.time(sampling.spend)
         if sampling.timed:
             end = EndHook(self._passes, order)
             handles.append(model.register_forward_hook(end, always_call=True))
