@@ -345,31 +345,31 @@ def test_the_hot_path_is_taken() -> None:
     assert (after.stats.count == 2 * before.stats.count).all()
 
 
-def test_going_back_keeps_the_error_since() -> None:
+def test_rollback_keeps_the_error_since() -> None:
     layer = layer_of(on_error="warn", channels=1)
     layer.skip("is not there")
-    mark = layer.mark()
+    snapshot = layer.take_snapshot()
     with pytest.warns(RuntimeWarning, match="no longer measures"):
         layer.fold(torch.randn(4))
-    layer.go_back(mark)
+    layer.rollback(snapshot)
     assert (layer.reason or "").startswith("disabled after an error: channel_dim=1")
     other = layer_of()
     other.skip("is not there")
-    mark = other.mark()
+    snapshot = other.take_snapshot()
     other.fold(X)
-    other.go_back(mark)
+    other.rollback(snapshot)
     assert (other.reason, other.calls) == ("its output is not there", 0)
 
 
-def test_going_back_forgets_rows_and_dims_since() -> None:
+def test_rollback_forgets_rows_and_dims_since() -> None:
     layer = layer_of(channels=ChannelRule(-3, 3, own=False))
     layer.fold(torch.ones(2, 3, 4, 4))
-    mark = layer.mark()
+    snapshot = layer.take_snapshot()
     for width in range(4, 4 + MOST_WIDTHS):
         layer.fold(torch.ones(2, width, 4, 4))
     layer.fold(torch.ones(3, 4, 4))
     assert layer.left_out == 1
-    layer.go_back(mark)
+    layer.rollback(snapshot)
     assert (layer.left_out, layer.calls) == (0, 1)
     assert (layer.rows[0].calls, layer.rows[1].calls) == (1, 0)
     layer.fold(torch.ones(7, 3, 9))  # by the rule, not as a sample would have it

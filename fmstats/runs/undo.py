@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from fmstats.tracking.layers import Layer, Mark
+from fmstats.tracking.layers import Layer, LayerSnapshot
 from fmstats.tracking.tracker import Tracker
 
 
@@ -31,7 +31,9 @@ class Undo:
         hook = self._tracker.pass_hook
         self._passes = hook.passes, hook.measured
         self._sampling = copy.copy(hook.sampling)
-        self._marks: dict[Layer, Mark] = {layer: layer.mark() for layer in layers}
+        self._snapshots: dict[Layer, LayerSnapshot] = {
+            layer: layer.take_snapshot() for layer in layers
+        }
         words = [state.words for layer in layers for state in layer.states]
         if list(map(id, words)) != list(
             map(id, self._words)
@@ -43,7 +45,7 @@ class Undo:
     def take_back(self) -> None:
         """Forget all that was seen since, on whatever stream of the current device it was."""
         for layer in self._tracker.layers:
-            layer.go_back(self._marks.get(layer, Mark()))
+            layer.rollback(self._snapshots.get(layer, LayerSnapshot()))
         if self._words:
             torch._foreach_copy_(self._words, self._copies)
         hook = self._tracker.pass_hook

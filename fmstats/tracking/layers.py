@@ -25,9 +25,9 @@ from fmstats.profiles.row_names import RowKey, name_rows
 from fmstats.statistic.state import State, snapshot
 from fmstats.statistic.view import resolve_dim, view_of
 from fmstats.tracking.gates import Gate
-from fmstats.tracking.rows import LayerSpec, Row, RowMark
+from fmstats.tracking.rows import LayerSpec, Row, RowSnapshot
 
-__all__ = ["MOST_WIDTHS", "Layer", "LayerSpec", "Mark", "take_profiles"]
+__all__ = ["MOST_WIDTHS", "Layer", "LayerSnapshot", "LayerSpec", "take_profiles"]
 
 # Of one layer. Networks that share one activation everywhere show a dozen; maps whose last dim is
 # the length of a text would make a row for each length.
@@ -35,19 +35,19 @@ MOST_WIDTHS = 32
 
 
 @dataclass(frozen=True)
-class Mark:
-    """What a layer knew at some time, beside its states.
+class LayerSnapshot:
+    """A layer at some time, without its states: they are copied apart.
 
     Attributes:
         reason, left_out: as of `Layer`.
         dims: the dim of the channels, by the number of dims.
-        rows: what each row knew, by its width.
+        rows: the snapshot of each row, by its width.
     """
 
     reason: str | None = None
     left_out: int = 0
     dims: dict[int, int] = field(default_factory=dict)
-    rows: dict[int, RowMark] = field(default_factory=dict)
+    rows: dict[int, RowSnapshot] = field(default_factory=dict)
 
 
 class Layer:
@@ -245,21 +245,21 @@ class Layer:
             if not self._disabled:
                 self.reason = None
 
-    def mark(self) -> Mark:
-        """What is to be remembered beside the states, to `go_back` to now."""
-        rows = {row.width: row.mark() for row in self.rows}
-        return Mark(self.reason, self.left_out, dict(self._dims), rows)
+    def take_snapshot(self) -> LayerSnapshot:
+        """Return what `rollback` needs beside the states to restore the layer of now."""
+        rows = {row.width: row.take_snapshot() for row in self.rows}
+        return LayerSnapshot(self.reason, self.left_out, dict(self._dims), rows)
 
-    def go_back(self, mark: Mark) -> None:
-        """Be as when `mark` was made, once the caller has put back the states of then.
+    def rollback(self, snapshot: LayerSnapshot) -> None:
+        """Restore the layer of a snapshot, after the caller has put back the states of then.
 
         Rows made since are empty; an error that disabled the layer since stays.
         """
         self.reset()
         for row in self.rows:
-            row.go_back(mark.rows.get(row.width, RowMark()))
-        self._dims, self.left_out = dict(mark.dims), mark.left_out
-        self.reason = self.reason or mark.reason
+            row.rollback(snapshot.rows.get(row.width, RowSnapshot()))
+        self._dims, self.left_out = dict(snapshot.dims), snapshot.left_out
+        self.reason = self.reason or snapshot.reason
 
     @contextmanager
     def held(self) -> Iterator[tuple[Row, ...]]:

@@ -56,12 +56,12 @@ class Known:
 
 
 @dataclass(frozen=True)
-class RowMark:
-    """What a row knew at some time, beside its states.
+class RowSnapshot:
+    """A row at some time, without its states: they are copied apart.
 
     Attributes:
         calls, order: as of `Row`.
-        known: what was told of its last tensor.
+        tensor_info: what was noted of its tensors.
         restored: what its first state was to begin with.
     """
 
@@ -170,20 +170,20 @@ class Row:
         self.try_fold = decline
         self.calls = 0
 
-    def mark(self) -> RowMark:
-        """What is to be remembered beside the states, to `go_back` to now."""
-        return RowMark(self.calls, self.order, self._known, self._restored)
+    def take_snapshot(self) -> RowSnapshot:
+        """Return what `rollback` needs beside the states to restore the row of now."""
+        return RowSnapshot(self.calls, self.order, self._known, self._restored)
 
-    def go_back(self, mark: RowMark) -> None:
-        """Be as when `mark` was made, once the caller has put back the states of then.
+    def rollback(self, snapshot: RowSnapshot) -> None:
+        """Restore the row of a snapshot, after the caller has put back the states of then.
 
-        Those made since are empty.
+        States made since are empty.
         """
         self.reset()
-        if mark.restored is not None:
+        if snapshot.restored is not None:
             self._meters.clear()
-        self.calls, self.order, self._known = mark.calls, mark.order, mark.known
-        self._restored = mark.restored
+        self.calls, self.order, self._known = snapshot.calls, snapshot.order, snapshot.known
+        self._restored = snapshot.restored
 
     def profile(self, states: Sequence[State]) -> LayerProfile | None:
         """What has been seen, or None if nothing has.
