@@ -21,4 +21,4 @@ def test_a_gate() -> None:
 
 def test_rows_are_numbered_from_0_as_those_of_a_restored_profile_are() -> None:
     gate = Gate()
-    assert [gate.number_row() for _ in range(3)] == [0, 1, 2]
+    assert [gate.next_execution_index() for _ in range(3)] == [0, 1, 2]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
 from fmstats.statistic.fields import COUNTS, FIELDS, MOMENTS
-from fmstats.statistic.state import State, merge, pool, snapshot
+from fmstats.statistic.state import State, copy_to_host, merge, pool
 from fmstats.statistic.thresholds import Thresholds
 
 
@@ -128,7 +128,7 @@ class _Far(torch.Tensor):
         return self.as_subclass(torch.Tensor)
 
 
-def test_snapshots_read_each_device_once() -> None:
+def test_copying_to_the_host_reads_each_device_once() -> None:
     states = []
     for channels in (3, 1, 4, 2):
         state = State.identity(channels)
@@ -137,13 +137,13 @@ def test_snapshots_read_each_device_once() -> None:
     want = [state.clone() for state in states]
     for state in states[1:]:
         state.words = state.words.as_subclass(_Far)
-    copies = snapshot(states)
+    copies = copy_to_host(states)
     assert _Far.reads == 1
     for state, copy, before in zip(states, copies, want, strict=True):
         state["count"].add_(1)
         assert torch.equal(copy.words, before.words)
         assert copy.words.untyped_storage().nbytes() == copy.words.nbytes  # nothing beside it
-    assert snapshot([]) == []
+    assert copy_to_host([]) == []
 
 
 def test_a_state_made_in_inference_mode_can_be_changed_outside() -> None:

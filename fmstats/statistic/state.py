@@ -106,8 +106,8 @@ class State:
         self.words.copy_(merge(self, other).words)
 
 
-def snapshot(states: Sequence[State]) -> list[State]:
-    """Copies on the CPU, with one transfer from each device, however many states are there.
+def copy_to_host(states: Sequence[State]) -> list[State]:
+    """Copy states to the CPU, with one transfer from each device, however many states it has.
 
     No kernel that runs in another thread can tear them: CPU kernels hold the interpreter lock while
     they write, and so does the copy of bytes.

@@ -16,7 +16,7 @@ class Gate:
         paused: the user's wish.
         sampled: this forward pass is one of those that are taken.
         closed: the tracker is: nothing is measured any more, whatever hooks are left in graphs.
-        started: rows begun so far, to number them in the order of execution.
+        started: rows begun so far, which is the execution index of the next.
         open: whether hooks measure now: sampled, and neither paused nor closed.
     """
 
@@ -42,8 +42,8 @@ class Gate:
         self.closed = self.closed if closed is None else closed
         self.open = self.sampled and not self.paused and not self.closed
 
-    def number_row(self) -> int:
-        """The place of a row that begins in the order of execution."""
+    def next_execution_index(self) -> int:
+        """Return the execution index of a row that begins now, and count it."""
         number = self.started
         self.started += 1
         return number

@@ -22,7 +22,7 @@ from fmstats.models.output_tensors import first_tensor, plain_part, why_skipped
 from fmstats.output.tables import format_plural
 from fmstats.profiles.profile import LayerProfile
 from fmstats.profiles.row_names import RowKey, name_rows
-from fmstats.statistic.state import State, snapshot
+from fmstats.statistic.state import State, copy_to_host
 from fmstats.statistic.view import resolve_dim, view_of
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.rows import LayerSpec, Row, RowSnapshot
@@ -191,18 +191,18 @@ class Layer:
         """The row of a width; None if there are too many."""
         for row in self.rows:
             if row.width == width:
-                if row.order is None:
-                    row.order = self._gate.number_row()
+                if row.execution_index is None:
+                    row.execution_index = self._gate.next_execution_index()
                 return row
         rows = self.rows
         if len(rows) >= MOST_WIDTHS:  # but those that were forgotten since make room
             rows = tuple(row for row in rows if row.calls)
             if len(rows) >= MOST_WIDTHS:
                 return None
-        return self._add(rows, width, self._gate.number_row())
+        return self._add(rows, width, self._gate.next_execution_index())
 
-    def _add(self, rows: tuple[Row, ...], width: int, order: int) -> Row:
-        row = Row(self.spec, self._call, width, order, self._scale)
+    def _add(self, rows: tuple[Row, ...], width: int, execution_index: int) -> Row:
+        row = Row(self.spec, self._call, width, execution_index, self._scale)
         self.rows = (*rows, row)
         return row
 
@@ -220,21 +220,21 @@ class Layer:
         """What has been seen so far, of each row on each device."""
         return [state for row in self.rows for state in row.states]
 
-    def restore(self, known: LayerProfile, order: int) -> None:
+    def restore(self, saved: LayerProfile, execution_index: int) -> None:
         """Go on from what another run has seen of a width; this one has seen nothing.
 
         Args:
-            known: what it was.
-            order: the row's place there.
+            saved: that row of the other run.
+            execution_index: the row's place there.
         """
         rows = tuple(row for row in self.rows if row.calls)
-        self._add(rows, known.stats.channels, order).restore(known)
-        self._dims |= known.dims
+        self._add(rows, saved.stats.channels, execution_index).restore(saved)
+        self._dims |= saved.dims
 
     def begin_anew(self) -> None:
         """Forget when the rows were first called; they have seen nothing since `reset()`."""
         for row in self.rows:
-            row.order = None
+            row.execution_index = None
 
     def reset(self) -> None:
         """Forget all that was seen; an error that disabled the layer stays."""
@@ -278,9 +278,9 @@ def take_profiles(layers: Iterable[Layer]) -> dict[str, LayerProfile]:
     with ExitStack() as stack:
         rows = [row for layer in layers for row in stack.enter_context(layer.held())]
         states = [row.states for row in rows]
-        copies = iter(snapshot([state for some in states for state in some]))
+        copies = iter(copy_to_host([state for some in states for state in some]))
     found = [
-        (row.order or 0, profile)
+        (row.execution_index or 0, profile)
         for row, some in zip(rows, states, strict=True)
         if (profile := row.profile([next(copies) for _ in some])) is not None
     ]

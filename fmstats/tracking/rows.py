@@ -40,8 +40,8 @@ class LayerSpec:
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is told of a row's tensors beside their statistics.
+class TensorInfo:
+    """What a profile says of a row's tensors beside their statistics.
 
     Attributes:
         shape, dtype: of the last one.
@@ -60,14 +60,14 @@ class RowSnapshot:
     """A row at some time, without its states: they are copied apart.
 
     Attributes:
-        calls, order: as of `Row`.
+        calls, execution_index: as of `Row`.
         tensor_info: what was noted of its tensors.
         restored: what its first state was to begin with.
     """
 
     calls: int = 0
-    order: int | None = None
-    known: Known = Known()
+    execution_index: int | None = None
+    tensor_info: TensorInfo = TensorInfo()
     restored: State | None = None
 
 
@@ -77,17 +77,23 @@ class Row:
     Attributes:
         width: that number.
         call: the call it is of, None for all.
-        order: its place in the order of first calls.
+        execution_index: the place of its first call among those of all rows, None if none yet.
         calls: tensors folded in.
         try_fold: folds an output at once that is as the last one folded, see `Meter`.
     """
 
     def __init__(
-        self, spec: LayerSpec, call: int | None, width: int, order: int | None, scale: float
+        self,
+        spec: LayerSpec,
+        call: int | None,
+        width: int,
+        execution_index: int | None,
+        scale: float,
     ) -> None:
-        self._spec, self.call, self.width, self.order = spec, call, width, order
+        self._spec, self.call, self.width = spec, call, width
+        self.execution_index = execution_index
         self._meters: dict[torch.device, Meter] = {}
-        self._known = Known()
+        self._tensor_info = TensorInfo()
         self._restored: State | None = None  # what the first state shall begin with
         self._scale = scale  # of the states: of what is folded, over what is told
         self.try_fold: Callable[[object], bool] = decline
@@ -115,8 +121,8 @@ class Row:
         meter.fold(x, view)
         self.calls += 1
         dtype = str(x.dtype).removeprefix("torch.")
-        dims = tuple(sorted({**dict(self._known.dims), x.dim(): dim}.items()))
-        self._known = Known(tuple(x.shape), dtype, dims, self._known.backends)
+        dims = tuple(sorted({**dict(self._tensor_info.dims), x.dim(): dim}.items()))
+        self._tensor_info = TensorInfo(tuple(x.shape), dtype, dims, self._tensor_info.backends)
         self.try_fold = meter.try_fold
 
     def backends(self) -> dict[str, str]:
@@ -156,23 +162,25 @@ class Row:
         for meter in self._meters.values():
             meter.wait()
 
-    def restore(self, known: LayerProfile) -> None:
+    def restore(self, saved: LayerProfile) -> None:
         """Go on from what another run has seen; this one has seen nothing."""
-        self._restored, self.calls = known.stats.state, known.calls
-        dims = tuple(sorted(known.dims.items()))
-        self._known = Known(known.shape, known.dtype, dims, tuple(known.backend.split(", ")))
+        self._restored, self.calls = saved.stats.state, saved.calls
+        dims = tuple(sorted(saved.dims.items()))
+        self._tensor_info = TensorInfo(
+            saved.shape, saved.dtype, dims, tuple(saved.backend.split(", "))
+        )
 
     def reset(self) -> None:
         """Forget all that was seen."""
         for meter in self._meters.values():
             meter.reset()
-        self._restored, self._known = None, Known()
+        self._restored, self._tensor_info = None, TensorInfo()
         self.try_fold = decline
         self.calls = 0
 
     def take_snapshot(self) -> RowSnapshot:
         """Return what `rollback` needs beside the states to restore the row of now."""
-        return RowSnapshot(self.calls, self.order, self._known, self._restored)
+        return RowSnapshot(self.calls, self.execution_index, self._tensor_info, self._restored)
 
     def rollback(self, snapshot: RowSnapshot) -> None:
         """Restore the row of a snapshot, after the caller has put back the states of then.
@@ -182,7 +190,8 @@ class Row:
         self.reset()
         if snapshot.restored is not None:
             self._meters.clear()
-        self.calls, self.order, self._known = snapshot.calls, snapshot.order, snapshot.known
+        self.calls, self.execution_index = snapshot.calls, snapshot.execution_index
+        self._tensor_info = snapshot.tensor_info
         self._restored = snapshot.restored
 
     def profile(self, states: Sequence[State]) -> LayerProfile | None:
@@ -198,13 +207,13 @@ class Row:
         whole, *others = states
         for other in others:
             whole.merge_(other)
-        backends = [*self._known.backends, *(m.backend.name for m in self._meters.values())]
-        dims = dict(self._known.dims)
+        backends = [*self._tensor_info.backends, *(m.backend.name for m in self._meters.values())]
+        dims = dict(self._tensor_info.dims)
         return LayerProfile(
             type=self._spec.type,
-            channel_dim=dims.pop(len(self._known.shape), 0),
-            shape=self._known.shape,
-            dtype=self._known.dtype,
+            channel_dim=dims.pop(len(self._tensor_info.shape), 0),
+            shape=self._tensor_info.shape,
+            dtype=self._tensor_info.dtype,
             calls=self.calls,
             backend=", ".join(dict.fromkeys(backends)),
             stats=ChannelStats(whole, self._spec.thresholds),

@@ -241,8 +241,8 @@ class Tracker:
         found = match_rows(profile, self._metadata, self._layers)
         for layer in self.layers:
             layer.begin_anew()
-        for order, (row, layer) in enumerate(found):
-            layer.restore(row, order)
+        for index, (row, layer) in enumerate(found):
+            layer.restore(row, index)
         self._gate.started = len(found)
         counts = (read_count(profile.metadata, key) or 0 for key in ("passes", "passes_measured"))
         self._passes.passes, self._passes.measured = counts
