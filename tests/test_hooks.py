@@ -15,7 +15,7 @@ from torch import nn
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.tracking.compiled import new_order
+from fmstats.tracking.compiled import new_op_token
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.hooks import InputHook, OutputHook, PassHook
 from fmstats.tracking.sampling import Every
@@ -165,7 +165,7 @@ class Sink:
 
 def test_closed_gates_fold_nothing() -> None:
     sink, gate = Sink(), Gate()
-    output, inputs = (kind(sink, gate, new_order()) for kind in (OutputHook, InputHook))
+    output, inputs = (kind(sink, gate, new_op_token()) for kind in (OutputHook, InputHook))
     model = nn.ReLU()
     for paused in (False, True):
         gate.set(paused=paused)
@@ -176,7 +176,7 @@ def test_closed_gates_fold_nothing() -> None:
 
 def test_passes_are_sampled() -> None:
     gate = Gate()
-    hook, model = PassHook(gate, Every(3), [], new_order()), nn.ReLU()
+    hook, model = PassHook(gate, Every(3), [], new_op_token()), nn.ReLU()
     taken = []
     for _ in range(7):
         hook(model, ())
@@ -194,7 +194,7 @@ def test_passes_are_sampled() -> None:
 def test_a_closed_gate_counts_no_passes() -> None:
     """Graphs go on calling the hooks of a closed tracker."""
     gate = Gate()
-    hook, model = PassHook(gate, Every(1), [], new_order()), nn.ReLU()
+    hook, model = PassHook(gate, Every(1), [], new_op_token()), nn.ReLU()
     hook(model, ())
     gate.set(closed=True)
     hook(model, ())

@@ -2,9 +2,9 @@
 
 A hook that Dynamo traces becomes one opaque operation, which runs the hook's eager code when the
 graph runs: no graph break, no guard on whether hooks measure now, hence no recompilation by
-`pause()` or `every`. The operations declare that they change `order`, a tensor of the tracker, so
-that none is left out and they keep their order; what they change indeed is on the other side of a
-number, which stands for a hook of this process.
+`pause()` or `every`. The operations declare that they change `op_token`, a tensor of the tracker,
+so that none is left out and they keep their order; what they change indeed is on the other side of
+a number, which stands for a hook of this process.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from torch import Tensor
 __all__ = [
     "Target",
     "hook_guards",
-    "new_order",
+    "mark_pass_boundary",
+    "new_op_token",
     "number_of",
     "observe",
     "run_as_is",
-    "turn",
 ]
 
 
@@ -44,8 +44,10 @@ _TAGS = tuple(
     getattr(torch.Tag, name) for name in ("cudagraph_unsafe",) if hasattr(torch.Tag, name)
 )
 _library: Any = torch.library.Library("fmstats", "DEF")  # type: ignore[no-untyped-call]
-_library.define("observe(Tensor x, Tensor(a!) order, int target) -> ()", tags=_TAGS)
-_library.define("turn(Tensor(a!) order, int target, bool training) -> ()", tags=_TAGS)
+_library.define("observe(Tensor x, Tensor(a!) op_token, int target) -> ()", tags=_TAGS)
+_library.define(
+    "mark_pass_boundary(Tensor(a!) op_token, int target, bool training) -> ()", tags=_TAGS
+)
 
 
 def number_of(target: Target) -> int:
@@ -55,21 +57,21 @@ def number_of(target: Target) -> int:
     return number
 
 
-def new_order() -> Tensor:
-    """What the operations of one tracker share."""
+def new_op_token() -> Tensor:
+    """Make the tensor that the operations of one tracker declare to change: it orders them."""
     return torch.zeros(1, dtype=torch.int64, device="cpu")
 
 
-def observe(x: Tensor, order: Tensor, target: int) -> None:
+def observe(x: Tensor, op_token: Tensor, target: int) -> None:
     """In a graph: hand `x` to a hook."""
     if not _is_exporting():
-        torch.ops.fmstats.observe(x.detach(), order, target)
+        torch.ops.fmstats.observe(x.detach(), op_token, target)
 
 
-def turn(order: Tensor, target: int, training: bool) -> None:
+def mark_pass_boundary(op_token: Tensor, target: int, training: bool) -> None:
     """In a graph: a pass begins or ends."""
     if not _is_exporting():
-        torch.ops.fmstats.turn(order, target, training)
+        torch.ops.fmstats.mark_pass_boundary(op_token, target, training)
 
 
 def run_as_is(function: Any) -> None:
@@ -152,20 +154,22 @@ def _is_exporting() -> bool:
 
 # Else Dynamo would compile what runs below these, too.
 @torch._disable_dynamo  # type: ignore[attr-defined]
-def _observe(x: Tensor, order: Tensor, target: int) -> None:
+def _observe(x: Tensor, op_token: Tensor, target: int) -> None:
     hook = _targets.get(target)
     if hook is not None:
         hook.observe(x, False)
 
 
 @torch._disable_dynamo  # type: ignore[attr-defined]
-def _turn(order: Tensor, target: int, training: bool) -> None:
+def _mark_pass_boundary(op_token: Tensor, target: int, training: bool) -> None:
     hook = _targets.get(target)
     if hook is not None:
         hook.observe(None, training)
 
 
 _library.impl("observe", _observe, "CompositeExplicitAutograd")
-_library.impl("turn", _turn, "CompositeExplicitAutograd")
-torch.library.register_fake("fmstats::observe", lambda x, order, target: None, lib=_library)
-torch.library.register_fake("fmstats::turn", lambda order, target, training: None, lib=_library)
+_library.impl("mark_pass_boundary", _mark_pass_boundary, "CompositeExplicitAutograd")
+torch.library.register_fake("fmstats::observe", lambda x, op_token, target: None, lib=_library)
+torch.library.register_fake(
+    "fmstats::mark_pass_boundary", lambda op_token, target, training: None, lib=_library
+)

@@ -30,7 +30,7 @@ from fmstats.tracking.sampling import Sampling, Timed, clock
 # graphs, takes the first for true.
 _is_traced = torch.compiler.is_dynamo_compiling
 _backward_pass = torch._C._current_graph_task_id
-_NONE = -1
+_NO_BACKWARD_PASS = -1
 # What torch.jit.trace sets while it traces a module: a hook asks this faster than torch itself.
 _jit = torch.jit._trace
 
@@ -50,8 +50,8 @@ class _NoHook:
 
 
 class _Hook:
-    def __init__(self, order: Tensor) -> None:
-        self._order, self._number = order, graph.number_of(self)  # type: ignore[arg-type]
+    def __init__(self, op_token: Tensor) -> None:
+        self._op_token, self._number = op_token, graph.number_of(self)  # type: ignore[arg-type]
 
     def __reduce__(self) -> tuple[type[_NoHook], tuple[()]]:
         return _NoHook, ()
@@ -60,8 +60,8 @@ class _Hook:
 class LayerHook(_Hook):
     """What feeds a layer, which is `layer`."""
 
-    def __init__(self, layer: Folding, gate: Gate, order: Tensor) -> None:
-        super().__init__(order)
+    def __init__(self, layer: Folding, gate: Gate, op_token: Tensor) -> None:
+        super().__init__(op_token)
         self.layer, self._gate = layer, gate
 
     def time(self, spend: Callable[[float], None]) -> None:
@@ -70,13 +70,13 @@ class LayerHook(_Hook):
 
     def observe(self, x: Tensor | None, training: bool) -> None:
         """What the hook does, in a graph."""
-        if self._gate.open and _backward_pass() == _NONE:
+        if self._gate.open and _backward_pass() == _NO_BACKWARD_PASS:
             self.layer.fold(x)
 
     def _trace(self, output: object) -> None:
         x = first_tensor(output)
         if x is not None:
-            graph.observe(x, self._order, self._number)
+            graph.observe(x, self._op_token, self._number)
 
 
 class OutputHook(LayerHook):
@@ -86,7 +86,11 @@ class OutputHook(LayerHook):
         """Fold the output, if the gate is open."""
         if _is_traced():
             self._trace(output)
-        elif self._gate.open and _backward_pass() == _NONE and _jit._trace_module_map is None:
+        elif (
+            self._gate.open
+            and _backward_pass() == _NO_BACKWARD_PASS
+            and _jit._trace_module_map is None
+        ):
             self.layer.fold(output)
 
 
@@ -97,7 +101,11 @@ class InputHook(LayerHook):
         """Fold the input, if the gate is open."""
         if _is_traced():
             self._trace((args, kwargs))
-        elif self._gate.open and _backward_pass() == _NONE and _jit._trace_module_map is None:
+        elif (
+            self._gate.open
+            and _backward_pass() == _NO_BACKWARD_PASS
+            and _jit._trace_module_map is None
+        ):
             self.layer.fold((args, kwargs))
 
 
@@ -109,8 +117,8 @@ class GradientHook(LayerHook):
     one alone, otherwise into the first one alone.
     """
 
-    def __init__(self, layer: Folding, gate: Gate, order: Tensor, scale: GradScale) -> None:
-        super().__init__(layer, gate, order)
+    def __init__(self, layer: Folding, gate: Gate, op_token: Tensor, scale: GradScale) -> None:
+        super().__init__(layer, gate, op_token)
         self._scale = scale
         self._on_leaf: RemovableHandle | None = None
 
@@ -169,10 +177,10 @@ class PassHook(_Hook):
         gate: Gate,
         sampling: Sampling,
         per_call: Sequence[PerCall],
-        order: Tensor,
+        op_token: Tensor,
         when: str = "always",
     ) -> None:
-        super().__init__(order)
+        super().__init__(op_token)
         self._gate, self.sampling, self._per_call = gate, sampling, per_call
         self._when = when
         self._thread = threading.local()  # each thread's passes begin and end for themselves
@@ -181,13 +189,13 @@ class PassHook(_Hook):
     def __call__(self, module: nn.Module, args: object) -> None:
         """Begin a forward pass."""
         if _is_traced():
-            graph.turn(self._order, self._number, module.training)
+            graph.mark_pass_boundary(self._op_token, self._number, module.training)
         else:
             self.observe(None, module.training)
 
     def observe(self, x: Tensor | None, training: bool) -> None:
         """Begin a forward pass, also in a graph."""
-        if self._gate.paused or self._gate.closed or _backward_pass() != _NONE:
+        if self._gate.paused or self._gate.closed or _backward_pass() != _NO_BACKWARD_PASS:
             return
         if torch._C._is_tracing():
             self._gate.set(sampled=False)
@@ -220,14 +228,14 @@ class PassHook(_Hook):
 class EndHook(_Hook):
     """A forward hook of the tracked model: ends its passes, for a budget."""
 
-    def __init__(self, passes: PassHook, order: Tensor) -> None:
-        super().__init__(order)
+    def __init__(self, passes: PassHook, op_token: Tensor) -> None:
+        super().__init__(op_token)
         self._passes = passes
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
         """End a forward pass."""
         if _is_traced():
-            graph.turn(self._order, self._number, module.training)
+            graph.mark_pass_boundary(self._op_token, self._number, module.training)
         else:
             self._passes.end()
 
@@ -237,16 +245,16 @@ class EndHook(_Hook):
 
 
 def register(
-    module: nn.Module, of: str, layer: Folding, gate: Gate, order: Tensor, scale: GradScale
+    module: nn.Module, of: str, layer: Folding, gate: Gate, op_token: Tensor, scale: GradScale
 ) -> tuple[LayerHook, list[Handle]]:
     """Have what a module gives, takes or gets back folded: the hook, and what takes it away."""
     if of == "input":
-        before = InputHook(layer, gate, order)
+        before = InputHook(layer, gate, op_token)
         return before, [module.register_forward_pre_hook(before, with_kwargs=True)]
     if of == "output":
-        after = OutputHook(layer, gate, order)
+        after = OutputHook(layer, gate, op_token)
         return after, [module.register_forward_hook(after)]
-    gradients = GradientHook(layer, gate, order, scale)
+    gradients = GradientHook(layer, gate, op_token, scale)
     return gradients, [module.register_forward_hook(gradients), gradients]
 
 

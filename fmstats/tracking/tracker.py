@@ -145,10 +145,10 @@ class Tracker:
             name: (PerCall if options.per_call else Layer)(spec, self._gate)
             for name, spec in specs.items()
         }
-        order = graph.new_order()
+        op_token = graph.new_op_token()
         self._sampling = sampling = choose_sampling(options)
         numbered = [layer for layer in self._layers.values() if isinstance(layer, PerCall)]
-        self._passes = PassHook(self._gate, sampling, numbered, order, options.when)
+        self._passes = PassHook(self._gate, sampling, numbered, op_token, options.when)
         first = model.register_forward_pre_hook(self._passes, prepend=True)
         handles: list[Handle] = [first]
         graph.hook_guards.begin()
@@ -157,13 +157,15 @@ class Tracker:
         scale = GradScale(options.grad_scale)
         self.hooks: list[LayerHook] = []  # what feeds layers, one each
         for name, module in modules.items():
-            hook, own = register(module, options.of, self._layers[name], self._gate, order, scale)
+            hook, own = register(
+                module, options.of, self._layers[name], self._gate, op_token, scale
+            )
             self.hooks.append(hook)
             handles += own
             if sampling.timed:
                 hook.time(sampling.spend)
         if sampling.timed:
-            end = EndHook(self._passes, order)
+            end = EndHook(self._passes, op_token)
             handles.append(model.register_forward_hook(end, always_call=True))
 
     def stats(self, group: object = None) -> Profile:
