@@ -14,11 +14,12 @@ from fmstats.errors import FmstatsError
 from fmstats.models.saturation import Bounds
 from fmstats.models.selection import Selection, Selector, select
 from fmstats.models.wrappers import hash_structure, unwrap_compiled
-from fmstats.profiles.coverage import Coverage, CoverageRow
+from fmstats.profiles.coverage import Coverage
 from fmstats.profiles.metadata import read_count
 from fmstats.profiles.profile import Profile
 from fmstats.profiles.ranks import merge_ranks, refuse_split_channels
 from fmstats.tracking import compiled as graph
+from fmstats.tracking.covering import cover
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.grad_scale import GradScale
 from fmstats.tracking.hooks import EndHook, Handle, LayerHook, PassHook, register
@@ -191,21 +192,8 @@ class Tracker:
         return merge_ranks(profile, group)
 
     def coverage(self) -> Coverage:
-        """Which of the selected layers were measured, and why the others were not."""
-        rows = []
-        gone = self._gone()
-        for name, spec in self._specs.items():
-            layers = self._layers[name].layers
-            calls = sum(layer.calls for layer in layers)
-            reason = next((layer.reason for layer in layers if layer.reason), None)
-            status = "skipped" if reason else "tracked" if calls else "never fired"
-            if reason is None:
-                reason = self._layers[name].why_partial()
-                status = "in part" if reason else status
-            if name in gone:
-                reason = "no longer in the model, replaced or removed: track() again to see it"
-            rows.append(CoverageRow(name, spec.type, status, reason, calls))
-        return Coverage(rows)
+        """Tell which of the selected layers were measured, and why the others were not."""
+        return cover(self._specs, self._layers, self._gone())
 
     def _gone(self) -> set[str]:
         """Layers that are not in the model any more."""

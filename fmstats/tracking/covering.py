@@ -1,0 +1,36 @@
+"""The coverage of a tracker: what happened at each layer that was selected."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from fmstats.profiles.coverage import Coverage, CoverageRow
+from fmstats.tracking.layers import Layer, LayerSpec
+from fmstats.tracking.per_call import PerCall
+
+
+def cover(
+    specs: Mapping[str, LayerSpec],
+    layers: Mapping[str, Layer | PerCall],
+    gone: Collection[str],
+) -> Coverage:
+    """Tell which of the selected layers were measured, and why the others were not.
+
+    Args:
+        specs: of the selected layers, by name.
+        layers: what was measured of each, by the same names.
+        gone: names of those that are no longer in the model.
+    """
+    rows = []
+    for name, spec in specs.items():
+        parts = layers[name].layers
+        calls = sum(part.calls for part in parts)
+        reason = next((part.reason for part in parts if part.reason), None)
+        status = "skipped" if reason else "tracked" if calls else "never fired"
+        if reason is None:
+            reason = layers[name].why_partial()
+            status = "in part" if reason else status
+        if name in gone:
+            reason = "no longer in the model, replaced or removed: track() again to see it"
+        rows.append(CoverageRow(name, spec.type, status, reason, calls))
+    return Coverage(rows)
