@@ -16,7 +16,7 @@ from fmstats.statistic.view import view_of
 def channel_stats(
     x: Tensor, channel_dim: int = 1, *, zero_tol: float = 0.0, backend: str = "auto"
 ) -> ChannelStats:
-    """Statistics of each channel of a tensor over all its other dims.
+    """Measure each channel of a tensor over all its other dims.
 
     Args:
         x: any strided float tensor, on any device. It is read once and not changed.
@@ -26,6 +26,11 @@ def channel_stats(
 
     Raises:
         FmstatsError: no such dim or backend, a dtype without the statistic, a bad tolerance.
+
+    >>> import torch
+    >>> stats = fmstats.channel_stats(torch.tensor([[0.0, 1.0], [4.0, 1.0]]))
+    >>> print(stats.mean, stats.sparsity)
+    [2. 1.] [0.5 0. ]
     """
     if not isinstance(x, Tensor):
         raise FmstatsError(f"channel_stats() takes a torch.Tensor, got {type(x).__name__}")

@@ -31,7 +31,14 @@ class CoverageRow:
 
 
 class Coverage(Sequence[CoverageRow]):
-    """A row per selected layer; printing it shows a table."""
+    """A coverage has a row for each selected layer; printing it shows a table.
+
+    >>> import torch
+    >>> with fmstats.track(torch.nn.ReLU()) as tracker:
+    ...     print(tracker.coverage())
+    layer    type  status       reason  calls
+    (model)  ReLU  never fired              0
+    """
 
     def __init__(self, rows: Sequence[CoverageRow]) -> None:
         self._rows = list(rows)

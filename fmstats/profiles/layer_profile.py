@@ -11,7 +11,14 @@ from fmstats.statistic.channel_stats import ChannelStats
 
 @dataclass(frozen=True)
 class LayerProfile:
-    """One row of a profile: a layer, or one width or one call of a layer.
+    """One row of a profile tells of a layer, or of one width or one call of a layer.
+
+    >>> import torch
+    >>> with fmstats.track(model := torch.nn.ReLU()) as tracker:
+    ...     out = model(torch.ones(8, 4, 5, 5))
+    >>> row = tracker.stats().info["(model)"]
+    >>> (row.type, row.shape, row.channel_dim, row.calls)
+    ('ReLU', (8, 4, 5, 5), 1, 1)
 
     Attributes:
         type: the module's class name.

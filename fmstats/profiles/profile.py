@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Profile(Mapping[str, ChannelStats]):
-    """Statistics by the names of rows, in the order of execution.
+    """A profile maps the names of rows to their statistics, in the order of execution.
 
     A row is called as its layer, but see `fmstats.profiles.row_names` for layers that show several
     widths, and for `per_call`. A row with a name of another kind is one of a layer of that name.
@@ -39,6 +39,13 @@ class Profile(Mapping[str, ChannelStats]):
     Attributes:
         info: what is known of each row beside its statistics.
         metadata: what was run, and how.
+
+    >>> import torch
+    >>> with fmstats.track(model := torch.nn.Sequential(torch.nn.ReLU())) as tracker:
+    ...     out = model(torch.tensor([[-1.0, 2.0]]))
+    >>> profile = tracker.stats()
+    >>> print(list(profile), profile["0"].max)
+    ['0'] [0. 2.]
     """
 
     def __init__(self, info: Mapping[str, LayerProfile], metadata: Mapping[str, Any]) -> None:

@@ -74,12 +74,19 @@ def load(path: str | Path) -> Profile:
     Raises:
         FmstatsError: there is no such file, it is no profile, it is damaged, or a newer fmstats
             has written it. The message says which.
+
+    >>> import torch
+    >>> with fmstats.track(model := torch.nn.Sequential(torch.nn.ReLU())) as tracker:
+    ...     out = model(torch.tensor([[-1.0, 2.0]]))
+    >>> tracker.stats().save("monday.fmstats")
+    >>> print(fmstats.load("monday.fmstats")["0"].max)
+    [0. 2.]
     """
     return read_stack(path).profile()
 
 
 def merge_files(paths: Iterable[str | Path], missing: str = "refuse") -> Profile:
-    """The profile of all data sets together, from one file each: see `Profile.merge`.
+    """Merge the profiles of several files into one, as `Profile.merge` does.
 
     One file after the other is read, so that memory is needed for two of them. A profile that has
     no `sources` in its metadata, which is one that was not merged before, gets its path.
@@ -91,6 +98,15 @@ def merge_files(paths: Iterable[str | Path], missing: str = "refuse") -> Profile
 
     Raises:
         FmstatsError: there is no path, a file cannot be read, or does not fit those before it.
+
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.ReLU())
+    >>> for day in (1, 2):
+    ...     with fmstats.track(model) as tracker:
+    ...         out = model(torch.tensor([[-1.0, float(day)]]))
+    ...     tracker.stats().save(f"{day}.fmstats")
+    >>> print(fmstats.merge_files(["1.fmstats", "2.fmstats"])["0"].max)
+    [0. 2.]
     """
     check_missing(missing)
     merged = None
