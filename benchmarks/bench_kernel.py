@@ -49,8 +49,8 @@ def fold_of(x: Tensor) -> Callable[[], object]:
     """What a hook runs for a tensor like the last one."""
     view = view_of(x, 1)
     meter = choose_backend("auto", x.device).meter(State.identity(x.shape[1]), Thresholds())
-    meter.fold(x, view)
-    return lambda: meter.try_fold(x) or meter.fold(x, view)
+    meter.update(x, view)
+    return lambda: meter.try_update(x) or meter.update(x, view)
 
 
 def measure(

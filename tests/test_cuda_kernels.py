@@ -117,7 +117,7 @@ def test_tickets_are_left_as_they_were(stub: StubDriver, kernel: str) -> None:
     meter = backend.meter(state, ALL)
     for _ in range(3):
         stub.order = "random"
-        meter.fold(x, cuda_host.view_of(x, 1))
+        meter.update(x, cuda_host.view_of(x, 1))
         _, tickets = meter._device.workspaces.room_for(0, None, 0, 0)
         assert tickets.eq(0).all()
     want = fold(REFERENCE, x, 1, ALL)

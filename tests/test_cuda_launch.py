@@ -84,22 +84,22 @@ def test_a_tensor_like_the_last_one_needs_no_python(
 ) -> None:
     x = torch.randn(2, 8, 8, 8)
     meter = cuda.meter(State.identity(8), PLAIN)
-    assert not meter.try_fold(x)
-    meter.fold(x, view_of(x, 1))
-    assert meter.try_fold(x.clone())
-    assert not meter.try_fold(x[:1])  # another shape
-    assert not meter.try_fold(x.double())
-    assert not meter.try_fold(x.transpose(2, 3))
-    assert not meter.try_fold("a string")
+    assert not meter.try_update(x)
+    meter.update(x, view_of(x, 1))
+    assert meter.try_update(x.clone())
+    assert not meter.try_update(x[:1])  # another shape
+    assert not meter.try_update(x.double())
+    assert not meter.try_update(x.transpose(2, 3))
+    assert not meter.try_update("a string")
     moved = torch.empty(x.numel() + 1)[1:].view(x.shape).copy_(x)
-    assert not meter.try_fold(moved)  # aligned otherwise than planned
-    assert meter.try_fold(x)
+    assert not meter.try_update(moved)  # aligned otherwise than planned
+    assert meter.try_update(x)
     stub.capture(True)
-    assert not meter.try_fold(x)
+    assert not meter.try_update(x)
     stub.capture(False)
     cuda.runtime.current = 77
-    meter.fold(x, view_of(x, 1))
-    assert not meter.try_fold(x)  # torch, asked by the native module, is on stream 0
+    meter.update(x, view_of(x, 1))
+    assert not meter.try_update(x)  # torch, asked by the native module, is on stream 0
     assert [launch.stream for launch in stub.launches] == [0, 0, 0, 77]
 
 
@@ -190,7 +190,7 @@ def test_another_stream_waits_for_the_last_one(stub: StubDriver, cuda: HostCudaB
     x = torch.randn(2, 8, 8, 8)
     meter = cuda.meter(State.identity(8), PLAIN)
     for cuda.runtime.current in (0, 5, 5, 6, 0):
-        meter.fold(x, view_of(x, 1))
+        meter.update(x, view_of(x, 1))
     assert cuda.runtime.followed == [(0, 5), (5, 6), (6, 0)]
     assert [launch.stream for launch in stub.launches] == [0, 5, 5, 6, 0]
 
@@ -204,7 +204,7 @@ def test_streams_around_a_capture(stub: StubDriver, cuda: HostCudaBackend) -> No
         *[(4, None), (5, None)],  # eager again: after the eager work before
         *[(2, 41), (6, 42)],  # two captures more
     ):
-        meter.fold(x, view_of(x, 1))
+        meter.update(x, view_of(x, 1))
     assert runtime.followed == [(2, 3), (3, 2), (1, 4), (4, 5)]
 
 
@@ -217,14 +217,14 @@ def test_a_capture_begins_nothing(stub: StubDriver, cuda: HostCudaBackend) -> No
         fmstats.channel_stats(x)
     runtime.capturing = None
     meter = cuda.meter(State.identity(8), PLAIN)
-    meter.fold(x, view)
+    meter.update(x, view)
     runtime.capturing = 2
-    meter.fold(x, view)
+    meter.update(x, view)
     with pytest.raises(FmstatsError, match=f"a layer is measured for the first time while {text}"):
         cuda.meter(State.identity(8), PLAIN)
     double = torch.randn(2, 8, 8, 8).double()
     with pytest.raises(FmstatsError, match=f"kernel rows_warp is compiled and loaded while {text}"):
-        meter.fold(double, view)
+        meter.update(double, view)
 
 
 def test_what_a_graph_may_write_to_is_kept(stub: StubDriver, cuda: HostCudaBackend) -> None:
@@ -233,9 +233,9 @@ def test_what_a_graph_may_write_to_is_kept(stub: StubDriver, cuda: HostCudaBacke
     forgotten: Any = cuda.meter(State.identity(8), PLAIN)
     meter: Any = cuda.meter(State.identity(8), PLAIN)
     for each in (forgotten, meter):
-        each.fold(x, view_of(x, 1))
+        each.update(x, view_of(x, 1))
     cuda.runtime.capturing = 1
-    meter.fold(x, view_of(x, 1))
+    meter.update(x, view_of(x, 1))
     cuda.runtime.capturing = None
     captured, never = weakref.ref(meter.state.words), weakref.ref(forgotten.state.words)
     del meter, forgotten, each
@@ -254,7 +254,7 @@ def test_workspaces(stub: StubDriver, cuda: HostCudaBackend) -> None:
         *[(7, 1, meters[0], small), (8, 1, meters[0], small), (7, 2, meters[0], small)],
         *[(0, None, meters[1], large), (0, None, meters[0], small)],
     ):
-        meter.fold(x, view_of(x, 1))
+        meter.update(x, view_of(x, 1))
         kept.append(stub.launches[-1].args.parts)
     eager, also, other, graph, fork, second, larger, again = kept
     assert eager == also
@@ -276,7 +276,7 @@ def test_layers_that_change_shape_and_dtype(stub: StubDriver, cuda: HostCudaBack
         torch.empty(0, 8, 3),
         torch.randn(3, 8, 5).double(),
     ):
-        meter.fold(x, view_of(x, 1))
+        meter.update(x, view_of(x, 1))
         whole.merge_(fold(ReferenceBackend(), x, 1, ALL))
     assert_equal_states(state, whole, ACCURACY[torch.float32])
 
@@ -287,7 +287,7 @@ def test_a_default_device_is_not_asked(stub: StubDriver, cuda: HostCudaBackend) 
     with torch.device("meta"):
         meter = cuda.meter(State.identity(8, "cpu"), ALL)
         for dtype in (torch.float32, torch.float16, torch.float64):
-            meter.fold(x.to("cpu", dtype), view_of(x, 1))
+            meter.update(x.to("cpu", dtype), view_of(x, 1))
     assert meter.state["count"].tolist() == [6] * 8
 
 

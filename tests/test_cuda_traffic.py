@@ -41,7 +41,7 @@ def launches(stub: StubDriver, x: Tensor) -> list[Launch]:
     view = view_of(x, 1)
     meter = host_backend(multiprocessors=2).meter(State.identity(view.channels), ALL)
     for _ in range(2):
-        meter.fold(x, view)
+        meter.update(x, view)
     return stub.launches
 
 

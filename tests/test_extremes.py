@@ -205,14 +205,14 @@ def hot_path(x: Tensor, thresholds: Thresholds) -> tuple[State, Meter]:
         pytest.skip("needs the native module and a torch with DLPack's exchange API")
     state = State.identity(x.shape[1])
     meter = backend.meter(state, thresholds)
-    meter.fold(x, view_of(x, 1))
+    meter.update(x, view_of(x, 1))
     return state, meter
 
 
 def test_the_hot_path_compares_float64_with_float64() -> None:
     x = torch.full((4, 2), 0.99, dtype=torch.float64)  # float32 has no 0.99
     state, meter = hot_path(x, Thresholds(high=0.99))
-    assert meter.try_fold(x)
+    assert meter.try_update(x)
     assert state["sat_high"].tolist() == [8, 8]
 
 
@@ -223,8 +223,8 @@ def test_the_hot_path_is_for_plain_tensors() -> None:
     x = torch.randn(4, 2)
     state, meter = hot_path(x, Thresholds())
     for other in (x.as_subclass(Marked), nn.Parameter(x), x.numpy(), None, 3):
-        assert not meter.try_fold(other)
-    assert meter.try_fold(x.clone())
+        assert not meter.try_update(other)
+    assert meter.try_update(x.clone())
     assert state["count"].tolist() == [8, 8]
 
 

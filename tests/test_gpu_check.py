@@ -40,9 +40,9 @@ class Broken(CpuBackend):
 
     def meter(self, state: object, thresholds: object) -> object:
         meter = super().meter(state, thresholds)
-        meter.try_fold = lambda x: False
-        fold = meter.fold
-        meter.fold = lambda x, view: (fold(x, view), state["count"].sub_(1))
+        meter.try_update = lambda x: False
+        update = meter.update
+        meter.update = lambda x, view: (update(x, view), state["count"].sub_(1))
         return meter
 
 

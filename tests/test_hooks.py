@@ -156,7 +156,7 @@ class Sink:
     def __init__(self) -> None:
         self.folded: list[object] = []
 
-    def fold(self, output: object) -> None:
+    def update(self, output: object) -> None:
         self.folded.append(output)
 
     def skip(self, reason: str) -> None:

@@ -258,10 +258,10 @@ def test_the_fast_way_is_the_slow_one(backend: Backend, dtype: torch.dtype) -> N
     for thresholds in (*BOUNDED, Thresholds(0.1, -0.7, 0.99)):
         state, view = State.identity(3), view_of(x, 1)
         meter = backend.meter(state, thresholds)
-        meter.fold(x, view)
-        if not meter.try_fold(x.clone()):
+        meter.update(x, view)
+        if not meter.try_update(x.clone()):
             assert backend.name != "cpu" or not hasattr(Tensor, "__dlpack_c_exchange_api__")
-            meter.fold(x, view)
+            meter.update(x, view)
         want = measure(REFERENCE, *[Sample(x, 1, ("near",) * 3)] * 2, thresholds=thresholds)
         assert_equal_states(state, want, ACCURACY[dtype], thresholds)
 
@@ -274,12 +274,12 @@ def test_only_a_plain_tensor_takes_the_fast_way(backend: Backend) -> None:
     x = torch.randn(2, 3, 4)
     state = State.identity(3)
     meter = backend.meter(state, PLAIN)
-    meter.fold(x, view_of(x, 1))
+    meter.update(x, view_of(x, 1))
     before = state.words.clone()
     others = (x.as_subclass(Meaning), torch.nn.Parameter(x), x.numpy(), x.tolist(), None, "x")
     across = x.transpose(0, 2).contiguous().transpose(0, 2)  # alike but for its strides
     for other in (*others, x[:1], x.double(), x.mT, across, x.to("meta")):
-        assert not meter.try_fold(other)
+        assert not meter.try_update(other)
     assert torch.equal(state.words, before)
 
 

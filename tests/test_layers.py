@@ -43,7 +43,7 @@ def layer_of(**changes: object) -> Layer:
 )
 def test_every_float_is_measured(dtype: torch.dtype) -> None:
     layer = layer_of()
-    layer.fold(X.to(dtype))
+    layer.update(X.to(dtype))
     profile = seen_by(layer)
     assert profile is not None
     assert (profile.dtype, profile.shape, profile.calls) == (str(dtype)[6:], (4, 3), 1)
@@ -52,7 +52,7 @@ def test_every_float_is_measured(dtype: torch.dtype) -> None:
 
 def test_nothing_is_kept_of_an_output() -> None:
     layer, x = layer_of(), X.clone()
-    layer.fold(x)
+    layer.update(x)
     before = seen_by(layer)
     x.fill_(100)
     after = seen_by(layer)
@@ -64,9 +64,9 @@ def test_nothing_is_kept_of_an_output() -> None:
 
 def test_a_profile_does_not_change_afterwards() -> None:
     layer = layer_of()
-    layer.fold(X)
+    layer.update(X)
     profile = seen_by(layer)
-    layer.fold(X)
+    layer.update(X)
     assert profile is not None
     assert profile.stats.count.tolist() == [4, 4, 4]
     assert profile.calls == 1
@@ -77,13 +77,13 @@ def test_a_row_for_each_width() -> None:
     layer, others = layer_of(), {5: torch.randn(4, 5), 2: torch.randn(7, 2)}
     for _ in range(3):
         for x in (X, others[5], others[2], others[5]):
-            layer.fold(x)
+            layer.update(x)
     found = take_profiles([layer])
     assert list(found) == ["conv@3", "conv@5", "conv@2"]
     for x, calls in ((X, 3), (others[5], 6), (others[2], 3)):
         alone = layer_of()
         for _ in range(calls):
-            alone.fold(x)
+            alone.update(x)
         got, want = found[f"conv@{x.shape[1]}"], seen_by(alone)
         assert want is not None
         assert torch.equal(got.stats.state.words, want.stats.state.words)
@@ -93,8 +93,8 @@ def test_a_row_for_each_width() -> None:
 def test_widths_beyond_the_bound_are_counted_and_left_out() -> None:
     layer = layer_of()
     for width in range(1, MOST_WIDTHS + 4):
-        layer.fold(torch.ones(2, width))
-    layer.fold(torch.ones(3, 1))  # one that has a row goes on
+        layer.update(torch.ones(2, width))
+    layer.update(torch.ones(3, 1))  # one that has a row goes on
     found = take_profiles([layer])
     assert list(found) == [f"conv@{width}" for width in range(1, MOST_WIDTHS + 1)]
     assert found["conv@1"].stats.count.tolist() == [5]
@@ -103,7 +103,7 @@ def test_widths_beyond_the_bound_are_counted_and_left_out() -> None:
     assert why.startswith("3 tensors without a row: each came with another number")
     layer.reset()
     assert layer.why_partial() is None
-    layer.fold(torch.ones(2, MOST_WIDTHS + 9))  # what was forgotten makes room
+    layer.update(torch.ones(2, MOST_WIDTHS + 9))  # what was forgotten makes room
     assert list(take_profiles([layer])) == ["conv"]
 
 
@@ -111,19 +111,19 @@ def test_rows_of_several_widths_are_found_the_fast_way(monkeypatch: pytest.Monke
     if not hasattr(Tensor, "__dlpack_c_exchange_api__") or load_native() is None:
         pytest.skip("needs torch 2.10 and the native module")
     layer, other = layer_of(), torch.randn(4, 5)
-    layer.fold(X)
-    layer.fold(other)
-    monkeypatch.setattr(layer, "_fold", lambda output: pytest.fail("the slow way was taken"))
+    layer.update(X)
+    layer.update(other)
+    monkeypatch.setattr(layer, "_update", lambda output: pytest.fail("the slow way was taken"))
     for x in (X, other, other, X):
-        layer.fold(x)
+        layer.update(x)
     assert [row.calls for row in layer.rows] == [3, 3]
 
 
 def test_other_sizes_of_other_dims_are_fine() -> None:
     layer = layer_of()
-    layer.fold(torch.randn(2, 3, 8, 8))
-    layer.fold(torch.randn(1, 3, 5, 9))
-    layer.fold(torch.randn(7, 3))
+    layer.update(torch.randn(2, 3, 8, 8))
+    layer.update(torch.randn(1, 3, 5, 9))
+    layer.update(torch.randn(7, 3))
     profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.count.tolist() == [2 * 64 + 45 + 7] * 3
@@ -131,18 +131,18 @@ def test_other_sizes_of_other_dims_are_fine() -> None:
 
 def test_warn_once_then_nothing() -> None:
     layer = layer_of(on_error="warn", channels=1)
-    layer.fold(X)
+    layer.update(X)
     with pytest.warns(
         RuntimeWarning,
         match=r"^fmstats no longer measures layer 'conv' \(Conv2d\): channel_dim=1 is not a dim"
         r" .*; on_error='raise' raises instead$",
     ) as caught:
-        layer.fold(torch.randn(4))
+        layer.update(torch.randn(4))
     assert len(caught) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        layer.fold(torch.randn(4))
-        layer.fold(X)
+        layer.update(torch.randn(4))
+        layer.update(X)
     profile = seen_by(layer)
     assert profile is not None
     assert profile.calls == 1
@@ -154,10 +154,10 @@ def test_warn_once_then_nothing() -> None:
 
 def test_empty_outputs_are_a_no_op() -> None:
     layer = layer_of()
-    layer.fold(torch.randn(0, 7))
+    layer.update(torch.randn(0, 7))
     assert seen_by(layer) is None
-    layer.fold(X)
-    layer.fold(torch.randn(0, 3))
+    layer.update(X)
+    layer.update(torch.randn(0, 3))
     profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.count.tolist() == [4, 4, 4]
@@ -165,9 +165,9 @@ def test_empty_outputs_are_a_no_op() -> None:
 
 def test_a_batch_of_nan_loses_nothing() -> None:
     layer = layer_of()
-    layer.fold(X)
+    layer.update(X)
     clean = seen_by(layer)
-    layer.fold(torch.full((6, 3), float("nan")))
+    layer.update(torch.full((6, 3), float("nan")))
     profile = seen_by(layer)
     assert clean is not None
     assert profile is not None
@@ -179,10 +179,10 @@ def test_a_batch_of_nan_loses_nothing() -> None:
 
 def test_reset() -> None:
     layer = layer_of()
-    layer.fold(X + 1e3)
+    layer.update(X + 1e3)
     layer.reset()
     assert seen_by(layer) is None
-    layer.fold(X)
+    layer.update(X)
     profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.max.tolist() == X.amax(0).tolist()
@@ -190,7 +190,7 @@ def test_reset() -> None:
 
 def test_zeros_without_memory_are_skipped() -> None:
     layer = layer_of()
-    layer.fold(torch._efficientzerotensor((4, 3)))
+    layer.update(torch._efficientzerotensor((4, 3)))
     assert seen_by(layer) is None
     assert layer.reason == "its output is a tensor of zeros without memory"
 
@@ -200,7 +200,7 @@ def test_a_view_with_the_other_sign() -> None:
     z = torch.complex(torch.zeros(3, 2), torch.ones(3, 2))
     layer = layer_of()
     for x in (z.imag, z.imag, z.conj().imag, z.conj().imag):
-        layer.fold(x)
+        layer.update(x)
     profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.mean.tolist() == [0.0, 0.0]
@@ -210,10 +210,10 @@ def test_a_view_with_the_other_sign() -> None:
 def test_a_reset_forgets_in_place() -> None:
     """What holds on to the state, as a CUDA graph does, goes on filling it."""
     layer = layer_of()
-    layer.fold(X)
+    layer.update(X)
     (meter,) = layer.rows[0]._meters.values()
     layer.reset()
-    meter.fold(X, view_of(X, 1))
+    meter.update(X, view_of(X, 1))
     profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.count.tolist() == [len(X)] * X.shape[1]
@@ -221,9 +221,9 @@ def test_a_reset_forgets_in_place() -> None:
 
 def test_a_reset_layer_takes_other_channels() -> None:
     layer = layer_of()
-    layer.fold(X)
+    layer.update(X)
     layer.reset()
-    layer.fold(torch.randn(4, 5))
+    layer.update(torch.randn(4, 5))
     profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.channels == 5
@@ -233,7 +233,7 @@ def test_rows_are_in_the_order_of_their_first_tensors() -> None:
     gate = Gate()
     layers = [Layer(dataclasses.replace(SPEC, name=name), gate) for name in "abc"]
     for i in (2, 0, 1, 2):
-        layers[i].fold(X)
+        layers[i].update(X)
     assert list(take_profiles(layers)) == ["c", "a", "b"]
 
 
@@ -241,9 +241,9 @@ def test_a_row_per_call() -> None:
     calls = PerCall(SPEC, Gate())
     for _ in range(2):
         calls.begin_pass()
-        calls.fold(X)
-        calls.fold(2 * X)
-        calls.fold(torch.randn(4, 7))
+        calls.update(X)
+        calls.update(2 * X)
+        calls.update(torch.randn(4, 7))
     found = take_profiles(calls.layers)
     assert list(found) == ["conv#0", "conv#1", "conv#2"]
     profiles = list(found.values())
@@ -251,19 +251,19 @@ def test_a_row_per_call() -> None:
     assert [p.stats.channels for p in profiles] == [3, 3, 7]
     assert profiles[1].stats.max.tolist() == (2 * X).amax(0).tolist()
     calls.begin_pass()
-    calls.fold(torch.randn(4, 7))
+    calls.update(torch.randn(4, 7))
     assert list(take_profiles(calls.layers)) == ["conv#0@3", "conv#1", "conv#2", "conv#0@7"]
 
 
 def test_a_layer_s_calls_stop_and_are_scaled_together_or_one_by_one() -> None:
     calls = PerCall(dataclasses.replace(SPEC, on_error="warn"), Gate())
     calls.begin_pass()
-    calls.fold(X)
-    calls.fold(X)
+    calls.update(X)
+    calls.update(X)
     calls.rescale(4.0)  # what was folded before stays as it was
     calls.call(1).rescale(2.0)
     calls.begin_pass()
-    calls.fold(4 * X)
+    calls.update(4 * X)
     with pytest.warns(RuntimeWarning, match="no longer measures layer 'conv#1'"):
         calls.fail(ValueError("broken"))
     found = take_profiles(calls.layers)
@@ -276,15 +276,15 @@ def test_calls_beyond_the_bound_are_counted_and_left_out() -> None:
     """A pass may call a layer as often as it likes; and nothing may begin passes at all."""
     calls, nothing = PerCall(SPEC, Gate()), torch.empty(0, 3)
     for _ in range(MOST_CALLS):
-        calls.fold(nothing)
+        calls.update(nothing)
     assert calls.why_partial() is None
     for x in (X, X):
-        calls.fold(x)
+        calls.update(x)
     calls.skip("is not asked for")
     assert (len(calls.layers), take_profiles(calls.layers)) == (MOST_CALLS, {})
     assert (calls.why_partial() or "").startswith("3 calls without a row: a layer has one for each")
     calls.begin_pass()
-    calls.fold(X)
+    calls.update(X)
     assert list(take_profiles(calls.layers)) == ["conv#0"]
     calls.reset()
     assert calls.why_partial() is None
@@ -317,10 +317,10 @@ def test_the_hot_path_declines_what_it_does_not_know(change: Callable[[Tensor], 
     first, other = torch.randn(3, 4, 5, 6).relu(), change(torch.randn(3, 4, 5, 6).relu())
     hot, cold = layer_of(), layer_of()
     for output in (first, other, other, first):
-        hot.fold(output)
+        hot.update(output)
         for row in cold.rows:
-            row.try_fold = decline
-        cold.fold(output)
+            row.try_update = decline
+        cold.update(output)
     got, want = seen_by(hot), seen_by(cold)
     assert got is not None
     assert want is not None
@@ -332,13 +332,13 @@ def test_the_hot_path_is_taken() -> None:
     if not hasattr(Tensor, "__dlpack_c_exchange_api__") or load_native() is None:
         pytest.skip("needs torch 2.10 and the native module")
     layer = layer_of()
-    layer.fold(X)
+    layer.update(X)
     before = seen_by(layer)
     (row,) = layer.rows
-    assert row.try_fold(X.clone())
-    assert not row.try_fold(X.double())
-    assert not row.try_fold(X[1:])
-    assert not row.try_fold(None)
+    assert row.try_update(X.clone())
+    assert not row.try_update(X.double())
+    assert not row.try_update(X[1:])
+    assert not row.try_update(None)
     after = seen_by(layer)
     assert before is not None
     assert after is not None
@@ -350,29 +350,29 @@ def test_rollback_keeps_the_error_since() -> None:
     layer.skip("is not there")
     snapshot = layer.take_snapshot()
     with pytest.warns(RuntimeWarning, match="no longer measures"):
-        layer.fold(torch.randn(4))
+        layer.update(torch.randn(4))
     layer.rollback(snapshot)
     assert (layer.reason or "").startswith("disabled after an error: channel_dim=1")
     other = layer_of()
     other.skip("is not there")
     snapshot = other.take_snapshot()
-    other.fold(X)
+    other.update(X)
     other.rollback(snapshot)
     assert (other.reason, other.calls) == ("its output is not there", 0)
 
 
 def test_rollback_forgets_rows_and_dims_since() -> None:
     layer = layer_of(channels=ChannelRule(-3, 3, own=False))
-    layer.fold(torch.ones(2, 3, 4, 4))
+    layer.update(torch.ones(2, 3, 4, 4))
     snapshot = layer.take_snapshot()
     for width in range(4, 4 + MOST_WIDTHS):
-        layer.fold(torch.ones(2, width, 4, 4))
-    layer.fold(torch.ones(3, 4, 4))
+        layer.update(torch.ones(2, width, 4, 4))
+    layer.update(torch.ones(3, 4, 4))
     assert layer.left_out == 1
     layer.rollback(snapshot)
     assert (layer.left_out, layer.calls) == (0, 1)
     assert (layer.rows[0].calls, layer.rows[1].calls) == (1, 0)
-    layer.fold(torch.ones(7, 3, 9))  # by the rule, not as a sample would have it
+    layer.update(torch.ones(7, 3, 9))  # by the rule, not as a sample would have it
     (profile,) = (row.profile(row.states) for row in layer.rows if row.width == 3)
     assert profile is not None
     assert profile.dims == {3: 1, 4: 1}
@@ -383,8 +383,8 @@ def test_a_state_that_a_dispatch_mode_would_fake_is_real() -> None:
 
     layer = layer_of()
     with FakeTensorMode(allow_non_fake_inputs=True):
-        layer.fold(X)
-        layer.fold(X)
+        layer.update(X)
+        layer.update(X)
     profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.count.tolist() == [8] * 3

@@ -33,17 +33,17 @@ clock = Clock()
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch):
-    """Each fold takes 10 ms, as each slow layer does."""
+    """Each update takes 10 ms, as each slow layer does."""
     clock.now = 0.0
     for module in ("runs.cost", "tracking.sampling", "tracking.hooks"):
         monkeypatch.setattr(f"fmstats.{module}.clock", clock)
-    fold = Layer.fold
+    update = Layer.update
 
     def slow(self, output):
         clock.now += 0.01
-        fold(self, output)
+        update(self, output)
 
-    monkeypatch.setattr(Layer, "fold", slow)
+    monkeypatch.setattr(Layer, "update", slow)
 
 
 class Slow(nn.Module):

@@ -81,7 +81,7 @@ def test_time_is_put_down_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(sampling, "clock", lambda: float(next(ticks)))
 
     class Layer:
-        def fold(self, output: object) -> None:
+        def update(self, output: object) -> None:
             if output is None:
                 raise ValueError("no output")
 
@@ -91,9 +91,9 @@ def test_time_is_put_down_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> None
     budget = Budget(0.5)
     layer = Timed(Layer(), budget.spend)
     budget.take()
-    layer.fold(1)
+    layer.update(1)
     with pytest.raises(ValueError, match="no output"):
-        layer.fold(None)
+        layer.update(None)
     budget.end(10.0)
     assert (budget.spent, budget.forward) == (2.0, 8.0)
 
@@ -102,7 +102,7 @@ def test_what_is_not_folding_is_passed_on() -> None:
     told: list[object] = []
 
     class Layer:
-        def fold(self, output: object) -> None:
+        def update(self, output: object) -> None:
             told.append(output)
 
         def skip(self, reason: str) -> None:
@@ -127,7 +127,7 @@ def test_what_is_not_folding_is_passed_on() -> None:
     budget.end(1.0)
     assert budget.spent == 0.0
     budget.take()
-    layer.claim().fold(7)  # of one call, which costs time as well
+    layer.claim().update(7)  # of one call, which costs time as well
     budget.end(1.0)
     assert told[3:] == [7]
     assert budget.spent > 0.0

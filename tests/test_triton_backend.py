@@ -35,8 +35,8 @@ def state_of(backend: Any, *tensors: Tensor) -> State:
     state = State.identity(view_of(tensors[0], 1).channels)
     meter = backend.meter(state, Thresholds())
     for x in tensors:
-        if not meter.try_fold(x):
-            meter.fold(x, view_of(x, 1))
+        if not meter.try_update(x):
+            meter.update(x, view_of(x, 1))
     return state
 
 
@@ -185,9 +185,9 @@ def test_two_launches_a_tensor_and_a_fast_way(watched: Watched) -> None:
     backend = PtxBackend(watched)
     meter = backend.meter(State.identity(4), Thresholds())
     x = torch.randn(3, 4, 8, 8)
-    assert not meter.try_fold(x)
-    meter.fold(x, view_of(x, 1))
-    assert meter.try_fold(torch.randn(3, 4, 8, 8))
+    assert not meter.try_update(x)
+    meter.update(x, view_of(x, 1))
+    assert meter.try_update(torch.randn(3, 4, 8, 8))
     assert len(watched.launched) == 2
     assert len(watched.launched[0]) == 2
     for other in (
@@ -199,7 +199,7 @@ def test_two_launches_a_tensor_and_a_fast_way(watched: Watched) -> None:
             torch.zeros(x.numel() + 1)[1:].view(x.shape),
         ),
     ):
-        assert not meter.try_fold(other)
+        assert not meter.try_update(other)
     assert len(watched.launched) == 2
 
 
@@ -207,16 +207,16 @@ def test_nothing_new_while_a_graph_is_captured(watched: Watched) -> None:
     backend = PtxBackend(watched)
     meter = backend.meter(State.identity(4), Thresholds())
     x = torch.randn(3, 4, 8, 8)
-    meter.fold(x, view_of(x, 1))
+    meter.update(x, view_of(x, 1))
     watched.is_capturing = True
-    assert meter.try_fold(x)
-    meter.fold(x, view_of(x, 1))
+    assert meter.try_update(x)
+    meter.update(x, view_of(x, 1))
     with pytest.raises(FmstatsError, match="another kind than before is measured while a graph"):
-        meter.fold(x[:2], view_of(x[:2], 1))
+        meter.update(x[:2], view_of(x[:2], 1))
     with pytest.raises(FmstatsError, match="measured for the first time while a graph"):
         backend.meter(State.identity(4), Thresholds())
     watched.is_capturing = False
-    assert meter.try_fold(x)  # what was refused has changed nothing
+    assert meter.try_update(x)  # what was refused has changed nothing
 
 
 def test_another_stream_waits_for_the_last(watched: Watched) -> None:
@@ -224,7 +224,7 @@ def test_another_stream_waits_for_the_last(watched: Watched) -> None:
     x = torch.randn(3, 4, 8, 8)
     for stream in (1, 1, 2, 2, 1):
         watched.stream = stream
-        meter.fold(x, view_of(x, 1))
+        meter.update(x, view_of(x, 1))
     assert watched.followed == [1, 2]
 
 

@@ -181,9 +181,9 @@ def test_from_the_meter_to_the_launcher(fake: Any, monkeypatch: pytest.MonkeyPat
     meter = backend.meter(state, ALL)
     limits = meter._limits[torch.float32] = meter._compared_as(torch.float32)
     ours.tensors += [x, state.words, limits]
-    meter.fold(x, view_of(x, 1))
+    meter.update(x, view_of(x, 1))
     ours.tensors.pop()
-    assert meter.try_fold(x)
+    assert meter.try_update(x)
     assert ours.calls == ["measure", "fold"] * 2
     assert ours.loaded == 2
     for _ in range(2):

@@ -95,8 +95,8 @@ def fold_of(
     view = view_of(x, dim)
     state = State.identity(view.channels, setup.device)
     meter = setup.backend.meter(state, thresholds)
-    meter.fold(x, view)
-    return lambda other: meter.try_fold(other) or meter.fold(other, view_of(other, dim))
+    meter.update(x, view)
+    return lambda other: meter.try_update(other) or meter.update(other, view_of(other, dim))
 
 
 def can_sum(x: Tensor) -> bool:

@@ -152,9 +152,9 @@ def check_large(setup: Setup, large: Large, far: int = FAR) -> str:
     x = marked(large, far, setup.device)
     view = view_of(x, 1)
     meter = setup.backend.meter(State.identity(view.channels, setup.device), Thresholds())
-    meter.fold(x, view)
-    if not meter.try_fold(x):
-        meter.fold(x, view)
+    meter.update(x, view)
+    if not meter.try_update(x):
+        meter.update(x, view)
     got = meter.state.to("cpu")
     values = [value for _, value in MARKS]
     want = fields_of(2 * values, 2 * view.positions)

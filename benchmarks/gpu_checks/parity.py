@@ -100,10 +100,10 @@ def state_of(
         view = view_of(x, dim)
         if meter is None:
             meter = backend.meter(State.identity(view.channels, device), thresholds)
-        if meter.try_fold(x):
+        if meter.try_update(x):
             fast += 1
         else:
-            meter.fold(x, view)
+            meter.update(x, view)
     assert meter is not None
     return meter.state.to("cpu"), fast
 

@@ -72,18 +72,18 @@ def check_order(setup: Setup, first: torch.cuda.Stream, second: torch.cuda.Strea
     view, thresholds = view_of(x, 1), Thresholds()
     want = setup.backend.meter(State.identity(view.channels, setup.device), thresholds)
     for batch in (x, x, y):
-        want.fold(batch, view)  # compiles and loads too
+        want.update(batch, view)  # compiles and loads too
     setup.wait()
     with torch.cuda.stream(first):
         meter = setup.backend.meter(State.identity(view.channels, setup.device), thresholds)
-        meter.fold(x, view)  # allocates
+        meter.update(x, view)  # allocates
         torch.cuda._sleep(LONG)
-        meter.fold(x, view)
+        meter.update(x, view)
         first_done = torch.cuda.Event()
         first_done.record(first)
     with torch.cuda.stream(second):
-        assert not meter.try_fold(y), "the fast way was taken though the stream changed"
-        meter.fold(y, view)
+        assert not meter.try_update(y), "the fast way was taken though the stream changed"
+        meter.update(y, view)
         second_done = torch.cuda.Event()
         second_done.record(second)
     overtook = second_done.query() and not first_done.query()

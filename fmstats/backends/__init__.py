@@ -1,6 +1,6 @@
 """The backends, and the one place that chooses between them.
 
-A backend folds a tensor into a state on the tensor's device. Which one serves a device by default
+A backend updates a state with a tensor on the tensor's device. Which one serves a device by default
 is the order of `BACKENDS`; a backend asked for by name is used or is an error, never replaced.
 """
 

@@ -25,7 +25,7 @@ DTYPES = (
 
 
 class Backend:
-    """Folds tensors into states.
+    """A backend updates states with tensors.
 
     Attributes:
         name: what users type.
@@ -48,7 +48,7 @@ class Backend:
         return not self.devices or device.type in self.devices
 
     def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
-        """Fold `x`, read as `view`, into `state` in place, on the tensor's device.
+        """Update `state` in place with `x`, read as `view`, on the tensor's device.
 
         Empty tensors change nothing. The caller has asked `why_unmeasurable` and `check_input`.
 
@@ -72,7 +72,7 @@ class Backend:
         """
 
     def meter(self, state: State, thresholds: Thresholds) -> Meter:
-        """What folds one layer's tensors into `state`.
+        """Make the meter that updates `state` with the tensors of one layer.
 
         Args:
             state: of the layer, filled in place.
@@ -82,36 +82,36 @@ class Backend:
 
 
 class Meter:
-    """Folds the tensors of one layer into one state.
+    """A meter updates one state with the tensors of one layer.
 
     Attributes:
         backend: what measures.
         state: where to.
-        try_fold: folds an output at once if it is a plain tensor of the same device, dtype, shape
-            and strides as the last one folded. False if it is anything else, or if the backend has
-            no such way: then nothing was done, and `fold` is to be called.
+        try_update: updates with an output at once if it is a plain tensor of the same device,
+            dtype, shape and strides as the last one. False if it is anything else, or if the
+            backend has no such way: then nothing was done, and `update` is to be called.
     """
 
     def __init__(self, backend: Backend, state: State, thresholds: Thresholds) -> None:
         self.backend, self.state, self._thresholds = backend, state, thresholds
-        self.try_fold: Callable[[object], bool] = decline
+        self.try_update: Callable[[object], bool] = decline
 
-    def fold(self, x: Tensor, view: View) -> None:
-        """Fold `x`, read as `view`; `check_input` has passed it."""
+    def update(self, x: Tensor, view: View) -> None:
+        """Update the state with `x`, read as `view`; `check_input` has passed it."""
         self.backend.accumulate(self.state, x, view, self._thresholds)
 
     def wait(self) -> None:
-        """Return when all that was folded is in the state, whatever stream it was folded on."""
+        """Return when all that was measured is in the state, whatever stream it was measured on."""
 
     def reset(self) -> None:
-        """Forget all that was folded, in place: a CUDA graph may go on filling the state."""
+        """Forget all that was measured, in place: a CUDA graph may go on filling the state."""
         self.wait()
         self.state.reset_()
-        self.wait()  # the next fold may be on another stream
+        self.wait()  # the next update may be on another stream
 
 
 def decline(output: object) -> bool:
-    """The `try_fold` of a meter that has none."""
+    """The `try_update` of a meter that has none."""
     return False
 
 
@@ -119,7 +119,7 @@ def check_input(state: State, x: Tensor, view: View) -> None:
     """Refuse a tensor that does not fit a state; whether it has statistics was asked before.
 
     Args:
-        state: the tensor is to be folded into it.
+        state: it is to be updated with the tensor.
         x: the tensor, which `why_unmeasurable` has passed.
         view: how it is to be read.
 

@@ -69,7 +69,7 @@ class CpuBackend(Backend):
             thresholds.compared_as(torch.float32),
             thresholds.compared_as(torch.float64),
             Tensor,
-            # From torch 2.10; without it every tensor goes through fold().
+            # From torch 2.10; without it every tensor goes through update().
             getattr(Tensor, "__dlpack_c_exchange_api__", None),
         )
 
@@ -101,9 +101,9 @@ class CpuMeter(Meter):
         super().__init__(backend, state, thresholds)
         self._plan = backend.plan(state, thresholds)
         self._dtype_code = backend.dtype_code
-        self.try_fold = self._plan.try_fold  # no Python between the hook and the kernel
+        self.try_update = self._plan.try_fold  # no Python between the hook and the kernel
 
-    def fold(self, x: Tensor, view: View) -> None:
+    def update(self, x: Tensor, view: View) -> None:
         self._plan.fold(
             self._dtype_code(x.dtype),
             x.data_ptr(),

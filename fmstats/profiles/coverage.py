@@ -20,7 +20,7 @@ class CoverageRow:
             output has none; or "never fired": no hook of it was called while the tracker was
             measuring.
         reason: why something was left out, or that it is no longer in the model.
-        calls: tensors folded in.
+        calls: tensors measured.
     """
 
     name: str

@@ -25,7 +25,7 @@ class LayerProfile:
         channel_dim: the dim of its output that was read as channels, in tensors as `shape`.
         shape: of the last tensor seen.
         dtype: of the last tensor seen, as "float32".
-        calls: tensors folded in.
+        calls: tensors measured.
         backend: what measured them.
         stats: the numbers of its channels.
         layer: the module's name. None: what the row is called in the profile.

@@ -102,7 +102,7 @@ class State:
         self.words.copy_(State.identity(self.channels, self.words.device).words)
 
     def merge_(self, other: State) -> None:
-        """Fold `other` into this state, in place."""
+        """Merge `other` into this state, in place."""
         self.words.copy_(merge(self, other).words)
 
 
@@ -172,7 +172,7 @@ def merge_fields(a: State, b: State) -> dict[str, Tensor]:
 def pool(state: State, widths: Sequence[int]) -> State:
     """Neighbouring channels taken together as one.
 
-    Each group is folded in halves, so that rounding grows with the logarithm of its channels; all
+    Each group is merged in halves, so that rounding grows with the logarithm of its channels; all
     groups at once.
 
     Args:

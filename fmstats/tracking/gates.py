@@ -49,19 +49,19 @@ class Gate:
         return number
 
 
-class Folding(Protocol):
+class Updatable(Protocol):
     """A layer, as hooks use it."""
 
-    def fold(self, output: object) -> None:
-        """Fold the first float tensor of an output into the statistics."""
+    def update(self, output: object) -> None:
+        """Update the statistics with the first float tensor of an output."""
 
     def skip(self, reason: str) -> None:
-        """Say why an output was not folded."""
+        """Say why an output was not measured."""
 
     def fail(self, error: Exception) -> None:
         """Stop measuring: what the hook does for it has failed."""
 
-    def claim(self) -> Folding:
+    def claim(self) -> Updatable:
         """What an output of this call is for, to be handed something later."""
 
     def rescale(self, scale: float) -> None:

@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 
 from fmstats.models.output_tensors import first_tensor
 from fmstats.tracking import compiled as graph
-from fmstats.tracking.gates import Folding, Gate
+from fmstats.tracking.gates import Gate, Updatable
 from fmstats.tracking.grad_scale import GradScale
 from fmstats.tracking.per_call import PerCall
 from fmstats.tracking.sampling import Sampling, Timed, clock
@@ -60,18 +60,18 @@ class _Hook:
 class LayerHook(_Hook):
     """What feeds a layer, which is `layer`."""
 
-    def __init__(self, layer: Folding, gate: Gate, op_token: Tensor) -> None:
+    def __init__(self, layer: Updatable, gate: Gate, op_token: Tensor) -> None:
         super().__init__(op_token)
         self.layer, self._gate = layer, gate
 
     def time(self, spend: Callable[[float], None]) -> None:
-        """Tell `spend` how many seconds each output takes that is folded, from now on."""
+        """Tell `spend` how many seconds each update takes, from now on."""
         self.layer = Timed(self.layer, spend)
 
     def observe(self, x: Tensor | None, training: bool) -> None:
         """What the hook does, in a graph."""
         if self._gate.open and _backward_pass() == _NO_BACKWARD_PASS:
-            self.layer.fold(x)
+            self.layer.update(x)
 
     def _trace(self, output: object) -> None:
         x = first_tensor(output)
@@ -80,10 +80,10 @@ class LayerHook(_Hook):
 
 
 class OutputHook(LayerHook):
-    """A forward hook: folds the output."""
+    """This forward hook measures the output."""
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
-        """Fold the output, if the gate is open."""
+        """Measure the output, if the gate is open."""
         if _is_traced():
             self._trace(output)
         elif (
@@ -91,14 +91,14 @@ class OutputHook(LayerHook):
             and _backward_pass() == _NO_BACKWARD_PASS
             and _jit._trace_module_map is None
         ):
-            self.layer.fold(output)
+            self.layer.update(output)
 
 
 class InputHook(LayerHook):
-    """A forward pre-hook, registered with_kwargs: folds the first float tensor among them."""
+    """This forward pre-hook, registered with_kwargs, measures the first float input."""
 
     def __call__(self, module: nn.Module, args: object, kwargs: object) -> None:
-        """Fold the input, if the gate is open."""
+        """Measure the input, if the gate is open."""
         if _is_traced():
             self._trace((args, kwargs))
         elif (
@@ -106,18 +106,18 @@ class InputHook(LayerHook):
             and _backward_pass() == _NO_BACKWARD_PASS
             and _jit._trace_module_map is None
         ):
-            self.layer.fold((args, kwargs))
+            self.layer.update((args, kwargs))
 
 
 class GradientHook(LayerHook):
-    """A forward hook: folds the gradient that later flows back into the output.
+    """This forward hook has the gradient measured that later flows back into the output.
 
     The tensor is hooked, not the module, so that what works on the output in place may do so. A
     recomputed output is hooked as well: under reentrant checkpointing the gradient flows into that
     one alone, otherwise into the first one alone.
     """
 
-    def __init__(self, layer: Folding, gate: Gate, op_token: Tensor, scale: GradScale) -> None:
+    def __init__(self, layer: Updatable, gate: Gate, op_token: Tensor, scale: GradScale) -> None:
         super().__init__(layer, gate, op_token)
         self._scale = scale
         self._on_leaf: RemovableHandle | None = None
@@ -133,16 +133,16 @@ class GradientHook(LayerHook):
             except Exception as error:
                 layer.fail(error)
 
-    def _hook(self, layer: Folding, x: Tensor | None) -> None:
+    def _hook(self, layer: Updatable, x: Tensor | None) -> None:
         if x is None or not x.requires_grad:
             layer.skip("has no gradient")
             return
-        handle = x.register_hook(lambda gradient: self._fold(layer, gradient))  # type: ignore[no-untyped-call]
+        handle = x.register_hook(lambda gradient: self._update(layer, gradient))  # type: ignore[no-untyped-call]
         if x.is_leaf:  # a parameter, which stays: it would be hooked once more in each pass
             self.remove()
             self._on_leaf = handle
 
-    def _fold(self, layer: Folding, gradient: Tensor) -> None:
+    def _update(self, layer: Updatable, gradient: Tensor) -> None:
         if self._gate.closed:
             return
         try:
@@ -150,7 +150,7 @@ class GradientHook(LayerHook):
         except Exception as error:
             layer.fail(error)
         else:
-            layer.fold(gradient)
+            layer.update(gradient)
 
     def remove(self) -> None:
         """Leave the parameter that was hooked last, if it was one."""
@@ -245,9 +245,9 @@ class EndHook(_Hook):
 
 
 def register(
-    module: nn.Module, of: str, layer: Folding, gate: Gate, op_token: Tensor, scale: GradScale
+    module: nn.Module, of: str, layer: Updatable, gate: Gate, op_token: Tensor, scale: GradScale
 ) -> tuple[LayerHook, list[Handle]]:
-    """Have what a module gives, takes or gets back folded: the hook, and what takes it away."""
+    """Hook a module, and return the hook and what removes it."""
     if of == "input":
         before = InputHook(layer, gate, op_token)
         return before, [module.register_forward_pre_hook(before, with_kwargs=True)]

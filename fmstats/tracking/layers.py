@@ -84,26 +84,26 @@ class Layer:
 
     @property
     def calls(self) -> int:
-        """Tensors folded in."""
+        """The number of tensors that were measured."""
         return sum(row.calls for row in self.rows)
 
-    def fold(self, output: object) -> None:
-        """Fold the first float tensor of an output into the statistics.
+    def update(self, output: object) -> None:
+        """Update the statistics with the first float tensor of an output.
 
         Raises:
             FmstatsError: it cannot be measured as asked, and `on_error="raise"`.
         """
         row = self._last
         try:
-            if row.try_fold(output):
+            if row.try_update(output):
                 row.calls += 1
             elif not self._disabled:
-                self._fold_other(output)
+                self._update_other(output)
         except Exception as error:
             self.fail(error)
 
     def skip(self, reason: str) -> None:
-        """Say why an output was not folded."""
+        """Say why an output was not measured."""
         if not self._disabled:
             self.reason = None if self.calls else f"its {self.spec.of} {reason}"
 
@@ -136,13 +136,13 @@ class Layer:
                 for row in self.rows:
                     row.rescale(scale)
 
-    def _fold_other(self, output: object) -> None:
-        """Fold what is not as the last output."""
+    def _update_other(self, output: object) -> None:
+        """Update with an output that is not as the last one."""
         rows, last = self.rows, self._place
         for i in range(1, len(rows) + 1):  # from the next: a model calls it in one order each time
             place = (last + i) % len(rows)
             row = rows[place]
-            if row.try_fold(output):
+            if row.try_update(output):
                 row.calls += 1
                 self._last, self._place, self.reason = row, place, None
                 return
@@ -150,11 +150,11 @@ class Layer:
             self._last = self._nothing
             if torch._C._len_torch_dispatch_stack():  # of others: states would be fake
                 with _disable_current_modes():
-                    self._fold(output)
+                    self._update(output)
             else:
-                self._fold(output)
+                self._update(output)
 
-    def _fold(self, output: object) -> None:
+    def _update(self, output: object) -> None:
         x = first_tensor(output)
         if x is not None and type(x) is not Tensor:
             part = plain_part(x, self._dim_of)
@@ -176,7 +176,7 @@ class Layer:
         if row is None:
             self.left_out += 1
             return
-        row.fold(x, view, dim)
+        row.update(x, view, dim)
         self._dims[x.dim()] = dim
         self._last, self._place = row, self.rows.index(row)
 
@@ -238,7 +238,7 @@ class Layer:
 
     def reset(self) -> None:
         """Forget all that was seen; an error that disabled the layer stays."""
-        with self._lock:  # not between the reading and the writing of a fold
+        with self._lock:  # not between the reading and the writing of an update
             for row in self.rows:
                 row.reset()
             self._last, self._dims, self.left_out = self._nothing, {}, 0

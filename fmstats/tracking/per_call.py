@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 from fmstats.output.tables import format_plural
 from fmstats.profiles.row_names import MOST_CALLS
-from fmstats.tracking.gates import Folding, Gate
+from fmstats.tracking.gates import Gate, Updatable
 from fmstats.tracking.layers import Layer, LayerSpec
 
 
 class _Nothing:
     """A layer that measures nothing."""
 
-    def fold(self, output: object) -> None: ...
+    def update(self, output: object) -> None: ...
     def skip(self, reason: str) -> None: ...
     def fail(self, error: Exception) -> None: ...
     def rescale(self, scale: float) -> None: ...
-    def claim(self) -> Folding:
+    def claim(self) -> Updatable:
         return self
 
 
@@ -55,9 +55,9 @@ class PerCall:
         """The next call is the first one of a forward pass."""
         self._thread.next = 0
 
-    def fold(self, output: object) -> None:
-        """As `Layer.fold`, for this call."""
-        self.claim().fold(output)
+    def update(self, output: object) -> None:
+        """As `Layer.update`, for this call."""
+        self.claim().update(output)
 
     def skip(self, reason: str) -> None:
         """As `Layer.skip`, for this call."""
@@ -72,7 +72,7 @@ class PerCall:
         for layer in self._layers:
             layer.rescale(scale)
 
-    def claim(self) -> Folding:
+    def claim(self) -> Updatable:
         """The layer of this call; what measures nothing if there were too many before."""
         number: int = getattr(self._thread, "next", 0)
         if number >= MOST_CALLS:

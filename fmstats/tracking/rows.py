@@ -78,8 +78,8 @@ class Row:
         width: that number.
         call: the call it is of, None for all.
         execution_index: the place of its first call among those of all rows, None if none yet.
-        calls: tensors folded in.
-        try_fold: folds an output at once that is as the last one folded, see `Meter`.
+        calls: tensors measured.
+        try_update: updates at once with an output that is as the last one, see `Meter`.
     """
 
     def __init__(
@@ -95,19 +95,19 @@ class Row:
         self._meters: dict[torch.device, Meter] = {}
         self._tensor_info = TensorInfo()
         self._restored: State | None = None  # what the first state shall begin with
-        self._scale = scale  # of the states: of what is folded, over what is told
-        self.try_fold: Callable[[object], bool] = decline
+        self._scale = scale  # of the states: of what is measured, over what is told
+        self.try_update: Callable[[object], bool] = decline
         self.calls = 0
 
-    def fold(self, x: Tensor, view: View, dim: int) -> None:
-        """Fold a tensor that has a statistic.
+    def update(self, x: Tensor, view: View, dim: int) -> None:
+        """Update the states with a tensor that has a statistic.
 
         Args:
             x: the tensor.
             view: how it is read.
             dim: of its channels, of which there are `width`.
         """
-        self.try_fold = decline  # to other threads, as long as the meter changes its mind
+        self.try_update = decline  # to other threads, as long as the meter changes its mind
         if x.device not in self._meters:
             state = State.identity(self.width, x.device)
             backend = choose_backend(self._spec.backend, x.device)
@@ -118,12 +118,12 @@ class Row:
                 self._restored = None
         meter = self._meters[x.device]
         check_input(meter.state, x, view)
-        meter.fold(x, view)
+        meter.update(x, view)
         self.calls += 1
         dtype = str(x.dtype).removeprefix("torch.")
         dims = tuple(sorted({**dict(self._tensor_info.dims), x.dim(): dim}.items()))
         self._tensor_info = TensorInfo(tuple(x.shape), dtype, dims, self._tensor_info.backends)
-        self.try_fold = meter.try_fold
+        self.try_update = meter.try_update
 
     def backends(self) -> dict[str, str]:
         """Of each device that the row was measured on, which backend served it and why."""
@@ -140,7 +140,7 @@ class Row:
 
     @property
     def _thresholds(self) -> Thresholds:
-        """What counts as zero and as saturated among tensors as they are folded."""
+        """What counts as zero and as saturated among tensors as they are measured."""
         asked, scale = self._spec.thresholds, self._scale
         low, high = (None if b is None else b * scale for b in (asked.low, asked.high))
         return Thresholds(asked.zero_tol * scale, low, high)
@@ -148,17 +148,17 @@ class Row:
     def rescale(self, scale: float) -> None:
         """Tensors are `scale` times what is to be told of them, from now on.
 
-        What was folded under another scale is multiplied, which is exact for powers of two.
+        What was measured under another scale is multiplied, which is exact for powers of two.
         """
         before, self._scale = self._scale, scale
-        self.try_fold = decline
+        self.try_update = decline
         for device, meter in self._meters.items():
             meter.wait()
             _scale_(meter.state, before, scale)
             self._meters[device] = meter.backend.meter(meter.state, self._thresholds)
 
     def wait(self) -> None:
-        """Return when all that was folded is in the states."""
+        """Return when all that was measured is in the states."""
         for meter in self._meters.values():
             meter.wait()
 
@@ -175,7 +175,7 @@ class Row:
         for meter in self._meters.values():
             meter.reset()
         self._restored, self._tensor_info = None, TensorInfo()
-        self.try_fold = decline
+        self.try_update = decline
         self.calls = 0
 
     def take_snapshot(self) -> RowSnapshot:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fmstats.errors import FmstatsError
-from fmstats.tracking.gates import Folding
+from fmstats.tracking.gates import Updatable
 
 clock = time.perf_counter
 
@@ -148,21 +148,21 @@ class _Pass(threading.local):
 
 
 class Timed:
-    """A layer that tells how many seconds it takes to fold.
+    """A layer that tells how many seconds its updates take.
 
     Args:
-        layer: what folds.
-        spend: is told, also where folding fails.
+        layer: what is updated.
+        spend: is told, also where an update fails.
     """
 
-    def __init__(self, layer: Folding, spend: Callable[[float], None]) -> None:
+    def __init__(self, layer: Updatable, spend: Callable[[float], None]) -> None:
         self._layer, self._spend = layer, spend
 
-    def fold(self, output: object) -> None:
-        """Fold, and say how long it took."""
+    def update(self, output: object) -> None:
+        """Update the layer, and say how long it took."""
         began = clock()
         try:
-            self._layer.fold(output)
+            self._layer.update(output)
         finally:
             self._spend(clock() - began)
 
@@ -174,7 +174,7 @@ class Timed:
         """Pass it on."""
         self._layer.fail(error)
 
-    def claim(self) -> Folding:
+    def claim(self) -> Updatable:
         """Pass it on."""
         return Timed(self._layer.claim(), self._spend)
 

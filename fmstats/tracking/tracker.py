@@ -231,7 +231,7 @@ class Tracker:
     def restore(self, profile: Profile) -> None:
         """Go on from what another tracker of this model has seen.
 
-        The next tensors are folded into the same numbers: together they are, bit for bit, what one
+        The next tensors update the same numbers: together they are, bit for bit, what one
         tracker would have seen. `every` and `budget` begin anew.
 
         Args:

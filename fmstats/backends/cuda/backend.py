@@ -64,7 +64,7 @@ class CudaBackend(Backend):
         return CudaMeter(self, self.runtime, device, self.native, state, thresholds)
 
     def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
-        self.meter(state, thresholds).fold(x, view)
+        self.meter(state, thresholds).update(x, view)
 
     def warm_up(self, device: torch.device, dtype: torch.dtype, thresholds: Thresholds) -> None:
         assert self.native is not None

@@ -1,4 +1,4 @@
-"""What folds one layer's tensors on a GPU.
+"""The meter of the cuda backend measures one layer's tensors on a GPU.
 
 A layer that runs on another stream than last time first waits, on the device, for the work of that
 stream. Replays of a graph are not seen: order them with eager runs of the same layers yourself, as
@@ -50,14 +50,14 @@ class CudaMeter(Meter):
         self._limits_as: dict[torch.dtype, tuple[Limits, tuple[int, ...]]] = {}
         self._plan = native.CudaPlan(
             Tensor,
-            # From torch 2.10; without it every tensor goes through fold().
+            # From torch 2.10; without it every tensor goes through update().
             getattr(Tensor, "__dlpack_c_exchange_api__", None),
             runtime.dlpack_type,
             self._index,
         )
-        self.try_fold = self._plan.try_fold  # no Python between the hook and the driver
+        self.try_update = self._plan.try_fold  # no Python between the hook and the driver
 
-    def fold(self, x: Tensor, view: View) -> None:
+    def update(self, x: Tensor, view: View) -> None:
         if view.channels == 0 or view.positions == 0:
             return
         dtype = self._native.DTYPES.index(str(x.dtype).removeprefix("torch."))

@@ -61,7 +61,7 @@ class TritonBackend(Backend):
         return TritonMeter(self, self.engine(state.words.device), state, thresholds)
 
     def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
-        self.meter(state, thresholds).fold(x, view)
+        self.meter(state, thresholds).update(x, view)
 
     def warm_up(self, device: torch.device, dtype: torch.dtype, thresholds: Thresholds) -> None:
         engine, name = self.engine(device), str(dtype).removeprefix("torch.")

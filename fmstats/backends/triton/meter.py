@@ -1,4 +1,4 @@
-"""What folds one layer's tensors with Triton's kernels.
+"""The meter of the triton backend measures one layer's tensors with Triton's kernels.
 
 The last tensor's plan is kept: the next one of the same kind costs two launches and no arithmetic.
 A layer that runs on another stream than last time first waits, on the device, for that stream.
@@ -38,9 +38,9 @@ class TritonMeter(Meter):
         self._key: tuple[object, ...] | None = None
         self._pieces: list[Piece] = []
         self._stream: Any = None  # of the last launch
-        self.try_fold = self._try_fold
+        self.try_update = self._try_update
 
-    def fold(self, x: Tensor, view: View) -> None:
+    def update(self, x: Tensor, view: View) -> None:
         if view.channels == 0 or view.positions == 0:
             return
         with self._lock:
@@ -57,7 +57,7 @@ class TritonMeter(Meter):
     def wait(self) -> None:
         self._engine.wait()
 
-    def _try_fold(self, output: object) -> bool:
+    def _try_update(self, output: object) -> bool:
         if type(output) is not Tensor or not _is_plain(output):
             return False
         with self._lock:
