@@ -235,7 +235,8 @@ FLUSHED = textwrap.dedent(
     from fmstats.backends.pytorch import TorchBackend
     from fmstats.backends.reference import ReferenceBackend
     from fmstats.statistic.view import view_of
-    from fmstats.statistic import State, Thresholds
+    from fmstats.statistic.state import State
+    from fmstats.statistic.thresholds import Thresholds
 
     caller, workers = (word == "True" for word in sys.argv[1:])
     torch.set_num_threads(4)
