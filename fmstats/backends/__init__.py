@@ -1,4 +1,4 @@
-"""The backends, and the one place that chooses between them.
+"""This package has the backends, and chooses between them here.
 
 A backend updates a state with a tensor on the tensor's device. Which one serves a device by default
 is the order of `BACKENDS`; a backend asked for by name is used or is an error, never replaced.
@@ -40,7 +40,7 @@ BACKENDS: tuple[Backend, ...] = (
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """A line of `fmstats backends`.
+    """One `BackendInfo` is a line of `fmstats backends`.
 
     Attributes:
         devices: the device types it serves.
@@ -54,7 +54,7 @@ class BackendInfo:
 
 
 def list_backends() -> list[BackendInfo]:
-    """Every backend, whether it can be used here, and with what or why not."""
+    """List every backend: whether it can be used here, and with what or why not."""
     rows = []
     for backend in BACKENDS:
         why_not = backend.why_not()
@@ -70,7 +70,7 @@ def list_backends() -> list[BackendInfo]:
 
 
 def choose_backend(name: str, device: torch.device | None) -> Backend:
-    """The backend called `name`, or for "auto" the best usable one for `device`.
+    """Return the backend called `name`, or for "auto" the best usable one for `device`.
 
     Args:
         name: one of `list_backends()`, or "auto".
@@ -104,7 +104,7 @@ def choose_backend(name: str, device: torch.device | None) -> Backend:
 
 
 def why_chosen(asked: str, device: torch.device) -> str:
-    """Why `choose_backend(asked, device)` chose as it did, for people."""
+    """Tell people why `choose_backend(asked, device)` chose as it did."""
     if asked != "auto":
         return "asked for by name"
     reasons = []

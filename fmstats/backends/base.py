@@ -1,4 +1,4 @@
-"""What every backend promises."""
+"""`Backend` and `Meter` tell what every backend promises."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Backend:
     devices: ClassVar[tuple[str, ...]] = ()
 
     def why_not(self, device: torch.device | None = None) -> str | None:
-        """Why this backend cannot be used here, on `device` if one is given; None if it can."""
+        """Tell why it cannot be used here, on `device` if one is given; None if it can."""
         return None
 
     def describe(self) -> str:
-        """What it runs with, for people."""
+        """Tell people what it runs with."""
         raise NotImplementedError
 
     def serves(self, device: torch.device) -> bool:
-        """Whether tensors of this `device` are for this backend."""
+        """Tell whether tensors of this `device` are for this backend."""
         return not self.devices or device.type in self.devices
 
     def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
@@ -111,7 +111,7 @@ class Meter:
 
 
 def decline(output: object) -> bool:
-    """The `try_update` of a meter that has none."""
+    """Decline whatever comes: the `try_update` of a meter that has none of its own."""
     return False
 
 

@@ -1,4 +1,4 @@
-"""The cpu backend: C++ kernels that read each element once (csrc/cpu).
+"""The cpu backend runs C++ kernels that read each element once (csrc/cpu).
 
 One source compiled for several instruction sets; the best one that this processor has is picked
 when the backend is made. Threads are torch's own.
@@ -20,7 +20,7 @@ from fmstats.statistic.view import View
 
 
 class CpuBackend(Backend):
-    """See the module.
+    """This backend measures tensors on the CPU with the native module.
 
     Args:
         isa: an instruction set by name instead of the best one, for tests.
@@ -60,7 +60,7 @@ class CpuBackend(Backend):
         return CpuMeter(self, state, thresholds)
 
     def plan(self, state: State, thresholds: Thresholds) -> Any:
-        """The native module's plan for tensors of one layer."""
+        """Make the native module's plan for tensors of one layer."""
         assert self._native is not None
         return self._native.CpuPlan(
             self._isa,
@@ -74,7 +74,7 @@ class CpuBackend(Backend):
         )
 
     def dtype_code(self, dtype: torch.dtype) -> int:
-        """The native module's number of a dtype."""
+        """Return the native module's number of a dtype."""
         return self._dtypes[dtype]
 
     def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
@@ -95,7 +95,7 @@ class CpuBackend(Backend):
 
 
 class CpuMeter(Meter):
-    """A meter whose hot path is one native call."""
+    """The hot path of this meter is one native call."""
 
     def __init__(self, backend: CpuBackend, state: State, thresholds: Thresholds) -> None:
         super().__init__(backend, state, thresholds)

@@ -1,4 +1,4 @@
-"""The compiled module, which the cpu and the cuda backend share."""
+"""The cpu and the cuda backend share one compiled module."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fmstats.statistic.fields import FIELDS
 
 
 def load_native() -> ModuleType | None:
-    """The module, or None where `why_no_native` says why there is none."""
+    """Return the module, or None where `why_no_native` says why there is none."""
     found = _load()
     return None if isinstance(found, str) else found
 
 
 def why_no_native() -> str | None:
-    """Why the module cannot be used; None if it can."""
+    """Tell why the module cannot be used; None if it can."""
     found = _load()
     return found if isinstance(found, str) else None
 

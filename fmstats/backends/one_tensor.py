@@ -1,4 +1,4 @@
-"""`channel_stats`: the statistics of one tensor."""
+"""`channel_stats` measures one tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The torch backend: the statistic in plain PyTorch operations, on any device.
+"""The torch backend runs plain PyTorch operations, on any device.
 
 It reads the tensor several times, never waits for the device, and bounds its float64 temporaries by
 taking large tensors in pieces.
@@ -19,7 +19,7 @@ PIECE = 1 << 22  # elements: 32 MB for each float64 temporary
 
 
 class TorchBackend(Backend):
-    """See the module."""
+    """This backend measures tensors on any device with plain PyTorch operations."""
 
     name = "torch"
 
@@ -40,7 +40,7 @@ class TorchBackend(Backend):
 
 
 def measure(x: Tensor, thresholds: Thresholds) -> State:
-    """The state of `x`, (channels, *positions), no element of it empty."""
+    """Return the state of `x`, (channels, *positions), no element of it empty."""
     x = to_float64(x)
     at = places(x)
     over = tuple(range(1, x.dim()))

@@ -1,4 +1,4 @@
-"""The reference backend: one channel at a time, float64, two passes, obviously right, slow.
+"""The reference backend measures a channel at a time, in float64, in two passes, slowly.
 
 Tests compare every other backend with it.
 """
@@ -19,7 +19,7 @@ from fmstats.statistic.view import View
 
 
 class ReferenceBackend(Backend):
-    """See the module."""
+    """This backend measures tensors in the most obvious way, for tests."""
 
     name = "reference"
 
@@ -39,7 +39,7 @@ class ReferenceBackend(Backend):
 
 
 def measure(x: Tensor, thresholds: Thresholds) -> dict[str, float]:
-    """The fields of one channel, `x` in float64."""
+    """Return the fields of one channel, `x` in float64."""
     at = places(x)
     finite = x[at.abs() < INFINITY]
     low, high = math.inf, -math.inf
@@ -67,7 +67,7 @@ def measure(x: Tensor, thresholds: Thresholds) -> dict[str, float]:
 
 
 def saturated(at: Tensor, bound: float | None, side: int) -> int:
-    """How many numbers are at a bound or beyond it, above for a `side` of 1, below for -1."""
+    """Count the numbers at a bound or beyond it, above for a `side` of 1, below for -1."""
     if bound is None:
         return 0
     return int(((at.abs() <= INFINITY) & (side * at >= side * place_of(bound))).sum())

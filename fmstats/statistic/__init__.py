@@ -1,1 +1,1 @@
-"""The statistic: its fields, the state of a channel, and how states merge."""
+"""This package defines the statistic: its fields, the state of a channel, how states merge."""

@@ -1,4 +1,4 @@
-"""What is derived from a state, on the host: `ChannelStats`."""
+"""`ChannelStats` holds what is derived from a state, on the host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 class ChannelStats:
-    """These are the statistics of the channels of one layer: numpy arrays of length C.
+    """`ChannelStats` are the statistics of one layer's channels: numpy arrays of length C.
 
     With nothing finite seen, mean, var, std, rms, min, max and abs_max are NaN.
 
@@ -53,56 +53,56 @@ class ChannelStats:
 
     @property
     def channels(self) -> int:
-        """Number of channels."""
+        """Return the number of channels."""
         return self.state.channels
 
     @property
     def count(self) -> Array:
-        """Elements seen, finite or not (int64)."""
+        """Count all elements, finite or not (int64)."""
         return self._row("count")
 
     @property
     def nan(self) -> Array:
-        """NaN elements (int64)."""
+        """Count the NaN elements (int64)."""
         return self._row("nan")
 
     @property
     def pos_inf(self) -> Array:
-        """Elements that are +inf (int64)."""
+        """Count the elements that are +inf (int64)."""
         return self._row("pos_inf")
 
     @property
     def neg_inf(self) -> Array:
-        """Elements that are -inf (int64)."""
+        """Count the elements that are -inf (int64)."""
         return self._row("neg_inf")
 
     @property
     def zeros(self) -> Array:
-        """Elements with |x| <= zero_tol (int64)."""
+        """Count the elements with |x| <= zero_tol (int64)."""
         return self._row("zeros")
 
     @property
     def sat_low(self) -> Array:
-        """Elements at or below the layer's lower saturation bound (int64; 0 without one)."""
+        """Count the elements at or below the lower saturation bound (int64; 0 without one)."""
         return self._row("sat_low")
 
     @property
     def sat_high(self) -> Array:
-        """Elements at or above the layer's upper saturation bound (int64; 0 without one)."""
+        """Count the elements at or above the upper saturation bound (int64; 0 without one)."""
         return self._row("sat_high")
 
     @property
     def finite_count(self) -> Array:
-        """Elements neither NaN nor infinite (int64)."""
+        """Count the elements that are neither NaN nor infinite (int64)."""
         return np.array(self.state.finite.numpy())
 
     @property
     def mean(self) -> Array:
-        """Mean of the finite elements (float64)."""
+        """Return the mean of the finite elements (float64)."""
         return self._moment("mean")
 
     def variance(self, correction: float = 1) -> Array:
-        """Variance of the finite elements, as `torch.var(correction=...)` gives it (float64).
+        """Return the variance of the finite elements, as `torch.var` with `correction` (float64).
 
         Args:
             correction: what is taken off the number of elements: 1 for the sample's variance, 0 for
@@ -117,60 +117,60 @@ class ChannelStats:
 
     @property
     def var(self) -> Array:
-        """Variance of the finite elements, correction 1 (float64)."""
+        """Return the variance of the finite elements, correction 1 (float64)."""
         return self.variance()
 
     @property
     def std(self) -> Array:
-        """Square root of `var`."""
+        """Return the square root of `var`."""
         return np.sqrt(self.var)
 
     @property
     def min(self) -> Array:
-        """Smallest finite element (float64)."""
+        """Return the smallest finite element (float64)."""
         return self._moment("min")
 
     @property
     def max(self) -> Array:
-        """Largest finite element (float64)."""
+        """Return the largest finite element (float64)."""
         return self._moment("max")
 
     @property
     def sparsity(self) -> Array:
-        """Zeros / count (float64; NaN with nothing seen)."""
+        """Return zeros / count (float64; NaN with nothing seen)."""
         return _ratio(self.zeros, self.count)
 
     @property
     def saturated(self) -> Array | None:
-        """Share of elements at or beyond a saturation bound; None for a layer without bounds."""
+        """Return the share of elements at or beyond a bound; None for a layer without bounds."""
         if not self.thresholds.bounded:
             return None
         return _ratio(self.sat_low + self.sat_high, self.count)
 
     @property
     def rms(self) -> Array:
-        """Root of the mean square of the finite elements (float64)."""
+        """Return the root of the mean square of the finite elements (float64)."""
         return np.asarray(np.sqrt(np.square(self.mean) + self.variance(0)))
 
     @property
     def abs_max(self) -> Array:
-        """Largest magnitude among the finite elements (float64)."""
+        """Return the largest magnitude among the finite elements (float64)."""
         return np.maximum(np.abs(self.min), np.abs(self.max))
 
     @property
     def dead(self) -> Array:
-        """Channels that are zero in more than 99 % of their elements (bool)."""
+        """Tell which channels are zero in more than 99 % of their elements (bool)."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.sparsity > DEAD_SPARSITY)
 
     @property
     def never_active(self) -> Array:
-        """Channels whose every finite element was exactly 0 (bool)."""
+        """Tell in which channels every finite element was exactly 0 (bool)."""
         flat = (self._row("min") == 0) & (self._row("max") == 0)
         return np.asarray(flat)  # the range of nothing finite is from inf to -inf
 
     def merge(self, other: ChannelStats) -> ChannelStats:
-        """The statistics of both data sets together.
+        """Return the statistics of both data sets together.
 
         Args:
             other: of as many channels, under the same thresholds.
@@ -189,11 +189,11 @@ class ChannelStats:
         return self.merge(other) if isinstance(other, ChannelStats) else NotImplemented
 
     def pooled(self) -> ChannelStats:
-        """All channels taken together as one; of no channels one that has seen nothing."""
+        """Merge all channels into one; of no channels, into one that has seen nothing."""
         return pool_channels([self])[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field and derived number as a list, and the thresholds."""
+        """Return every field and derived number as a list, and the thresholds."""
         fields = {f: self._row(f).tolist() for f in COUNTS}
         fields |= {f: getattr(self, f, self._row(f)).tolist() for f in MOMENTS}
         for name in self.DERIVED:
@@ -216,7 +216,7 @@ class ChannelStats:
 
 
 def pool_channels(layers: Sequence[ChannelStats]) -> list[ChannelStats]:
-    """The channels of each layer taken together as one: `ChannelStats.pooled`, for many at once."""
+    """Merge the channels of each layer into one: `ChannelStats.pooled`, for many at once."""
     states = [layer.state if layer.channels else State.identity(1) for layer in layers]
     if not states:
         return []

@@ -1,4 +1,4 @@
-"""The fields of the statistic: what is known of each channel.
+"""This module names the fields of the statistic: what is known of each channel.
 
 csrc/fields.h declares them, for C++ and for this module, which reads it.
 """
@@ -13,14 +13,14 @@ from fmstats import errors
 
 
 def sources() -> Path:
-    """The folder csrc: inside an installed package, beside that of a checkout."""
+    """Return the folder csrc: inside an installed package, beside that of a checkout."""
     package = Path(errors.__file__).parent
     inside = package / "csrc"
     return inside if inside.exists() else package.parent / "csrc"
 
 
 def _read_lists() -> dict[str, list[list[str]]]:
-    """The entries of each list of csrc/fields.h, by its name: its arguments, entry by entry."""
+    """Return the entries of each list of csrc/fields.h, by its name, as their arguments."""
     text = (sources() / "fields.h").read_text().replace("\\\n", " ")
     lists = re.findall(r"^#define FMSTATS_(\w+)\(X\)(.*)$", text, re.MULTILINE)
     entries = {name: re.findall(r"X\(([^()]+)\)", body) for name, body in lists}

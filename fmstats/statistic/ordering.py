@@ -1,4 +1,4 @@
-"""Floating-point numbers compared, rounded and widened by their bits.
+"""These functions compare, round and widen floating-point numbers by their bits.
 
 A processor may be told to take subnormal numbers for zeros (`torch.set_flush_denormal`), and
 threads may differ in it. What is counted must not depend on that, so that no arithmetic is done
@@ -25,7 +25,7 @@ _FORMATS = {
 
 
 def places(x: Tensor) -> Tensor:
-    """Integers, int64, in the order of the numbers in `x`, float64; 0 for both zeros.
+    """Return integers, int64, in the order of the numbers in `x`, float64; 0 for both zeros.
 
     The places of a number and of its negative add up to 0. NaN lie beyond the infinities.
     """
@@ -34,18 +34,18 @@ def places(x: Tensor) -> Tensor:
 
 
 def at_places(at: Tensor) -> Tensor:
-    """The numbers, float64, of which `at` are the `places`; 0.0 of 0."""
+    """Return the numbers, float64, of which `at` are the `places`; 0.0 of 0."""
     return torch.where(at < 0, _SIGN - at, at).view(torch.float64)
 
 
 def place_of(x: float) -> int:
-    """The place of one number, as of `places`."""
+    """Return the place of one number, as `places` does of many."""
     bits: int = struct.unpack("<q", struct.pack("<d", x))[0]
     return _SIGN - bits if bits < 0 else bits
 
 
 def to_float64(x: Tensor) -> Tensor:
-    """The numbers in `x`, a tensor of any float dtype, exactly."""
+    """Return the numbers in `x`, a tensor of any float dtype, exactly."""
     if x.dtype == torch.float64:
         return x
     x = x.to(torch.float32)  # by bits, or into its normal numbers
@@ -56,7 +56,7 @@ def to_float64(x: Tensor) -> Tensor:
 
 
 def round_toward(x: float, dtype: torch.dtype, up: bool) -> float:
-    """The number of `dtype` nearest to `x` that is not below it, or not above it.
+    """Return the number of `dtype` nearest to `x` that is not below it, or not above it.
 
     Args:
         x: a number, or NaN, which stays what it is.

@@ -1,4 +1,4 @@
-"""The state of some channels, its identity, and how two states become one.
+"""This module defines the state of some channels, its identity, and how two states merge.
 
 The C++ twin is csrc/statistic.h. A state is a commutative
 monoid: any split of the data, measured apart and merged, gives the same exact fields, and the same
@@ -27,7 +27,7 @@ from fmstats.statistic.ordering import at_places, places
 
 
 class State:
-    """What has been seen of some channels: one row a field, one column a channel.
+    """A state holds what has been seen of some channels: a row a field, a column a channel.
 
     Attributes:
         words: int64 tensor (len(FIELDS), channels) on any device. Rows of `COUNTS` hold int64;
@@ -47,7 +47,7 @@ class State:
 
     @classmethod
     def identity(cls, channels: int, device: torch.device | str = "cpu") -> State:
-        """The state of no data: merging it changes nothing.
+        """Make the state of no data: merging it changes nothing.
 
         Args:
             channels: how many.
@@ -72,29 +72,29 @@ class State:
         return cls(torch.stack(rows))
 
     def __getitem__(self, field: str) -> Tensor:
-        """The row of a field, a view: int64 for counts, float64 for moments."""
+        """Return the row of a field, a view: int64 for counts, float64 for moments."""
         row = self.words[FIELDS.index(field)]
         return row if field in COUNTS else row.view(torch.float64)
 
     @property
     def channels(self) -> int:
-        """Number of channels."""
+        """Return the number of channels."""
         return int(self.words.shape[1])
 
     @property
     def finite(self) -> Tensor:
-        """Elements that are neither NaN nor infinite, int64 (channels,)."""
+        """Count the elements that are neither NaN nor infinite, int64 (channels,)."""
         finite = self["count"]
         for field in NON_FINITE:
             finite = finite - self[field]
         return finite
 
     def to(self, device: torch.device | str) -> State:
-        """This state on a `device` (itself if it is there already)."""
+        """Return this state on a `device` (itself if it is there already)."""
         return State(self.words.to(device))
 
     def clone(self) -> State:
-        """A copy that shares no memory."""
+        """Return a copy that shares no memory."""
         return State(self.words.clone(memory_format=torch.contiguous_format))
 
     def reset_(self) -> None:
@@ -143,7 +143,7 @@ def merge(a: State, b: State) -> State:
 
 
 def merge_fields(a: State, b: State) -> dict[str, Tensor]:
-    """As `merge`, a tensor for each of `FIELDS`, to be put anywhere.
+    """Merge two states into a tensor for each of `FIELDS`, to be put anywhere.
 
     Raises:
         FmstatsError: the numbers of channels differ.
@@ -170,7 +170,7 @@ def merge_fields(a: State, b: State) -> dict[str, Tensor]:
 
 
 def pool(state: State, widths: Sequence[int]) -> State:
-    """Neighbouring channels taken together as one.
+    """Merge neighbouring channels into one.
 
     Each group is merged in halves, so that rounding grows with the logarithm of its channels; all
     groups at once.
@@ -194,6 +194,6 @@ def pool(state: State, widths: Sequence[int]) -> State:
 
 
 def _runs(begins: Tensor, lengths: Tensor) -> Tensor:
-    """The numbers begin, begin + 1, ... of each run, one run after the other."""
+    """Return the numbers begin, begin + 1, ... of each run, one run after the other."""
     offsets = begins - (lengths.cumsum(0) - lengths)
     return torch.arange(int(lengths.sum())) + offsets.repeat_interleave(lengths)

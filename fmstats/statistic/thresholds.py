@@ -1,4 +1,4 @@
-"""What counts as zero and as saturated."""
+"""`Thresholds` tell what counts as zero and as saturated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fmstats.statistic.ordering import place_of, round_toward
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What counts as zero and as saturated: |x| <= zero_tol, x <= low, x >= high.
+    """Thresholds tell what counts as zero or saturated: |x| <= zero_tol, x <= low, x >= high.
 
     Comparisons are of exact values: x as it is stored against these float64 numbers.
 
@@ -37,12 +37,12 @@ class Thresholds:
 
     @property
     def bounded(self) -> bool:
-        """Whether there is a saturation bound at all."""
+        """Tell whether there is a saturation bound at all."""
         return self.low is not None or self.high is not None
 
     @property
     def mode(self) -> str:
-        """Which comparisons there are, for kernels that are compiled with no others.
+        """Name the comparisons there are, for kernels that are compiled with no others.
 
         "plain": x = 0 alone; "upper": x >= high, too; "all": every one, with a tolerance.
         """
@@ -51,7 +51,7 @@ class Thresholds:
         return "plain" if self.high is None else "upper"
 
     def compared_as(self, dtype: torch.dtype) -> tuple[float, float, float]:
-        """(zero_tol, low, high) for kernels that compare in `dtype`, a float of 16 bits or more.
+        """Return (zero_tol, low, high) for kernels that compare in `dtype`, of 16 bits or more.
 
         Rounded so that comparing in `dtype` gives what comparing exact values gives: tolerances
         and low bounds down, high bounds up. NaN, which compares false, stands for no bound.

@@ -1,4 +1,4 @@
-"""Any strided tensor as channels x positions, without a copy.
+"""A `View` reads any strided tensor as channels x positions, without a copy.
 
 The statistic does not care in which order positions come, so they are sorted by stride and
 adjacent ones joined: NCHW becomes (N, stride C*H*W), (H*W, stride 1); channels_last becomes
@@ -17,7 +17,7 @@ from fmstats.errors import FmstatsError
 
 @dataclass(frozen=True)
 class View:
-    """A tensor as channels x positions. Strides in elements.
+    """A view reads a tensor as channels x positions; its strides are in elements.
 
     Attributes:
         channels: size of the channel dim.
@@ -31,7 +31,7 @@ class View:
 
     @property
     def positions(self) -> int:
-        """Elements of one channel."""
+        """Return the number of elements of one channel."""
         count = 1
         for size, _ in self.dims:
             count *= size
@@ -39,7 +39,7 @@ class View:
 
 
 def resolve_dim(dim: int, shape: Sequence[int]) -> int:
-    """`dim` as a number from 0 up.
+    """Return `dim` as a number from 0 up.
 
     Raises:
         FmstatsError: the tensor has no such dim, or it is no whole number.

@@ -1,1 +1,1 @@
-"""`track`: hooks that measure the layers of a model while it runs."""
+"""This package has `track`, whose hooks measure the layers of a model while it runs."""

@@ -1,4 +1,4 @@
-"""What stands of the hooks in graphs that `torch.compile` makes.
+"""Operations stand for the hooks in graphs that `torch.compile` makes.
 
 A hook that Dynamo traces becomes one opaque operation, which runs the hook's eager code when the
 graph runs: no graph break, no guard on whether hooks measure now, hence no recompilation by
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class Target(Protocol):
-    """A hook, as graphs call it."""
+    """A target is a hook, as graphs call it."""
 
     def observe(self, x: Tensor | None, training: bool) -> None:
         """Do what the hook does; `x` is what it is handed, None for the hook of a pass."""
@@ -51,7 +51,7 @@ _library.define(
 
 
 def number_of(target: Target) -> int:
-    """A number by which graphs find a hook for as long as it lives."""
+    """Return a number by which graphs find a hook for as long as it lives."""
     number = next(_numbers)
     _targets[number] = target
     return number
@@ -63,13 +63,13 @@ def new_op_token() -> Tensor:
 
 
 def observe(x: Tensor, op_token: Tensor, target: int) -> None:
-    """In a graph: hand `x` to a hook."""
+    """Hand `x` to a hook, in a graph."""
     if not _is_exporting():
         torch.ops.fmstats.observe(x.detach(), op_token, target)
 
 
 def mark_pass_boundary(op_token: Tensor, target: int, training: bool) -> None:
-    """In a graph: a pass begins or ends."""
+    """Tell a hook that a pass begins or ends, in a graph."""
     if not _is_exporting():
         torch.ops.fmstats.mark_pass_boundary(op_token, target, training)
 
@@ -90,7 +90,7 @@ def run_as_is(function: Any) -> None:
 
 
 class _HookGuards:
-    """Has Dynamo look at hooks while anything is tracked.
+    """These guards have Dynamo look at hooks while anything is tracked.
 
     By default it does not when it asks whether a graph still holds for a module: another instance
     of a class would run the graph of one that has no hooks, without its own.
@@ -102,7 +102,7 @@ class _HookGuards:
         self._before: bool | None = None  # what was configured, once that has been changed
 
     def begin(self) -> None:
-        """A tracker begins."""
+        """Count a tracker that begins."""
         with self._lock:
             self._trackers += 1
             if "torch._dynamo" in sys.modules:
@@ -112,7 +112,7 @@ class _HookGuards:
                 sys.meta_path.insert(0, self)
 
     def end(self) -> None:
-        """A tracker has ended."""
+        """Count a tracker off that has ended."""
         with self._lock:
             self._trackers -= 1
             if self._trackers == 0 and self._before is not None:
@@ -136,7 +136,7 @@ class _HookGuards:
 
     @staticmethod
     def _configure(skip: bool) -> bool:
-        """Set Dynamo's option; what it was."""
+        """Set Dynamo's option; return what it was."""
         config: Any = sys.modules["torch._dynamo.config"]
         before: bool = config.skip_nnmodule_hook_guards
         config.skip_nnmodule_hook_guards = skip
@@ -147,7 +147,7 @@ hook_guards = _HookGuards()
 
 
 def _is_exporting() -> bool:
-    """Whether the graph is for torch.export: it would hold a number of this process."""
+    """Tell whether the graph is for torch.export: it would hold a number of this process."""
     # From torch 2.7; Dynamo takes is_exporting() for true in all graphs up to 2.11.
     return getattr(torch.compiler, "_is_exporting_flag", False)
 

@@ -1,4 +1,4 @@
-"""The coverage of a tracker: what happened at each layer that was selected."""
+"""The coverage of a tracker tells what happened at each layer that was selected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When hooks measure: the user's wish, the model's mode, and whether this pass is taken."""
+"""A gate tells when hooks measure: by the user's wish, the model's mode, and the sampling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WHEN = ("always", "train", "eval")
 
 @dataclass
 class Gate:
-    """Whether hooks measure now; shared by all layers of a tracker.
+    """A gate tells whether hooks measure now; all layers of a tracker share it.
 
     Attributes:
         paused: the user's wish.
@@ -50,7 +50,7 @@ class Gate:
 
 
 class Updatable(Protocol):
-    """A layer, as hooks use it."""
+    """An `Updatable` is a layer, as hooks use it."""
 
     def update(self, output: object) -> None:
         """Update the statistics with the first float tensor of an output."""
@@ -59,10 +59,10 @@ class Updatable(Protocol):
         """Say why an output was not measured."""
 
     def fail(self, error: Exception) -> None:
-        """Stop measuring: what the hook does for it has failed."""
+        """Stop measuring, after what the hook does for it has failed."""
 
     def claim(self) -> Updatable:
-        """What an output of this call is for, to be handed something later."""
+        """Return what an output of this call is for, to be handed something later."""
 
     def rescale(self, scale: float) -> None:
-        """Outputs are `scale` times what is to be told of them, from now on."""
+        """Take outputs for `scale` times what is to be told of them, from now on."""

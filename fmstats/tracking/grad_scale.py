@@ -1,4 +1,4 @@
-"""By how much the gradients that flow now are scaled: `grad_scale=` of `track`."""
+"""`GradScale` tells by how much gradients are scaled now: `grad_scale=` of `track`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fmstats.errors import FmstatsError
 
 
 class GradScale:
-    """A number, or a function that tells it, asked once in each backward pass.
+    """It is a number, or a function that is asked for one once in each backward pass.
 
     A scaler of torch.amp keeps its scale on the device, and waits for it when it is asked.
 
@@ -37,7 +37,7 @@ class GradScale:
             self._known = _check(asked)
 
     def now(self) -> float:
-        """What the loss of the backward pass that runs now was multiplied by.
+        """Return what the loss of the backward pass that runs now was multiplied by.
 
         Raises:
             FmstatsError: what was asked gives no number above 0.

@@ -1,4 +1,4 @@
-"""The hooks that feed layers.
+"""These hooks hand layers what they measure.
 
 Hooks hold layers and a gate, never the tracker, so that a forgotten tracker can be collected. In a
 deep copy or a pickle of a tracked model each hook does nothing: the copy is not tracked. Within a
@@ -36,14 +36,14 @@ _jit = torch.jit._trace
 
 
 class Handle(Protocol):
-    """What takes a hook away."""
+    """A handle takes a hook away."""
 
     def remove(self) -> None:
         """Take it away; may be called twice."""
 
 
 class _NoHook:
-    """The hook of a copied model."""
+    """The hook of a copied model does nothing."""
 
     def __call__(self, *_: object) -> None:
         """Measure nothing."""
@@ -69,7 +69,7 @@ class LayerHook(_Hook):
         self.layer = Timed(self.layer, spend)
 
     def observe(self, x: Tensor | None, training: bool) -> None:
-        """What the hook does, in a graph."""
+        """Do what the hook does, in a graph."""
         if self._gate.open and _backward_pass() == _NO_BACKWARD_PASS:
             self.layer.update(x)
 
@@ -159,12 +159,12 @@ class GradientHook(LayerHook):
             self._on_leaf = None
 
     def observe(self, x: Tensor | None, training: bool) -> None:
-        """In a graph gradients are out of reach."""
+        """Skip the layer: in a graph gradients are out of reach."""
         self.layer.skip("flows within a compiled graph: run the model without torch.compile")
 
 
 class PassHook(_Hook):
-    """A forward pre-hook of the tracked model: counts its passes and samples them.
+    """This forward pre-hook of the tracked model counts its passes and samples them.
 
     Attributes:
         passes, measured: forward passes begun in the modes asked for, and those of them that
@@ -226,7 +226,7 @@ class PassHook(_Hook):
 
 
 class EndHook(_Hook):
-    """A forward hook of the tracked model: ends its passes, for a budget."""
+    """This forward hook of the tracked model ends its passes, for a budget."""
 
     def __init__(self, passes: PassHook, op_token: Tensor) -> None:
         super().__init__(op_token)

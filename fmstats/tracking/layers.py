@@ -1,4 +1,4 @@
-"""What is kept of one tracked layer while a model runs.
+"""`Layer` keeps the statistics of one tracked layer while a model runs.
 
 An output is reduced at once and not kept: an in-place operation that follows cannot change what was
 seen, and no activation is held alive. A layer that one model calls with several widths, as an
@@ -36,7 +36,7 @@ MOST_WIDTHS = 32
 
 @dataclass(frozen=True)
 class LayerSnapshot:
-    """A layer at some time, without its states: they are copied apart.
+    """It holds a layer as it was at some time, without its states: they are copied apart.
 
     Attributes:
         reason, left_out: as of `Layer`.
@@ -51,7 +51,7 @@ class LayerSnapshot:
 
 
 class Layer:
-    """The rows of one layer, or of one of its calls, while they are filled.
+    """A `Layer` holds the rows of one layer, or of one of its calls, while they are filled.
 
     Attributes:
         rows: one for each width, in the order of their first tensors.
@@ -74,17 +74,17 @@ class Layer:
 
     @property
     def name(self) -> str:
-        """The layer's name, and the number of the call."""
+        """Return the layer's name, and the number of the call."""
         return RowKey(self.spec.name, self._call, 0).base
 
     @property
     def layers(self) -> Sequence[Layer]:
-        """Itself: see `PerCall.layers`."""
+        """Return itself: only `PerCall` has several."""
         return (self,)
 
     @property
     def calls(self) -> int:
-        """The number of tensors that were measured."""
+        """Return the number of tensors that were measured."""
         return sum(row.calls for row in self.rows)
 
     def update(self, output: object) -> None:
@@ -125,11 +125,11 @@ class Layer:
         )
 
     def claim(self) -> Layer:
-        """Itself: see `PerCall.claim`."""
+        """Return itself: only `PerCall` has a layer for each call."""
         return self
 
     def rescale(self, scale: float) -> None:
-        """Outputs are `scale` times what is to be told of them, from now on."""
+        """Take outputs for `scale` times what is to be told of them, from now on."""
         if scale != self._scale:
             with self._lock:
                 self._scale = scale
@@ -188,7 +188,7 @@ class Layer:
         return rule.resolve(x.shape) if known is None else known
 
     def _row_of(self, width: int) -> Row | None:
-        """The row of a width; None if there are too many."""
+        """Return the row of a width; None if there are too many."""
         for row in self.rows:
             if row.width == width:
                 if row.execution_index is None:
@@ -207,7 +207,7 @@ class Layer:
         return row
 
     def why_partial(self) -> str | None:
-        """Why some tensors have no row though others have; None if all have."""
+        """Tell why some tensors have no row though others have; None if all have."""
         if not self.left_out:
             return None
         return (
@@ -217,7 +217,7 @@ class Layer:
 
     @property
     def states(self) -> list[State]:
-        """What has been seen so far, of each row on each device."""
+        """Return what has been seen so far, of each row on each device."""
         return [state for row in self.rows for state in row.states]
 
     def restore(self, saved: LayerProfile, execution_index: int) -> None:
@@ -263,7 +263,7 @@ class Layer:
 
     @contextmanager
     def held(self) -> Iterator[tuple[Row, ...]]:
-        """The rows, complete up to now, and not reset while they are held."""
+        """Yield the rows, complete up to now, which are not reset while they are held."""
         with self._lock:
             for row in self.rows:
                 row.wait()
@@ -271,7 +271,7 @@ class Layer:
 
 
 def take_profiles(layers: Iterable[Layer]) -> dict[str, LayerProfile]:
-    """What layers have seen, by the names of rows, in the order of execution.
+    """Return what layers have seen, by the names of rows, in the order of execution.
 
     Rows that have seen nothing are left out; each device is read once.
     """

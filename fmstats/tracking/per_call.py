@@ -1,4 +1,4 @@
-"""Rows for each call of a layer that a model uses several times in a forward pass."""
+"""`PerCall` keeps rows for each call of a layer that a model uses several times in a pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fmstats.tracking.layers import Layer, LayerSpec
 
 
 class _Nothing:
-    """A layer that measures nothing."""
+    """This layer measures nothing."""
 
     def update(self, output: object) -> None: ...
     def skip(self, reason: str) -> None: ...
@@ -26,7 +26,7 @@ _NOTHING = _Nothing()
 
 
 class PerCall:
-    """A layer that keeps rows of its own for each of its calls in a forward pass.
+    """This layer keeps rows of their own for each of its calls in a forward pass.
 
     Attributes:
         left_out: calls that were not measured, since they came after `MOST_CALLS` others.
@@ -41,39 +41,39 @@ class PerCall:
 
     @property
     def layers(self) -> Sequence[Layer]:
-        """One for each call that there has been."""
+        """Return a layer for each call that there has been."""
         return self._layers
 
     def call(self, number: int) -> Layer:
-        """The layer of one call, counted from 0; it is made if there is none yet."""
+        """Return the layer of one call, counted from 0; it is made if there is none yet."""
         with self._adding:
             while number >= len(self._layers):
                 self._layers.append(Layer(self.spec, self._gate, len(self._layers)))
         return self._layers[number]
 
     def begin_pass(self) -> None:
-        """The next call is the first one of a forward pass."""
+        """Begin a forward pass: the next call is its first one."""
         self._thread.next = 0
 
     def update(self, output: object) -> None:
-        """As `Layer.update`, for this call."""
+        """Update the layer of this call with an output."""
         self.claim().update(output)
 
     def skip(self, reason: str) -> None:
-        """As `Layer.skip`, for this call."""
+        """Say why an output of this call was not measured."""
         self.claim().skip(reason)
 
     def fail(self, error: Exception) -> None:
-        """As `Layer.fail`, for this call."""
+        """Stop measuring this call and warn of it."""
         self.claim().fail(error)
 
     def rescale(self, scale: float) -> None:
-        """As `Layer.rescale`, for all calls."""
+        """Take outputs of all calls for `scale` times what is to be told of them."""
         for layer in self._layers:
             layer.rescale(scale)
 
     def claim(self) -> Updatable:
-        """The layer of this call; what measures nothing if there were too many before."""
+        """Return the layer of this call; what measures nothing if there were too many before."""
         number: int = getattr(self._thread, "next", 0)
         if number >= MOST_CALLS:
             self.left_out += 1
@@ -82,13 +82,13 @@ class PerCall:
         return self.call(number)
 
     def reset(self) -> None:
-        """As `Layer.reset`, for all calls."""
+        """Forget all that was seen, of all calls."""
         self.left_out = 0
         for layer in self._layers:
             layer.reset()
 
     def why_partial(self) -> str | None:
-        """Why some calls have no row though others have; None if all have."""
+        """Tell why some calls have no row though others have; None if all have."""
         if self.left_out:
             return (
                 f"{format_plural(self.left_out, 'call')} without a row: a layer has one for each "

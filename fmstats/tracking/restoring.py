@@ -1,4 +1,4 @@
-"""Which layer of a tracker goes on from which row of a saved profile, and what does not fit."""
+"""`match_rows` finds the layers of a tracker that go on from the rows of a saved profile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fmstats.tracking.per_call import PerCall
 def match_rows(
     profile: Profile, metadata: Mapping[str, Any], layers: Mapping[str, Layer | PerCall]
 ) -> list[tuple[LayerProfile, Layer]]:
-    """Each row of a profile, and the layer, or the call of one, that shall go on from it.
+    """Return each row of a profile with the layer, or the call of one, that goes on from it.
 
     Args:
         profile: to go on from.

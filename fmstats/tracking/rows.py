@@ -1,4 +1,4 @@
-"""One row of a profile while it is filled: a layer's tensors of one width."""
+"""`Row` is one row of a profile while it is filled: a layer's tensors of one width."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fmstats.statistic.view import View
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """What is to be measured at one layer.
+    """A spec tells what is to be measured at one layer.
 
     Attributes:
         type: the module's class name.
@@ -41,7 +41,7 @@ class LayerSpec:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a profile says of a row's tensors beside their statistics.
+    """It holds what a profile says of a row's tensors beside their statistics.
 
     Attributes:
         shape, dtype: of the last one.
@@ -57,7 +57,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class RowSnapshot:
-    """A row at some time, without its states: they are copied apart.
+    """It holds a row as it was at some time, without its states: they are copied apart.
 
     Attributes:
         calls, execution_index: as of `Row`.
@@ -72,7 +72,7 @@ class RowSnapshot:
 
 
 class Row:
-    """The statistics of a layer's tensors that have one and the same number of channels.
+    """A row has the statistics of a layer's tensors with one and the same number of channels.
 
     Attributes:
         width: that number.
@@ -126,7 +126,7 @@ class Row:
         self.try_update = meter.try_update
 
     def backends(self) -> dict[str, str]:
-        """Of each device that the row was measured on, which backend served it and why."""
+        """Tell which backend served each device that the row was measured on, and why."""
         return {
             str(device): f"{meter.backend.name}: {why_chosen(self._spec.backend, device)}"
             for device, meter in self._meters.items()
@@ -134,19 +134,19 @@ class Row:
 
     @property
     def states(self) -> list[State]:
-        """What has been seen so far, on each device."""
+        """Return what has been seen so far, on each device."""
         kept = [] if self._restored is None else [self._restored]
         return kept + [meter.state for meter in self._meters.values()]
 
     @property
     def _thresholds(self) -> Thresholds:
-        """What counts as zero and as saturated among tensors as they are measured."""
+        """Return what counts as zero and as saturated among tensors as they are measured."""
         asked, scale = self._spec.thresholds, self._scale
         low, high = (None if b is None else b * scale for b in (asked.low, asked.high))
         return Thresholds(asked.zero_tol * scale, low, high)
 
     def rescale(self, scale: float) -> None:
-        """Tensors are `scale` times what is to be told of them, from now on.
+        """Take tensors for `scale` times what is to be told of them, from now on.
 
         What was measured under another scale is multiplied, which is exact for powers of two.
         """
@@ -195,7 +195,7 @@ class Row:
         self._restored = snapshot.restored
 
     def profile(self, states: Sequence[State]) -> LayerProfile | None:
-        """What has been seen, or None if nothing has.
+        """Return what has been seen, or None if nothing has.
 
         Args:
             states: copies of `states`.
@@ -224,7 +224,7 @@ class Row:
 
 
 def _scale_(state: State, before: float, after: float) -> None:
-    """The state of what was multiplied by `before` becomes that of it multiplied by `after`."""
+    """Turn the state of what was multiplied by `before` into that of it times `after`."""
     if before == after:
         return
     for field in ("mean", "min", "max", "m2", "m2"):  # that of squares twice

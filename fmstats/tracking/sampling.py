@@ -1,4 +1,4 @@
-"""Which forward passes are taken: one in so many, or as many as a budget pays for.
+"""A sampling takes forward passes: one in so many, or as many as a budget pays for.
 
 A pass begins and ends at the tracked model. What is decided at its beginning holds for all layers
 until the next begins; a part of the model that is called on its own goes by the last decision.
@@ -18,7 +18,7 @@ clock = time.perf_counter
 
 
 class Sampling(Protocol):
-    """Which passes are taken.
+    """A sampling tells which passes are taken.
 
     Attributes:
         timed: whether hooks tell it how long they take.
@@ -27,16 +27,16 @@ class Sampling(Protocol):
     timed: bool
 
     def take(self) -> bool:
-        """Whether to measure the pass that begins."""
+        """Tell whether to measure the pass that begins."""
 
     def spend(self, seconds: float) -> None:
-        """A hook took so long."""
+        """Note that a hook took so long."""
 
     def end(self, seconds: float) -> None:
-        """The pass has ended; it took so long, hooks included."""
+        """Note that the pass has ended, which took so long, hooks included."""
 
     def describe(self) -> dict[str, object]:
-        """What belongs in the metadata of a profile."""
+        """Return what belongs in the metadata of a profile."""
 
     def reset(self) -> None:
         """Begin anew."""
@@ -53,7 +53,7 @@ def check_share(budget: object) -> None:
 
 
 class Every:
-    """The first of every `k` passes."""
+    """This sampling takes the first of every `k` passes."""
 
     timed = False
 
@@ -61,28 +61,28 @@ class Every:
         self._k, self._passes = k, 0
 
     def take(self) -> bool:
-        """See `Sampling`."""
+        """Tell whether to measure the pass that begins."""
         taken = self._passes % self._k == 0
         self._passes += 1
         return taken
 
     def spend(self, seconds: float) -> None:
-        """See `Sampling`."""
+        """Note that a hook took so long."""
 
     def end(self, seconds: float) -> None:
-        """See `Sampling`."""
+        """Note that the pass has ended, which took so long, hooks included."""
 
     def describe(self) -> dict[str, object]:
-        """See `Sampling`."""
+        """Return what belongs in the metadata of a profile."""
         return {"every": self._k}
 
     def reset(self) -> None:
-        """See `Sampling`."""
+        """Begin anew."""
         self._passes = 0
 
 
 class Budget:
-    """As many passes as a share of the forward time pays for.
+    """This sampling takes as many passes as a share of the forward time pays for.
 
     The clock is the host's: on a GPU it sees what hooks cost the host, not their kernels. What a
     measured pass costs is known only after it: the first is always taken, and paid for by those
@@ -103,7 +103,7 @@ class Budget:
         self.spent = self.forward = self._last = 0.0
 
     def take(self) -> bool:
-        """See `Sampling`."""
+        """Tell whether to measure the pass that begins."""
         with self._lock:
             cost = self._last if self.measured else 0.0
             taken = self.spent + cost <= self._share * self.forward
@@ -113,11 +113,11 @@ class Budget:
         return taken
 
     def spend(self, seconds: float) -> None:
-        """See `Sampling`."""
+        """Note that a hook took so long."""
         self._thread.spent += seconds
 
     def end(self, seconds: float) -> None:
-        """See `Sampling`."""
+        """Note that the pass has ended, which took so long, hooks included."""
         now = self._thread.spent  # since `take`
         with self._lock:
             self.spent += now
@@ -126,7 +126,7 @@ class Budget:
                 self._last = now
 
     def describe(self) -> dict[str, object]:
-        """See `Sampling`."""
+        """Return what belongs in the metadata of a profile."""
         return {
             "budget": self._share,
             "budget_spent": self.spent / self.forward if self.forward else 0.0,
@@ -134,21 +134,21 @@ class Budget:
         }
 
     def reset(self) -> None:
-        """See `Sampling`."""
+        """Begin anew."""
         with self._lock:
             self.passes = self.measured = 0
             self.spent = self.forward = 0.0
 
 
 class _Pass(threading.local):
-    """The pass of a thread: whether it is taken, and what hooks have spent of it."""
+    """It notes of the pass of a thread whether it is taken, and what hooks have spent."""
 
     taken = True
     spent = 0.0
 
 
 class Timed:
-    """A layer that tells how many seconds its updates take.
+    """A timed layer stands for another and tells how many seconds its updates take.
 
     Args:
         layer: what is updated.
@@ -167,17 +167,17 @@ class Timed:
             self._spend(clock() - began)
 
     def skip(self, reason: str) -> None:
-        """Pass it on."""
+        """Say why an output was not measured."""
         self._layer.skip(reason)
 
     def fail(self, error: Exception) -> None:
-        """Pass it on."""
+        """Stop measuring the layer."""
         self._layer.fail(error)
 
     def claim(self) -> Updatable:
-        """Pass it on."""
+        """Return what an output of this call is for, timed."""
         return Timed(self._layer.claim(), self._spend)
 
     def rescale(self, scale: float) -> None:
-        """Pass it on."""
+        """Take outputs for `scale` times what is to be told of them, from now on."""
         self._layer.rescale(scale)

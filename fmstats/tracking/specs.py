@@ -1,4 +1,4 @@
-"""What `track` is asked for, checked: which passes are measured, and what of each layer."""
+"""These functions check what `track` is asked for: which passes, and what of each layer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fmstats.tracking.sampling import Budget, Every, Sampling
 def choose_specs(
     model: nn.Module, modules: Mapping[str, nn.Module], options: TrackOptions
 ) -> dict[str, LayerSpec]:
-    """What is measured of each module.
+    """Choose what is measured of each module.
 
     Raises:
         FmstatsError: a module without hooks, a backend that cannot be used, a selector that
@@ -47,7 +47,7 @@ def choose_specs(
 
 
 def choose_sampling(options: TrackOptions) -> Sampling:
-    """Which passes are measured."""
+    """Choose which passes are measured."""
     return Every(options.every) if options.budget is None else Budget(options.budget)
 
 
@@ -69,7 +69,7 @@ def warm_up(model: nn.Module, specs: Mapping[str, LayerSpec]) -> None:
 
 
 def device_of(model: nn.Module) -> torch.device | None:
-    """Where a model is; None if it has no parameters and buffers, and so is nowhere."""
+    """Return where a model is; None if it has no parameters and buffers, and so is nowhere."""
     for tensor in (*model.parameters(), *model.buffers()):
         return tensor.device
     return None

@@ -1,4 +1,4 @@
-"""`track`: statistics of every layer's feature maps, by forward hooks, while a model runs."""
+"""`track` measures every layer's feature maps, by forward hooks, while a model runs."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ class Tracker:
             handles.append(model.register_forward_hook(end, always_call=True))
 
     def stats(self, group: object = None) -> Profile:
-        """What has been seen so far, on the host. Only this and `reset()` wait for a device.
+        """Return what has been seen so far. Only this and `reset()` wait for a device.
 
         While the model runs in another thread, each layer has whole batches, and one layer may be
         a batch ahead of another.
@@ -211,7 +211,7 @@ class Tracker:
         return cover(self._specs, self._layers, self._gone())
 
     def _gone(self) -> set[str]:
-        """Layers that are not in the model any more."""
+        """Return the layers that are not in the model any more."""
         model = self._model()
         if model is None:
             return set()
@@ -220,12 +220,12 @@ class Tracker:
 
     @property
     def layers(self) -> list[Layer]:
-        """The layers, or their calls under `per_call`, as they are being filled."""
+        """Return the layers, or their calls under `per_call`, as they are being filled."""
         return [layer for found in self._layers.values() for layer in found.layers]
 
     @property
     def pass_hook(self) -> PassHook:
-        """What counts forward passes, and chooses those that are measured."""
+        """Return what counts forward passes, and chooses those that are measured."""
         return self._passes
 
     def restore(self, profile: Profile) -> None:

@@ -1,4 +1,4 @@
-"""The cuda backend: CUDA kernels that read each element once (csrc/cuda), one launch a tensor.
+"""The cuda backend runs kernels that read each element once (csrc/cuda), a launch a tensor.
 
 Kernels are compiled for the GPU present when they are first needed, and launched on torch's
 current stream. Nothing waits for the device: not the hook, not a change of stream.
@@ -27,7 +27,7 @@ from fmstats.statistic.view import View
 
 
 class CudaBackend(Backend):
-    """See the module.
+    """This backend measures tensors on NVIDIA GPUs with kernels compiled by NVRTC.
 
     Args:
         runtime: where GPUs and streams come from.
@@ -73,7 +73,7 @@ class CudaBackend(Backend):
             self.device(device).kernel(kernel, code, MODES.index(thresholds.mode))
 
     def device(self, device: torch.device) -> Device:
-        """The GPU of a device.
+        """Return the GPU of a device.
 
         Raises:
             FmstatsError: it cannot be used.
@@ -85,7 +85,7 @@ class CudaBackend(Backend):
         return found
 
     def target(self, gpu: Gpu) -> str:
-        """What kernels are compiled to for a GPU; see `nvrtc.compile_kernel`."""
+        """Return what kernels are compiled to for a GPU; see `nvrtc.compile_kernel`."""
         return nvrtc.target_for(gpu.capability)
 
     def _try_to_open(self, index: int) -> Device | str:

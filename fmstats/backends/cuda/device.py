@@ -1,4 +1,4 @@
-"""A GPU in use: its context and the kernels loaded into it."""
+"""`Device` stands for a GPU in use: its context and the kernels loaded into it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fmstats.backends.cuda.workspace import Workspaces
 
 @dataclass
 class Device:
-    """See the module.
+    """A device stands for a GPU in use: its context and its kernels.
 
     Attributes:
         target: what kernels are compiled to.
@@ -26,7 +26,7 @@ class Device:
     kernels: dict[tuple[str, int, int], int] = field(default_factory=dict)
 
     def kernel(self, name: str, dtype: int, mode: int) -> int:
-        """The handle of a kernel, compiled and loaded if it was not yet."""
+        """Return the handle of a kernel, compiled and loaded if it was not yet."""
         key = (name, dtype, mode)
         if key not in self.kernels:
             code = nvrtc.compile_kernel(name, dtype, mode, self.target)

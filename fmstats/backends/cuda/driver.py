@@ -1,4 +1,4 @@
-"""The CUDA driver: loading compiled kernels, through NVIDIA's own bindings.
+"""The CUDA driver loads compiled kernels, through NVIDIA's own bindings.
 
 Launching, which happens in every hook, is the native module's (csrc/cuda/driver.cpp).
 """
@@ -14,7 +14,7 @@ from fmstats.errors import FmstatsError
 
 
 def open_context(index: int) -> int:
-    """The handle of the context that torch uses on GPU number `index`.
+    """Return the handle of the context that torch uses on GPU number `index`.
 
     Raises:
         FmstatsError: no driver, no such GPU.
@@ -26,7 +26,7 @@ def open_context(index: int) -> int:
 
 
 def load_kernel(code: bytes, context: int) -> int:
-    """The handle of the one kernel in a cubin or PTX, loaded into a context.
+    """Load the one kernel in a cubin or PTX into a context; return its handle.
 
     It stays loaded: graphs that hold it may be replayed at any time.
 
@@ -42,7 +42,7 @@ def load_kernel(code: bytes, context: int) -> int:
 
 
 def capture_of(stream: int, context: int) -> int | None:
-    """The number of the graph capture that a stream of a context takes part in, or None."""
+    """Return the number of the graph capture that a stream takes part in, or None."""
     driver = bindings("driver")
     with _current(context):
         status, number, *_ = _call("cuStreamGetCaptureInfo", driver.CUstream(stream))
@@ -60,7 +60,7 @@ def _current(context: int) -> Iterator[None]:
 
 
 def _call(name: str, *args: Any) -> tuple[Any, ...]:
-    """What a function of the driver returns after its result."""
+    """Call a function of the driver; return what it gives after its result."""
     driver = bindings("driver")
     try:
         result, *values = getattr(driver, name)(*args)

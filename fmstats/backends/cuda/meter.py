@@ -28,7 +28,7 @@ Limits = tuple[float, float, float]
 
 
 class CudaMeter(Meter):
-    """A meter whose hot path is one native call that launches one kernel."""
+    """The hot path of this meter is one native call that launches one kernel."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class CudaMeter(Meter):
         self._runtime.wait(self._index)
 
     def _order(self) -> tuple[int, int | None]:
-        """The current stream, once it waits for the one of the last launch, and its capture."""
+        """Have the current stream wait for the last launch; return it and its capture."""
         stream = self._runtime.stream(self._index)
         capture = self._runtime.capture(self._index)
         if capture is None:
@@ -116,7 +116,7 @@ class CudaMeter(Meter):
         return stream, capture
 
     def _limits(self, dtype: torch.dtype) -> tuple[Limits, tuple[int, ...]]:
-        """The thresholds for elements of a type, as numbers and as packs."""
+        """Return the thresholds for elements of a type, as numbers and as packs."""
         if dtype not in self._limits_as:
             compared = torch.float16 if dtype.itemsize == 1 else dtype
             limits = self._thresholds.compared_as(compared)
@@ -130,7 +130,7 @@ class CudaMeter(Meter):
 
 
 def _pack_bits(limit: float, dtype: torch.dtype) -> int:
-    """A number as the packs of csrc/cuda/packs.cuh hold it, as a 64-bit integer."""
+    """Return a number as the packs of csrc/cuda/packs.cuh hold it, as a 64-bit integer."""
     if dtype == torch.float64:
         return int(struct.unpack("<q", struct.pack("<d", limit))[0])
     if dtype == torch.float32:
@@ -144,7 +144,7 @@ def _pack_bits(limit: float, dtype: torch.dtype) -> int:
 
 
 def _float32_bits(x: float) -> int:
-    """The bits of a float32, subnormal ones also where the processor takes them for zeros."""
+    """Return the bits of a float32, of subnormal ones also where the processor flushes them."""
     if abs(x) < 2.0**-126:
         return (int(math.copysign(1, x) < 0) << 31) | int(abs(x) * 2.0**149)
     return int(struct.unpack("<I", struct.pack("<f", x))[0])

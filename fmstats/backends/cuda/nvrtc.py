@@ -1,4 +1,4 @@
-"""Compiling csrc/cuda for the GPU at hand, with NVRTC, which every CUDA build of torch brings.
+"""NVRTC, which every CUDA build of torch brings, compiles csrc/cuda for the GPU at hand.
 
 A kernel is compiled when it is first needed, for one dtype and one mode, in about a second, and
 kept on disk. An entry of the cache is named by all that its code depends on and carries its own
@@ -32,7 +32,7 @@ OLDEST = 80  # the compute capability that the kernels need, times 10
 
 
 def bindings(name: str) -> ModuleType:
-    """`cuda.bindings.nvrtc` or `.driver`.
+    """Import `cuda.bindings.nvrtc` or `.driver`.
 
     Raises:
         FmstatsError: the package cannot be imported.
@@ -43,7 +43,7 @@ def bindings(name: str) -> ModuleType:
 
 
 def compile_kernel(kernel: str, dtype: int, mode: int, target: str) -> bytes:
-    """The machine code of one kernel, from the cache or compiled now.
+    """Return the machine code of one kernel, from the cache or compiled now.
 
     Args:
         kernel: one of `KERNELS`.
@@ -73,7 +73,7 @@ def compile_kernel(kernel: str, dtype: int, mode: int, target: str) -> bytes:
 
 @cache
 def version() -> tuple[int, int]:
-    """Of NVRTC.
+    """Return the version of NVRTC.
 
     Raises:
         FmstatsError: there is none here.
@@ -83,7 +83,7 @@ def version() -> tuple[int, int]:
 
 
 def target_for(capability: tuple[int, int]) -> str:
-    """What to compile for a GPU of this compute capability.
+    """Return what to compile for a GPU of this compute capability.
 
     That is its own machine code, or, where this NVRTC is older than the GPU, PTX of the newest
     capability that both know, which the driver translates.
@@ -106,13 +106,13 @@ def target_for(capability: tuple[int, int]) -> str:
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: $XDG_CACHE_HOME/fmstats, by default ~/.cache/fmstats."""
+    """Return where compiled kernels are kept: $XDG_CACHE_HOME/fmstats or ~/.cache/fmstats."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(base) / "fmstats"
 
 
 def _call(name: str, *args: Any) -> tuple[Any, ...]:
-    """What a function of NVRTC returns after its result."""
+    """Call a function of NVRTC; return what it gives after its result."""
     nvrtc = bindings("nvrtc")
     try:
         result, *values = getattr(nvrtc, name)(*args)
@@ -149,7 +149,7 @@ def _compile(options: list[str]) -> bytes:
 
 
 def source_files() -> list[Path]:
-    """All that the kernels' code may depend on."""
+    """List all that the kernels' code may depend on."""
     return sorted([*sources().glob("*.h"), *sources().glob("cuda/*.[ch]*")])
 
 

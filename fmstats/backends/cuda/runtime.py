@@ -1,4 +1,4 @@
-"""What torch knows of GPUs and streams."""
+"""`Runtime` asks torch what it knows of GPUs and streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fmstats.backends.cuda.driver import capture_of, open_context
 
 @dataclass(frozen=True)
 class Gpu:
-    """What is to be known of a GPU.
+    """A `Gpu` holds what is to be known of a GPU.
 
     Attributes:
         capability: (major, minor).
@@ -24,7 +24,7 @@ class Gpu:
 
 
 class Runtime:
-    """What torch knows of GPUs and streams; tests put their own in its place.
+    """A runtime asks torch about GPUs and streams; tests put their own in its place.
 
     Attributes:
         device_type: of torch's devices.
@@ -38,7 +38,7 @@ class Runtime:
         self._contexts: dict[int, int] = {}
 
     def why_not(self) -> str | None:
-        """Why torch has no GPU here, or None if it has one."""
+        """Tell why torch has no GPU here, or None if it has one."""
         if torch.version.cuda is None:
             return f"PyTorch {torch.__version__} is built without CUDA"
         if not torch.cuda.is_available():
@@ -46,16 +46,16 @@ class Runtime:
         return None
 
     def gpu(self, index: int) -> Gpu:
-        """GPU number `index`."""
+        """Describe GPU number `index`."""
         found = torch.cuda.get_device_properties(index)
         return Gpu(found.name, (found.major, found.minor), found.multi_processor_count)
 
     def stream(self, index: int) -> int:
-        """The handle of the current stream."""
+        """Return the handle of the current stream."""
         return int(torch.cuda.current_stream(index).cuda_stream)
 
     def capture(self, index: int) -> int | None:
-        """The number of the graph capture that the current stream takes part in, or None."""
+        """Return the number of the graph capture that the current stream is in, or None."""
         if index not in self._contexts:
             self._contexts[index] = open_context(index)
         return capture_of(self.stream(index), self._contexts[index])

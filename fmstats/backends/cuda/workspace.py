@@ -1,4 +1,4 @@
-"""Where launches put the parts of a tensor between blocks: shared by all layers.
+"""Blocks of a launch hand each other parts of a tensor in memory that all layers share.
 
 Launches of one stream follow one another, so they need one workspace, and those of a captured graph
 have one of their own for each stream of the capture, as replays may run beside anything else. What
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Workspaces:
-    """Those of one GPU.
+    """These workspaces hold the memory of one GPU, by stream and capture.
 
     Args:
         where: the device.
@@ -27,7 +27,7 @@ class Workspaces:
     def room_for(
         self, stream: int, capture: int | None, parts_words: int, tickets: int
     ) -> tuple[Tensor, Tensor]:
-        """(parts, tickets) for a launch: int64 of any content, int32 that are 0 between launches.
+        """Return (parts, tickets) for a launch: any int64, and int32 that are 0 between launches.
 
         Made within a capture they are of its graph: the tickets' zeros are set by each replay.
         """

@@ -1,4 +1,4 @@
-"""The triton backend, from torch's side down to the kernels.
+"""This package is the triton backend, from torch's side down to the kernels.
 
 `backend` finds an `engine`, which launches what `compiler` compiles of the `kernels`; `meter`
 measures a layer's tensors, each by a `plan`. Only `compiler` and `kernels` import Triton, and are

@@ -1,4 +1,4 @@
-"""The triton backend: kernels in Triton that read each element once, two launches a tensor.
+"""The triton backend runs kernels that read each element once, two launches a tensor.
 
 For GPUs that the cuda backend does not serve or cannot be used on. Kernels are compiled when they
 are first needed and launched on torch's current stream; nothing waits for the device.
@@ -29,7 +29,7 @@ from fmstats.statistic.view import View
 
 
 class TritonBackend(Backend):
-    """See the module. With TRITON_INTERPRET=1 it serves CPU tensors, slowly."""
+    """This backend measures tensors on GPUs; with TRITON_INTERPRET=1 on CPUs, slowly."""
 
     name = "triton"
     devices: ClassVar[tuple[str, ...]] = ("cuda", "xpu")
@@ -70,7 +70,7 @@ class TritonBackend(Backend):
             engine.measure_kernel(name, thresholds.mode, layout)
 
     def engine(self, device: torch.device) -> Engine:
-        """What runs the kernels for a device.
+        """Return what runs the kernels for a device.
 
         Raises:
             FmstatsError: it cannot be used.

@@ -1,4 +1,4 @@
-"""Compiling the kernels ahead of their launch: by dtype, thresholds, layout and target.
+"""Kernels are compiled before their launch: by dtype, thresholds, layout and target.
 
 Triton's own launcher would compile again for sizes that are 1, divisible by 16 or beyond 31 bits.
 Here all integers are int64 of unknown value and what is aligned is said by the layout, so that a
@@ -42,7 +42,7 @@ ITEMSIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 
 
 def measure_constants(dtype: str, mode: str, layout: Layout) -> dict[str, Any]:
-    """The compile-time arguments of `measure.measure`."""
+    """Return the compile-time arguments of `measure.measure`."""
     itemsize = ITEMSIZE.get(dtype, 1)
     return {
         "DTYPE": dtype,
@@ -64,7 +64,7 @@ def fold_constants(dtype: str) -> dict[str, Any]:
 
 
 def compile_measure(dtype: str, mode: str, layout: Layout, target: Any) -> Any:
-    """`measure.measure` for a `GPUTarget`: a `triton.compiler.CompiledKernel`."""
+    """Compile `measure.measure` for a `GPUTarget` to a `triton.compiler.CompiledKernel`."""
     aligned = layout.vector * ITEMSIZE.get(dtype, 1)
     return _compile(measure, measure_constants(dtype, mode, layout), aligned, target)
 

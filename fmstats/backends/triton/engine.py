@@ -1,4 +1,4 @@
-"""What runs the kernels: a GPU, or Triton's interpreter on the host."""
+"""An engine runs the kernels: a GPU, or Triton's interpreter on the host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OLDEST = (3, 2)  # what torch 2.6 ships
 
 
 def why_no_triton() -> str | None:
-    """Why the package cannot be used, or None if it can. Does not import it."""
+    """Tell why the package cannot be used, or None if it can; it is not imported."""
     if importlib.util.find_spec("triton") is None:
         return "the package triton is not installed: pip install triton"
     try:
@@ -30,12 +30,12 @@ def why_no_triton() -> str | None:
 
 
 def interpreting() -> bool:
-    """Whether Triton was asked to run kernels on the host, by TRITON_INTERPRET=1."""
+    """Tell whether Triton was asked to run kernels on the host, by TRITON_INTERPRET=1."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on")
 
 
 class Engine:
-    """See the module.
+    """An engine runs the kernels.
 
     Attributes:
         compiled: how many kernels were made so far.
@@ -44,7 +44,7 @@ class Engine:
     compiled = 0
 
     def measure_kernel(self, dtype: str, mode: str, layout: Layout) -> Any:
-        """The kernel `measure` for such tensors."""
+        """Return the kernel `measure` for such tensors."""
         raise NotImplementedError
 
     def fold_kernel(self, dtype: str) -> Any:
@@ -61,15 +61,15 @@ class Engine:
         raise NotImplementedError
 
     def describe(self) -> str:
-        """What it runs on, for people."""
+        """Tell people what it runs on."""
         raise NotImplementedError
 
     def capturing(self) -> bool:
-        """Whether the current stream takes part in the capture of a graph."""
+        """Tell whether the current stream takes part in the capture of a graph."""
         return False
 
     def order(self, last: Any, memory: Tensor) -> Any:
-        """The current stream, once it waits for the one that `last` stands for."""
+        """Have the current stream wait for the one that `last` stands for; return it."""
         return None
 
     def wait(self) -> None:
@@ -77,7 +77,7 @@ class Engine:
 
 
 class GpuEngine(Engine):
-    """A GPU of torch's, on whose current stream kernels are launched."""
+    """This engine launches kernels on the current stream of a GPU of torch's."""
 
     def __init__(self, device: torch.device) -> None:
         from fmstats.backends.triton import compiler
@@ -150,7 +150,7 @@ class GpuEngine(Engine):
 
 
 class InterpreterEngine(Engine):
-    """Triton's interpreter of the kernels' Python, on CPU tensors."""
+    """This engine runs the kernels' Python in Triton's interpreter, on CPU tensors."""
 
     def __init__(self) -> None:
         from fmstats.backends.triton import compiler

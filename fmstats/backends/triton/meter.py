@@ -24,7 +24,7 @@ Piece = tuple[int, Launch, Any, Any]  # where it begins, how to launch, both ker
 
 
 class TritonMeter(Meter):
-    """See the module."""
+    """This meter measures one layer's tensors."""
 
     def __init__(
         self, backend: Backend, engine: Engine, state: State, thresholds: Thresholds
@@ -86,19 +86,19 @@ class TritonMeter(Meter):
             self._engine.launch(measure, fold, launch, x, offset, *memory)
 
     def _compared_as(self, dtype: torch.dtype) -> Tensor:
-        """The thresholds on the device, rounded for comparisons in elements of a type."""
+        """Return the thresholds on the device, rounded for comparisons in elements of a type."""
         compared = torch.float64 if dtype == torch.float64 else torch.float32
         limits = torch.tensor(self._thresholds.compared_as(compared), dtype=torch.float64)
         return limits.to(self.state.words.device)
 
 
 def _is_plain(x: Tensor) -> bool:
-    """Whether a tensor is what its memory holds, at strides."""
+    """Tell whether a tensor is what its memory holds, at strides."""
     return (
         x.layout is torch.strided and not x.is_nested and not x.is_neg() and not x._is_zerotensor()
     )
 
 
 def _key(x: Tensor) -> tuple[object, ...]:
-    """What a plan depends on."""
+    """Return what a plan depends on."""
     return x.dtype, x.device, x.shape, x.stride(), x.data_ptr() % VECTOR_BYTES

@@ -1,4 +1,4 @@
-"""How a tensor is cut into programs: arithmetic on sizes and strides, no GPU and no Triton."""
+"""A plan cuts a tensor into programs: arithmetic on sizes, without a GPU or Triton."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAR = 1 << 31
 
 @dataclass(frozen=True)
 class Layout:
-    """What a kernel is compiled for, apart from dtype, thresholds and target."""
+    """A kernel is compiled for a layout, beside dtype, thresholds and target."""
 
     kernel: str  # rows, columns or strided
     vector: int
@@ -32,22 +32,22 @@ class Layout:
 
     @property
     def lanes(self) -> int:
-        """Slots or positions of a tile: one vector for each thread."""
+        """Count the slots or positions of a tile: one vector for each thread."""
         return THREADS * self.vector // self.width
 
     def unroll(self, itemsize: int) -> int:
-        """Tiles whose loads are in flight together: 64 bytes for each thread."""
+        """Count the tiles whose loads are in flight together: 64 bytes for each thread."""
         return min(MOST_UNROLL, 4 * VECTOR_BYTES // (self.vector * itemsize))
 
     @property
     def again(self) -> int:
-        """Slots of a tile that is read again, an element for each thread."""
+        """Count the slots of a tile that is read again, an element for each thread."""
         return max(1, THREADS // self.width)
 
 
 @dataclass(frozen=True)
 class Launch:
-    """Both launches of a tensor.
+    """A `Launch` describes both launches of a tensor.
 
     Attributes:
         measure, fold: arguments behind the pointers, in the order of the kernels' own.
@@ -64,7 +64,7 @@ class Launch:
 
 
 def pieces_of(view: View) -> list[tuple[int, View]]:
-    """Views of at most `MOST_DIMS` dims that make up `view`, and where each begins."""
+    """Cut `view` into views of at most `MOST_DIMS` dims, and tell where each begins."""
     if len(view.dims) <= MOST_DIMS:
         return [(0, view)]
     size, stride = view.dims[0]
@@ -73,7 +73,7 @@ def pieces_of(view: View) -> list[tuple[int, View]]:
 
 
 def plan(view: View, address: int, itemsize: int, row: int) -> Launch:
-    """How to measure a tensor, not empty and of at most `MOST_DIMS` dims, at an address.
+    """Plan a tensor at an address, which is not empty and has at most `MOST_DIMS` dims.
 
     `row`: words from one field of the state to the next.
 
@@ -133,14 +133,14 @@ def plan(view: View, address: int, itemsize: int, row: int) -> Launch:
 
 
 def likely_layouts(itemsize: int) -> list[Layout]:
-    """Those of dense tensors whose sizes are multiples of a vector, NCHW and channels_last."""
+    """List layouts of dense tensors, NCHW and channels_last, of sizes that fit a vector."""
     vector = VECTOR_BYTES // itemsize
     rows = [Layout("rows", vector, vector, dims, True) for dims in (1, 2)]
     return [*rows, Layout("columns", vector, TILE_BYTES // itemsize, 1, True)]
 
 
 def _vector(itemsize: int, address: int, multiples: list[int]) -> int:
-    """The most elements, up to 16 bytes of them, that divide all of these."""
+    """Return the most elements, up to 16 bytes of them, that divide all of these."""
     vector = VECTOR_BYTES // itemsize
     while vector > 1 and (
         address % (vector * itemsize) or any(distance % vector for distance in multiples)
@@ -150,7 +150,7 @@ def _vector(itemsize: int, address: int, multiples: list[int]) -> int:
 
 
 def _padded(dims: list[tuple[int, int]], innermost: bool) -> tuple[int, ...]:
-    """Sizes but the outermost, then strides, of `MOST_DIMS` dims: those given and dims of one."""
+    """Return sizes but the outermost, then strides, filled up to `MOST_DIMS` with dims of one."""
     none = [(1, 0)] * (MOST_DIMS - len(dims))
     dims = none + dims if innermost else dims + none
     return *(size for size, _ in dims[1:]), *(stride for _, stride in dims)

@@ -1,4 +1,4 @@
-"""What the statistic is, for Triton: the formulas of csrc/statistic.h and again.h, field by field.
+"""These are the formulas of csrc/statistic.h and again.h, for Triton, field by field.
 
 A state or a part is passed field after field, since Triton 3.2 has no tuples. Each function takes
 numbers of one channel or blocks of several. Integers are int64 and reals are float64, whose
@@ -15,19 +15,19 @@ COARSE = tl.constexpr(1.1)  # kCoarse of csrc/again.h, which bounds the error wi
 
 @triton.jit
 def finite_count(count, nan, pos_inf, neg_inf):
-    """Elements that are neither NaN nor infinite."""
+    """Count the elements that are neither NaN nor infinite."""
     return count - nan - pos_inf - neg_inf
 
 
 @triton.jit
 def at_least_one(n):
-    """A number of elements, to divide by."""
+    """Return a number of elements, to divide by."""
     return tl.where(n == 0, 1, n).to(tl.float64)
 
 
 @triton.jit
 def gained_m2(na, mean_a, nb, mean_b, m2_b):
-    """What merging b into a adds to m2: b's own, and that of the distance of the means."""
+    """Return what merging b into a adds to m2: b's own, and that of the means' distance."""
     delta = mean_b - mean_a
     share = nb.to(tl.float64) / at_least_one(na + nb)
     # In this order nothing overflows or underflows that the product does not.
@@ -86,7 +86,7 @@ def merge(
 
 @triton.jit
 def moments(n, sum, sum_sq, low, high, pivot, unit):
-    """(mean, m2, min, max) of n finite elements, their sums being of x * unit - pivot."""
+    """Return (mean, m2, min, max) of n finite elements from sums of x * unit - pivot."""
     # -0.0 + 0.0 is +0.0: which zero came first must not show in the bits.
     low += 0.0
     high += 0.0
@@ -107,7 +107,7 @@ def moments(n, sum, sum_sq, low, high, pivot, unit):
 
 @triton.jit
 def too_coarse(na, mean_a, nb, mean_b, m2_b, sum_sq, low, high, smallest):
-    """Where sums of float32 products must be made again in float64; see csrc/again.h."""
+    """Tell where sums of float32 products must be made again in float64; see csrc/again.h."""
     gained = gained_m2(na, mean_a, nb, mean_b, m2_b)
     floor = nb.to(tl.float64) * smallest
     # Nothing finite leaves min = inf > max, a constant min = max: both are exact as they are.
@@ -117,14 +117,14 @@ def too_coarse(na, mean_a, nb, mean_b, m2_b, sum_sq, low, high, smallest):
 
 @triton.jit
 def read_again(mean, sum_sq):
-    """(pivot, unit) that a channel is read again with; see csrc/again.h."""
+    """Return (pivot, unit) that a channel is read again with; see csrc/again.h."""
     unit = tl.where(sum_sq == float("inf"), 2.409919865102884e-181, 1.0)  # 2^-600
     return mean * unit, unit
 
 
 @triton.jit
 def pivot_of(mean, DTYPE: tl.constexpr):
-    """What sums are made about, as a number of the type that they are made in."""
+    """Return what sums are made about, as a number of the type that they are made in."""
     if DTYPE == "float64":
         most = 1.7976931348623157e308
         mean = tl.where(mean < most, mean, most)

@@ -1,4 +1,4 @@
-"""What lanes of a tile take from elements, and what they come to together.
+"""Lanes of a tile take elements one by one, and are summed up in the end.
 
 A lane is a place of a tile (slots, elements side by side). In tiles of columns each element side by
 side is a channel of its own; else all lanes are of one channel.
@@ -16,7 +16,7 @@ HIGH_MARK = tl.constexpr(1 << 20)
 
 @triton.jit
 def number(raw, DTYPE: tl.constexpr):
-    """Elements as they are stored, as float64 if they are that, else as float32. Exact."""
+    """Return stored elements exactly: as float64 if they are that, else as float32."""
     if DTYPE == "float8_e5m2":  # the upper half of a float16
         return (raw.to(tl.uint16) << 8).to(tl.float16, bitcast=True).to(tl.float32)
     elif DTYPE == "float8_e4m3fn":
@@ -84,7 +84,7 @@ def take_counts(
 
 @triton.jit
 def add_exactly(x, sum, rest):
-    """(sum + x, rest + what its rounding left over) by Knuth's two-sum."""
+    """Return (sum + x, rest + what its rounding left over) by Knuth's two-sum."""
     total = sum + x
     back = total - sum
     # Where a square is beyond float64, infinity less infinity must not spoil the sum.
@@ -94,13 +94,13 @@ def add_exactly(x, sum, rest):
 
 @triton.jit
 def counts(marks):
-    """(zeros, sat_low, sat_high) of each lane."""
+    """Return (zeros, sat_low, sat_high) of each lane."""
     return marks % LOW_MARK, marks // LOW_MARK % LOW_MARK, marks // HIGH_MARK
 
 
 @triton.jit
 def over(lanes, COLUMNS: tl.constexpr):
-    """The sum of lanes, in an order that is the program's own: of each column, or of all."""
+    """Return the sum of lanes, in an order of the program's own: of each column, or of all."""
     if COLUMNS:
         return tl.sum(lanes, axis=0)
     else:
@@ -109,7 +109,7 @@ def over(lanes, COLUMNS: tl.constexpr):
 
 @triton.jit
 def least(lanes, COLUMNS: tl.constexpr):
-    """The minimum of lanes that hold no NaN."""
+    """Return the minimum of lanes that hold no NaN."""
     if COLUMNS:
         return tl.min(lanes, axis=0)
     else:
@@ -118,7 +118,7 @@ def least(lanes, COLUMNS: tl.constexpr):
 
 @triton.jit
 def spread(of_channel, COLUMNS: tl.constexpr):
-    """What is known of a channel, or of the channels of a tile, to go with its lanes."""
+    """Spread what is known of a channel, or of the channels of a tile, over its lanes."""
     if COLUMNS:
         return of_channel[None, :]
     else:

@@ -1,4 +1,4 @@
-"""The first kernel: a stretch of channels, each element read once, into parts.
+"""The first kernel measures a stretch of channels, each element once, into parts.
 
 A program walks over slots, all of one channel (rows, strided) or of WIDTH neighbouring channels
 (columns). A slot is VECTOR elements side by side, which a thread loads at once; distances are in
@@ -45,7 +45,7 @@ SAMPLES = tl.constexpr(128)  # that a first pivot is chosen from
 
 @triton.jit
 def running_moments(state, row, channel, mine):
-    """(n, mean, m2) of the finite elements that a state has seen."""
+    """Return (n, mean, m2) of the finite elements that a state has seen."""
     n = finite_count(
         tl.load(state + COUNT * row + channel, mask=mine, other=1),
         tl.load(state + NAN * row + channel, mask=mine, other=0),
@@ -59,7 +59,7 @@ def running_moments(state, row, channel, mine):
 
 @triton.jit
 def first_pivot(sample, present, DTYPE: tl.constexpr, COLUMNS: tl.constexpr):
-    """The pivot of channels without a running mean, from some of their elements."""
+    """Return the pivot of channels without a running mean, from some of their elements."""
     x = number(sample, DTYPE).to(tl.float64)
     finite = present & (tl.abs(x) < float("inf"))
     x = tl.where(finite, x, 0.0)

@@ -1,4 +1,4 @@
-"""How a program finds the elements of channels, and the plain way over them in float64."""
+"""These functions find the elements of channels, and measure them plainly in float64."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fmstats.backends.triton.kernels.lanes import (
 
 @triton.jit
 def offset_of(slot, n1, n2, n3, s0, s1, s2, s3, DIMS: tl.constexpr, INDEX: tl.constexpr):
-    """Where a slot lies, from the first one of its channel, by divisions of INDEX."""
+    """Return where a slot lies, from the first one of its channel, by divisions of INDEX."""
     at = slot.to(INDEX)
     offset = slot.to(tl.int64) * 0
     if DIMS > 3:
@@ -34,7 +34,7 @@ def offset_of(slot, n1, n2, n3, s0, s1, s2, s3, DIMS: tl.constexpr, INDEX: tl.co
 
 @triton.jit
 def load_tile(x, offset, across, in_tile, VECTOR: tl.constexpr, COLUMNS: tl.constexpr):
-    """The elements of a tile, zeros beyond the last channel."""
+    """Load the elements of a tile, zeros beyond the last channel."""
     places = x + (offset[:, None] * VECTOR + across[None, :])
     if COLUMNS:
         return tl.load(places, mask=in_tile, other=0)
@@ -68,7 +68,7 @@ def measure_exactly(
     DIMS: tl.constexpr,
     INDEX: tl.constexpr,
 ):
-    """The part of the slots from `begin` to `end`, in float64, its sums of x * unit - pivot.
+    """Return the part of the slots from `begin` to `end`, in float64, from x * unit - pivot.
 
     What the roundings of a sum leave over is added up as well, and joined at the end: the error
     does not grow with the number of terms.

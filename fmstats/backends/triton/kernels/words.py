@@ -1,4 +1,4 @@
-"""The words of states and parts: which row each field has, as kernels take constants."""
+"""These constants tell kernels which row of a state or a part each field has."""
 
 from __future__ import annotations
 
