@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator
 class FmstatsError(ValueError):
     """fmstats cannot serve a request: bad input, a missing backend, a model it cannot read.
 
-    >>> import torch
-    >>> fmstats.channel_stats(torch.ones(2, 3), zero_tol=-1)
-    Traceback (most recent call last):
-    fmstats.errors.FmstatsError: zero_tol must be finite and not negative, got -1
+    Examples:
+        >>> import torch
+        >>> fmstats.channel_stats(torch.ones(2, 3), zero_tol=-1)
+        Traceback (most recent call last):
+        fmstats.errors.FmstatsError: zero_tol must be finite and not negative, got -1
     """
 
 

@@ -27,10 +27,11 @@ def channel_stats(
     Raises:
         FmstatsError: no such dim or backend, a dtype without the statistic, a bad tolerance.
 
-    >>> import torch
-    >>> stats = fmstats.channel_stats(torch.tensor([[0.0, 1.0], [4.0, 1.0]]))
-    >>> print(stats.mean, stats.sparsity)
-    [2. 1.] [0.5 0. ]
+    Examples:
+        >>> import torch
+        >>> stats = fmstats.channel_stats(torch.tensor([[0.0, 1.0], [4.0, 1.0]]))
+        >>> print(stats.mean, stats.sparsity)
+        [2. 1.] [0.5 0. ]
     """
     if not isinstance(x, Tensor):
         raise FmstatsError(f"channel_stats() takes a torch.Tensor, got {type(x).__name__}")

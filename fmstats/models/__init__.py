@@ -1,1 +1,1 @@
-"""What fmstats has to know of a model: its modules, its outputs, where channels are."""
+"""This package knows what there is to know of a model: modules, outputs, channel dims."""

@@ -1,4 +1,4 @@
-"""Which dim of a layer's output holds its channels, under channel_dim="auto".
+"""These rules tell which dim of an output holds its channels, under channel_dim="auto".
 
 The rule, by module type:
 
@@ -69,7 +69,7 @@ _SIZES = (
 
 @dataclass(frozen=True)
 class ChannelRule:
-    """Where to look for the channels of a tensor.
+    """A rule tells where to look for the channels of a tensor.
 
     Attributes:
         dim: the dim, negative where it is counted from the end; -1 means channels come last.
@@ -84,7 +84,7 @@ class ChannelRule:
     norm: bool = False
 
     def resolve(self, shape: Sequence[int]) -> int:
-        """The channel dim of a tensor of this shape, which has at least one dim."""
+        """Return the channel dim of a tensor of this shape, which has at least one dim."""
         n = len(shape)
         last = n - 1
         usual = self.dim % n if -n <= self.dim < n else last
@@ -109,7 +109,7 @@ class ChannelRule:
 
 
 def channel_rules(model: nn.Module, of: str = "output") -> dict[str, ChannelRule]:
-    """The rule of every module of a model, by name, for its "output" or its "input"."""
+    """Return the rule of every module of a model, by name, for its "output" or "input"."""
     rules: dict[str, ChannelRule] = {}
     # What comes before the first layer with a rule has that layer's input.
     nearest = replace(_rule_inside(model, 0) or ChannelRule(1, own=False), size=None)
@@ -176,7 +176,7 @@ def _normalized_shape(module: nn.Module) -> tuple[int, ...]:
 
 
 def _weights_of(module: nn.Module) -> int:
-    """How many numbers the weight of a module has, if it is a vector; else 0."""
+    """Count the numbers of a module's weight, if it is a vector; else 0."""
     weight = read_attribute(module, "weight")
     if not isinstance(weight, Tensor) or is_lazy(weight) or weight.dim() != 1:
         return 0

@@ -1,4 +1,4 @@
-"""How a model runs while it is looked at: in which mode, and whether as graphs."""
+"""These contexts set how a model runs while it is looked at: its mode, and no graphs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fmstats.models.copies.undo import Saving
 
 @contextlib.contextmanager
 def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """Training or evaluation mode; afterwards each module is in its own mode again.
+    """Set training or evaluation mode; afterwards each module is in its own mode again.
 
     Some models merge weights in `eval()` and part them in `train()`, which rounds: parameters and
     buffers have the very bits again that they had.
@@ -43,7 +43,7 @@ def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 
 
 class _State:
-    """The parameters and buffers of a model, and their bytes once they are written into."""
+    """This class keeps the parameters and buffers of a model, and their bytes once written into."""
 
     def __init__(self, model: nn.Module) -> None:
         modules = list(model.modules()) if any(map(_changes_more, model.modules())) else []
@@ -67,7 +67,7 @@ class _State:
 
 
 def _changes_more(module: nn.Module) -> bool:
-    """Whether a change of mode may be more to it than a change of flags."""
+    """Tell whether a change of mode may be more to it than a change of flags."""
     return type(module).train is not nn.Module.train or type(module).eval is not nn.Module.eval
 
 
@@ -81,7 +81,7 @@ def _switch(model: nn.Module, training: bool) -> None:
 
 @contextlib.contextmanager
 def uncompiled() -> Iterator[None]:
-    """What `torch.compile` made runs as it was before: graphs do not see new hooks."""
+    """Run what `torch.compile` made as it was before: graphs do not see new hooks."""
     if "torch._dynamo" not in sys.modules:  # slow to load, and then nothing is compiled
         yield
         return

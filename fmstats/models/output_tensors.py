@@ -1,4 +1,4 @@
-"""Which tensor of a layer's output is measured, and why one is not."""
+"""These functions find the tensor of an output that is measured, or why none is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _is_traced = torch.compiler.is_dynamo_compiling
 
 
 def first_tensor(output: object) -> Tensor | None:
-    """The tensor that is measured of an output, if it holds any.
+    """Return the tensor that is measured of an output, if it holds any.
 
     That is the first one that is floating-point and no single number: of (loss, logits) the logits.
     Without such, the first floating-point one, or else the first one. Nested tuples, lists, dicts
@@ -50,7 +50,7 @@ def first_tensor(output: object) -> Tensor | None:
 
 
 def _parts_of(output: object) -> list[object]:
-    """What an output holds, in its order; none if it is no container or cannot be read."""
+    """Return what an output holds, in its order; none if it is no container or unreadable."""
     if _is_traced():
         return _read_parts(output)
     try:
@@ -70,7 +70,7 @@ def _read_parts(output: object) -> list[object]:
 
 
 def _read_field(output: object, name: str) -> object:
-    """A field, None where it was never set or cannot be read."""
+    """Return a field, None where it was never set or cannot be read."""
     if _is_traced():
         return getattr(output, name, None)
     try:
@@ -94,7 +94,7 @@ def _count_dims(x: Tensor) -> int:
 
 
 def plain_part(x: Tensor, dim_of: Callable[[Tensor], int]) -> Tensor | str:
-    """The plain tensor that this rank holds of a DTensor, or why it is not to be measured.
+    """Return the plain tensor that this rank holds of a DTensor, or why it is not measured.
 
     A replicated tensor is whole on every rank, and counted by each; of one that is sharded along
     another dim than the channels, each rank counts its own part. One that a collective is still
@@ -127,7 +127,7 @@ def plain_part(x: Tensor, dim_of: Callable[[Tensor], int]) -> Tensor | str:
 
 
 def why_skipped(x: Tensor | None, output: object) -> str | None:
-    """Why the tensor found in an output has no statistics, or None if it has."""
+    """Tell why the tensor found in an output has no statistics, or None if it has."""
     if x is None:
         return f"holds no tensor ({type(output).__name__})"
     if type(x) not in (Tensor, nn.Parameter):

@@ -1,4 +1,4 @@
-"""Where the outputs of an activation count as saturated, by module type.
+"""These bounds tell where outputs of an activation count as saturated, by module type.
 
 | module | low | high | why |
 |---|---|---|---|
@@ -25,7 +25,7 @@ Bounds = tuple[float | None, float | None]
 
 
 def bounds_of(module: nn.Module) -> Bounds:
-    """(low, high) of a module's output by its type; None where it has no such bound."""
+    """Return (low, high) of a module's output by its type; None where it has no such bound."""
     if isinstance(module, nn.ReLU6):  # before Hardtanh, its base class
         return None, 6.0
     if isinstance(module, nn.Hardtanh):
@@ -42,7 +42,7 @@ def bounds_of(module: nn.Module) -> Bounds:
 def chosen_bounds(
     modules: Mapping[str, nn.Module], of: str, given: Mapping[Selector, Bounds] | None
 ) -> dict[str, Bounds]:
-    """The bounds of each module, by name: the user's where a selector fits, else by its type.
+    """Return the bounds of each module: the user's where a selector fits, else by type.
 
     Bounds by type are of outputs; an `of="input"` has those that the user gives.
 

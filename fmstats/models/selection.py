@@ -1,4 +1,4 @@
-"""Choosing layers by name, pattern, type or function.
+"""`select` chooses layers by name, pattern, type or function.
 
 - a string without wildcards is the name of one module, leaf or block;
 - a glob or a compiled regex (searched) is matched with names, and takes the leaf modules that fit,
@@ -26,7 +26,7 @@ ROOT = "(model)"  # the name shown for the model itself
 
 
 def select(model: nn.Module, include: Selection, exclude: Selection) -> dict[str, nn.Module]:
-    """The modules to track, by name, in registration order. Default: every leaf module.
+    """Return the modules to track, by name, in registration order; by default every leaf.
 
     Raises:
         FmstatsError: a selector that matches nothing or is of no known kind, or nothing left.
@@ -47,12 +47,12 @@ def select(model: nn.Module, include: Selection, exclude: Selection) -> dict[str
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Whether a module has no submodules; parametrizations are none."""
+    """Tell whether a module has no submodules; parametrizations are none."""
     return next(children_of(module), None) is None
 
 
 def matches(selector: Selector, name: str, module: nn.Module) -> bool:
-    """Whether one selector fits one module, taken alone.
+    """Tell whether one selector fits one module, taken alone.
 
     Raises:
         FmstatsError: the selector is of no known kind.
@@ -72,7 +72,7 @@ def matches(selector: Selector, name: str, module: nn.Module) -> bool:
 
 
 def fitting(selector: Selector, modules: Mapping[str, nn.Module], option: str) -> list[str]:
-    """The names of the modules that a selector given to `option` fits.
+    """Return the names of the modules that a selector given to `option` fits.
 
     Raises:
         FmstatsError: there is none, or the selector is of no known kind.
@@ -82,7 +82,7 @@ def fitting(selector: Selector, modules: Mapping[str, nn.Module], option: str) -
 
 
 def fitting_names(pattern: str, names: Collection[str], option: str) -> list[str]:
-    """As `fitting`, of names alone: those that are the pattern, or that it fits as a glob."""
+    """Return the names that are the pattern, or that it fits as a glob."""
     return _some([name for name in names if has_name(pattern, name)], pattern, names, option)
 
 

@@ -1,4 +1,4 @@
-"""Modules that wrap another: their part of a name is left out, and the module inside is meant.
+"""Wrappers are left out of names, and the module inside is meant.
 
 `torch.compile`, DistributedDataParallel, FSDP and activation checkpointing put a module around the
 user's one, which would otherwise be called `_orig_mod.layer1` or `module.layer1`. A parametrization
@@ -31,7 +31,7 @@ _REPLICATED = ("OptimizedModule", "DataParallel", "DistributedDataParallel")
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """The module inside all wrappers around it; itself if there is none."""
+    """Return the module inside all wrappers around it; itself if there is none."""
     while (kind := _wrapper_kind(module)) is not None:
         module = getattr(module, _INSIDE[kind])
     return module
@@ -47,7 +47,7 @@ _HOLDERS = frozenset(("LinearPackedParams", "EmbeddingPackedParams", "PackedPara
 
 
 def children_of(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The submodules that are layers, by name.
+    """Return the submodules that are layers, by name.
 
     Parametrizations are none, nor what holds the weights of a quantized layer, nor the parts of a
     script, which runs as a whole.
@@ -62,14 +62,14 @@ def children_of(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def holders_of(module: nn.Module) -> Iterator[nn.Module]:
-    """The submodules that hold the weights of a quantized layer, and lists of them."""
+    """Return the submodules that hold the weights of a quantized layer, and lists of them."""
     for child in module._modules.values():
         if child is not None and _holds_weights(child):
             yield from child.modules()
 
 
 def own_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
-    """The parameters of a layer itself, those that its weights are computed from included."""
+    """Return a layer's own parameters, those that its weights are computed from included."""
     yield from module.parameters(recurse=isinstance(module, torch.jit.ScriptModule))
     if is_parametrized(module):
         yield from module.get_submodule("parametrizations").parameters()
@@ -83,7 +83,7 @@ def _holds_weights(module: nn.Module) -> bool:
 
 
 def unwrap_compiled(model: nn.Module) -> nn.Module:
-    """The module that `torch.compile` was given, if `model` is what it returned.
+    """Return the module that `torch.compile` was given, if `model` is what it returned.
 
     Calling the one runs the other: a hook belongs on the inner one, where graphs see it.
     """
@@ -93,7 +93,7 @@ def unwrap_compiled(model: nn.Module) -> nn.Module:
 
 
 def read_attribute(module: nn.Module | None, name: str) -> Any:
-    """An attribute of a user's module; None where it has none, or where reading it fails."""
+    """Return an attribute of a user's module; None where it has none or reading fails."""
     try:
         return getattr(module, name, None)
     except Exception:  # of a property, or of a __getattr__ of the module's own
@@ -101,7 +101,7 @@ def read_attribute(module: nn.Module | None, name: str) -> Any:
 
 
 def has_compiled_parts(model: nn.Module) -> bool:
-    """Whether `torch.compile` or `Module.compile` was applied to it or to a part of it."""
+    """Tell whether `torch.compile` or `Module.compile` was applied to it or to a part."""
     return any(
         type(module).__name__ == "OptimizedModule"
         or read_attribute(module, "_compiled_call_impl") is not None
@@ -110,7 +110,7 @@ def has_compiled_parts(model: nn.Module) -> bool:
 
 
 def unwrap_replicated(model: nn.Module) -> nn.Module:
-    """The module of which DataParallel, DDP and `torch.compile` around it make copies or graphs.
+    """Return the module inside DataParallel, DDP and `torch.compile`.
 
     It computes the same on one device. Checkpointing and FSDP, which keep other memory, stay.
     """
@@ -120,12 +120,12 @@ def unwrap_replicated(model: nn.Module) -> nn.Module:
 
 
 def named_modules(model: nn.Module, remove_duplicate: bool = True) -> dict[str, nn.Module]:
-    """As `model.named_modules()`, without wrappers, their part of a name, and parametrizations."""
+    """Yield named modules without wrappers, their part of a name, and parametrizations."""
     return dict(_walk(model, "", set(), remove_duplicate))
 
 
 def hash_structure(model: nn.Module) -> str:
-    """SHA-256, in hex, over the names and types of all modules and the shapes of their parameters.
+    """Return SHA-256, in hex, over names and types of modules and shapes of parameters.
 
     Wrappers, dtypes, devices and the values of parameters make no difference.
     """

@@ -1,1 +1,1 @@
-"""What has been measured of a model: profiles, how they merge, what is shown of them."""
+"""This package has profiles: what was measured of a model, how it merges, what is shown."""

@@ -1,4 +1,4 @@
-"""What is printed of the rows of `Profile.layers`."""
+"""These columns are printed of the rows of `Profile.layers`."""
 
 from __future__ import annotations
 

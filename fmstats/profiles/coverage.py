@@ -1,4 +1,4 @@
-"""Which of the selected layers were measured, and why the others were not."""
+"""`Coverage` tells which of the selected layers were measured, and why others were not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHOWN = 5  # layers in a text
 
 @dataclass(frozen=True)
 class CoverageRow:
-    """What happened at one selected layer.
+    """A row of coverage tells what happened at one selected layer.
 
     Attributes:
         status: "tracked"; "in part", some of its outputs have no statistics; "skipped", its last
@@ -33,11 +33,12 @@ class CoverageRow:
 class Coverage(Sequence[CoverageRow]):
     """A coverage has a row for each selected layer; printing it shows a table.
 
-    >>> import torch
-    >>> with fmstats.track(torch.nn.ReLU()) as tracker:
-    ...     print(tracker.coverage())
-    layer    type  status       reason  calls
-    (model)  ReLU  never fired              0
+    Examples:
+        >>> import torch
+        >>> with fmstats.track(torch.nn.ReLU()) as tracker:
+        ...     print(tracker.coverage())
+        layer    type  status       reason  calls
+        (model)  ReLU  never fired              0
     """
 
     def __init__(self, rows: Sequence[CoverageRow]) -> None:
@@ -62,13 +63,13 @@ class Coverage(Sequence[CoverageRow]):
 
 
 def describe_row(row: Mapping[str, object]) -> str:
-    """A layer that a run selected and did not measure, or not all of, as its metadata tells."""
+    """Describe a layer that a run did not measure, or not all of, as its metadata tells."""
     why = f", {row['reason']}" if row.get("reason") else ""
     return f"{row.get('name')} ({row.get('type')}): {row.get('status')}{why}"
 
 
 def describe_not_measured(rows: Sequence[Mapping[str, object]]) -> str:
-    """All such layers, as lines of text."""
+    """Describe all such layers, as lines of text."""
     lines = [f"  {make_printable(describe_row(row))}" for row in rows[:_SHOWN]]
     more = len(rows) - len(lines)
     title = f"not measured, or not all of it: {format_plural(len(rows), 'selected layer')}"

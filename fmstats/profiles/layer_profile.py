@@ -1,4 +1,4 @@
-"""One row of a profile, and what it is of."""
+"""`LayerProfile` is one row of a profile, and tells what it is of."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from fmstats.statistic.channel_stats import ChannelStats
 class LayerProfile:
     """One row of a profile tells of a layer, or of one width or one call of a layer.
 
-    >>> import torch
-    >>> with fmstats.track(model := torch.nn.ReLU()) as tracker:
-    ...     out = model(torch.ones(8, 4, 5, 5))
-    >>> row = tracker.stats().info["(model)"]
-    >>> (row.type, row.shape, row.channel_dim, row.calls)
-    ('ReLU', (8, 4, 5, 5), 1, 1)
+    Examples:
+        >>> import torch
+        >>> with fmstats.track(model := torch.nn.ReLU()) as tracker:
+        ...     out = model(torch.ones(8, 4, 5, 5))
+        >>> row = tracker.stats().info["(model)"]
+        >>> (row.type, row.shape, row.channel_dim, row.calls)
+        ('ReLU', (8, 4, 5, 5), 1, 1)
 
     Attributes:
         type: the module's class name.
@@ -47,17 +48,17 @@ class LayerProfile:
 
     @property
     def key(self) -> RowKey:
-        """What the row is of."""
+        """Return what the row is of."""
         return RowKey(self.layer or "", self.call, self.stats.channels)
 
     @property
     def dims(self) -> dict[int, int]:
-        """The channel dim, by the number of dims of a tensor."""
+        """Return the channel dim, by the number of dims of a tensor."""
         return {**dict(self.other_dims), len(self.shape): self.channel_dim}
 
 
 def with_keys(rows: Mapping[str, LayerProfile], per_call: bool) -> dict[str, LayerProfile]:
-    """Rows of which each tells what it is of, as its name does, and none what another one does.
+    """Return rows that each tell what they are of, as their names do, no two the same.
 
     Args:
         rows: by name.

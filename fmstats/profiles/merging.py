@@ -1,4 +1,4 @@
-"""Many profiles as one: their layers side by side in one state, so that all merge in one step."""
+"""Profiles are merged with all layers side by side in one state, in one step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BLOCK = 16384  # channels; torch starts threads for twice as many
 
 @dataclass(frozen=True)
 class StackedLayer:
-    """One layer of a stack: a `LayerProfile` whose statistics are in the state of all layers.
+    """`StackedLayer` is one layer of a stack, whose statistics are in the state of all layers.
 
     Attributes:
         channels: columns of the state that are this layer's.
@@ -47,24 +47,24 @@ class StackedLayer:
 
     @property
     def key(self) -> RowKey:
-        """What it is of."""
+        """Return what it is of."""
         return RowKey(self.layer, self.call, self.channels)
 
     @property
     def dims(self) -> dict[int, int]:
-        """The channel dim, by the number of dims of a tensor."""
+        """Return the channel dim, by the number of dims of a tensor."""
         return {**dict(self.other_dims), len(self.shape): self.channel_dim}
 
     @classmethod
     def of(cls, layer: LayerProfile) -> StackedLayer:
-        """What is known of a layer beside its state."""
+        """Return what is known of a layer beside its state."""
         known = {field: value for field, value in vars(layer).items() if field != "stats"}
         return cls(**known, channels=layer.stats.channels, thresholds=layer.stats.thresholds)
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A profile with the channels of all its layers in one state, in the order of `layers`."""
+    """A stack is a profile with the channels of all its `layers` in one state, in their order."""
 
     layers: Mapping[str, StackedLayer]
     state: State
@@ -72,7 +72,7 @@ class Stack:
 
     @classmethod
     def of(cls, profile: Profile) -> Stack:
-        """A profile as a stack; its states are copied."""
+        """Return a profile as a stack; its states are copied."""
         info = with_keys(profile.info, profile.metadata.get("per_call") is True)
         layers = {name: StackedLayer.of(layer) for name, layer in info.items()}
         if len({row.key for row in layers.values()}) < len(layers):
@@ -82,21 +82,21 @@ class Stack:
 
     @cached_property
     def names(self) -> dict[RowKey, str]:
-        """What its rows are of, and their names."""
+        """Return what its rows are of, and their names."""
         return {row.key: name for name, row in self.layers.items()}
 
     def by_key(self) -> dict[RowKey, StackedLayer]:
-        """Its rows by what they are of."""
+        """Return its rows by what they are of."""
         return {row.key: row for row in self.layers.values()}
 
     def parts(self) -> list[State]:
-        """The state of each row, a view of its columns."""
+        """Return the state of each row, a view of its columns."""
         widths = [row.channels for row in self.layers.values()]
         parts = torch.split(self.state.words, widths, 1) if widths else ()
         return [State(words) for words in parts]
 
     def profile(self) -> Profile:
-        """The stack as a profile, whose states are copies: each can be sent or kept by itself."""
+        """Return the stack as a profile, whose states are copies: each can be kept by itself."""
         info = {}
         for (name, layer), part in zip(self.layers.items(), self.parts(), strict=True):
             known = dict(vars(layer))
@@ -107,7 +107,7 @@ class Stack:
 
 
 def merge_profiles(profiles: Sequence[Profile], missing: str) -> Profile:
-    """See `Profile.merge`."""
+    """Merge profiles: see `Profile.merge`."""
     check_missing(missing)
     for profile in profiles:
         check_profile(profile, "merge()")
@@ -120,7 +120,7 @@ def merge_profiles(profiles: Sequence[Profile], missing: str) -> Profile:
 
 
 def call_alike(profiles: Sequence[Profile], like: Profile) -> list[Profile]:
-    """The profiles, with rows called as those of `like` that are of the same."""
+    """Return the profiles, with rows called as those of `like` that are of the same."""
     known = {row.key: name for name, row in like.info.items()}
     every = [row.key for profile in profiles for row in profile.info.values()]
     names = {**name_rows([*known, *every]), **known}
@@ -137,7 +137,7 @@ def check_missing(missing: str) -> None:
 
 
 def merge_stacks(a: Stack, b: Stack, missing: str) -> Stack:
-    """Two stacks as one; see `Profile.merge`. The state of `a` is overwritten.
+    """Merge two stacks, see `Profile.merge`; the state of `a` is overwritten.
 
     Raises:
         FmstatsError: they do not fit together; nothing is overwritten.
@@ -163,7 +163,7 @@ def merge_stacks(a: Stack, b: Stack, missing: str) -> Stack:
 
 
 def _merge_states_(a: State, b: State) -> None:
-    """As `a.merge_(b)`, some channels at a time: those stay in the cache, and on one core."""
+    """Merge `b` into `a`, some channels at a time: those stay in the cache, and on one core."""
     for begin in range(0, a.channels, _BLOCK):
         one, other = (State(state.words[:, begin : begin + _BLOCK]) for state in (a, b))
         for field, row in merge_fields(one, other).items():
@@ -216,7 +216,7 @@ def _widths(stack: Stack) -> dict[str, set[int]]:
 
 
 def find_misfit(a: StackedLayer, b: StackedLayer) -> str | None:
-    """Why the statistics of two rows of one key are not of the same things; None if they are."""
+    """Tell why the statistics of two rows of one key are not of the same; None if they are."""
     for number in a.dims.keys() & b.dims.keys():
         if a.dims[number] != b.dims[number]:
             return (
@@ -250,12 +250,12 @@ def _merge_layers(name: str, a: StackedLayer, b: StackedLayer) -> StackedLayer:
 
 
 def unite_lists(texts: Iterable[str]) -> str:
-    """All that several lists name, such as "cpu" and "torch, cpu", as one: sorted, each once."""
+    """Unite what several lists name, such as "cpu" and "torch, cpu": sorted, each once."""
     return ", ".join(sorted({part for text in texts for part in text.split(", ")}))
 
 
 def _arrange(stack: Stack, rows: Mapping[RowKey, StackedLayer]) -> State:
-    """The state with columns for `rows`, in their order: of no data for those it has not."""
+    """Return the state with columns for `rows`, in their order: of no data for those it lacks."""
     if list(stack.names) == list(rows):
         return stack.state
     parts = {row.key: part for row, part in zip(stack.layers.values(), stack.parts(), strict=True)}

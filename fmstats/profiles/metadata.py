@@ -1,4 +1,4 @@
-"""The metadata of profiles: how it is read, and how that of two becomes that of both.
+"""These functions read the metadata of profiles, and merge that of two.
 
 A profile may come from anywhere, and a user may put into its metadata what JSON holds: any key may
 have any value. So whoever wants something of it asks one of the `read_` functions, which give what
@@ -29,13 +29,13 @@ _MOST_COUNTED = 2**63 - 1  # as the counts of a state
 
 
 def read_text(metadata: Mapping[str, Any], key: str, unknown: str = "") -> str:
-    """A text; `unknown` where there is none."""
+    """Read a text; `unknown` where there is none."""
     value = metadata.get(key)
     return value if isinstance(value, str) else unknown
 
 
 def read_count(metadata: Mapping[str, Any], key: str) -> int | None:
-    """A number of things, from 0 to 2^63 - 1; None where there is none."""
+    """Read a number of things, from 0 to 2^63 - 1; None where there is none."""
     value = metadata.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
         return None
@@ -43,7 +43,7 @@ def read_count(metadata: Mapping[str, Any], key: str) -> int | None:
 
 
 def read_number(metadata: Mapping[str, Any], key: str) -> float | None:
-    """A finite number; None where there is none."""
+    """Read a finite number; None where there is none."""
     value: Any = metadata.get(key)
     try:
         return float(value) if _is_number(value) and math.isfinite(value) else None
@@ -52,29 +52,29 @@ def read_number(metadata: Mapping[str, Any], key: str) -> float | None:
 
 
 def read_list(metadata: Mapping[str, Any], key: str) -> Sequence[Any]:
-    """A list, of anything; empty where there is none."""
+    """Read a list, of anything; empty where there is none."""
     value = metadata.get(key)
     return value if isinstance(value, list | tuple) else ()
 
 
 def read_texts(metadata: Mapping[str, Any], key: str) -> list[str]:
-    """The entries of a list as texts for people."""
+    """Read the entries of a list as texts for people."""
     return list(map(show_value, read_list(metadata, key)))
 
 
 def read_rows(metadata: Mapping[str, Any], key: str) -> list[dict[str, str | None]]:
-    """The mappings in a list, their values as texts for people; None stays."""
+    """Read the mappings in a list, their values as texts for people; None stays."""
     rows = (row for row in read_list(metadata, key) if isinstance(row, Mapping))
     return [{k: None if v is None else show_value(v) for k, v in row.items()} for row in rows]
 
 
 def name_model(metadata: Mapping[str, Any]) -> str:
-    """What the model is called."""
+    """Return what the model is called."""
     return read_text(metadata, "model") or UNKNOWN_MODEL
 
 
 def show_value(value: object, depth: int = DEEPEST) -> str:
-    """Any value as a text for people: texts as they are, else as Python writes it."""
+    """Show any value as a text for people: texts as they are, else as Python writes it."""
     return value if isinstance(value, str) else _write(value, depth)
 
 
@@ -92,7 +92,7 @@ def _write(value: object, depth: int) -> str:
 
 
 def agree(a: object, b: object) -> bool:
-    """Whether two values are the same; values nested too deep to be compared are not."""
+    """Tell whether two values are the same; values nested too deep to be compared are not."""
     try:
         return bool(a == b)
     except RecursionError:
@@ -100,7 +100,7 @@ def agree(a: object, b: object) -> bool:
 
 
 def merge_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata of both data sets together.
+    """Return the metadata of both data sets together.
 
     - `passes`, `passes_measured`, `samples`, `batches`, `seconds`, `skipped_count`, `resumed` and
       `resumed_batches` are added, and None (unknown) where one of them is; of `statistics_share`
@@ -148,12 +148,12 @@ def refuse_other_options(what: str, a: Mapping[str, Any], b: Mapping[str, Any]) 
 
 
 def count_profiles(metadata: Mapping[str, Any]) -> int:
-    """How many profiles were merged into the one with this metadata; 1 for none."""
+    """Count the profiles that were merged into the one with this metadata; 1 for none."""
     return read_count(metadata, "profiles") or 1
 
 
 def _complete(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """With the keys that only merged profiles need."""
+    """Return metadata with the keys that only merged profiles need."""
     differs = metadata.get("differs")
     data = metadata.get("data")
     complete: dict[str, Any] = {"sources": [data]} if isinstance(data, str) else {}

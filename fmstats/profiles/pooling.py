@@ -1,4 +1,4 @@
-"""Layers taken together by their names: a profile of blocks."""
+"""`pool_layers` takes layers together by their names: a profile of blocks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fmstats.statistic.thresholds import Thresholds
 
 
 def pool_layers(profile: Profile, depth: int) -> Profile:
-    """The profile with layers below `depth` parts of a name taken together.
+    """Return the profile with layers below `depth` parts of a name taken together.
 
     A block has the channels of all its layers, side by side, so nothing is rounded, lost or
     estimated, and blocks of merged profiles are the merged blocks. `calls` are added, `shape` and

@@ -1,4 +1,4 @@
-"""What a data set did to a model: per-channel statistics of each layer, on the host, mergeable.
+"""A profile tells what data did to a model: statistics of each layer, on the host, mergeable.
 
 Reading, merging and printing a profile needs no kernel and no device.
 """
@@ -40,12 +40,13 @@ class Profile(Mapping[str, ChannelStats]):
         info: what is known of each row beside its statistics.
         metadata: what was run, and how.
 
-    >>> import torch
-    >>> with fmstats.track(model := torch.nn.Sequential(torch.nn.ReLU())) as tracker:
-    ...     out = model(torch.tensor([[-1.0, 2.0]]))
-    >>> profile = tracker.stats()
-    >>> print(list(profile), profile["0"].max)
-    ['0'] [0. 2.]
+    Examples:
+        >>> import torch
+        >>> with fmstats.track(model := torch.nn.Sequential(torch.nn.ReLU())) as tracker:
+        ...     out = model(torch.tensor([[-1.0, 2.0]]))
+        >>> profile = tracker.stats()
+        >>> print(list(profile), profile["0"].max)
+        ['0'] [0. 2.]
     """
 
     def __init__(self, info: Mapping[str, LayerProfile], metadata: Mapping[str, Any]) -> None:
@@ -64,7 +65,7 @@ class Profile(Mapping[str, ChannelStats]):
         return len(self.info)
 
     def merge(self, *others: Profile, missing: str = "refuse") -> Profile:
-        """The profile of all data sets together: of shards, ranks, machines or days.
+        """Return the profile of all data sets together: of shards, ranks, machines or days.
 
         In whatever order and grouping profiles are merged, counts come out the same and moments up
         to rounding in float64. Rows go together that are of the same layer, call and width,
@@ -127,7 +128,7 @@ class Profile(Mapping[str, ChannelStats]):
         return self.merge(other) if isinstance(other, Profile) else NotImplemented
 
     def layers(self) -> list[dict[str, Any]]:
-        """A row per layer, all channels taken together.
+        """Return a row per layer, all channels taken together.
 
         `mean`, `std`, `min`, `max` are of all finite elements, `mean_spread` is the standard
         deviation of the channels' means, `sparsity` and `saturated` are shares of all elements
@@ -161,7 +162,7 @@ class Profile(Mapping[str, ChannelStats]):
         return rows
 
     def pooled(self, depth: int) -> Profile:
-        """The profile of blocks: layers below `depth` parts of a name taken together.
+        """Return the profile of blocks: layers below `depth` parts of a name taken together.
 
         See `fmstats.profiles.pooling.pool_layers`.
 
@@ -175,7 +176,7 @@ class Profile(Mapping[str, ChannelStats]):
     def scalars(
         self, stats: str | Iterable[str] | None = None, prefix: str = ""
     ) -> dict[str, float]:
-        """A flat dict of the numbers of `layers()`, for W&B, MLflow and the like.
+        """Return a flat dict of the numbers of `layers()`, for W&B, MLflow and the like.
 
         A key is `{prefix}{layer}.{stat}`: `fmstats/layer1.0.conv1.mean`. Layers are called as in
         the profile, dots and the `#` of `per_call` included; `stat` is what follows the last dot.
@@ -194,7 +195,7 @@ class Profile(Mapping[str, ChannelStats]):
         return flatten(self, DEFAULT if stats is None else stats, prefix)
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row per channel: layer, type, channel, then every field and derived number.
+        """Return a row per channel: layer, type, channel, then every field and derived number.
 
         Raises:
             FmstatsError: pandas is not installed.
@@ -215,7 +216,7 @@ class Profile(Mapping[str, ChannelStats]):
         return frame
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, numbers and strings: `{"metadata": ..., "layers": {name: ...}}`."""
+        """Return lists, numbers and strings: `{"metadata": ..., "layers": {name: ...}}`."""
         layers = {}
         for name, layer in self.info.items():
             known = {f: v for f, v in vars(layer).items() if f != "stats"}
@@ -227,7 +228,7 @@ class Profile(Mapping[str, ChannelStats]):
     def diagnose(
         self, rules: Iterable[str] | None = None, thresholds: Mapping[str, float] | None = None
     ) -> Diagnosis:
-        """What is wrong: silent, saturated and non-finite channels, scale and range.
+        """Find what is wrong: silent, saturated and non-finite channels, scale and range.
 
         Args:
             rules: names of rules; None: all of `fmstats.diagnosis.RULES`.
@@ -249,7 +250,7 @@ class Profile(Mapping[str, ChannelStats]):
         missing: str = "refuse",
         only_common: bool | None = None,
     ) -> Comparison:
-        """Whether this has drifted from a baseline, and where. See `fmstats.drift.compare`.
+        """Tell whether this has drifted from a baseline, and where. See `fmstats.drift.compare`.
 
         Args:
             baseline: what it should be like.

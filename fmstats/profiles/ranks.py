@@ -1,4 +1,4 @@
-"""One profile of what all ranks of a distributed run have seen."""
+"""`merge_ranks` makes one profile of what all ranks of a distributed run have seen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 
 def check_group(group: object, asked: str) -> Any:
-    """A process group of torch.distributed, or "world" for all, as torch.distributed takes it.
+    """Return a process group as torch.distributed takes it; "world" is all ranks.
 
     Args:
         group: what somebody gave.
@@ -44,7 +44,7 @@ def check_group(group: object, asked: str) -> Any:
 
 
 def merge_ranks(profile: Profile, group: object) -> Profile:
-    """The profiles of all ranks of `group` ("world" for all), merged in the order of ranks.
+    """Merge the profiles of all ranks of `group` ("world" for all) in the order of ranks.
 
     Every rank calls it and gets the same bits. A layer that only some ranks have seen is kept.
 
@@ -56,7 +56,7 @@ def merge_ranks(profile: Profile, group: object) -> Profile:
 
 
 def gather(value: _T, among: Any) -> list[_T]:
-    """The value that each rank gives, on each rank, in their order."""
+    """Return the value that each rank gives, on each rank, in their order."""
     values: list[Any] = [None] * dist.get_world_size(among)
     dist.all_gather_object(values, value, group=among)
     return values

@@ -1,4 +1,4 @@
-"""What the rows of a profile are called.
+"""These rules name the rows of a profile.
 
 A row is of one layer, under `per_call` of one of its calls, and of one width: a number of channels.
 Most layers show one width, and their row has the layer's name, or `name#2` for the third call. A
@@ -25,7 +25,7 @@ _LIKE_CALL = re.compile(r"(.*)#(0|[1-9][0-9]{0,3})\Z", re.DOTALL)
 
 
 class RowKey(NamedTuple):
-    """What a row is of.
+    """A key tells what a row is of.
 
     Attributes:
         layer: the module's name.
@@ -39,22 +39,22 @@ class RowKey(NamedTuple):
 
     @property
     def base(self) -> str:
-        """The name without the width."""
+        """Return the name without the width."""
         return self.layer if self.call is None else f"{self.layer}#{self.call}"
 
     @property
     def full(self) -> str:
-        """The name with the width."""
+        """Return the name with the width."""
         return f"{self.base}@{self.width}"
 
     @property
     def usual(self) -> str:
-        """The name where no other width is known."""
+        """Return the name where no other width is known."""
         return self.full if self.call is None and _LIKE_WIDTH.search(self.layer) else self.base
 
 
 def name_rows(keys: Iterable[RowKey]) -> dict[RowKey, str]:
-    """The name of each row of a profile, given all of them.
+    """Return the name of each row of a profile, given all of them.
 
     Raises:
         FmstatsError: some rows are of calls and others of layers, in one and the same name.
@@ -72,7 +72,7 @@ def name_rows(keys: Iterable[RowKey]) -> dict[RowKey, str]:
 
 
 def read_name(name: str, per_call: bool) -> tuple[str, int | None]:
-    """The layer and the call that a row is of, from the name alone, as fmstats 0.1 told it.
+    """Read the layer and the call of a row from its name alone, as fmstats 0.1 told it.
 
     Args:
         name: of the row; `l#3` is of a call, `l#03` and `l#` before other digits are not.

@@ -1,4 +1,4 @@
-"""A profile as one flat dict of numbers, as experiment trackers take them."""
+"""`flatten` makes a profile one flat dict of numbers, as experiment trackers take them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT = ("mean", "std", "sparsity", "dead", "saturated", "nan", "inf")
 def flatten(
     profile: Profile, stats: str | Iterable[str] = DEFAULT, prefix: str = ""
 ) -> dict[str, float]:
-    """See `Profile.scalars`."""
+    """Return the numbers of a profile as a flat dict: see `Profile.scalars`."""
     chosen = (stats,) if isinstance(stats, str) else tuple(stats)
     unknown = [stat for stat in chosen if stat not in STATS]
     if unknown:

@@ -1,4 +1,4 @@
-"""What is printed of a run: which rows of its table, and what it was."""
+"""These functions choose what is printed of a run: rows of its table, and what it was."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def choose_layers(
     sort: str | None = None,
     top: int | None = None,
 ) -> Table:
-    """The layer table of a profile, or a part of it.
+    """Return the layer table of a profile, or a part of it.
 
     Args:
         profile: of which the findings stay those of the whole, whatever is shown.
@@ -73,7 +73,7 @@ def choose_layers(
 def describe_run(
     profile: Profile, table: Table | None = None, title: Sequence[str] = ()
 ) -> list[Block]:
-    """What was run, the layers, the findings, what was not measured and what was left out.
+    """Describe what was run, the layers, the findings, what was not measured or left out.
 
     `table` has the layers to show, None: all of them; lines of `title` come first.
     """
@@ -93,7 +93,7 @@ def describe_run(
 
 
 class LeftOut(NamedTuple):
-    """Samples and batches that are in no statistic.
+    """`LeftOut` counts samples and batches that are in no statistic.
 
     Attributes:
         number: of them.
@@ -105,14 +105,14 @@ class LeftOut(NamedTuple):
 
     @property
     def title(self) -> str:
-        """How many, in words."""
+        """Tell how many were left out, in words."""
         return "Left out: " + (
             "1 sample or batch" if self.number == 1 else f"{self.number:,} samples or batches"
         )
 
 
 def find_left_out(metadata: Mapping[str, object]) -> LeftOut:
-    """What a run left out, as its metadata tells."""
+    """Find what a run left out, as its metadata tells."""
     entries = read_texts(metadata, "skipped")
     # The list is cut where it would grow with the data; the number is not.
     return LeftOut(max(len(entries), read_count(metadata, "skipped_count") or 0), entries)
@@ -125,7 +125,7 @@ def _list_some(title: str, lines: Sequence[str], number: int) -> str:
 
 
 def describe_metadata(profile: Profile) -> str:
-    """How much was seen, of what and by what, as far as the metadata tells."""
+    """Describe how much was seen, of what and by what, as far as the metadata tells."""
     metadata = profile.metadata
     told = {key: metadata[key] for key in ("samples", "batches") if key in metadata}
     seen = [f"{key}: {'unknown' if n is None else show_value(n)}" for key, n in told.items()]

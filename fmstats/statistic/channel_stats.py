@@ -24,12 +24,13 @@ class ChannelStats:
 
     With nothing finite seen, mean, var, std, rms, min, max and abs_max are NaN.
 
-    >>> import torch
-    >>> monday = fmstats.channel_stats(torch.tensor([[0.0, 1.0], [4.0, 1.0]]))
-    >>> tuesday = fmstats.channel_stats(torch.tensor([[2.0, 7.0]]))
-    >>> both = monday | tuesday
-    >>> print(both.mean, both.max)
-    [2. 3.] [4. 7.]
+    Examples:
+        >>> import torch
+        >>> monday = fmstats.channel_stats(torch.tensor([[0.0, 1.0], [4.0, 1.0]]))
+        >>> tuesday = fmstats.channel_stats(torch.tensor([[2.0, 7.0]]))
+        >>> both = monday | tuesday
+        >>> print(both.mean, both.max)
+        [2. 3.] [4. 7.]
 
     Attributes:
         state: the mergeable state, on the CPU.

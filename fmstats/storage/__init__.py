@@ -1,4 +1,4 @@
-"""Profile files, `.fmstats`: tensors and JSON in the safetensors format, no pickle anywhere.
+"""Profile files, `.fmstats`, hold tensors and JSON in the safetensors format, no pickle.
 
 The file has a tensor for each field of `fmstats.statistic.fields.FIELDS`, int64 for counts and
 float64 for moments, all of one length: the channels of all layers, one layer after the other. A
@@ -75,12 +75,13 @@ def load(path: str | Path) -> Profile:
         FmstatsError: there is no such file, it is no profile, it is damaged, or a newer fmstats
             has written it. The message says which.
 
-    >>> import torch
-    >>> with fmstats.track(model := torch.nn.Sequential(torch.nn.ReLU())) as tracker:
-    ...     out = model(torch.tensor([[-1.0, 2.0]]))
-    >>> tracker.stats().save("monday.fmstats")
-    >>> print(fmstats.load("monday.fmstats")["0"].max)
-    [0. 2.]
+    Examples:
+        >>> import torch
+        >>> with fmstats.track(model := torch.nn.Sequential(torch.nn.ReLU())) as tracker:
+        ...     out = model(torch.tensor([[-1.0, 2.0]]))
+        >>> tracker.stats().save("monday.fmstats")
+        >>> print(fmstats.load("monday.fmstats")["0"].max)
+        [0. 2.]
     """
     return read_stack(path).profile()
 
@@ -99,14 +100,15 @@ def merge_files(paths: Iterable[str | Path], missing: str = "refuse") -> Profile
     Raises:
         FmstatsError: there is no path, a file cannot be read, or does not fit those before it.
 
-    >>> import torch
-    >>> model = torch.nn.Sequential(torch.nn.ReLU())
-    >>> for day in (1, 2):
-    ...     with fmstats.track(model) as tracker:
-    ...         out = model(torch.tensor([[-1.0, float(day)]]))
-    ...     tracker.stats().save(f"{day}.fmstats")
-    >>> print(fmstats.merge_files(["1.fmstats", "2.fmstats"])["0"].max)
-    [0. 2.]
+    Examples:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.ReLU())
+        >>> for day in (1, 2):
+        ...     with fmstats.track(model) as tracker:
+        ...         out = model(torch.tensor([[-1.0, float(day)]]))
+        ...     tracker.stats().save(f"{day}.fmstats")
+        >>> print(fmstats.merge_files(["1.fmstats", "2.fmstats"])["0"].max)
+        [0. 2.]
     """
     check_missing(missing)
     merged = None

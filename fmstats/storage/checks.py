@@ -1,4 +1,4 @@
-"""Whether numbers read from a file can be what some data gave."""
+"""`check_words` tells whether numbers read from a file can be what some data gave."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_words(words: Array, layers: Mapping[str, StackedLayer]) -> None:
 
 
 def _check_counts(rows: Mapping[str, Array], layers: Mapping[str, StackedLayer]) -> Array:
-    """How many elements are finite."""
+    """Check the counts; return how many elements are finite."""
     count = rows["count"]
     _refuse(count < 0, layers, "count", count, "is negative")
     finite = count.copy()

@@ -1,4 +1,4 @@
-"""The checksum of a profile file: over all of its bytes, those of the checksum taken as zeros.
+"""The checksum of a profile file is over all its bytes, its own taken as zeros.
 
 It finds damage. It is no signature: whoever changes a file can change its checksum, too.
 """
@@ -15,7 +15,7 @@ BLANK = "0" * 64
 
 
 def checksum(head: bytes, rows: Iterable[Array]) -> str:
-    """The checksum of a file.
+    """Return the checksum of a file.
 
     Args:
         head: what stands before the data, with `BLANK` for the checksum.
@@ -28,5 +28,5 @@ def checksum(head: bytes, rows: Iterable[Array]) -> str:
 
 
 def blank(head: bytes, found: str) -> bytes:
-    """`head` as it was before its checksum `found` was put in."""
+    """Return `head` as it was before its checksum `found` was put in."""
     return head.replace(found.encode(), BLANK.encode(), 1)

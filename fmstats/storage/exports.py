@@ -1,4 +1,4 @@
-"""A profile, or rows of a table, as files, JSON and CSV."""
+"""These functions export a profile, or rows of a table, as files, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def write_profile(profile: Profile, path: Path) -> None:
 
 
 def format_csv(rows: Sequence[Row], names: Sequence[str]) -> str:
-    """A header and a line per row; empty cells for None and NaN, `1x64x56x56` for shapes.
+    """Write a header and a line per row; empty cells for None and NaN, `1x64x56` for shapes.
 
     Args:
         rows: none, too: the header tells what they would have.
@@ -72,7 +72,7 @@ def format_csv(rows: Sequence[Row], names: Sequence[str]) -> str:
 
 
 class _Lines(io.StringIO):
-    """Lines of CSV, each written in one go and ended by `_ENDING`; here they end in a line feed.
+    """This class collects lines of CSV; each is given with `_ENDING`, kept with a line feed.
 
     A writer puts quotes around what a line may end in, and only that before Python 3.13: a name
     with a carriage return needs them, too.
@@ -89,12 +89,12 @@ def _format_cell(value: object) -> object:
 
 
 def format_json(values: Mapping[str, object]) -> str:
-    """JSON text for strict parsers, which know no NaN and no infinity: both become null."""
+    """Return JSON for strict parsers, which know no NaN and no infinity: both become null."""
     return json.dumps(_to_plain(values, DEEPEST), allow_nan=False, indent=1) + "\n"
 
 
 def _to_plain(value: object, depth: int) -> object:
-    """`value` as JSON has it: what is no number, text or collection, or too large, becomes text."""
+    """Return `value` as JSON has it: what is no number or collection, or too large, as text."""
     if depth and isinstance(value, Mapping):
         return {str(key): _to_plain(item, depth - 1) for key, item in value.items()}
     if depth and isinstance(value, list | tuple):

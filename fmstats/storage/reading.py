@@ -1,4 +1,4 @@
-"""A profile file to a stack, with everything checked on the way.
+"""`read_stack` reads a profile file, and checks everything on the way.
 
 The safetensors format is read here, not by its library, since a file may come from anywhere: no
 length is believed before it has been compared with the file's size.
@@ -36,7 +36,7 @@ from fmstats.storage.schema import (
 
 
 def read_stack(path: str | Path) -> Stack:
-    """The profile in a file, as a stack.
+    """Return the profile in a file, as a stack.
 
     Raises:
         FmstatsError: see `fmstats.storage.load`.
@@ -102,7 +102,7 @@ def _read(file: IO[bytes], size: int) -> Stack:
 
 
 def _read_head(file: IO[bytes], size: int) -> bytes:
-    """What stands before the data: the length of the header, and the header."""
+    """Read what stands before the data: the length of the header, and the header."""
     begin = file.read(WORD)
     length = int.from_bytes(begin, "little")
     if size < WORD or length > min(size - WORD, LARGEST_HEADER):
@@ -135,7 +135,7 @@ def _parse(text: str | bytes) -> dict[str, Any]:
 
 
 def _find_rows(header: dict[str, Any], channels: int, size: int) -> dict[str, int]:
-    """Where in the data each field's row begins: `size` bytes, all of them taken, none twice."""
+    """Find where each field's row begins in the `size` bytes of data, all taken, none twice."""
     if not set(ALWAYS) <= set(header) <= set(FIELDS):
         raise FmstatsError(f"its tensors are not the fields {', '.join(FIELDS)}")
     length = channels * WORD

@@ -1,4 +1,4 @@
-"""What a profile file holds beside numbers: the layers, to JSON and back."""
+"""The schema tells what a profile file holds beside numbers: the layers, to JSON and back."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _thresholds = lru_cache(maxsize=256)(Thresholds)  # most layers of a thousand fi
 
 
 def describe_layer(name: str, layer: StackedLayer) -> dict[str, Any]:
-    """A layer as JSON has it."""
+    """Return a layer as JSON has it."""
     limits = layer.thresholds
     known = {**vars(layer), "name": name, "shape": list(layer.shape)}
     return known | {"thresholds": [limits.zero_tol, limits.low, limits.high]}
 
 
 def read_layers(found: object, per_call: bool) -> dict[str, StackedLayer]:
-    """The rows that `describe_layer` has described.
+    """Read the rows that `describe_layer` has described.
 
     Args:
         found: what the file has.
@@ -92,7 +92,7 @@ def _read_layer(name: str, entry: dict[str, Any], per_call: bool) -> StackedLaye
 
 
 def _read_key(name: str, entry: dict[str, Any], per_call: bool) -> dict[str, Any]:
-    """The layer and the call that a row is of; fmstats 0.1 told them by its name alone."""
+    """Read the layer and the call of a row; fmstats 0.1 told them by its name alone."""
     if "layer" not in entry:
         layer, call = read_name(name, per_call)
         return {"layer": layer, "call": call}
@@ -106,7 +106,7 @@ def _read_key(name: str, entry: dict[str, Any], per_call: bool) -> dict[str, Any
 
 
 def _read_dims(found: object, but: int) -> tuple[tuple[int, int], ...]:
-    """Channel dims of tensors of other numbers of dims than `but`."""
+    """Read the channel dims of tensors of other numbers of dims than `but`."""
     if not isinstance(found, list):
         raise FmstatsError(f"'other_dims' must be a list, not {_shown(found)}")
     dims = {}

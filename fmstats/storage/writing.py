@@ -1,4 +1,4 @@
-"""A stack as the bytes of a profile file."""
+"""`encode` turns a stack into the bytes of a profile file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from fmstats.storage.schema import (
 
 
 def encode(stack: Stack, name: str) -> bytes:
-    """The bytes of a profile file, which errors call `name`.
+    """Return the bytes of a profile file, which errors call `name`.
 
     Raises:
         FmstatsError: the metadata is not JSON, or too large, or `read_stack` would refuse it.
@@ -52,7 +52,7 @@ def encode(stack: Stack, name: str) -> bytes:
 
 
 def _pack(rows: Mapping[str, Array], document: str) -> bytes:
-    """A safetensors file of these rows, all of one length, with a checksum over all of it."""
+    """Pack these rows, all of one length, into a safetensors file with a checksum of it all."""
     # The checksum comes first: no other text is taken for it.
     header: dict[str, Any] = {"__metadata__": {checksum.KEY: checksum.BLANK, KEY: document}}
     for number, (field, row) in enumerate(rows.items()):

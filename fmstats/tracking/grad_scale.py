@@ -12,7 +12,7 @@ from fmstats.errors import FmstatsError
 
 
 class GradScale:
-    """It is a number, or a function that is asked for one once in each backward pass.
+    """`GradScale` is a number, or a function that is asked for one once in each backward pass.
 
     A scaler of torch.amp keeps its scale on the device, and waits for it when it is asked.
 

@@ -36,7 +36,7 @@ MOST_WIDTHS = 32
 
 @dataclass(frozen=True)
 class LayerSnapshot:
-    """It holds a layer as it was at some time, without its states: they are copied apart.
+    """`LayerSnapshot` holds a layer as it was at some time, without its states, copied apart.
 
     Attributes:
         reason, left_out: as of `Layer`.

@@ -41,7 +41,7 @@ class LayerSpec:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """It holds what a profile says of a row's tensors beside their statistics.
+    """`TensorInfo` holds what a profile says of a row's tensors beside their statistics.
 
     Attributes:
         shape, dtype: of the last one.
@@ -57,7 +57,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class RowSnapshot:
-    """It holds a row as it was at some time, without its states: they are copied apart.
+    """`RowSnapshot` holds a row as it was at some time, without its states, copied apart.
 
     Attributes:
         calls, execution_index: as of `Row`.

@@ -141,7 +141,7 @@ class Budget:
 
 
 class _Pass(threading.local):
-    """It notes of the pass of a thread whether it is taken, and what hooks have spent."""
+    """This class notes of the pass of a thread whether it is taken, and what hooks have spent."""
 
     taken = True
     spent = 0.0

@@ -81,12 +81,12 @@ def track(
     Raises:
         FmstatsError: nothing to track, a selector that matches nothing, an unknown option.
 
-    >>> import torch
-    >>> model = torch.nn.ReLU()
-    >>> with fmstats.track(model) as tracker:
-    ...     out = model(torch.tensor([[-1.0, 2.0]]))
-    >>> print(tracker.stats()["(model)"].zeros)
-    [1 0]
+    Examples:
+        >>> import torch
+        >>> with fmstats.track(model := torch.nn.ReLU()) as tracker:
+        ...     out = model(torch.tensor([[-1.0, 2.0]]))
+        >>> print(tracker.stats()["(model)"].zeros)
+        [1 0]
     """
     if not isinstance(model, nn.Module):
         hint = ": torch.export.unflatten(program) is one"
@@ -131,12 +131,12 @@ def begin(model: nn.Module, options: TrackOptions) -> Tracker:
 class Tracker:
     """A tracker holds the hooks on a model and what they have seen; `track` makes it.
 
-    >>> import torch
-    >>> model = torch.nn.ReLU()
-    >>> tracker = fmstats.track(model)
-    >>> out = model(torch.ones(8, 4))
-    >>> tracker
-    Tracker(ReLU, 1 layers, 1 passes, on)
+    Examples:
+        >>> import torch
+        >>> tracker = fmstats.track(model := torch.nn.ReLU())
+        >>> out = model(torch.ones(8, 4))
+        >>> tracker
+        Tracker(ReLU, 1 layers, 1 passes, on)
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A look at a model: its forward pass runs on a copy of all that it can reach, then all is gone.
+"""A look runs a model's forward pass on a copy of all that it can reach, then drops the copy.
 
 The user's modules, tensors, caches and arguments are not touched.
 """
@@ -23,7 +23,7 @@ from fmstats.models.copies.undo import undone
 
 
 class Look:
-    """Copies of a model and of what it is called with.
+    """A look has copies of a model and of what it is called with.
 
     What cannot be copied, such as a lock, is the user's own; its attributes are put back.
 
@@ -47,7 +47,7 @@ class Look:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """The copies may run.
+        """Let the copies run, for the time of a `with`.
 
         Meanwhile the globals, class attributes, closures and caches of `functools` that their code
         can reach are copies too. Afterwards these, the settings of the process and its random
@@ -66,7 +66,7 @@ class Look:
 
 @contextlib.contextmanager
 def look(model: nn.Module, tensors: Tensors, beside: Any = None) -> Iterator[Look]:
-    """Copies of a model and of what it is called with, for the time of a `with`."""
+    """Copy a model and what it is called with, for the time of a `with`."""
     looking = Look(model, tensors, beside)
     try:
         yield looking

@@ -1,4 +1,4 @@
-"""Twins of tensors without values, which take no memory."""
+"""`FakeTensors` makes twins of tensors without values, which take no memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SMALL = 1 << 16
 
 
 class FakeTensors:
-    """Twins without values: of parameters, of buffers, and of all that is large.
+    """`FakeTensors` makes twins without values: of parameters, buffers, and all that is large.
 
     Args:
         mode: that makes them.
@@ -34,7 +34,7 @@ class FakeTensors:
             self._storage_of(tensor)
 
     def twin(self, tensor: Tensor) -> Tensor:
-        """A new tensor object, a leaf."""
+        """Return a new tensor object, a leaf."""
         if not has_storage(tensor):
             if is_traceable_wrapper_subclass(tensor):
                 return self._mode.from_tensor(tensor.detach())

@@ -1,4 +1,4 @@
-"""How the kinds of objects that Python itself brings are copied: containers, functions, references.
+"""`COPIERS` copy the kinds of objects that Python itself brings, by type.
 
 Functions with closures are made anew, with copies of what their variables hold; so are caches of
 `functools`, empty. Code of libraries is left as it is.
@@ -26,27 +26,27 @@ MISSING = object()
 
 
 class Copying(Protocol):
-    """What copies one object after another."""
+    """`Copying` copies one object after another."""
 
     functions: list[types.FunctionType]
 
     def copy(self, x: Any) -> Any:
-        """The copy of `x`, made once."""
+        """Return the copy of `x`, made once."""
 
     def remember(self, x: Any, y: Any) -> Any:
         """Take note, before its parts are copied, that `y` is the copy of `x`; returns it."""
 
     def find(self, x: Any) -> Any:
-        """The copy of `x` if there is one already, else `MISSING`."""
+        """Return the copy of `x` if there is one already, else `MISSING`."""
 
 
 def is_library(module: str | None) -> bool:
-    """Whether code of that module knows nothing of the user's models."""
+    """Tell whether code of that module knows nothing of the user's models."""
     return (module or "").partition(".")[0] in _LIBRARIES
 
 
 def contents_of(cell: types.CellType) -> Any:
-    """What a variable of a closure holds; `MISSING` if nothing yet."""
+    """Return what a variable of a closure holds; `MISSING` if nothing yet."""
     try:
         return cell.cell_contents
     except ValueError:
@@ -152,7 +152,7 @@ def _cache(copier: Copying, x: Any) -> Any:
 
 
 def _referred(copier: Copying, x: Any) -> Any:
-    """What a weak reference leads to: the copies of modules, tensors and what was copied anyway."""
+    """Return what a weak reference leads to: a copy of modules, tensors and what has one."""
     known = copier.find(x)
     if known is not MISSING:
         return known

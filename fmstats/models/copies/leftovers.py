@@ -1,4 +1,4 @@
-"""Whether fake tensors of a look are still held by someone, and by whom."""
+"""`check_leftovers` tells whether fake tensors of a look are still held, and by whom."""
 
 from __future__ import annotations
 

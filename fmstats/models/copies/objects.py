@@ -1,4 +1,4 @@
-"""A copy of everything that can be reached from a model, tensors replaced by their twins.
+"""`Copier` copies everything that can be reached from a model, and has twins for tensors.
 
 As `copy.deepcopy`, apart from this: tensors are those of a `Tensors`; functions with closures and
 caches of `functools` are copied too; what cannot be copied (a lock, a file, a running generator) is
@@ -33,7 +33,7 @@ _ATOMIC = frozenset(
 
 
 class Copier:
-    """Copies object by object, each once.
+    """A copier copies object by object, each once.
 
     Attributes:
         classes, functions: the code that what was copied can run.
@@ -50,7 +50,7 @@ class Copier:
         self._made: list[nn.Module] = []
 
     def copy(self, x: Any) -> Any:
-        """The copy of `x`; `x` itself if it cannot change or cannot be copied."""
+        """Return the copy of `x`; `x` itself if it cannot change or cannot be copied."""
         kind = type(x)
         if kind in _ATOMIC:
             return x
@@ -67,7 +67,7 @@ class Copier:
         return y
 
     def find(self, x: Any) -> Any:
-        """The copy of `x` if there is one already, else `MISSING`."""
+        """Return the copy of `x` if there is one already, else `MISSING`."""
         return self._memo.get(id(x), MISSING)
 
     def forget(self) -> None:
@@ -163,13 +163,13 @@ class Copier:
 
 
 def attributes_of(x: object) -> dict[str, Any]:
-    """What an object holds under names, in its dict or in slots."""
+    """Return what an object holds under names, in its dict or in slots."""
     slots = {name: getattr(x, name) for name in _slots_of(x)}
     return {**slots, **getattr(x, "__dict__", {})}
 
 
 def _tensors_in(x: object) -> Iterator[Tensor]:
-    """The tensors that a copy by `__deepcopy__` would copy for itself."""
+    """Return the tensors that a copy by `__deepcopy__` would copy for itself."""
     left, seen = [x], {id(x): x}
     while left:
         each = left.pop()
@@ -214,7 +214,7 @@ def _set_state(y: Any, state: Any) -> None:
 
 
 def _is_plain(kind: type[nn.Module]) -> bool:
-    """Whether a module is its attributes: its class has no way of its own to be copied."""
+    """Tell whether a module is its attributes: its class has no copy method of its own."""
     own = [c for c in kind.__mro__ if not (c.__module__ or "").startswith("torch.nn.modules")]
     names = ("__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
     return not any(name in vars(c) for c in own if c is not object for name in names)

@@ -1,4 +1,4 @@
-"""What code reaches beside the objects it is given: globals, class attributes, closures, defaults.
+"""`Reach` finds what code reaches beside its arguments: globals, class attributes, closures.
 
 Code is followed by name: a function reaches the globals that it names, what it names of modules
 among these, and the attributes of that name of every class that was met.
@@ -20,7 +20,7 @@ _CALLED = ("forward", "train", "eval")  # by torch and by fmstats
 
 
 class Reach:
-    """Follows the code of what was copied, and has data that it meets copied too.
+    """`Reach` follows the code of what was copied, and has data that it meets copied too.
 
     Attributes:
         spaces, cells, functions: where that code may find or leave something, by id.

@@ -1,4 +1,4 @@
-"""TorchScript parts of a copied model: they run, but take no hooks themselves."""
+"""`Scripted` stands for TorchScript parts of a copied model, which take no hooks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Scripted(nn.Module):
-    """Stands in the place of a scripted module, and takes hooks.
+    """`Scripted` stands in the place of a scripted module, and takes hooks.
 
     What the scripted module does is its work; its own submodules have none.
     """
@@ -25,11 +25,11 @@ class Scripted(nn.Module):
         return self._script(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        """As the script, for code that asks for more than to be run."""
+        """Read it from the script, for code that asks for more than to be run."""
         return getattr(vars(self)["_script"], name)
 
     def train(self, mode: bool = True) -> Scripted:
-        """Also the script's."""
+        """Set the mode of the script, too."""
         self._script.train(mode)
         return super().train(mode)
 

@@ -1,4 +1,4 @@
-"""Settings of the process that code of a model may change, and generators it may draw from."""
+"""These contexts keep what code of a model may change: settings and random generators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 @contextlib.contextmanager
 def random_state_kept() -> Iterator[None]:
-    """Afterwards the global generators of Python, NumPy and torch go on where they were."""
+    """Have the global generators of Python, NumPy and torch go on afterwards where they were."""
     python = random.getstate()
     numpy = sys.modules.get("numpy")
     of_numpy = None if numpy is None else numpy.random.get_state()
@@ -32,7 +32,7 @@ def random_state_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def settings_kept() -> Iterator[None]:
-    """Afterwards torch's modes, flags and defaults are what they were, and so are warnings."""
+    """Put back torch's modes, flags and defaults afterwards, and warnings."""
     before = [(write, read()) for read, write in _SETTINGS]
     with random_state_kept(), warnings.catch_warnings():
         try:

@@ -1,4 +1,4 @@
-"""Where names hold objects that no copy of a model can have for itself, and how to change them."""
+"""A space is where names hold objects that no copy of a model can have for itself."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _ASIDE = frozenset(
 
 
 class Space(Protocol):
-    """Names and what they hold."""
+    """A space has names and what they hold."""
 
     def read(self) -> Mapping[Any, Any]:
-        """All names with what they hold."""
+        """Return all names with what they hold."""
 
     def write(self, name: Any, value: object) -> None:
         """Have a name hold something else."""
@@ -39,21 +39,21 @@ class Space(Protocol):
         """Take a name away."""
 
     def has(self, name: object) -> bool:
-        """Whether code reaches what the name holds."""
+        """Tell whether code reaches what the name holds."""
 
     def takes(self, name: object, value: object) -> bool:
-        """Whether a look works on a copy of what a name holds."""
+        """Tell whether a look works on a copy of what a name holds."""
 
 
 class Globals:
-    """The names of a module of Python that code mentions."""
+    """This space has the names of a module of Python that code mentions."""
 
     def __init__(self, names: dict[str, Any]) -> None:
         self._names = names
         self.mentioned: set[str] = set()
 
     def read(self) -> Mapping[Any, Any]:
-        """All names with what they hold."""
+        """Return all names with what they hold."""
         return self._names
 
     def write(self, name: Any, value: object) -> None:
@@ -65,16 +65,16 @@ class Globals:
         del self._names[name]
 
     def has(self, name: object) -> bool:
-        """Whether code mentions it."""
+        """Tell whether code mentions it."""
         return name in self.mentioned
 
     def takes(self, name: object, value: object) -> bool:
-        """Whether a look works on a copy of what a name holds."""
+        """Tell whether a look works on a copy of what a name holds."""
         return self.has(name) and not is_special(name) and is_data(value)
 
 
 class Attributes:
-    """The attributes of a class of which any code mentions the name.
+    """This space has the attributes of a class of which any code mentions the name.
 
     Attributes:
         made: whether code makes objects of the class.
@@ -85,7 +85,7 @@ class Attributes:
         self.made = False
 
     def read(self) -> Mapping[Any, Any]:
-        """All names with what they hold."""
+        """Return all names with what they hold."""
         return vars(self._kind)
 
     def write(self, name: Any, value: object) -> None:
@@ -97,25 +97,25 @@ class Attributes:
         type.__delattr__(self._kind, name)
 
     def has(self, name: object) -> bool:
-        """Whether code mentions it, or Python calls it by itself."""
+        """Tell whether code mentions it, or Python calls it by itself."""
         if name in _MAKING:
             return self.made
         return name in self._mentioned or (is_special(name) and name not in _ASIDE)
 
     def takes(self, name: object, value: object) -> bool:
-        """Whether a look works on a copy of what a name holds."""
+        """Tell whether a look works on a copy of what a name holds."""
         return self.has(name) and not is_special(name) and is_data(value)
 
 
 class Shared:
-    """The attributes of an object that cannot be copied."""
+    """This space has the attributes of an object that cannot be copied."""
 
     def __init__(self, owner: object) -> None:
         self._owner = owner
         self._names: dict[str, Any] = getattr(owner, "__dict__", {})
 
     def read(self) -> Mapping[Any, Any]:
-        """All names with what they hold."""
+        """Return all names with what they hold."""
         return attributes_of(self._owner)
 
     def write(self, name: Any, value: object) -> None:
@@ -133,38 +133,38 @@ class Shared:
             object.__delattr__(self._owner, name)
 
     def has(self, name: object) -> bool:
-        """All of them count."""
+        """Return True: all of them count."""
         return True
 
     def takes(self, name: object, value: object) -> bool:
-        """Whether a look works on a copy of what a name holds."""
+        """Tell whether a look works on a copy of what a name holds."""
         return not isinstance(value, type | types.ModuleType)
 
 
 class Hooks(Globals):
-    """Hooks for all modules, which torch keeps by number."""
+    """This space has hooks for all modules, which torch keeps by number."""
 
     def has(self, name: object) -> bool:
-        """All of them count."""
+        """Return True: all of them count."""
         return True
 
     def takes(self, name: object, value: object) -> bool:
-        """A look runs copies of them, which hold copies of what they fill."""
+        """Return True: a look runs copies of them, which hold copies of what they fill."""
         return True
 
 
 def is_special(name: object) -> bool:
-    """Whether it is a name like `__init__`."""
+    """Tell whether it is a name like `__init__`."""
     return isinstance(name, str) and name.startswith("__") and name.endswith("__")
 
 
 def is_code(value: object) -> bool:
-    """Whether it is a function, a class or a module."""
+    """Tell whether it is a function, a class or a module."""
     return isinstance(value, types.FunctionType | type | types.ModuleType)
 
 
 def is_data(value: object) -> bool:
-    """Whether it is something that a look may fill, and that can be copied safely."""
+    """Tell whether a look may fill it, and it can be copied safely."""
     kind = type(value)
     if kind in (*_CONTAINERS, tuple, frozenset) or isinstance(
         value, Tensor | nn.Module | torch.Generator

@@ -17,7 +17,7 @@ _one_at_a_time = threading.RLock()
 
 @contextlib.contextmanager
 def kept(reach: Reach) -> Iterator[None]:
-    """For the time of a look, the code of what was copied meets copies; nothing of it stays."""
+    """Have the code of what was copied meet copies, for the time of a look; nothing stays."""
     copier = reach.copier
     with _one_at_a_time:
         reach.follow()

@@ -1,4 +1,4 @@
-"""Twins of tensors: they share no object with the user's, and keep ties, views and shared storages.
+"""Twins of tensors share no object with the user's, but keep ties, views, shared storages.
 
 The twin of a parameter, and of all that is large, reads the tensor's own memory, which
 `fmstats.models.copies.undo` guards; that of any other tensor has a copy, which a forward pass may
@@ -19,17 +19,17 @@ _LARGE = 1 << 26  # bytes
 
 
 class Tensors(Protocol):
-    """Makes twins, each storage's once."""
+    """`Tensors` makes twins, each storage's once."""
 
     def own(self, state: Iterable[Tensor]) -> None:
         """Take note of a model's parameters and buffers, before any twin is made."""
 
     def twin(self, tensor: Tensor) -> Tensor:
-        """A new tensor object of the same shape, strides, dtype and `requires_grad`, a leaf."""
+        """Return a new leaf of the same shape, strides, dtype and `requires_grad`."""
 
 
 class RealTensors:
-    """Twins with values.
+    """`RealTensors` makes twins with values.
 
     Args:
         device: for parameters and buffers; None: where each is.
@@ -52,7 +52,7 @@ class RealTensors:
             self._owned[key] = is_parameter or self._owned.get(key, False)
 
     def twin(self, tensor: Tensor) -> Tensor:
-        """A new tensor object with the same values, a leaf."""
+        """Return a new tensor object with the same values, a leaf."""
         if nn.parameter.is_lazy(tensor):
             return copy.deepcopy(tensor)
         if has_storage(tensor):
@@ -81,7 +81,7 @@ class RealTensors:
 
 
 def has_storage(tensor: Tensor) -> bool:
-    """Whether a tensor is a plain view of memory."""
+    """Tell whether a tensor is a plain view of memory."""
     return (
         not nn.parameter.is_lazy(tensor)
         and tensor.layout == torch.strided
@@ -94,13 +94,13 @@ def has_storage(tensor: Tensor) -> bool:
 
 
 def view_of(storage: torch.UntypedStorage, like: Tensor) -> Tensor:
-    """A tensor that lies in `storage` as `like` lies in its own."""
+    """Return a tensor that lies in `storage` as `like` lies in its own."""
     empty = torch.empty(0, dtype=like.dtype, device=storage.device)
     return empty.set_(storage, like.storage_offset(), like.size(), like.stride())
 
 
 def _like(plain: Tensor, tensor: Tensor) -> Tensor:
-    """`plain` as an object of the class of `tensor`."""
+    """Return `plain` as an object of the class of `tensor`."""
     kind = type(tensor)
     if isinstance(tensor, nn.Parameter) and type(plain) is Tensor:
         of = nn.Parameter if kind is Tensor else kind  # some are parameters by a flag alone

@@ -1,4 +1,4 @@
-"""Write back what operations write into the memory of the user's tensors."""
+"""`undone` writes back what operations wrote into the memory of the user's tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Saving(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
-    """Copies a storage before the first operation that writes into it.
+    """It copies a storage before the first operation that writes into it.
 
     Args:
         storages: those that are watched, by address.
@@ -59,7 +59,7 @@ class Saving(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
 
 @contextlib.contextmanager
 def undone(storages: Mapping[int, torch.UntypedStorage]) -> Iterator[None]:
-    """Afterwards these storages, given by address, hold the bytes that they hold now."""
+    """Have these storages, given by address, hold afterwards the bytes that they hold now."""
     if not storages:
         yield
         return

@@ -1,4 +1,4 @@
-"""The second kernel: a channel's parts, added up in their order, into its state.
+"""The second kernel adds a channel's parts up in their order, and merges them into its state.
 
 A channel whose sums cancel or underflow in float32 is measured again, in float64.
 """
@@ -46,14 +46,14 @@ from fmstats.backends.triton.kernels.words import (
 
 @triton.jit
 def part_words(parts, field, part_row, stretch, stretches):
-    """A field of the parts of some stretches of a channel, 0 beyond the last one."""
+    """Load a field of the parts of some stretches of a channel, 0 beyond the last one."""
     p = parts + (stretch * PART_WORDS + field) * part_row
     return tl.load(p, mask=stretch < stretches, other=0)
 
 
 @triton.jit
 def part_reals(parts, field, part_row, stretch, stretches):
-    """As `part_words`, of a field of float64."""
+    """Load a field of float64 of the parts of some stretches, as `part_words` does."""
     return part_words(parts, field, part_row, stretch, stretches).to(tl.float64, bitcast=True)
 
 
