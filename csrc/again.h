@@ -70,7 +70,7 @@ FMSTATS_FN void add_exactly(double x, ExactSum& to) {
   to.sum = sum;
 }
 
-// Fold one element of a channel that is read again; NaN and infinities have been counted.
+// Add one element of a channel that is read again; NaN and infinities have been counted.
 FMSTATS_FN void add_again(double x, const Again& again, ExactSum& sum, ExactSum& sum_sq) {
   if (!((x < 0 ? -x : x) < infinity())) return;
   const double d = x * again.unit - again.pivot;

@@ -1,4 +1,4 @@
-// A layer's way into the CPU kernels: a tensor as the last one is folded without a Python call in
+// A layer's way into the CPU kernels: a tensor as the last one is measured without a Python call in
 // between.
 #pragma once
 
@@ -14,12 +14,12 @@ class CpuPlan {
           const pybind11::tuple& float64_thresholds, pybind11::object tensor_type,
           const pybind11::object& api);
 
-  // Fold a tensor, and expect tensors of its dtype, sizes and strides from now on.
+  // Update the state with a tensor, and expect tensors of its dtype, sizes and strides from now on.
   void fold(int dtype, std::uintptr_t data, const pybind11::tuple& shape,
             const pybind11::tuple& strides, i64 channels, i64 channel_stride,
             const pybind11::tuple& dims, int threads);
 
-  // Fold x if it is a tensor as the last one; false, and nothing done, if it is anything else.
+  // Update with x if it is a tensor as the last one; else return false, with nothing done.
   bool try_fold(pybind11::handle x);
 
  private:

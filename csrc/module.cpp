@@ -38,7 +38,7 @@ CudaLaunch cuda_launch(int dtype, std::uintptr_t data, i64 channels, i64 channel
 
 void add_cpu(py::module_& m) {
   m.def("cpu_isas", &cpu_isas, "[(name, vector bits, usable here)], best first.");
-  m.def("cpu_accumulate", &cpu_accumulate, "Fold a tensor into a state; see csrc/cpu/driver.h.");
+  m.def("cpu_accumulate", &cpu_accumulate, "Update a state with a tensor; see csrc/cpu/driver.h.");
   py::class_<CpuPlan>(m, "CpuPlan", "A layer's way into the kernels; see csrc/cpu_plan.h.")
       .def(py::init<int, std::uintptr_t, i64, py::tuple, py::tuple, py::object, py::object>())
       .def("fold", &CpuPlan::fold)

@@ -197,7 +197,7 @@ FMSTATS_FN ChannelStateOf<Int, Real> merge(const ChannelStateOf<Int, Real>& a,
   return s;
 }
 
-// Fold one element's moments, or its count if it is not finite.
+// Add one element's moments, or its count if it is not finite.
 FMSTATS_FN void add_moments(double x, double pivot, Partial& part) {
   if (x != x) {
     ++part.nan;

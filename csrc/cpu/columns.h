@@ -47,7 +47,7 @@ class ColumnTile {
 #undef FMSTATS_EXTREME
   }
 
-  // Fold the positions of a block, and fetch those of the next.
+  // Add the positions of a block, and fetch those of the next.
   void fold_block(const Block& block, const Block& next) {
     const auto* data = static_cast<const Storage*>(job_.view.data);
     Fetch<Storage> fetch(data + first_channel(0), c1_ - first_channel(0), next);

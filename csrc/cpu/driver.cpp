@@ -1,4 +1,4 @@
-// Splits a tensor into tasks by its shape alone, runs them on the threads there are, and folds
+// Splits a tensor into tasks by its shape alone, runs them on the threads there are, and merges
 // their parts in a fixed order: so the bits do not depend on the number of threads.
 //
 // Threads come from OpenMP: torch's own pool, once torch is loaded (same libgomp.so.1).
@@ -21,7 +21,7 @@ constexpr i64 kTaskElements = 1 << 16;       // enough work to hide a task's fix
 constexpr i64 kLineWords = 8;                // of a cache line
 constexpr i64 kTasks = 256;                  // enough tasks for the largest machines
 constexpr i64 kMaxPositions = i64{1} << 30;  // of a task, for 32-bit lane counts
-constexpr i64 kChannelChunk = 64;         // channels folded at a time: a multiple of every vector
+constexpr i64 kChannelChunk = 64;         // channels merged at a time: a multiple of every vector
 constexpr i64 kSerialElements = 1 << 15;  // below this, waking threads costs more than it saves
 
 // IEEE arithmetic while it lives: torch.set_flush_denormal makes the processor take subnormals for

@@ -22,6 +22,7 @@ inline Mode mode_of(const Thresholds& t) {
   return t.high == t.high ? kUpper : kPlain;
 }
 
+// The thresholds as vectors, which elements are compared with.
 template <class Real>
 struct Limits {
   typedef typename Vec<Real>::type V;

@@ -83,7 +83,7 @@ FMSTATS_MEMBER Sums<Real> take_group(Lanes<Real>& a, Lanes<Real>& b, const Limit
   }
 }
 
-// Fold positions [p0, p1) of a channel block by block; `start` stands at p0.
+// Add positions [p0, p1) of a channel block by block; `start` stands at p0.
 template <class E, Mode kMode, bool kContiguous>
 void scan_channel(const Job& job, double exact_pivot, i64 channel, const Runs& start, i64 p0,
                   i64 p1, i64 block, Partial& part) {

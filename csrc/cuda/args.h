@@ -53,7 +53,7 @@ struct CudaArgs {
   i64 positions;
   int narrow;               // positions below 2^31: divisors serve
   Divisor by[kMaxDims];     // of a position by size[], where d > 0
-  unsigned splits, groups;  // parts of a channel or tile, folded in groups
+  unsigned splits, groups;  // parts of a channel or tile, merged in groups
   i64 slots, per_split;     // what threads walk: vectors (rows), positions (columns, strided)
 
   // A step over all threads of a group, where a view has one or two dims: so many runs and so many

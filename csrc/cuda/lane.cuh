@@ -14,6 +14,7 @@ namespace fmstats {
 
 constexpr int kChunkElements = 128;
 
+// The thresholds as packs, which elements are compared with.
 template <class E>
 struct Limits {
   typename E::Pack tol, low, high;

@@ -1,4 +1,4 @@
-// The columns kernel: pivots before, the parts of a tile's splits folded after.
+// The columns kernel: pivots before, the parts of a tile's splits merged after.
 #pragma once
 
 #include "columns.cuh"
