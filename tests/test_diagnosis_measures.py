@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmstats.diagnosis.measures import COUNTED, NO_LAYER, Measure, measure_counts, measure_share
-from fmstats.diagnosis.observed import Told, Verdict, observe
+from fmstats.diagnosis.observed import FindingText, Verdict, observe
 
 CHANNELS = st.lists(st.sampled_from(["hit", "fine", "unjudged"]), min_size=1, max_size=6)
 
@@ -20,7 +20,7 @@ CHANNELS = st.lists(st.sampled_from(["hit", "fine", "unjudged"]), min_size=1, ma
 def verdict(channels: list[str]) -> Verdict:
     judged = np.array([channel != "unjudged" for channel in channels])
     hit = np.array([channel == "hit" for channel in channels])
-    return Verdict(judged, hit, lambda _: Told("", {}))
+    return Verdict(judged, hit, lambda _: FindingText("", {}))
 
 
 @given(st.lists(st.one_of(st.none(), CHANNELS), max_size=5))

@@ -10,9 +10,9 @@ import numpy as np
 
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import (
+    FindingText,
     Mask,
     Observed,
-    Told,
     Verdict,
     enough,
     enough_whole,
@@ -33,7 +33,7 @@ def collapsed(layers: Sequence[Observed], limits: Limits) -> list[Verdict | None
         judged = enough_whole(layer, limits)
         ratio = _usual_variation(layer, limits)
         hit = judged & (ratio < limits["collapsed"])
-        verdicts.append(Verdict(judged, hit, partial(_tell, ratio=ratio, first=first)))
+        verdicts.append(Verdict(judged, hit, partial(_describe, ratio=ratio, first=first)))
         first = (first or layer.name) if hit[0] else None
     return verdicts
 
@@ -47,12 +47,12 @@ def _usual_variation(layer: Observed, limits: Limits) -> float:
     return float(np.median(np.sqrt(stats.variance(0)[vary]) / stats.rms[vary]))
 
 
-def _tell(where: Mask, ratio: float, first: str | None) -> Told:
+def _describe(where: Mask, ratio: float, first: str | None) -> FindingText:
     message = (
         f"std is {ratio:.3g} of the rms in the channel in the middle: what differs between inputs "
         "is lost beside what does not"
     )
-    return Told(message, {"variation": ratio}, follows=first)
+    return FindingText(message, {"variation": ratio}, follows=first)
 
 
 def identical(layer: Observed, limits: Limits) -> Verdict | None:
@@ -67,12 +67,12 @@ def identical(layer: Observed, limits: Limits) -> Verdict | None:
         if len(chosen) > max(limits["identical"] * layer.stats.channels, 1):
             twins[chosen] = True
 
-    def tell(where: Mask) -> Told:
+    def describe(where: Mask) -> FindingText:
         mean, std = float(layer.stats.mean[where][0]), float(layer.stats.std[where][0])
         message = f"{name_channels(where)}: all with mean {mean:.4g} and std {std:.4g}"
-        return Told(message, {"mean": mean, "std": std})
+        return FindingText(message, {"mean": mean, "std": std})
 
-    return Verdict(judged, twins, tell)
+    return Verdict(judged, twins, describe)
 
 
 def _largest_group(stats: ChannelStats, chosen: Mask) -> Array:

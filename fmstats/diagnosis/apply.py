@@ -75,22 +75,22 @@ def _find(layers: Sequence[Observed], verdicts: Verdicts, limits: Limits) -> Ite
             verdict = of_layers[layer.index]
             if verdict is None:
                 continue
-            where = verdict.hit & ~_told_by(RULES[name].yields_to, verdicts, layer)
+            where = verdict.hit & ~_covered_by(RULES[name].yields_to, verdicts, layer)
             if where.any():
-                yield _tell(layer, name, verdict, where, limits)
+                yield _describe(layer, name, verdict, where, limits)
 
 
-def _told_by(others: Sequence[str], verdicts: Verdicts, layer: Observed) -> Mask:
-    told = np.zeros(1, dtype=bool)
+def _covered_by(others: Sequence[str], verdicts: Verdicts, layer: Observed) -> Mask:
+    covered = np.zeros(1, dtype=bool)
     for other in others:
         verdict = verdicts[other][layer.index] if other in verdicts else None
         if verdict is not None:
-            told = told | verdict.hit
-    return told
+            covered = covered | verdict.hit
+    return covered
 
 
-def _tell(layer: Observed, name: str, verdict: Verdict, where: Mask, limits: Limits) -> Finding:
-    rule, told = RULES[name], verdict.tell(where)
+def _describe(layer: Observed, name: str, verdict: Verdict, where: Mask, limits: Limits) -> Finding:
+    rule, text = RULES[name], verdict.describe(where)
     by_channel = rule.unit == "channels"
     count = layer.stats.count[where] if by_channel else layer.whole.count
     seen = {"calls": layer.profile.calls, "samples": layer.samples, "elements": int(count.min())}
@@ -98,14 +98,14 @@ def _tell(layer: Observed, name: str, verdict: Verdict, where: Mask, limits: Lim
         layer=layer.name,
         type=layer.type,
         rule=name,
-        severity=told.severity or rule.severities[0],
-        message=told.message,
+        severity=text.severity or rule.severities[0],
+        message=text.message,
         channels=tuple(map(int, np.flatnonzero(where))) if by_channel else (),
         width=layer.stats.channels,
-        evidence={**seen, **told.numbers},
+        evidence={**seen, **text.numbers},
         thresholds={threshold: limits[threshold] for threshold in rule.thresholds},
         advice=rule.advice,
-        follows=told.follows,
+        follows=text.follows,
     )
 
 

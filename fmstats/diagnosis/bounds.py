@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from fmstats.diagnosis.limits import Limits
-from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, enough, name_channels
+from fmstats.diagnosis.observed import FindingText, Mask, Observed, Verdict, enough, name_channels
 from fmstats.statistic.channel_stats import Array
 
 # Some channels of a healthy layer are at a bound, too: a warning is of a tenth of them or more.
@@ -28,13 +28,13 @@ def _at_one_bound(layer: Observed, limits: Limits, *, high: bool) -> Verdict | N
     severity = _grade(hit, _ALL if _is_gate(layer) else _MANY)
     where_at = f"{bound:g} or {'above' if high else 'below'}"
 
-    def tell(where: Mask) -> Told:
+    def describe(where: Mask) -> FindingText:
         message = (
             f"{name_channels(where)}: at {where_at} in more than {100 * limit:g} % of the elements"
         )
-        return Told(message, {"bound": bound, "share": float(share[where].min())}, severity)
+        return FindingText(message, {"bound": bound, "share": float(share[where].min())}, severity)
 
-    return Verdict(judged, hit, tell)
+    return Verdict(judged, hit, describe)
 
 
 saturated_low = partial(_at_one_bound, high=False)
@@ -51,16 +51,16 @@ def saturated_both(layer: Observed, limits: Limits) -> Verdict | None:
     hit = judged & (low + high > limit) & (low <= limit) & (high <= limit)
     severity = "info" if _is_gate(layer) else _grade(hit, _MANY)
 
-    def tell(where: Mask) -> Told:
+    def describe(where: Mask) -> FindingText:
         message = (
             f"{name_channels(where)}: at {bounds.low:g} or at {bounds.high:g} in more than "
             f"{100 * limit:g} % of the elements"
         )
         least = float((low + high)[where].min())
         numbers = {"low": bounds.low, "high": bounds.high, "share": least}
-        return Told(message, numbers, severity)
+        return FindingText(message, numbers, severity)
 
-    return Verdict(judged, hit, tell)
+    return Verdict(judged, hit, describe)
 
 
 def _grade(hit: Mask, least: float) -> str:

@@ -37,7 +37,7 @@ class Change:
         return first < layer.index <= last
 
 
-def tell_once(found: Sequence[Change]) -> list[Change]:
+def merge_changes(found: Sequence[Change]) -> list[Change]:
     """Each change once, as the group shows it that takes the fewest steps and layers."""
     kept: list[Change] = []
     for change in sorted(found, key=lambda change: (change.steps, change.width)):

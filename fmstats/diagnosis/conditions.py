@@ -31,7 +31,7 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
 }
 _FORM = re.compile(r"\s*([\w-]+?)\s*([<>=!]+)\s*([^\s%]+)\s*(%?)\s*")
 
-HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "not enough data"
+MET, NOT_MET, UNKNOWN = "holds", "does not hold", "not enough data"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Condition:
         ends = {compare(measure.at_least, self.number), compare(measure.most, self.number)}
         inside = measure.at_least < self.number < measure.most and self.operator in ("==", "!=")
         sure = len(ends) == 1 and not inside
-        verdict = (HOLDS if ends.pop() else FAILS) if sure else UNKNOWN
+        verdict = (MET if ends.pop() else NOT_MET) if sure else UNKNOWN
         return Outcome(str(self), verdict, measure)
 
 
@@ -81,7 +81,7 @@ class Outcome:
     @property
     def fails(self) -> bool:
         """Whether a check fails on it: the condition holds, or nobody can say."""
-        return self.verdict != FAILS
+        return self.verdict != NOT_MET
 
     def __str__(self) -> str:
         measure = self.measure

@@ -12,7 +12,7 @@ from fmstats.diagnosis.changes import Change
 from fmstats.diagnosis.kinds import Levels, normalises
 from fmstats.diagnosis.levels import find_changes
 from fmstats.diagnosis.limits import Limits
-from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, enough_whole
+from fmstats.diagnosis.observed import FindingText, Mask, Observed, Verdict, enough_whole
 
 
 def _along_depth(
@@ -29,9 +29,9 @@ def _along_depth(
     # A layer of zeros has no scale; the rules for silent channels tell of it.
     levels = np.array([math.log(s) if 0 < s < math.inf else math.nan for s in scales])
     changes = find_changes(layers, levels, limits, sign)
-    told = {change.at.index: _tell(change, levels, what) for change in changes}
+    texts = {change.at.index: _describe(change, levels, what) for change in changes}
     return [
-        Verdict(seen, seen & (layer.index in told), _teller(told.get(layer.index)))
+        Verdict(seen, seen & (layer.index in texts), _describer(texts.get(layer.index)))
         for layer, seen in zip(layers, judged, strict=True)
     ]
 
@@ -40,7 +40,7 @@ exploding = partial(_along_depth, what="rms", sign=1)
 vanishing = partial(_along_depth, what="std", sign=-1)
 
 
-def _tell(change: Change, levels: Levels, what: str) -> Told:
+def _describe(change: Change, levels: Levels, what: str) -> FindingText:
     at, old, new = change.at, change.old, change.new
     last = math.exp(levels[new.index])
     if old is None:
@@ -52,13 +52,15 @@ def _tell(change: Change, levels: Levels, what: str) -> Told:
         kind = f", the {old.type} {side} it" if old.type == new.type else ""
         shown = f"{last:.4g} {order} {first:.4g} in {old.name}{kind}"
     if old is not None and change.steps > 1:
-        return _tell_trend(change, old, first, last, what)
+        return _describe_trend(change, old, first, last, what)
     own = math.exp(levels[at.index])
     message = f"{what} {shown}" if at is new else f"{what} {own:.4g}; {new.name} shows {shown}"
-    return Told(message, {what: own, f"{what}_before": first, f"{what}_shown": last})
+    return FindingText(message, {what: own, f"{what}_before": first, f"{what}_shown": last})
 
 
-def _tell_trend(change: Change, old: Observed, first: float, last: float, what: str) -> Told:
+def _describe_trend(
+    change: Change, old: Observed, first: float, last: float, what: str
+) -> FindingText:
     factor, number = (last / first) ** (1 / change.steps), change.steps + 1
     kind = f" of type {old.type}" if old.type == change.new.type else ""
     message = (
@@ -66,12 +68,12 @@ def _tell_trend(change: Change, old: Observed, first: float, last: float, what: 
         f"{number} layers{kind}"
     )
     numbers = {f"{what}_first": first, f"{what}_last": last}
-    return Told(message, {**numbers, "factor_per_layer": factor, "layers": number})
+    return FindingText(message, {**numbers, "factor_per_layer": factor, "layers": number})
 
 
-def _teller(told: Told | None) -> Callable[[Mask], Told]:
-    def tell(where: Mask) -> Told:
-        assert told is not None
-        return told
+def _describer(text: FindingText | None) -> Callable[[Mask], FindingText]:
+    def describe(where: Mask) -> FindingText:
+        assert text is not None
+        return text
 
-    return tell
+    return describe

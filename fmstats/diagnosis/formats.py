@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 
 from fmstats.diagnosis.limits import Limits
-from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, enough, name_channels
+from fmstats.diagnosis.observed import FindingText, Mask, Observed, Verdict, enough, name_channels
 from fmstats.statistic.channel_stats import Array
 
 
@@ -69,20 +69,20 @@ def _at_risk(layer: Observed, limits: Limits, *, form: Format) -> Verdict:
     under = sure & (scale < smallest)
     severity = "warning" if stored else None
 
-    def tell(where: Mask) -> Told:
+    def describe(where: Mask) -> FindingText:
         words, numbers = [], {"largest": form.largest * unit, "smallest_normal": smallest}
         if (where & over).any():
-            words.append(_tell_over(form, largest[where & over], rms[where & over], numbers))
+            words.append(_describe_over(form, largest[where & over], rms[where & over], numbers))
         if (where & under).any():
             how = f"{form.name}, scaled to the layer," if scaled else form.name
-            words.append(_tell_under(how, scale[where & under], smallest, numbers))
-        return Told(f"{name_channels(where)}: {'; '.join(words)}", numbers, severity)
+            words.append(_describe_under(how, scale[where & under], smallest, numbers))
+        return FindingText(f"{name_channels(where)}: {'; '.join(words)}", numbers, severity)
 
     # One large element is proof; that there is none takes evidence.
-    return Verdict(sure | over, over | under, tell)
+    return Verdict(sure | over, over | under, describe)
 
 
-def _tell_over(form: Format, largest: Array, rms: Array, numbers: dict[str, float]) -> str:
+def _describe_over(form: Format, largest: Array, rms: Array, numbers: dict[str, float]) -> str:
     top = float(largest.max())
     numbers["abs_max"] = top
     text = f"up to {top:.4g} where {form.name} ends at {form.largest:.5g}"
@@ -94,7 +94,7 @@ def _tell_over(form: Format, largest: Array, rms: Array, numbers: dict[str, floa
     return f"{text}, beyond it at most {_percent(share)} of a channel's elements"
 
 
-def _tell_under(how: str, scale: Array, smallest: float, numbers: dict[str, float]) -> str:
+def _describe_under(how: str, scale: Array, smallest: float, numbers: dict[str, float]) -> str:
     numbers["rms_of_nonzero"] = float(scale.min())
     share = float(1 - np.square(scale / smallest).max())
     numbers["below_at_least"] = share

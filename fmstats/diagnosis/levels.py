@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from fmstats.diagnosis.alone import find_alone
-from fmstats.diagnosis.changes import Change, tell_once
+from fmstats.diagnosis.changes import Change, merge_changes
 from fmstats.diagnosis.kinds import Levels, keeps_its_scale, normalises
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Mask, Observed
@@ -86,7 +86,7 @@ def find_changes(
                 at = did[0] if did else max(between, key=lambda layer: gains[layer.index])
             old = members[first] if first >= 0 else None
             found.append(Change(at, members[last], old, steps))
-    return tell_once(found)
+    return merge_changes(found)
 
 
 def _groups(scaled: Sequence[Observed], least: int, sign: int) -> Iterator[Group]:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from fmstats.diagnosis.formats import LARGEST
 from fmstats.diagnosis.limits import Limits
-from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, name_channels
+from fmstats.diagnosis.observed import FindingText, Mask, Observed, Verdict, name_channels
 from fmstats.diagnosis.silent import TWO_SIDED
 
 # What overflows leaves finite numbers near the end of the format behind.
@@ -133,7 +133,7 @@ def non_finite(layers: Sequence[Observed], limits: Limits) -> list[Verdict | Non
 def _judge(layer: Observed, origin: Origin | None) -> Verdict:
     stats = layer.stats
 
-    def tell(where: Mask) -> Told:
+    def describe(where: Mask) -> FindingText:
         assert origin is not None
         message = (
             f"{name_channels(where)}: {layer.nan:,} NaN and {layer.inf:,} infinite of "
@@ -147,10 +147,10 @@ def _judge(layer: Observed, origin: Origin | None) -> Verdict:
             "certainty": origin.certainty,
             "producer": origin.producer,
         }
-        return Told(message, numbers, origin.severity, follows=origin.since)
+        return FindingText(message, numbers, origin.severity, follows=origin.since)
 
     judged = stats.count > 0
-    return Verdict(judged, judged & (stats.nan + stats.pos_inf + stats.neg_inf > 0), tell)
+    return Verdict(judged, judged & (stats.nan + stats.pos_inf + stats.neg_inf > 0), describe)
 
 
 def _in_words(layer: Observed, origin: Origin) -> str:

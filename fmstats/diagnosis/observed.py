@@ -94,7 +94,7 @@ class Observed:
 
 
 @dataclass(frozen=True)
-class Told:
+class FindingText:
     """What a finding says beside its layer and channels: a message, and its numbers by name.
 
     Attributes:
@@ -116,13 +116,13 @@ class Verdict:
         judged: of which channels there was enough evidence (bool, one a channel; of length 1 for a
             rule that judges whole layers).
         hit: for which of these the rule's condition holds (bool, as long).
-        tell: what to say of some of the hits, given as such a mask.
+        describe: what to say of some of the hits, given as such a mask.
         lacks: what the rest lacks, None where it is elements or samples.
     """
 
     judged: Mask
     hit: Mask
-    tell: Callable[[Mask], Told]
+    describe: Callable[[Mask], FindingText]
     lacks: str | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fmstats.diagnosis.limits import Limits
-from fmstats.diagnosis.observed import Mask, Observed, Told, Verdict, enough, name_channels
+from fmstats.diagnosis.observed import FindingText, Mask, Observed, Verdict, enough, name_channels
 from fmstats.diagnosis.robust import estimate_deviation
 
 
@@ -25,7 +25,7 @@ def outlier(layer: Observed, limits: Limits) -> Verdict | None:
     log = np.zeros_like(rms)
     log[part] = np.log(rms[part])
 
-    def tell(where: Mask) -> Told:
+    def describe(where: Mask) -> FindingText:
         middle = np.median(log[part])
         ratio = np.exp(log - middle)
         above, below = where & (log > middle), where & (log < middle)
@@ -39,13 +39,15 @@ def outlier(layer: Observed, limits: Limits) -> Verdict | None:
             "largest_ratio": float(ratio[where].max()),
             "smallest_ratio": float(ratio[where].min()),
         }
-        return Told(f"{name_channels(where)}: {', '.join(words)} times the layer's median", numbers)
+        return FindingText(
+            f"{name_channels(where)}: {', '.join(words)} times the layer's median", numbers
+        )
 
     if part.sum() < limits["channels"]:
         few = f"{int(part.sum())} channels with a scale seen, {limits['channels']:g} needed"
         none = np.zeros_like(part)
-        return Verdict(none, none, tell, few if judged.all() else None)
+        return Verdict(none, none, describe, few if judged.all() else None)
     distance = np.abs(log - np.median(log[part]))
     unit = estimate_deviation(log[part])
     far = (distance > limits["outlier"] * unit) & (distance > np.log(limits["outlier-ratio"]))
-    return Verdict(judged, part & far, tell)
+    return Verdict(judged, part & far, describe)

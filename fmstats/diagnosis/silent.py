@@ -9,9 +9,9 @@ import numpy as np
 
 from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import (
+    FindingText,
     Mask,
     Observed,
-    Told,
     Verdict,
     enough,
     enough_whole,
@@ -40,12 +40,12 @@ def never_active(layer: Observed, limits: Limits) -> Verdict:
     """Channels whose every finite element was exactly 0."""
     judged = enough(layer, limits)
 
-    def tell(where: Mask) -> Told:
+    def describe(where: Mask) -> FindingText:
         least = int(layer.stats.finite_count[where].min())
         message = f"{name_channels(where)}: exactly 0 in each of {least:,} finite elements"
-        return Told(message, {"finite_elements": least})
+        return FindingText(message, {"finite_elements": least})
 
-    return Verdict(judged, judged & layer.stats.never_active, tell)
+    return Verdict(judged, judged & layer.stats.never_active, describe)
 
 
 def dead(layer: Observed, limits: Limits) -> Verdict:
@@ -56,13 +56,13 @@ def dead(layer: Observed, limits: Limits) -> Verdict:
     sparsity = (stats.zeros - layer.blank) / np.maximum(stats.count - layer.blank, 1)
     hit = judged & (sparsity > limit)
 
-    def tell(where: Mask) -> Told:
+    def describe(where: Mask) -> FindingText:
         message = f"{name_channels(where)}: 0 in more than {100 * limit:g} % of the elements"
         if layer.blank:
-            message += _tell_blank(layer)
-        return Told(message, {"sparsity": float(sparsity[where].min())})
+            message += _describe_blank(layer)
+        return FindingText(message, {"sparsity": float(sparsity[where].min())})
 
-    return Verdict(judged, hit, tell, _lack_filled(layer) if (seen & ~judged).any() else None)
+    return Verdict(judged, hit, describe, _lack_filled(layer) if (seen & ~judged).any() else None)
 
 
 def constant(layers: Sequence[Observed], limits: Limits) -> list[Verdict | None]:
@@ -80,15 +80,15 @@ def constant(layers: Sequence[Observed], limits: Limits) -> list[Verdict | None]
         follows, severity = asked or (None, "info" if layer.type in TABLES else None)
         if not still:
             follows, severity = None, None
-        tell = partial(_tell_constant, layer, severity=severity, follows=follows)
-        verdicts.append(Verdict(judged, hit, tell))
+        describe = partial(_describe_constant, layer, severity=severity, follows=follows)
+        verdicts.append(Verdict(judged, hit, describe))
         asked = (follows or layer.name, severity) if still else None
     return verdicts
 
 
-def _tell_constant(
+def _describe_constant(
     layer: Observed, where: Mask, *, severity: str | None, follows: str | None
-) -> Told:
+) -> FindingText:
     stats = layer.stats
     least = int(stats.finite_count[where].min())
     smallest, greatest = float(stats.min[where].min()), float(stats.max[where].max())
@@ -98,7 +98,7 @@ def _tell_constant(
     if severity == "info":
         message += "; one row of the table was asked for"
     numbers = {"finite_elements": least, "min": smallest, "max": greatest}
-    return Told(message, numbers, severity, follows)
+    return FindingText(message, numbers, severity, follows)
 
 
 def sparse(layer: Observed, limits: Limits) -> Verdict:
@@ -109,18 +109,18 @@ def sparse(layer: Observed, limits: Limits) -> Verdict:
     judged = seen & (layer.whole.finite_count - empty >= limits["elements"])
     share = zeros / max(count, 1)
 
-    def tell(where: Mask) -> Told:
+    def describe(where: Mask) -> FindingText:
         numbers = {"sparsity": share, "zeros": zeros}
         if zeros == count:
-            return Told(f"each of its {count:,} elements is 0", numbers, "error")
+            return FindingText(f"each of its {count:,} elements is 0", numbers, "error")
         message = f"{100 * share:.2f} % of its {count:,} elements are 0"
-        return Told(message + (_tell_blank(layer) if layer.blank else ""), numbers)
+        return FindingText(message + (_describe_blank(layer) if layer.blank else ""), numbers)
 
     lacks = _lack_filled(layer) if seen[0] and not judged[0] else None
-    return Verdict(judged, judged & (share > limits["sparse"]), tell, lacks)
+    return Verdict(judged, judged & (share > limits["sparse"]), describe, lacks)
 
 
-def _tell_blank(layer: Observed) -> str:
+def _describe_blank(layer: Observed) -> str:
     return f", without {layer.blank:,} positions where every channel is 0"
 
 
@@ -136,10 +136,10 @@ def one_sided(layer: Observed, limits: Limits) -> Verdict | None:
     positive, negative = np.zeros_like(judged), np.zeros_like(judged)
     positive[judged], negative[judged] = stats.min[judged] >= 0, stats.max[judged] <= 0
 
-    def tell(where: Mask) -> Told:
+    def describe(where: Mask) -> FindingText:
         above, below = int((where & positive).sum()), int((where & negative).sum())
         sides = ((above, "never below 0"), (below, "never above 0"))
         message = f"{name_channels(where)}: " + ", ".join(f"{n} {side}" for n, side in sides if n)
-        return Told(message, {"never_below": above, "never_above": below})
+        return FindingText(message, {"never_below": above, "never_above": below})
 
-    return Verdict(judged, positive | negative, tell)
+    return Verdict(judged, positive | negative, describe)
