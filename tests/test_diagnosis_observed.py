@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fmstats.diagnosis.limits import choose_limits
 from fmstats.diagnosis.observed import (
     SHOWN,
     Observed,
@@ -25,8 +24,9 @@ from fmstats.diagnosis.observed import (
     observe,
     why_too_little,
 )
+from fmstats.diagnosis.thresholds import choose_thresholds
 
-LIMITS = choose_limits(None)
+DEFAULTS = choose_thresholds(None)
 
 
 def seen(x: Tensor, **metadata: object) -> Observed:
@@ -113,42 +113,47 @@ def test_layers_of_as_many_positions_keep_the_padding() -> None:
 
 
 def test_enough_is_of_elements_and_of_samples() -> None:
-    limits = {**LIMITS, "elements": 100, "samples": 10}
+    thresholds = {**DEFAULTS, "elements": 100, "samples": 10}
     x = healthy(100, 3)
     for n, whole in ((10, True), (9, False)):
         layer = seen(x.reshape(10, 3, 10)[:n].repeat(1, 1, 2))
-        assert (enough(layer, limits).all(), enough_whole(layer, limits).all()) == (whole, whole)
+        assert (enough(layer, thresholds).all(), enough_whole(layer, thresholds).all()) == (
+            whole,
+            whole,
+        )
     x[0, 1] = math.nan
-    assert enough(seen(x), limits).tolist() == [True, False, True]
-    assert enough_whole(seen(x), limits).tolist() == [True]
-    assert enough_whole(seen(x[:34]), limits).tolist() == [True]  # 101 of them
-    assert enough_whole(seen(x[:33]), limits).tolist() == [False]
+    assert enough(seen(x), thresholds).tolist() == [True, False, True]
+    assert enough_whole(seen(x), thresholds).tolist() == [True]
+    assert enough_whole(seen(x[:34]), thresholds).tolist() == [True]  # 101 of them
+    assert enough_whole(seen(x[:33]), thresholds).tolist() == [False]
 
 
 def test_what_is_lacking() -> None:
-    limits = {**LIMITS, "elements": 100, "samples": 10}
+    thresholds = {**DEFAULTS, "elements": 100, "samples": 10}
     x = healthy(200, 3)
     x[50:, 1], x[60:, 2] = math.nan, math.nan
     layer = seen(x)
     some, all_of_it = np.array([False, True, True]), np.ones(1, dtype=bool)
-    assert why_too_little(layer, some, limits) == "50 finite elements seen, 100 needed"
+    assert why_too_little(layer, some, thresholds) == "50 finite elements seen, 100 needed"
     some[1] = False
-    assert why_too_little(layer, some, limits) == "60 finite elements seen, 100 needed"
-    assert why_too_little(layer, all_of_it, limits) == "310 finite elements seen, 100 needed"
+    assert why_too_little(layer, some, thresholds) == "60 finite elements seen, 100 needed"
+    assert why_too_little(layer, all_of_it, thresholds) == "310 finite elements seen, 100 needed"
     few = seen(x[:9])
-    assert why_too_little(few, some, limits) == "9 samples seen, 10 needed"
-    assert why_too_little(seen(x[:10]), some, limits) == "10 finite elements seen, 100 needed"
-    assert why_too_little(observe(profile_of(unseen()))[0], some[:2], limits) == "nothing was seen"
+    assert why_too_little(few, some, thresholds) == "9 samples seen, 10 needed"
+    assert why_too_little(seen(x[:10]), some, thresholds) == "10 finite elements seen, 100 needed"
+    assert (
+        why_too_little(observe(profile_of(unseen()))[0], some[:2], thresholds) == "nothing was seen"
+    )
 
 
 @pytest.mark.parametrize("scale", [2.0**-66, 1.0, 2.0**66])
 def test_a_constant_channel_is_one_of_little_spread_for_its_size(scale: float) -> None:
-    limits = {**LIMITS, "constant": 0.25}
+    thresholds = {**DEFAULTS, "constant": 0.25}
     x = torch.ones(50, 7, dtype=torch.float64)
     x[0] = torch.tensor([1, 0.75, 0.74, -1, 1, 1, 1], dtype=torch.float64)
     x[:, 4], x[:, 5] = 0, math.nan
     x[:, 6] = -1
-    found = is_constant(seen(x * scale), limits).tolist()
+    found = is_constant(seen(x * scale), thresholds).tolist()
     assert found == [True, True, False, False, False, False, True]
 
 

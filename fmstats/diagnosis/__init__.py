@@ -7,10 +7,10 @@ import warnings
 from fmstats.diagnosis.apply import diagnose
 from fmstats.diagnosis.conditions import Condition, Outcome, read_conditions
 from fmstats.diagnosis.findings import Finding, NotEnoughData
-from fmstats.diagnosis.limits import RULE_THRESHOLDS
 from fmstats.diagnosis.measures import Measure
 from fmstats.diagnosis.result import Diagnosis
 from fmstats.diagnosis.rules import RULES, SEVERITIES, Rule
+from fmstats.diagnosis.thresholds import RULE_THRESHOLDS
 
 __all__ = [
     "RULES",

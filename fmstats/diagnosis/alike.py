@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 
-from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import (
     FindingText,
     Mask,
@@ -19,29 +18,30 @@ from fmstats.diagnosis.observed import (
     is_constant,
     name_channels,
 )
+from fmstats.diagnosis.thresholds import RuleThresholds
 from fmstats.statistic.channel_stats import Array, ChannelStats
 
 # Sums in another order give the moments of the same values to about this share of their size.
 _ROUNDING = 1e-5
 
 
-def collapsed(layers: Sequence[Observed], limits: Limits) -> list[Verdict | None]:
+def collapsed(layers: Sequence[Observed], thresholds: RuleThresholds) -> list[Verdict | None]:
     """Layers whose usual channel hardly varies beside its own size, the first of a run told."""
     verdicts: list[Verdict | None] = []
     first: str | None = None
     for layer in layers:
-        judged = enough_whole(layer, limits)
-        ratio = _usual_variation(layer, limits)
-        hit = judged & (ratio < limits["collapsed"])
+        judged = enough_whole(layer, thresholds)
+        ratio = _usual_variation(layer, thresholds)
+        hit = judged & (ratio < thresholds["collapsed"])
         verdicts.append(Verdict(judged, hit, partial(_describe, ratio=ratio, first=first)))
         first = (first or layer.name) if hit[0] else None
     return verdicts
 
 
-def _usual_variation(layer: Observed, limits: Limits) -> float:
+def _usual_variation(layer: Observed, thresholds: RuleThresholds) -> float:
     """The median of std / rms over the channels that vary at all; NaN where none does."""
     stats = layer.stats
-    vary = enough(layer, limits) & ~is_constant(layer, limits) & ~stats.never_active
+    vary = enough(layer, thresholds) & ~is_constant(layer, thresholds) & ~stats.never_active
     if not vary.any():
         return math.nan
     return float(np.median(np.sqrt(stats.variance(0)[vary]) / stats.rms[vary]))
@@ -55,16 +55,16 @@ def _describe(where: Mask, ratio: float, first: str | None) -> FindingText:
     return FindingText(message, {"variation": ratio}, follows=first)
 
 
-def identical(layer: Observed, limits: Limits) -> Verdict | None:
+def identical(layer: Observed, thresholds: RuleThresholds) -> Verdict | None:
     """Channels that share their moments and extrema with most of the channels of their layer."""
-    if layer.stats.channels < limits["channels"]:
+    if layer.stats.channels < thresholds["channels"]:
         return None
-    judged = enough(layer, limits)
-    vary = judged & ~is_constant(layer, limits) & ~layer.stats.never_active
+    judged = enough(layer, thresholds)
+    vary = judged & ~is_constant(layer, thresholds) & ~layer.stats.never_active
     twins = np.zeros_like(judged)
     if vary.any():
         chosen = np.flatnonzero(vary)[_largest_group(layer.stats, vary)]
-        if len(chosen) > max(limits["identical"] * layer.stats.channels, 1):
+        if len(chosen) > max(thresholds["identical"] * layer.stats.channels, 1):
             twins[chosen] = True
 
     def describe(where: Mask) -> FindingText:

@@ -12,8 +12,8 @@ from itertools import pairwise
 
 from fmstats.diagnosis.changes import Change
 from fmstats.diagnosis.kinds import Levels, weighs
-from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Observed
+from fmstats.diagnosis.thresholds import RuleThresholds
 
 # A first layer has only 1 to be compared with, which inputs and weights keep roughly: it must be
 # off by `growth` to this power.
@@ -21,7 +21,11 @@ _ROUGHLY = 1.5
 
 
 def find_alone(
-    scaled: Sequence[Observed], levels: Levels, alone: Sequence[Observed], limits: Limits, sign: int
+    scaled: Sequence[Observed],
+    levels: Levels,
+    alone: Sequence[Observed],
+    thresholds: RuleThresholds,
+    sign: int,
 ) -> Iterator[Change]:
     """Weighted sums that are far from 1, as the first layer, or far below 1 and what ran before.
 
@@ -29,10 +33,10 @@ def find_alone(
         scaled: the layers that have a scale, in the order of execution.
         levels: of each, the log of its scale.
         alone: those of them that no other is like.
-        limits: `growth`.
+        thresholds: `growth`.
         sign: 1 for growth, -1 for shrinking.
     """
-    growth = math.log(limits["growth"])
+    growth = math.log(thresholds["growth"])
     odd = {layer.index for layer in alone if weighs(layer)}
     first = scaled[0]
     if 0 in odd and sign * levels[0] > _ROUGHLY * growth:

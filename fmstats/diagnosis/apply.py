@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from fmstats.diagnosis.findings import Finding, NotEnoughData
-from fmstats.diagnosis.limits import Limits, choose_limits, unknown
 from fmstats.diagnosis.measures import Measure, measure_counts, measure_share
 from fmstats.diagnosis.observed import Mask, Observed, Verdict, observe, why_too_little
 from fmstats.diagnosis.result import Diagnosis
 from fmstats.diagnosis.rules import RULES, SEVERITIES
+from fmstats.diagnosis.thresholds import RuleThresholds, choose_thresholds, unknown
 from fmstats.errors import FmstatsError
 from fmstats.profiles.profile import Profile, check_profile
 
@@ -36,16 +36,16 @@ def diagnose(
         FmstatsError: an unknown rule or threshold, or a number out of its range.
     """
     check_profile(profile, "diagnose()")
-    chosen, limits = choose_rules(rules), choose_limits(thresholds)
+    chosen, applied = choose_rules(rules), choose_thresholds(thresholds)
     layers = observe(profile)
-    verdicts = {name: RULES[name].judge(layers, limits) for name in chosen}
-    findings = _mark_repeats(layers, list(_find(layers, verdicts, limits)))
-    lacking = list(_lack(layers, verdicts, limits))
+    verdicts = {name: RULES[name].judge(layers, applied) for name in chosen}
+    findings = _mark_repeats(layers, list(_find(layers, verdicts, applied)))
+    lacking = list(_lack(layers, verdicts, applied))
     return Diagnosis(
         sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)),
         lacking,
         chosen,
-        limits,
+        applied,
         _measure(layers, verdicts, findings, lacking),
         len(layers),
     )
@@ -68,7 +68,9 @@ def choose_rules(given: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(name for name in RULES if name in asked)
 
 
-def _find(layers: Sequence[Observed], verdicts: Verdicts, limits: Limits) -> Iterator[Finding]:
+def _find(
+    layers: Sequence[Observed], verdicts: Verdicts, thresholds: RuleThresholds
+) -> Iterator[Finding]:
     """The findings in the order of execution."""
     for layer in layers:
         for name, of_layers in verdicts.items():
@@ -77,7 +79,7 @@ def _find(layers: Sequence[Observed], verdicts: Verdicts, limits: Limits) -> Ite
                 continue
             where = verdict.hit & ~_covered_by(RULES[name].yields_to, verdicts, layer)
             if where.any():
-                yield _describe(layer, name, verdict, where, limits)
+                yield _describe(layer, name, verdict, where, thresholds)
 
 
 def _covered_by(others: Sequence[str], verdicts: Verdicts, layer: Observed) -> Mask:
@@ -89,7 +91,9 @@ def _covered_by(others: Sequence[str], verdicts: Verdicts, layer: Observed) -> M
     return covered
 
 
-def _describe(layer: Observed, name: str, verdict: Verdict, where: Mask, limits: Limits) -> Finding:
+def _describe(
+    layer: Observed, name: str, verdict: Verdict, where: Mask, thresholds: RuleThresholds
+) -> Finding:
     rule, text = RULES[name], verdict.describe(where)
     by_channel = rule.unit == "channels"
     count = layer.stats.count[where] if by_channel else layer.whole.count
@@ -103,7 +107,7 @@ def _describe(layer: Observed, name: str, verdict: Verdict, where: Mask, limits:
         channels=tuple(map(int, np.flatnonzero(where))) if by_channel else (),
         width=layer.stats.channels,
         evidence={**seen, **text.numbers},
-        thresholds={threshold: limits[threshold] for threshold in rule.thresholds},
+        thresholds={threshold: thresholds[threshold] for threshold in rule.thresholds},
         advice=rule.advice,
         follows=text.follows,
     )
@@ -136,7 +140,7 @@ def _mark(finding: Finding, before: Sequence[Finding]) -> Finding:
 
 
 def _lack(
-    layers: Sequence[Observed], verdicts: Verdicts, limits: Limits
+    layers: Sequence[Observed], verdicts: Verdicts, thresholds: RuleThresholds
 ) -> Iterator[NotEnoughData]:
     for layer in layers:
         for name, of_layers in verdicts.items():
@@ -145,7 +149,7 @@ def _lack(
                 continue
             unjudged = ~verdict.judged
             number = int(unjudged.sum()) if RULES[name].unit == "channels" else None
-            reason = verdict.lacks or why_too_little(layer, unjudged, limits)
+            reason = verdict.lacks or why_too_little(layer, unjudged, thresholds)
             yield NotEnoughData(layer.name, name, number, reason)
 
 

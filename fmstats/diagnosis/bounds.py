@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import FindingText, Mask, Observed, Verdict, enough, name_channels
+from fmstats.diagnosis.thresholds import RuleThresholds
 from fmstats.statistic.channel_stats import Array
 
 # Some channels of a healthy layer are at a bound, too: a warning is of a tenth of them or more.
@@ -17,12 +17,12 @@ _MANY = 0.1
 _ALL = 0.9
 
 
-def _at_one_bound(layer: Observed, limits: Limits, *, high: bool) -> Verdict | None:
+def _at_one_bound(layer: Observed, thresholds: RuleThresholds, *, high: bool) -> Verdict | None:
     bounds, stats = layer.stats.thresholds, layer.stats
     bound = bounds.high if high else bounds.low
     if bound is None:
         return None
-    judged, limit = enough(layer, limits), limits["saturated"]
+    judged, limit = enough(layer, thresholds), thresholds["saturated"]
     share = _share(stats.sat_high if high else stats.sat_low, stats.count)
     hit = judged & (share > limit)
     severity = _grade(hit, _ALL if _is_gate(layer) else _MANY)
@@ -41,12 +41,12 @@ saturated_low = partial(_at_one_bound, high=False)
 saturated_high = partial(_at_one_bound, high=True)
 
 
-def saturated_both(layer: Observed, limits: Limits) -> Verdict | None:
+def saturated_both(layer: Observed, thresholds: RuleThresholds) -> Verdict | None:
     """Channels at one bound or the other in most of their elements, at neither alone."""
     bounds, stats = layer.stats.thresholds, layer.stats
     if bounds.low is None or bounds.high is None:
         return None
-    judged, limit = enough(layer, limits), limits["saturated"]
+    judged, limit = enough(layer, thresholds), thresholds["saturated"]
     low, high = _share(stats.sat_low, stats.count), _share(stats.sat_high, stats.count)
     hit = judged & (low + high > limit) & (low <= limit) & (high <= limit)
     severity = "info" if _is_gate(layer) else _grade(hit, _MANY)

@@ -16,9 +16,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fmstats.diagnosis.limits import unknown
 from fmstats.diagnosis.measures import COUNTED, Measure
 from fmstats.diagnosis.rules import RULES
+from fmstats.diagnosis.thresholds import unknown
 from fmstats.errors import FmstatsError
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {

@@ -11,16 +11,16 @@ import numpy as np
 from fmstats.diagnosis.changes import Change
 from fmstats.diagnosis.kinds import Levels, normalises
 from fmstats.diagnosis.levels import find_changes
-from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import FindingText, Mask, Observed, Verdict, enough_whole
+from fmstats.diagnosis.thresholds import RuleThresholds
 
 
 def _along_depth(
-    layers: Sequence[Observed], limits: Limits, *, what: str, sign: int
+    layers: Sequence[Observed], thresholds: RuleThresholds, *, what: str, sign: int
 ) -> list[Verdict | None]:
-    if len(layers) < limits["depth"]:
+    if len(layers) < thresholds["depth"]:
         return [None] * len(layers)
-    judged = [enough_whole(layer, limits) for layer in layers]
+    judged = [enough_whole(layer, thresholds) for layer in layers]
     if layers[0].of == "grad_output":
         what = "rms"  # the mean of a gradient is as good as what varies around it
     scales = [
@@ -28,7 +28,7 @@ def _along_depth(
     ]
     # A layer of zeros has no scale; the rules for silent channels tell of it.
     levels = np.array([math.log(s) if 0 < s < math.inf else math.nan for s in scales])
-    changes = find_changes(layers, levels, limits, sign)
+    changes = find_changes(layers, levels, thresholds, sign)
     texts = {change.at.index: _describe(change, levels, what) for change in changes}
     return [
         Verdict(seen, seen & (layer.index in texts), _describer(texts.get(layer.index)))

@@ -17,8 +17,8 @@ from functools import partial
 
 import numpy as np
 
-from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import FindingText, Mask, Observed, Verdict, enough, name_channels
+from fmstats.diagnosis.thresholds import RuleThresholds
 from fmstats.statistic.channel_stats import Array
 
 
@@ -51,21 +51,21 @@ LARGEST = {form.dtype: form.largest for form in FORMATS} | {
 }
 
 
-def _at_risk(layer: Observed, limits: Limits, *, form: Format) -> Verdict:
-    stats, sure = layer.stats, enough(layer, limits)
+def _at_risk(layer: Observed, thresholds: RuleThresholds, *, form: Format) -> Verdict:
+    stats, sure = layer.stats, enough(layer, thresholds)
     largest, rms = stats.abs_max, stats.rms  # NaN where nothing finite was seen
     stored = layer.profile.dtype == form.dtype
     unit, scaled = 1.0, form.scaled and not stored
     if scaled and stats.finite_count.any():
         # The scale that puts the layer's largest number at the end of the format.
-        unit = float(np.nanmax(largest)) * limits["headroom"] / form.largest or 1.0
+        unit = float(np.nanmax(largest)) * thresholds["headroom"] / form.largest or 1.0
     nonzero = stats.finite_count - stats.zeros
     # Of the elements that are not 0, which a cast keeps.
     scale = np.where(
         nonzero > 0, rms * np.sqrt(stats.finite_count / np.maximum(nonzero, 1)), np.inf
     )
     smallest = form.smallest_normal * unit
-    over = (largest * limits["headroom"] > form.largest) & (not scaled)
+    over = (largest * thresholds["headroom"] > form.largest) & (not scaled)
     under = sure & (scale < smallest)
     severity = "warning" if stored else None
 
@@ -108,6 +108,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-RANGE_RULES: dict[str, Callable[[Observed, Limits], Verdict]] = {
+RANGE_RULES: dict[str, Callable[[Observed, RuleThresholds], Verdict]] = {
     f"range-{form.name}": partial(_at_risk, form=form) for form in FORMATS
 }

@@ -19,9 +19,9 @@ import numpy as np
 from fmstats.diagnosis.alone import find_alone
 from fmstats.diagnosis.changes import Change, merge_changes
 from fmstats.diagnosis.kinds import Levels, keeps_its_scale, normalises
-from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Mask, Observed
 from fmstats.diagnosis.robust import estimate_deviation
+from fmstats.diagnosis.thresholds import RuleThresholds
 
 # So many layers of a group, and steps between them, are taken for right, and tell what is usual.
 _RIGHT = 0.75
@@ -43,30 +43,30 @@ class Group:
 
 
 def find_changes(
-    layers: Sequence[Observed], levels: Levels, limits: Limits, sign: int
+    layers: Sequence[Observed], levels: Levels, thresholds: RuleThresholds, sign: int
 ) -> list[Change]:
     """Changes of one direction, each once, in the order of execution.
 
     Args:
         layers: in the order of execution.
         levels: of each, the log of its scale; NaN where it has none.
-        limits: `growth`, `unusual` and `depth`.
+        thresholds: `growth`, `unusual` and `depth`.
         sign: 1 for growth, -1 for shrinking.
     """
     scaled = [layer for layer in layers if not np.isnan(levels[layer.index])]
     if not scaled:
         return []
-    groups = list(_groups(scaled, int(limits["depth"]), sign))
+    groups = list(_groups(scaled, int(thresholds["depth"]), sign))
     gains = sign * _unusual_gains(scaled, levels, groups)
     rises = _own_rises(sign * levels, groups)
     like = {layer.index for group in groups if group.alike for layer in group.layers}
     unlike = [layer for layer in scaled if layer.index not in like]
-    found = list(find_alone(scaled, levels, unlike, limits, sign))
+    found = list(find_alone(scaled, levels, unlike, thresholds, sign))
     for group in groups:
         members = group.layers
         own = sign * levels[[layer.index for layer in members]]
         alone = np.array([layer.index not in like for layer in members])
-        for first, last in _find_rises(group, own, alone, limits, sign):
+        for first, last in _find_rises(group, own, alone, thresholds, sign):
             at, steps = members[last], max(last - first, 1)
             if steps == 1:
                 # What lies between two layers of the group may have done it.
@@ -115,7 +115,7 @@ def _type(layer: Observed) -> object:
 
 
 def _find_rises(
-    group: Group, levels: Levels, alone: Mask, limits: Limits, sign: int
+    group: Group, levels: Levels, alone: Mask, thresholds: RuleThresholds, sign: int
 ) -> Iterator[tuple[int, int]]:
     """The rises of one group: the member that it rose from, and the last member of it.
 
@@ -123,7 +123,7 @@ def _find_rises(
     `unusual` deviations of so many steps. What has been told, or fell back, is no news. A rise
     from -1 is one from 1, one from 1 to 0 is that of a first member alone.
     """
-    limit = _Limit.of(group, levels, limits, sign)
+    limit = _Limit.of(group, levels, thresholds, sign)
     start = 0
     if group.alike and normalises(group.layers[0]):
         rises = _scan(np.concatenate([[0.0], levels]), np.zeros(len(levels) + 1, bool), limit)
@@ -148,9 +148,9 @@ class _Limit:
     absolute: bool
 
     @classmethod
-    def of(cls, group: Group, levels: Levels, limits: Limits, sign: int) -> _Limit:
-        growth = math.log(limits["growth"])
-        deviation = limits["unusual"] * _spread(levels, group.alike)
+    def of(cls, group: Group, levels: Levels, thresholds: RuleThresholds, sign: int) -> _Limit:
+        growth = math.log(thresholds["growth"])
+        deviation = thresholds["unusual"] * _spread(levels, group.alike)
         absolute = sign > 0 and not group.alike and group.layers[0].of == "output"
         return cls(growth, deviation, _CERTAIN * growth if group.alike else math.inf, absolute)
 

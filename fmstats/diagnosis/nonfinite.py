@@ -24,9 +24,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fmstats.diagnosis.formats import LARGEST
-from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import FindingText, Mask, Observed, Verdict, name_channels
 from fmstats.diagnosis.silent import TWO_SIDED
+from fmstats.diagnosis.thresholds import RuleThresholds
 
 # What overflows leaves finite numbers near the end of the format behind.
 _FAR = 1 / 16
@@ -125,7 +125,7 @@ def _maker(layer: Observed, before: Sequence[Observed]) -> str:
     return layer.name if layer.of == "output" else before[-1].name
 
 
-def non_finite(layers: Sequence[Observed], limits: Limits) -> list[Verdict | None]:
+def non_finite(layers: Sequence[Observed], thresholds: RuleThresholds) -> list[Verdict | None]:
     """Layers with NaN or infinities."""
     return [_judge(layer, origin) for layer, origin in zip(layers, origins(layers), strict=True)]
 

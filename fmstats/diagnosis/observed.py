@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fmstats.diagnosis.limits import Limits
+from fmstats.diagnosis.thresholds import RuleThresholds
 from fmstats.profiles.metadata import read_count, read_text
 from fmstats.profiles.profile import LayerProfile, Profile
 from fmstats.statistic.channel_stats import ChannelStats, pool_channels
@@ -161,36 +161,36 @@ def count_blanks(layers: Sequence[ChannelStats]) -> list[int]:
     return blanks
 
 
-def enough(layer: Observed, limits: Limits) -> Mask:
+def enough(layer: Observed, thresholds: RuleThresholds) -> Mask:
     """Which channels have shown enough finite elements, of enough samples."""
-    many = layer.samples >= limits["samples"]
-    return np.asarray((layer.stats.finite_count >= limits["elements"]) & many)
+    many = layer.samples >= thresholds["samples"]
+    return np.asarray((layer.stats.finite_count >= thresholds["elements"]) & many)
 
 
-def enough_whole(layer: Observed, limits: Limits) -> Mask:
+def enough_whole(layer: Observed, thresholds: RuleThresholds) -> Mask:
     """The same of the whole layer, as a mask of length 1."""
-    many = layer.samples >= limits["samples"]
-    return np.asarray((layer.whole.finite_count >= limits["elements"]) & many)
+    many = layer.samples >= thresholds["samples"]
+    return np.asarray((layer.whole.finite_count >= thresholds["elements"]) & many)
 
 
-def why_too_little(layer: Observed, unjudged: Mask, limits: Limits) -> str:
+def why_too_little(layer: Observed, unjudged: Mask, thresholds: RuleThresholds) -> str:
     """What evidence those that were not judged lack: some channels, or the whole layer."""
     if not layer.stats.count.any():
         return "nothing was seen"
-    if layer.samples < limits["samples"]:
-        return f"{layer.samples} samples seen, {limits['samples']:g} needed"
+    if layer.samples < thresholds["samples"]:
+        return f"{layer.samples} samples seen, {thresholds['samples']:g} needed"
     stats = layer.stats if len(unjudged) == layer.stats.channels else layer.whole
     finite = int(stats.finite_count[unjudged].min())
-    return f"{finite} finite elements seen, {limits['elements']:g} needed"
+    return f"{finite} finite elements seen, {thresholds['elements']:g} needed"
 
 
-def is_constant(layer: Observed, limits: Limits) -> Mask:
+def is_constant(layer: Observed, thresholds: RuleThresholds) -> Mask:
     """Which channels always have the same value, other than 0."""
     stats = layer.stats
     some = (stats.finite_count > 0) & ~stats.never_active
     flat = np.zeros_like(some)
     spread = stats.max[some] - stats.min[some]
-    flat[some] = spread <= limits["constant"] * stats.abs_max[some]
+    flat[some] = spread <= thresholds["constant"] * stats.abs_max[some]
     return flat
 
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import FindingText, Mask, Observed, Verdict, enough, name_channels
 from fmstats.diagnosis.robust import estimate_deviation
+from fmstats.diagnosis.thresholds import RuleThresholds
 
 
-def outlier(layer: Observed, limits: Limits) -> Verdict | None:
+def outlier(layer: Observed, thresholds: RuleThresholds) -> Verdict | None:
     """Channels whose rms is far above or below the median of the layer.
 
     In robust units: |log(rms / median)| over the deviation that the median of these distances
     gives (Iglewicz and Hoaglin 1993). Channels that are 0 everywhere have no scale and do not take
     part.
     """
-    if layer.stats.channels < limits["channels"]:
+    if layer.stats.channels < thresholds["channels"]:
         return None
     rms = layer.stats.rms
-    judged = enough(layer, limits)
+    judged = enough(layer, thresholds)
     part = judged.copy()
     part[part] = (rms[part] > 0) & np.isfinite(rms[part])
     log = np.zeros_like(rms)
@@ -43,11 +43,13 @@ def outlier(layer: Observed, limits: Limits) -> Verdict | None:
             f"{name_channels(where)}: {', '.join(words)} times the layer's median", numbers
         )
 
-    if part.sum() < limits["channels"]:
-        few = f"{int(part.sum())} channels with a scale seen, {limits['channels']:g} needed"
+    if part.sum() < thresholds["channels"]:
+        few = f"{int(part.sum())} channels with a scale seen, {thresholds['channels']:g} needed"
         none = np.zeros_like(part)
         return Verdict(none, none, describe, few if judged.all() else None)
     distance = np.abs(log - np.median(log[part]))
     unit = estimate_deviation(log[part])
-    far = (distance > limits["outlier"] * unit) & (distance > np.log(limits["outlier-ratio"]))
+    far = (distance > thresholds["outlier"] * unit) & (
+        distance > np.log(thresholds["outlier-ratio"])
+    )
     return Verdict(judged, part & far, describe)

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from fmstats.diagnosis import alike, bounds, depth, nonfinite, outliers, silent
 from fmstats.diagnosis.formats import FORMATS, RANGE_RULES
-from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import Observed, Verdict
+from fmstats.diagnosis.thresholds import RuleThresholds
 
 SEVERITIES = ("error", "warning", "info")  # gravest first
 
-Judge = Callable[[Sequence[Observed], Limits], list[Verdict | None]]
+Judge = Callable[[Sequence[Observed], RuleThresholds], list[Verdict | None]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Rule:
     Attributes:
         severities: what its findings can be, the usual one first.
         condition: when it holds, in words, with the names of thresholds.
-        thresholds: what it compares with, by name in `fmstats.diagnosis.limits.RULE_THRESHOLDS`.
+        thresholds: what it compares with, by name in `fmstats.diagnosis.thresholds.RULE_THRESHOLDS`.
         advice: what to do.
         judge: a verdict on each layer, in the order of execution; None where it does not apply.
         unit: what it judges, "channels" or whole "layers".
@@ -46,9 +46,9 @@ class Rule:
     yields_to: tuple[str, ...] = ()
 
 
-def each_layer(judge: Callable[[Observed, Limits], Verdict | None]) -> Judge:
+def each_layer(judge: Callable[[Observed, RuleThresholds], Verdict | None]) -> Judge:
     """A rule on layers from a rule on one layer."""
-    return lambda layers, limits: [judge(layer, limits) for layer in layers]
+    return lambda layers, thresholds: [judge(layer, thresholds) for layer in layers]
 
 
 _SEEN = ("elements", "samples")

@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 
-from fmstats.diagnosis.limits import Limits
 from fmstats.diagnosis.observed import (
     FindingText,
     Mask,
@@ -18,6 +17,7 @@ from fmstats.diagnosis.observed import (
     is_constant,
     name_channels,
 )
+from fmstats.diagnosis.thresholds import RuleThresholds
 
 # Types that look rows of a table up.
 TABLES = frozenset(["Embedding", "EmbeddingBag"])
@@ -36,9 +36,9 @@ TWO_SIDED = frozenset(
 )
 
 
-def never_active(layer: Observed, limits: Limits) -> Verdict:
+def never_active(layer: Observed, thresholds: RuleThresholds) -> Verdict:
     """Channels whose every finite element was exactly 0."""
-    judged = enough(layer, limits)
+    judged = enough(layer, thresholds)
 
     def describe(where: Mask) -> FindingText:
         least = int(layer.stats.finite_count[where].min())
@@ -48,11 +48,11 @@ def never_active(layer: Observed, limits: Limits) -> Verdict:
     return Verdict(judged, judged & layer.stats.never_active, describe)
 
 
-def dead(layer: Observed, limits: Limits) -> Verdict:
+def dead(layer: Observed, thresholds: RuleThresholds) -> Verdict:
     """Channels that are 0 in nearly all of their elements, those that are never active included."""
-    stats, limit = layer.stats, limits["dead"]
-    seen = enough(layer, limits)
-    judged = seen & (stats.finite_count - layer.blank >= limits["elements"])
+    stats, limit = layer.stats, thresholds["dead"]
+    seen = enough(layer, thresholds)
+    judged = seen & (stats.finite_count - layer.blank >= thresholds["elements"])
     sparsity = (stats.zeros - layer.blank) / np.maximum(stats.count - layer.blank, 1)
     hit = judged & (sparsity > limit)
 
@@ -65,7 +65,7 @@ def dead(layer: Observed, limits: Limits) -> Verdict:
     return Verdict(judged, hit, describe, _lack_filled(layer) if (seen & ~judged).any() else None)
 
 
-def constant(layers: Sequence[Observed], limits: Limits) -> list[Verdict | None]:
+def constant(layers: Sequence[Observed], thresholds: RuleThresholds) -> list[Verdict | None]:
     """Channels that always have the same value, other than 0.
 
     A table all of whose channels are constant was asked for one row alone: that tells of the
@@ -74,8 +74,8 @@ def constant(layers: Sequence[Observed], limits: Limits) -> list[Verdict | None]
     verdicts: list[Verdict | None] = []
     asked: tuple[str, str | None] | None = None  # the first of a run of layers that never vary
     for layer in layers:
-        judged = enough(layer, limits)
-        hit = judged & is_constant(layer, limits)
+        judged = enough(layer, thresholds)
+        hit = judged & is_constant(layer, thresholds)
         still = bool(hit.any() and (hit | judged & layer.stats.never_active).all())
         follows, severity = asked or (None, "info" if layer.type in TABLES else None)
         if not still:
@@ -101,12 +101,12 @@ def _describe_constant(
     return FindingText(message, numbers, severity, follows)
 
 
-def sparse(layer: Observed, limits: Limits) -> Verdict:
+def sparse(layer: Observed, thresholds: RuleThresholds) -> Verdict:
     """Layers that are 0 in nearly all of their elements, but for blank positions."""
     empty = layer.blank * layer.stats.channels
     count, zeros = int(layer.whole.count[0]) - empty, int(layer.whole.zeros[0]) - empty
-    seen = enough_whole(layer, limits)
-    judged = seen & (layer.whole.finite_count - empty >= limits["elements"])
+    seen = enough_whole(layer, thresholds)
+    judged = seen & (layer.whole.finite_count - empty >= thresholds["elements"])
     share = zeros / max(count, 1)
 
     def describe(where: Mask) -> FindingText:
@@ -117,7 +117,7 @@ def sparse(layer: Observed, limits: Limits) -> Verdict:
         return FindingText(message + (_describe_blank(layer) if layer.blank else ""), numbers)
 
     lacks = _lack_filled(layer) if seen[0] and not judged[0] else None
-    return Verdict(judged, judged & (share > limits["sparse"]), describe, lacks)
+    return Verdict(judged, judged & (share > thresholds["sparse"]), describe, lacks)
 
 
 def _describe_blank(layer: Observed) -> str:
@@ -128,11 +128,11 @@ def _lack_filled(layer: Observed) -> str:
     return f"0 in every channel at {layer.blank:,} of {int(layer.stats.count.min()):,} positions"
 
 
-def one_sided(layer: Observed, limits: Limits) -> Verdict | None:
+def one_sided(layer: Observed, thresholds: RuleThresholds) -> Verdict | None:
     """Channels that are never below, or never above 0 in a layer whose type can give both."""
     if layer.of != "output" or layer.type not in TWO_SIDED:
         return None
-    stats, judged = layer.stats, enough(layer, limits)
+    stats, judged = layer.stats, enough(layer, thresholds)
     positive, negative = np.zeros_like(judged), np.zeros_like(judged)
     positive[judged], negative[judged] = stats.min[judged] >= 0, stats.max[judged] <= 0
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fmstats.errors import FmstatsError, find_closest
 from fmstats.statistic.channel_stats import DEAD_SPARSITY
 
-Limits = Mapping[str, float]
+RuleThresholds = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ RULE_THRESHOLDS: dict[str, RuleThreshold] = {
 }
 
 
-def choose_limits(given: Mapping[str, float] | None) -> dict[str, float]:
+def choose_thresholds(given: Mapping[str, float] | None) -> dict[str, float]:
     """Every threshold: what is given, else its default.
 
     Raises:
@@ -80,12 +80,12 @@ def choose_limits(given: Mapping[str, float] | None) -> dict[str, float]:
     """
     if given is not None and not isinstance(given, Mapping):
         raise FmstatsError(f"thresholds={given!r}: give a mapping of names to numbers")
-    limits = {name: threshold.default for name, threshold in RULE_THRESHOLDS.items()}
+    thresholds = {name: threshold.default for name, threshold in RULE_THRESHOLDS.items()}
     for name, value in (given or {}).items():
         if name not in RULE_THRESHOLDS:
             raise FmstatsError(unknown("threshold", name, RULE_THRESHOLDS))
-        limits[name] = _checked(name, value)
-    return limits
+        thresholds[name] = _checked(name, value)
+    return thresholds
 
 
 def unknown(kind: str, name: object, choices: Iterable[str]) -> str:
