@@ -16,7 +16,7 @@ import fmstats
 from fmstats import storage
 from fmstats.errors import FmstatsError
 from fmstats.runs import profile
-from fmstats.runs.folding import Placement
+from fmstats.runs.batch_runner import Placement
 from fmstats.runs.identity import find_differences
 from fmstats.runs.reading import Share
 from fmstats.runs.run import Run

@@ -25,7 +25,8 @@ class Rule:
     Attributes:
         severities: what its findings can be, the usual one first.
         condition: when it holds, in words, with the names of thresholds.
-        thresholds: what it compares with, by name in `fmstats.diagnosis.thresholds.RULE_THRESHOLDS`.
+        thresholds: what it compares with, by name in
+            `fmstats.diagnosis.thresholds.RULE_THRESHOLDS`.
         advice: what to do.
         judge: a verdict on each layer, in the order of execution; None where it does not apply.
         unit: what it judges, "channels" or whole "layers".

@@ -10,10 +10,10 @@ from typing import Any
 from fmstats.errors import FmstatsError
 from fmstats.profiles.profile import Profile
 from fmstats.runs.account import Account, join, tell_coverage, tell_time
+from fmstats.runs.batch_runner import BatchRunner
 from fmstats.runs.checkpoints import Checkpoint, Progress
 from fmstats.runs.cost import Cost
 from fmstats.runs.counting import Counting, add_samples
-from fmstats.runs.folding import Folder
 from fmstats.runs.progress import Advance
 from fmstats.runs.reading import OnBadSample, Reading, Share
 from fmstats.runs.stopping import Interrupts, RunInterrupted
@@ -33,7 +33,7 @@ class Part:
         batch_dim: along which they run, where the caller says so.
         share: this process's, from the checkpoint's place on.
         on_bad_sample: "raise" or "skip".
-        folder: folds batches into `tracker`.
+        runner: folds batches into `tracker`.
         cost: times some of them.
         counting: counts samples.
         checkpoint: where to write to, or None.
@@ -49,13 +49,13 @@ class Part:
         on_bad_sample: OnBadSample,
         *,
         tracker: Tracker,
-        folder: Folder,
+        runner: BatchRunner,
         cost: Cost,
         counting: Counting,
         checkpoint: Checkpoint | None,
         told: dict[str, Any],
     ) -> None:
-        self._tracker, self._folder, self._cost = tracker, folder, cost
+        self._tracker, self._runner, self._cost = tracker, runner, cost
         self._counting = counting
         self._checkpoint, self._told = checkpoint, told
         self._progress = Progress() if checkpoint is None else checkpoint.progress
@@ -88,7 +88,7 @@ class Part:
                 self._save()  # Before any work, so that a file that cannot be written is known.
             for number, inputs in self._reading:
                 with interrupts.held():
-                    self._fold(number, inputs)
+                    self._run_batch(number, inputs)
                     if self._checkpoint is not None and self._checkpoint.is_due():
                         self._save()
                 advance(self._counting.count(inputs), self._cost.share)
@@ -104,12 +104,12 @@ class Part:
             interrupts.stop()
             raise self._failed(error) from error.__cause__ or error
 
-    def _fold(self, number: int, inputs: ModelInput) -> None:
+    def _run_batch(self, number: int, inputs: ModelInput) -> None:
         try:
             with self._counting.hear(inputs):
-                self._folder.fold(number, inputs)
+                self._runner.run_batch(number, inputs)
         except FmstatsError as error:
-            if self._on_bad_sample == "raise" or self._folder.lost:
+            if self._on_bad_sample == "raise" or self._runner.lost:
                 raise
             self._account.skipped.add(str(error))
         else:
@@ -117,7 +117,7 @@ class Part:
             self._account.batches += 1
         self._note_passed_over()
         self._progress.next_batch = number + 1
-        self._progress.passes = self._folder.passes
+        self._progress.passes = self._runner.passes
         self._note_trail()
         self._counting.check_limit(inputs)
 
@@ -139,7 +139,7 @@ class Part:
 
     def _tell(self) -> Profile:
         profile = self._tracker.stats()
-        profile.metadata["passes"] += self._folder.idle
+        profile.metadata["passes"] += self._runner.idle
         share = self._cost.share
         if "budget_spent" in profile.metadata:  # The tracker times all of its passes itself.
             spent = profile.metadata["budget_spent"]
@@ -158,7 +158,7 @@ class Part:
         return profile
 
     def _interrupted(self) -> RunInterrupted:
-        if self._folder.lost:
+        if self._runner.lost:
             return RunInterrupted(None, None)
         path = None if self._checkpoint is None else self._checkpoint.path
         return RunInterrupted(self._save(), path)
@@ -167,7 +167,7 @@ class Part:
         base = None if self._checkpoint is None else self._checkpoint.base
         count = self._account.batches + (0 if base is None else base.metadata["batches"])
         text = f"{count} {'batch was' if count == 1 else 'batches were'} folded before"
-        if self._checkpoint is not None and not self._folder.lost:
+        if self._checkpoint is not None and not self._runner.lost:
             self._save()
             text += f", kept in {str(self._checkpoint.path)!r}"
         return FmstatsError(f"{error} ({text})")

@@ -15,8 +15,8 @@ from fmstats.models.selection import Selection, Selector
 from fmstats.profiles.coverage import describe_not_measured
 from fmstats.profiles.metadata import read_rows
 from fmstats.profiles.profile import Profile
+from fmstats.runs.batch_runner import Placement
 from fmstats.runs.checkpoints import Checkpoint
-from fmstats.runs.folding import Placement
 from fmstats.runs.reading import (
     OnBadSample,
     open_batches,

@@ -13,10 +13,10 @@ from fmstats.models.copies.settings import random_state_kept
 from fmstats.models.modes import in_mode
 from fmstats.models.wrappers import has_compiled_parts
 from fmstats.profiles.profile import Profile
+from fmstats.runs.batch_runner import BatchRunner, Placement
 from fmstats.runs.checkpoints import Checkpoint, Progress
 from fmstats.runs.cost import Cost
 from fmstats.runs.counting import Counting
-from fmstats.runs.folding import Folder, Placement
 from fmstats.runs.identity import (
     Identity,
     describe_data,
@@ -91,7 +91,7 @@ class Run:
         kept = random_state_kept()
         with kept, tracker, in_mode(self.model, training=False), Interrupts() as interrupts:
             cost = self._cost(tracker, done.passes)
-            folder = Folder(
+            runner = BatchRunner(
                 self.model,
                 torch.compile(self.model) if self.compiled else self.model,
                 tracker,
@@ -108,7 +108,7 @@ class Run:
                 replace(self.share, first=done.next_batch),
                 self.on_bad_sample,
                 tracker=tracker,
-                folder=folder,
+                runner=runner,
                 cost=cost,
                 counting=self._counting(),
                 checkpoint=keep,

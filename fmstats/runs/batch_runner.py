@@ -1,4 +1,4 @@
-"""Run batches through a tracked model: each is counted whole or not at all."""
+"""Run batches through a tracked model; each counts whole or not at all."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class Placement:
     channels_last: bool
 
 
-class Folder:
-    """Folds batches into what a tracker has seen.
+class BatchRunner:
+    """Runs batches through a tracked model, and takes back what a failed one has changed.
 
     Args:
         model: the tracked module.
         call: what runs it: itself, or compiled.
-        passes: of batches that were folded before, in the same run.
+        passes: forward passes that were run before, in the same run.
         every: one pass in so many is measured, counted from the run's beginning.
 
     Attributes:
-        passes: of batches that were folded, in all the run.
-        idle: of these, passes that the tracker was not told of.
+        passes: forward passes of the whole run.
+        idle: how many of these ran while the tracker was paused.
         lost: the device has failed, and all that is on it.
     """
 
@@ -66,7 +66,7 @@ class Folder:
         if self._ahead:
             tracker.pause()
 
-    def fold(self, number: int, inputs: ModelInput) -> None:
+    def run_batch(self, number: int, inputs: ModelInput) -> None:
         """Run one batch.
 
         Raises:
