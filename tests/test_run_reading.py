@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
 from fmstats.errors import FmstatsError
+from fmstats.runs.batch_log import BatchLog
 from fmstats.runs.reading import Reading, Share, open_batches, refuse_random_order
-from fmstats.runs.trail import Trail
 from fmstats.sources.batches import ModelInput
 from fmstats.sources.data import DataSource
 from fmstats.sources.stored import Skipped, Stored
@@ -166,35 +166,35 @@ def test_a_hundred_failures_one_after_the_other_are_the_end(failures: int, ends:
         assert read(data)[0] == [0, 3, 103]
 
 
-def trail_of(batches: Iterable[Any]) -> tuple[int, str]:
-    trail = Trail()
+def log_of(batches: Iterable[Any]) -> tuple[int, str]:
+    batch_log = BatchLog()
     for x, y in batches:
-        trail.add(ModelInput((x,), labels=(y,)))
-    return trail.seen, trail.digest
+        batch_log.add(ModelInput((x,), labels=(y,)))
+    return batch_log.seen, batch_log.digest
 
 
 def test_batches_are_compared_with_those_of_before() -> None:
-    known = trail_of(pairs()[:3])
-    trail = Trail()
+    known = log_of(pairs()[:3])
+    batch_log = BatchLog()
     share = Share(first=3)
-    assert read(pairs(), share=share, trail=trail, known=known)[0] == [3, 4, 5]
-    assert (trail.seen, trail.digest) == trail_of(pairs())
+    assert read(pairs(), share=share, batch_log=batch_log, known=known)[0] == [3, 4, 5]
+    assert (batch_log.seen, batch_log.digest) == log_of(pairs())
     other = pairs()
     other[2] = (other[2][0] + 1, other[2][1])
     with pytest.raises(FmstatsError, match=r"^the first 3 batches are not those that were read"):
-        read(other, share=share, trail=Trail(), known=known)
-    assert read(pairs()[:3], share=share, trail=Trail(), known=known)[0] == []
+        read(other, share=share, batch_log=BatchLog(), known=known)
+    assert read(pairs()[:3], share=share, batch_log=BatchLog(), known=known)[0] == []
     with pytest.raises(FmstatsError, match=r"^the data ended after 2 batches, and 3 were read bef"):
-        read(pairs()[:2], share=share, trail=Trail(), known=known)
+        read(pairs()[:2], share=share, batch_log=BatchLog(), known=known)
     with pytest.raises(FmstatsError, match=r"^the data ended after 2 batches, and 3 were read bef"):
-        read(pairs()[:2], trail=Trail(), known=known)  # of which this share had none
+        read(pairs()[:2], batch_log=BatchLog(), known=known)  # of which this share had none
 
 
 def test_data_that_go_on_where_a_run_had_ended() -> None:
-    known = trail_of(pairs()[:3])
-    assert read(pairs()[:3], trail=Trail(), known=known, ended=True)[0] == [0, 1, 2]
+    known = log_of(pairs()[:3])
+    assert read(pairs()[:3], batch_log=BatchLog(), known=known, ended=True)[0] == [0, 1, 2]
     with pytest.raises(FmstatsError, match=r"^the data go on after 3 batches, with which the run"):
-        read(pairs()[:4], trail=Trail(), known=known, ended=True)
+        read(pairs()[:4], batch_log=BatchLog(), known=known, ended=True)
 
 
 @pytest.mark.parametrize("limit", [1, 4, 5, 8])

@@ -10,6 +10,7 @@ from typing import Any
 from fmstats.errors import FmstatsError
 from fmstats.profiles.profile import Profile
 from fmstats.runs.account import Account, join, tell_coverage, tell_time
+from fmstats.runs.batch_log import BatchLog
 from fmstats.runs.batch_runner import BatchRunner
 from fmstats.runs.checkpoints import Checkpoint, Progress
 from fmstats.runs.cost import Cost
@@ -17,7 +18,6 @@ from fmstats.runs.counting import Counting, add_samples
 from fmstats.runs.progress import Advance
 from fmstats.runs.reading import OnBadSample, Reading, Share
 from fmstats.runs.stopping import Interrupts, RunInterrupted
-from fmstats.runs.trail import Trail
 from fmstats.sources.batches import ModelInput
 from fmstats.sources.data import DataSource
 from fmstats.sources.stored import Skipped
@@ -62,7 +62,7 @@ class Part:
         self._on_bad_sample = on_bad_sample
         self._passed_over = Skipped()  # by reading, on the way to the next batch
         is_stored = isinstance(batches, DataSource) and batches.stored is not None
-        self._trail = None if checkpoint is None or is_stored else Trail()
+        self._batch_log = None if checkpoint is None or is_stored else BatchLog()
         self._reading = Reading(
             batches,
             limit,
@@ -70,7 +70,7 @@ class Part:
             share,
             on_bad_sample,
             self._passed_over,
-            self._trail,
+            self._batch_log,
             None if checkpoint is None or checkpoint.trusted else self._progress.known,
         )
         self._account = Account(tell_time())
@@ -94,7 +94,7 @@ class Part:
                 advance(self._counting.count(inputs), self._cost.share)
             interrupts.stop()
             self._note_passed_over()
-            self._note_trail()
+            self._note_batch_log()
             self._progress.complete = True
             return self._save()
         except KeyboardInterrupt as error:
@@ -118,7 +118,7 @@ class Part:
         self._note_passed_over()
         self._progress.next_batch = number + 1
         self._progress.passes = self._runner.passes
-        self._note_trail()
+        self._note_batch_log()
         self._counting.check_limit(inputs)
 
     def _note_passed_over(self) -> None:
@@ -132,10 +132,10 @@ class Part:
             self._checkpoint.write(result, self._progress)
         return result
 
-    def _note_trail(self) -> None:
-        if self._trail is not None:
-            self._progress.known = self._trail.seen, self._trail.digest
-            self._progress.unknown = self._trail.unknown
+    def _note_batch_log(self) -> None:
+        if self._batch_log is not None:
+            self._progress.known = self._batch_log.seen, self._batch_log.digest
+            self._progress.unknown = self._batch_log.unknown
 
     def _tell(self) -> Profile:
         profile = self._tracker.stats()

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from fmstats.errors import FmstatsError
-from fmstats.runs.trail import Trail
+from fmstats.runs.batch_log import BatchLog
 from fmstats.sources.batches import (
     ModelInput,
     find_batch_dim,
@@ -91,9 +91,9 @@ class Reading:
         batch_dim: along which samples run, where the caller says so.
         on_bad_sample: what to do with a batch that cannot be read: "raise", or "skip" and note it.
         skipped: where what is left out is noted.
-        trail: notes what is gone through, where nothing else tells the data from others.
+        batch_log: notes what is gone through, where nothing else tells the data from others.
         known: of how many batches an earlier life of the run has gone through, and the digest of
-            its trail.
+            its log of batches.
         ended: whether that life has come to the end of the data.
 
     Raises:
@@ -107,7 +107,7 @@ class Reading:
     share: Share
     on_bad_sample: OnBadSample
     skipped: Skipped
-    trail: Trail | None = None
+    batch_log: BatchLog | None = None
     known: tuple[int, str] | None = None
     ended: bool = False
 
@@ -168,18 +168,18 @@ class Reading:
 
     def _note(self, inputs: ModelInput | None) -> None:
         """Note a batch, and compare those up to it with those of the run's earlier life."""
-        if self.trail is None:
+        if self.batch_log is None:
             return
-        self.trail.add(inputs)
+        self.batch_log.add(inputs)
         if self.known is None:
             return
         seen, digest = self.known
-        if self.trail.seen == seen and self.trail.digest != digest:
+        if self.batch_log.seen == seen and self.batch_log.digest != digest:
             raise FmstatsError(
                 f"the first {seen} batches are not those that were read before: the data are "
                 f"others, come in another order, or are altered at random{_OR_TRUST}"
             )
-        if self.ended and self.trail.seen > seen:
+        if self.ended and self.batch_log.seen > seen:
             raise FmstatsError(
                 f"the data go on after {seen} batches, with which the run had ended: give the "
                 f"same data{_OR_TRUST}"

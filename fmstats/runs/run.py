@@ -13,6 +13,7 @@ from fmstats.models.copies.settings import random_state_kept
 from fmstats.models.modes import in_mode
 from fmstats.models.wrappers import has_compiled_parts
 from fmstats.profiles.profile import Profile
+from fmstats.runs.batch_log import BatchLog
 from fmstats.runs.batch_runner import BatchRunner, Placement
 from fmstats.runs.checkpoints import Checkpoint, Progress
 from fmstats.runs.cost import Cost
@@ -33,7 +34,6 @@ from fmstats.runs.reading import (
     refuse_random_order,
 )
 from fmstats.runs.stopping import Interrupts
-from fmstats.runs.trail import Trail
 from fmstats.sources.data import DataSource
 from fmstats.sources.stored import Skipped
 from fmstats.tracking.options import TrackOptions
@@ -132,7 +132,7 @@ class Run:
                 self.share,
                 self.on_bad_sample,
                 Skipped(),
-                Trail(),
+                BatchLog(),
                 keep.progress.known,
                 ended=True,
             )

@@ -1,4 +1,4 @@
-"""What tells the batches that a run has gone through: a digest of them all, one after the other."""
+"""Log the batches that a run has read, as one digest of all of them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from fmstats.runs.fingerprints import Fingerprints, join
 from fmstats.sources.batches import ModelInput
 
 
-class Trail:
-    """The batches gone through so far.
+class BatchLog:
+    """Keeps a digest of the batches read so far, which depends on their content and order.
 
     Attributes:
-        seen: how many.
-        unknown: what in them could not be told from others.
+        seen: how many were read.
+        unknown: what in them has no fingerprint.
     """
 
     def __init__(self) -> None:
@@ -22,11 +22,11 @@ class Trail:
 
     @property
     def digest(self) -> str:
-        """Of all of them, in their order."""
+        """Return the digest of all batches so far, as hexadecimal text."""
         return self._digest.hex()
 
     def add(self, inputs: ModelInput | None) -> None:
-        """Go on to the next one; None: one that could not be read."""
+        """Add the next batch; None stands for one that could not be read."""
         prints = Fingerprints(fingerprint_code)
         found = b"unread"
         if inputs is not None:
