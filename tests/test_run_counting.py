@@ -13,9 +13,9 @@ from fmstats.sources.batches import ModelInput
 RECURRENT = nn.GRU(3, 2)  # time-major: samples run along dim 1
 
 
-def heard(model: nn.Module | None, first: ModelInput, limit: int | None = None) -> Counting:
+def asked(model: nn.Module | None, first: ModelInput, limit: int | None = None) -> Counting:
     counting = Counting(model, limit)
-    with counting.hear(first), torch.no_grad():
+    with counting.ask_layers(first), torch.no_grad():
         (model or nn.Identity())(*first.args)
     return counting
 
@@ -25,25 +25,25 @@ def sequences(length: int, samples: int, **known: int) -> ModelInput:
 
 
 def test_layers_are_asked_in_the_first_batch_alone() -> None:
-    counting = heard(RECURRENT, sequences(7, 4))
+    counting = asked(RECURRENT, sequences(7, 4))
     assert [counting.count(sequences(7, n)) for n in (4, 5)] == [4, 5]
-    with counting.hear(sequences(7, 2)):
+    with counting.ask_layers(sequences(7, 2)):
         assert not RECURRENT._forward_pre_hooks
     assert counting.count(sequences(9, 2)) == 2
 
 
 def test_while_they_are_asked_hooks_are_there() -> None:
-    with Counting(RECURRENT, None).hear(sequences(7, 4)):
+    with Counting(RECURRENT, None).ask_layers(sequences(7, 4)):
         assert len(RECURRENT._forward_pre_hooks) == 1
     assert not RECURRENT._forward_pre_hooks
 
 
 def test_what_the_caller_says_comes_first() -> None:
     counting = Counting(RECURRENT, None)
-    with counting.hear(sequences(7, 4, batch_dim=0)):
+    with counting.ask_layers(sequences(7, 4, batch_dim=0)):
         assert not RECURRENT._forward_pre_hooks
     assert counting.count(sequences(7, 4, batch_dim=0)) == 7
-    later = heard(RECURRENT, sequences(7, 4))
+    later = asked(RECURRENT, sequences(7, 4))
     assert later.count(sequences(7, 4, batch_dim=0)) == 7
     assert later.count(sequences(7, 4)) == 4
 
@@ -51,7 +51,7 @@ def test_what_the_caller_says_comes_first() -> None:
 def test_without_layers_the_entries_tell_or_nothing_does() -> None:
     pair = ModelInput((torch.zeros(6, 3), torch.zeros(6)))
     for model in (None, nn.Identity()):
-        counting = heard(model, ModelInput((torch.zeros(6, 3),)))
+        counting = asked(model, ModelInput((torch.zeros(6, 3),)))
         assert counting.count(pair) == pair.samples == 6
         assert counting.count(ModelInput((torch.zeros(6, 3),))) is None
 
@@ -60,7 +60,7 @@ def test_a_limit_holds_where_all_say_the_same() -> None:
     def refuse(limit: int | None, *shapes: tuple[int, ...], model: nn.Module) -> None:
         batch = ModelInput(tuple(map(torch.zeros, shapes)))
         counting = Counting(model, limit)
-        with counting.hear(batch), torch.no_grad():
+        with counting.ask_layers(batch), torch.no_grad():
             model(batch.args[0])
         counting.check_limit(batch)
 

@@ -148,7 +148,7 @@ def _watch(model: nn.Module, called: ModelInput, found: Trace) -> None:
     recorder.own(_state_of(model))
     recorder.feed(tensors)
     counting = Counting(model, limit=None)
-    with counting.hear(called), _hooks(model, recorder, found.calls), recorder:
+    with counting.ask_layers(called), _hooks(model, recorder, found.calls), recorder:
         _call(model, called, recorder)
     found.batch = counting.count(called)
     found.work, found.peak = recorder.work, recorder.peak

@@ -1,8 +1,8 @@
-"""How many samples a run has folded, never guessed.
+"""Count the samples of a run, and never guess them.
 
-The dim that the caller names or the source of the batches knows comes first; then what the layers
-tell that have the batch in a place of their own; then the size that all entries of a batch share.
-Where none of these tells, the number is unknown.
+The dim that the caller names or the source of the batches knows comes first; then hints
+from layers whose type determines their batch dim; then the size that all entries of a batch share.
+Where none of these is known, the number is unknown.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from torch import nn
 
 from fmstats.errors import FmstatsError
+from fmstats.sources.batch_dim_hints import Place, collect_hints, find_place
 from fmstats.sources.batches import ModelInput
-from fmstats.sources.witnesses import Place, find_place, hear_layers
 
 
 class Counting:
@@ -22,7 +22,7 @@ class Counting:
 
     Args:
         model: its layers are asked in the first batch that it takes; None: nobody is.
-        limit: of samples, which has been kept by what the batches alone tell.
+        limit: of samples, as it was applied from the batches alone.
     """
 
     def __init__(self, model: nn.Module | None, limit: int | None) -> None:
@@ -30,21 +30,21 @@ class Counting:
         self._place: Place | None = None
 
     @contextlib.contextmanager
-    def hear(self, inputs: ModelInput) -> Iterator[None]:
-        """Ask the layers, while the model runs on its first batch."""
+    def ask_layers(self, inputs: ModelInput) -> Iterator[None]:
+        """Collect hints from the layers while the model runs on its first batch."""
         if self._model is None or inputs.batch_dim is not None:
             yield
             return
-        with hear_layers(self._model) as heard:
+        with collect_hints(self._model) as hints:
             yield
-        self._model, self._place = None, find_place(inputs, heard)
+        self._model, self._place = None, find_place(inputs, hints)
 
     def count(self, inputs: ModelInput) -> int | None:
-        """The samples of a batch; None: unknown."""
-        told = None
+        """Return the number of samples of a batch; None where it is unknown."""
+        count = None
         if self._place is not None and inputs.batch_dim is None:
-            told = self._place.count(inputs)
-        return inputs.samples if told is None else told
+            count = self._place.count(inputs)
+        return inputs.samples if count is None else count
 
     def check_limit(self, inputs: ModelInput) -> None:
         """Refuse a batch of which the limit has counted other samples than there are.
@@ -63,6 +63,6 @@ class Counting:
 
 
 def add_samples(*counts: int | None) -> int | None:
-    """The sum of some numbers of samples; None if any of them is unknown."""
+    """Return the sum of numbers of samples; None if any of them is unknown."""
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None

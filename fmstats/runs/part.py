@@ -106,7 +106,7 @@ class Part:
 
     def _run_batch(self, number: int, inputs: ModelInput) -> None:
         try:
-            with self._counting.hear(inputs):
+            with self._counting.ask_layers(inputs):
                 self._runner.run_batch(number, inputs)
         except FmstatsError as error:
             if self._on_bad_sample == "raise" or self._runner.lost:

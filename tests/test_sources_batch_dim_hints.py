@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from fmstats.sources.batch_dim_hints import BatchDimHint, batch_dim_of, collect_hints, find_place
 from fmstats.sources.batches import ModelInput
-from fmstats.sources.witnesses import Said, batch_dim_of, find_place, hear_layers
 
 
 @pytest.mark.parametrize(
@@ -95,17 +95,17 @@ class Folds(nn.Module):
 )
 def test_a_testimony_holds_where_sizes_fit(model, shapes, samples):
     batches = [ModelInput((torch.zeros(shape),)) for shape in shapes]
-    with hear_layers(model.eval()) as heard, torch.no_grad():
+    with collect_hints(model.eval()) as hints, torch.no_grad():
         model(*batches[0].args)
-    place = find_place(batches[0], heard)
+    place = find_place(batches[0], hints)
     assert [None if place is None else place.count(batch) for batch in batches] == samples
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
 def test_testimonies_that_differ_do_not_hold():
     inputs = ModelInput((torch.zeros(4, 7, 3), torch.zeros(9, 3, 5, 5)))
-    assert find_place(inputs, [Said((4, 7, 3), 0), Said((9, 3, 5, 5), 0)]) is None
-    place = find_place(inputs, [Said((9, 1, 1, 1), 0), Said((1, 9, 3), 1)])
+    assert find_place(inputs, [BatchDimHint((4, 7, 3), 0), BatchDimHint((9, 3, 5, 5), 0)]) is None
+    place = find_place(inputs, [BatchDimHint((9, 1, 1, 1), 0), BatchDimHint((1, 9, 3), 1)])
     assert place is not None
     assert (place.entry, place.dim, place.count(inputs)) == (1, 0, 9)
     assert place.count(ModelInput((torch.zeros(4, 7, 3),))) is None
@@ -114,13 +114,13 @@ def test_testimonies_that_differ_do_not_hold():
 
 def test_arguments_by_name_are_inputs():
     inputs = ModelInput((), {"scale": 2.0, "x": torch.zeros(4, 3, 8, 8)})
-    place = find_place(inputs, [Said((4, 3, 8, 8), 0)])
+    place = find_place(inputs, [BatchDimHint((4, 3, 8, 8), 0)])
     assert place is not None
     assert place.entry == 1
 
 
 def test_only_layers_that_tell_are_heard():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    with hear_layers(model):
+    with collect_hints(model):
         assert [len(layer._forward_pre_hooks) for layer in model] == [0, 1]
     assert [len(layer._forward_pre_hooks) for layer in model] == [0, 0]

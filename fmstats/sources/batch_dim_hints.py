@@ -1,8 +1,8 @@
-"""What layers tell of the batch dim: those that take it in a place of their own.
+"""Find the batch dim of a model's inputs from the types of the layers that take them.
 
 A convolution has the batch in dim 0 or, of an input with one dim less, none; a recurrent layer in
 dim 1 unless it was made with `batch_first=True`. Layers that take any number of dims (Linear,
-LayerNorm, Embedding) tell nothing. A testimony holds for an input of the model only if its sizes
+LayerNorm, Embedding) give no hint. A hint holds for an input of the model only if its sizes
 fit: between the two, a model may have moved the batch dim or folded it into another.
 """
 
@@ -28,8 +28,8 @@ _BLOCKS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one layer says of one of its inputs.
+class BatchDimHint:
+    """Says where one layer expects the samples in one of its inputs.
 
     Attributes:
         shape: of that input.
@@ -42,7 +42,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the samples of a batch are: along `dim`, None where a batch is one sample.
+    """Says where the samples of a batch are: along `dim`; None where a batch is one sample.
 
     Attributes:
         entry: the place among the arguments of one that has that dim.
@@ -52,17 +52,17 @@ class Place:
     dim: int | None
 
     def count(self, inputs: ModelInput) -> int | None:
-        """The samples of a batch."""
+        """Return the number of samples of a batch; None where it is unknown."""
         if self.dim is None or self.entry >= len(inputs.entries):
             return 1 if self.dim is None else None
         return size_along(inputs.entries[self.entry], self.dim)
 
 
 def batch_dim_of(layer: nn.Module, dims: int) -> int | None:
-    """Where a layer has the batch in an input of so many dims; None: nowhere.
+    """Return the batch dim of a layer's input with `dims` dims; None where it has none.
 
     Raises:
-        LookupError: its type does not tell.
+        LookupError: its type does not determine the batch dim.
     """
     if isinstance(layer, _NORMS):
         return 0
@@ -84,40 +84,40 @@ def _choose(dims: int, batched: int, dim: int) -> int | None:
 
 
 @contextlib.contextmanager
-def hear_layers(model: nn.Module) -> Iterator[list[Said]]:
-    """Collect what layers tell while a model runs; afterwards no hook is left."""
-    heard: list[Said] = []
+def collect_hints(model: nn.Module) -> Iterator[list[BatchDimHint]]:
+    """Collect hints from hooks while a model runs; the hooks are removed afterwards."""
+    hints: list[BatchDimHint] = []
 
-    def listen(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def note_hint(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = next((v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)), None)
         if given is not None:
             with contextlib.suppress(LookupError):
-                heard.append(Said(tuple(given.shape), batch_dim_of(layer, given.dim())))
+                hints.append(BatchDimHint(tuple(given.shape), batch_dim_of(layer, given.dim())))
 
-    telling = (*_CONVOLUTIONS, *_NORMS, nn.RNNCellBase, *_BLOCKS, *_SEQUENCES)
+    hinting = (*_CONVOLUTIONS, *_NORMS, nn.RNNCellBase, *_BLOCKS, *_SEQUENCES)
     with contextlib.ExitStack() as stack:
         for layer in model.modules():
-            if isinstance(layer, telling) and not isinstance(layer, torch.jit.ScriptModule):
-                hook = layer.register_forward_pre_hook(listen, prepend=True, with_kwargs=True)
+            if isinstance(layer, hinting) and not isinstance(layer, torch.jit.ScriptModule):
+                hook = layer.register_forward_pre_hook(note_hint, prepend=True, with_kwargs=True)
                 stack.callback(hook.remove)
-        yield heard
+        yield hints
 
 
-def find_place(inputs: ModelInput, heard: Iterable[Said]) -> Place | None:
-    """Where the samples of a batch are by what layers told; None where they do not tell, or differ.
+def find_place(inputs: ModelInput, hints: Iterable[BatchDimHint]) -> Place | None:
+    """Return where the samples of a batch are; None without hints, or where they disagree.
 
-    A testimony of a batch dim holds for an argument of that size along that dim; one of a single
+    A hint with a batch dim holds for an argument of that size along that dim; one of a single
     sample for an argument of the same shape.
     """
     places = {}
-    for told in heard:
+    for hint in hints:
         for entry, value in enumerate(inputs.entries):
-            if told.dim is None:
-                fits = isinstance(value, Tensor) and tuple(value.shape) == told.shape
+            if hint.dim is None:
+                fits = isinstance(value, Tensor) and tuple(value.shape) == hint.shape
             else:
-                fits = size_along(value, told.dim) == told.shape[told.dim]
+                fits = size_along(value, hint.dim) == hint.shape[hint.dim]
             if fits:
-                places[told.dim, 1 if told.dim is None else told.shape[told.dim]] = entry
+                places[hint.dim, 1 if hint.dim is None else hint.shape[hint.dim]] = entry
                 break
     if len({size for _, size in places}) != 1:
         return None
