@@ -8,7 +8,7 @@ import pytest
 import torch
 from diagnosis_profiles import unseen
 
-from fmstats.drift.inputs import tell_other_preparation, tell_other_sizes
+from fmstats.drift.inputs import describe_other_preparation, describe_other_sizes
 from fmstats.profiles.profile import LayerProfile, Profile
 from fmstats.statistic.channel_stats import ChannelStats
 from fmstats.statistic.state import State
@@ -27,7 +27,7 @@ def layer(*counts: int, shape: tuple[int, ...] = (4, 2, 5), channel_dim: int = 1
 def told(now: LayerProfile, before: LayerProfile, n: int = 10, m: int = 10, layers: int = 1) -> str:
     names = [f"l{i}" for i in range(layers)]
     one, other = (Profile(dict.fromkeys(names, each), {}) for each in (now, before))
-    texts = tell_other_sizes(one, other, names, (n, m))
+    texts = describe_other_sizes(one, other, names, (n, m))
     assert len(texts) <= 1
     assert all(text.startswith(HEAD) for text in texts)
     return texts[0].removeprefix(HEAD) if texts else ""
@@ -76,7 +76,9 @@ def test_the_first_layer_is_named_and_the_rest_counted(layers: int, rest: str) -
 
 def test_preparation_is_told_where_both_tell() -> None:
     def prepared(now: object, before: object) -> list[str]:
-        return tell_other_preparation(Profile({}, {"inputs": now}), Profile({}, {"inputs": before}))
+        return describe_other_preparation(
+            Profile({}, {"inputs": now}), Profile({}, {"inputs": before})
+        )
 
     assert prepared({"size": 1}, {"size": 2}) == [
         "the images were prepared otherwise: size 1 and 2"

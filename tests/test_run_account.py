@@ -8,7 +8,7 @@ import pytest
 
 from fmstats.errors import FmstatsError
 from fmstats.profiles.coverage import Coverage, CoverageRow
-from fmstats.runs.account import Account, join, tell_coverage, tell_done
+from fmstats.runs.account import Account, describe_done, join, list_untracked
 from fmstats.runs.counting import add_samples
 from fmstats.sources.stored import Skipped
 
@@ -74,7 +74,7 @@ def test_coverage_tells_of_layers_without_statistics():
         CoverageRow("b", "ReLU", "skipped", "is empty", 0),
         CoverageRow("c", "Linear", "never fired", None, 0),
     ]
-    assert tell_coverage(Coverage(rows)) == [
+    assert list_untracked(Coverage(rows)) == [
         {"name": "b", "type": "ReLU", "status": "skipped", "reason": "is empty"},
         {"name": "c", "type": "Linear", "status": "never fired", "reason": None},
     ]
@@ -124,5 +124,5 @@ def test_what_may_be_unknown_and_what_may_not():
 
 
 def test_how_much_was_done_in_words():
-    assert tell_done({"samples": 12, "batches": 3}) == "12 samples"
-    assert tell_done({"samples": None, "batches": 3}) == "3 batches"
+    assert describe_done({"samples": 12, "batches": 3}) == "12 samples"
+    assert describe_done({"samples": None, "batches": 3}) == "3 batches"

@@ -245,36 +245,39 @@ def profile(
             )
         except RunInterrupted as stop:
             if share.rank == 0:
-                _tell_interrupted(stop, out if group is None else None)
+                _describe_interrupted(stop, out if group is None else None)
             raise typer.Exit(130) from stop
         if share.rank == 0:
             if out is not None:  # First: a pipe that breaks must not cost the result.
                 write_profile(result, out)
             table = choose_layers(result, depth=depth, sort=sort, top=top)
-            title = [f"{model} on {source.description}", *_tell_resumed(result, checkpoint, resume)]
+            title = [
+                f"{model} on {source.description}",
+                *_describe_resumed(result, checkpoint, resume),
+            ]
             print_profile(result, table, title, as_json=as_json, as_csv=as_csv)
             if out is not None and not (as_json or as_csv):
                 print_blocks("", f"Written to {out}")
 
 
-def _tell_resumed(result: Profile, checkpoint: Path | None, resume: Resume) -> list[str]:
-    told = result.metadata
-    there, whole, unit = told["resumed"], told["samples"], "samples"
+def _describe_resumed(result: Profile, checkpoint: Path | None, resume: Resume) -> list[str]:
+    known = result.metadata
+    there, whole, unit = known["resumed"], known["samples"], "samples"
     if there is None or whole is None:
-        there, whole, unit = told["resumed_batches"], told["batches"], "batches"
-    if not told["resumed_batches"]:
+        there, whole, unit = known["resumed_batches"], known["batches"], "batches"
+    if not known["resumed_batches"]:
         return []
     of = "the same weights, code, data and options were compared"
     if resume is Resume.trust:
         of = "its weights, code and data were trusted, not all compared"
     lines = [f"Gone on from {checkpoint}, which had {there} of {whole} {unit}; {of}"]
-    if told["resumed_batches"] == told["batches"]:
+    if known["resumed_batches"] == known["batches"]:
         complete = "which is complete: nothing was run"
         lines = [f"All {whole} {unit} were in {checkpoint}, {complete}; {of}"]
-    return lines + [f"Trusted: {told}" for told in told.get("trusted", [])]
+    return lines + [f"Trusted: {text}" for text in known.get("trusted", [])]
 
 
-def _tell_interrupted(stop: RunInterrupted, out: Path | None) -> None:
+def _describe_interrupted(stop: RunInterrupted, out: Path | None) -> None:
     """Say what has become of a run that was told to stop; without a checkpoint, write it."""
     typer.echo(f"\n{stop}", err=True)
     if stop.checkpoint is not None:

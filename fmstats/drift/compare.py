@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from fmstats.drift.comparison import Comparison, overall_score
-from fmstats.drift.inputs import tell_other_preparation, tell_other_sizes
+from fmstats.drift.inputs import describe_other_preparation, describe_other_sizes
 from fmstats.drift.layers import Evidence, LayerDrift, compare_layer
 from fmstats.drift.matching import check_missing, match_layers, read_only_common
 from fmstats.errors import FmstatsError
@@ -103,8 +103,8 @@ def compare(
     ]
     found = _judge(drifts, limit, evidence, least_samples, left_out)
     also = [
-        *tell_other_preparation(now, baseline),
-        *tell_other_sizes(now, baseline, layers, (evidence.now, evidence.baseline)),
+        *describe_other_preparation(now, baseline),
+        *describe_other_sizes(now, baseline, layers, (evidence.now, evidence.baseline)),
     ]
     return replace(found, reasons=(*found.reasons, *also))
 
@@ -167,12 +167,12 @@ def _judge(
     broken = [drift for drift in drifts if (np.abs(drift.effects.broken) >= limit).any()]
     if broken:
         verdict = "drift"
-        reasons.append(f"other shares of NaN or infinities, {_tell_broken(broken)}")
+        reasons.append(f"other shares of NaN or infinities, {_describe_nonfinite(broken)}")
     newly = [drift for drift in drifts if drift.effects.newly_broken.any()]
     if newly and not broken:
         reasons.append(
             "NaN or infinities that the baseline does not have, but no more than chance may give, "
-            + _tell_broken(newly)
+            + _describe_nonfinite(newly)
         )
     if thin and len(thin) < len(drifts):
         reasons.append(
@@ -182,7 +182,7 @@ def _judge(
     return Comparison(score, threshold, verdict, tuple(reasons), tuple(drifts), left_out, evidence)
 
 
-def _tell_broken(drifts: Sequence[LayerDrift]) -> str:
+def _describe_nonfinite(drifts: Sequence[LayerDrift]) -> str:
     """The layers, and the channel of the first of them that changed most."""
     effects = drifts[0].effects
     change = 100 * float(effects.non_finite[np.abs(effects.broken).argmax()])

@@ -12,7 +12,7 @@ from fmstats.profiles.profile import LayerProfile, Profile
 _ALIKE = 1.1
 
 
-def tell_other_preparation(now: Profile, baseline: Profile) -> list[str]:
+def describe_other_preparation(now: Profile, baseline: Profile) -> list[str]:
     """A text on how images were prepared, where both profiles tell and do not agree."""
     one, other = (profile.metadata.get("inputs") for profile in (now, baseline))
     if not isinstance(one, Mapping) or not isinstance(other, Mapping) or agree(one, other):
@@ -25,7 +25,7 @@ def tell_other_preparation(now: Profile, baseline: Profile) -> list[str]:
     return [f"the images were prepared otherwise: {'; '.join(differing)}"]
 
 
-def tell_other_sizes(
+def describe_other_sizes(
     now: Profile, baseline: Profile, layers: Sequence[str], samples: tuple[int, int]
 ) -> list[str]:
     """A text on layers that saw tensors of other sizes, or other numbers of elements a sample.
@@ -38,22 +38,22 @@ def tell_other_sizes(
         layers: that both have.
         samples: of each.
     """
-    told = []
+    lines = []
     for name in layers:
         both = now.info[name], baseline.info[name]
         sizes = [_size(layer) for layer in both]
         each = [_elements(layer) / n for layer, n in zip(both, samples, strict=True)]
         if sizes[0] != sizes[1]:
-            told.append(f"{name!r} gave {_name(sizes[0])}, {_name(sizes[1])} in the baseline")
+            lines.append(f"{name!r} gave {_name(sizes[0])}, {_name(sizes[1])} in the baseline")
         elif min(each) and max(each) > _ALIKE * min(each):
-            told.append(
+            lines.append(
                 f"{name!r} gave {each[0]:,.4g} elements a channel and sample, {each[1]:,.4g} in "
                 "the baseline"
             )
-    if not told:
+    if not lines:
         return []
-    rest = f", so did {format_plural(len(told) - 1, 'layer')} more" if len(told) > 1 else ""
-    return [f"sizes or lengths differ, and padding counts as data: {told[0]}{rest}"]
+    rest = f", so did {format_plural(len(lines) - 1, 'layer')} more" if len(lines) > 1 else ""
+    return [f"sizes or lengths differ, and padding counts as data: {lines[0]}{rest}"]
 
 
 def _size(layer: LayerProfile) -> tuple[int, ...]:

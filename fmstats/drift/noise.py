@@ -103,13 +103,13 @@ def _distances(products: Array, deviations: Array, steps: Array, channels: int) 
     variance = np.trace(gram, axis1=1, axis2=2) / channels
     along = (spread @ steps[:, :, None])[:, :, 0]
     squares = np.einsum("bi,ij,bj->b", steps, products, steps)
-    told = variance > NEGLIGIBLE**2
-    gram, along, ridge = gram[told], along[told], SHRINKAGE * variance[told]
+    varied = variance > NEGLIGIBLE**2
+    gram, along, ridge = gram[varied], along[varied], SHRINKAGE * variance[varied]
     known = np.linalg.solve(gram + ridge[:, None, None] * np.eye(gram.shape[1]), along[:, :, None])
-    off = squares[told] - (along * known[:, :, 0]).sum(1)
-    distances = np.zeros(len(told))
+    off = squares[varied] - (along * known[:, :, 0]).sum(1)
+    distances = np.zeros(len(varied))
     # Rounding can leave a little less than nothing.
-    distances[told] = np.maximum(off, 0.0) / ridge
+    distances[varied] = np.maximum(off, 0.0) / ridge
     return distances
 
 

@@ -53,50 +53,52 @@ class Account:
 
     @classmethod
     def of_metadata(cls, metadata: Mapping[str, Any]) -> Account:
-        """What `to_metadata` has told.
+        """Read back what `to_metadata` has written.
 
         Raises:
             FmstatsError: an entry is missing, or says nothing of the kind: a file may be edited.
         """
-        told = {"resumed_batches": 0, **metadata}  # fmstats 0.1 does not tell
+        metadata = {"resumed_batches": 0, **metadata}  # fmstats 0.1 did not write it
         for key, fits in _ENTRIES.items():
-            if key not in told or not fits(told, key):
-                found = show_value(told[key]) if key in told else "missing"
+            if key not in metadata or not fits(metadata, key):
+                found = show_value(metadata[key]) if key in metadata else "missing"
                 raise FmstatsError(f"{key!r} of the metadata is {found}")
-        known = {name: told[name] for name in cls.__dataclass_fields__}
-        skipped = Skipped(told["skipped_count"], list(told["skipped"]))
+        known = {name: metadata[name] for name in cls.__dataclass_fields__}
+        skipped = Skipped(metadata["skipped_count"], list(metadata["skipped"]))
         return cls(**{**known, "skipped": skipped})
 
 
-def _is_text(told: Mapping[str, Any], key: str) -> bool:
-    return isinstance(told[key], str)
+def _is_text(metadata: Mapping[str, Any], key: str) -> bool:
+    return isinstance(metadata[key], str)
 
 
-def _is_count(told: Mapping[str, Any], key: str) -> bool:
-    return read_count(told, key) is not None
+def _is_count(metadata: Mapping[str, Any], key: str) -> bool:
+    return read_count(metadata, key) is not None
 
 
-def _is_count_or_unknown(told: Mapping[str, Any], key: str) -> bool:
-    return told[key] is None or _is_count(told, key)
+def _is_count_or_unknown(metadata: Mapping[str, Any], key: str) -> bool:
+    return metadata[key] is None or _is_count(metadata, key)
 
 
-def _is_number(told: Mapping[str, Any], key: str) -> bool:
-    return read_number(told, key) is not None
+def _is_number(metadata: Mapping[str, Any], key: str) -> bool:
+    return read_number(metadata, key) is not None
 
 
-def _is_number_or_unknown(told: Mapping[str, Any], key: str) -> bool:
-    return told[key] is None or _is_number(told, key)
+def _is_number_or_unknown(metadata: Mapping[str, Any], key: str) -> bool:
+    return metadata[key] is None or _is_number(metadata, key)
 
 
-def _are_texts(told: Mapping[str, Any], key: str) -> bool:
-    return isinstance(told[key], list) and all(isinstance(entry, str) for entry in told[key])
+def _are_texts(metadata: Mapping[str, Any], key: str) -> bool:
+    return isinstance(metadata[key], list) and all(
+        isinstance(entry, str) for entry in metadata[key]
+    )
 
 
-def _are_rows(told: Mapping[str, Any], key: str) -> bool:
+def _are_rows(metadata: Mapping[str, Any], key: str) -> bool:
     """Whether each tells of a layer what `_join_coverage` asks for."""
-    return isinstance(told[key], list) and all(
+    return isinstance(metadata[key], list) and all(
         isinstance(row, dict) and {"name", "status"} <= row.keys() and isinstance(row["name"], str)
-        for row in told[key]
+        for row in metadata[key]
     )
 
 
@@ -115,12 +117,12 @@ _ENTRIES: dict[str, Callable[[Mapping[str, Any], str], bool]] = {
 }
 
 
-def tell_time() -> str:
+def format_now() -> str:
     """Now, in UTC, ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
-def tell_coverage(coverage: Coverage) -> Rows:
+def list_untracked(coverage: Coverage) -> Rows:
     """The layers that were selected but have no statistics, as plain rows."""
     return [
         {"name": row.name, "type": row.type, "status": row.status, "reason": row.reason}
@@ -129,7 +131,7 @@ def tell_coverage(coverage: Coverage) -> Rows:
     ]
 
 
-def tell_done(metadata: Mapping[str, Any]) -> str:
+def describe_done(metadata: Mapping[str, Any]) -> str:
     """How much was folded, in words: `12 samples`, or batches where samples are unknown."""
     if metadata["samples"] is None:
         return f"{metadata['batches']} batches"

@@ -92,18 +92,18 @@ class Checkpoint:
                 "with. Give another file"
             )
         there = found.pop("identity")
-        told = self._compare(there, profile.metadata.get("fmstats"))
-        if not told and not self.trusted:
-            told = self._ask(there, found.get("unknown", []))
-        if told and not self.trusted:
-            raise FmstatsError(f"{told}. {_CHOICES}")
+        doubts = self._compare(there, profile.metadata.get("fmstats"))
+        if not doubts and not self.trusted:
+            doubts = self._ask(there, found.get("unknown", []))
+        if doubts and not self.trusted:
+            raise FmstatsError(f"{doubts}. {_CHOICES}")
         if "content" not in there:  # its other entries tell less than those of today
             found = {**found, "known": None}
         self.progress = Progress(**found)
         if self.progress.known is not None:
             self.progress.known = (self.progress.known[0], self.progress.known[1])
-        if told:
-            profile.metadata["trusted"] = [*profile.metadata.get("trusted", []), told]
+        if doubts:
+            profile.metadata["trusted"] = [*profile.metadata.get("trusted", []), doubts]
         if not isinstance(profile.metadata.get("backends"), dict):
             raise self._misread("'backends' of the metadata is no mapping")
         try:
@@ -164,6 +164,6 @@ class Checkpoint:
         Raises:
             FmstatsError: the disk refuses; the version before is untouched.
         """
-        told = {**asdict(progress), "identity": self._identity}
-        storage.save(Profile(profile.info, {**profile.metadata, _KEY: told}), self.path)
+        state = {**asdict(progress), "identity": self._identity}
+        storage.save(Profile(profile.info, {**profile.metadata, _KEY: state}), self.path)
         self._written = time.monotonic()

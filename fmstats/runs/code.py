@@ -36,7 +36,7 @@ _ABSENT = object()
 _KNOWN_OPERATIONS |= {"torchvision", "image", "rngprims", "debugprims", "c10d", "_c10d_functional"}
 
 
-def tell_versions() -> dict[str, str]:
+def list_versions() -> dict[str, str]:
     """The versions of what is not told by its code."""
     python = ".".join(platform.python_version_tuple()[:2])
     return {

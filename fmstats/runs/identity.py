@@ -21,7 +21,7 @@ from torch.nn.modules import module as of_all_modules
 
 from fmstats.models.wrappers import hash_structure, unwrap
 from fmstats.output.tables import name_some
-from fmstats.runs.code import fingerprint_code, fingerprint_forward, own_classes, tell_versions
+from fmstats.runs.code import fingerprint_code, fingerprint_forward, list_versions, own_classes
 from fmstats.runs.fingerprints import Fingerprints, join, settings_of, tensors_of
 from fmstats.runs.tensor_digests import digest_tensor
 from fmstats.sources.data import DataSource
@@ -77,7 +77,7 @@ def describe_model(model: torch.nn.Module) -> Identity:
         "run": {"model": type(model).__name__, "structure": hash_structure(model)},
         "content": {
             **{kind: _summarise(found) for kind, found in parts.items()},
-            **tell_versions(),
+            **list_versions(),
             **{package: prints.packages[package] for package in sorted(prints.packages)},
             "float32 matmul precision": torch.get_float32_matmul_precision(),
         },
@@ -121,13 +121,13 @@ def describe_options(options: Mapping[str, object]) -> dict[str, Plain]:
 def find_differences(there: Mapping[str, object], here: Mapping[str, object]) -> list[str]:
     """A text on each thing that the same half of two identities differs in."""
     return [
-        _tell_difference(key, there.get(key), here.get(key))
+        _describe_difference(key, there.get(key), here.get(key))
         for key in dict.fromkeys([*there, *here])
         if there.get(key) != here.get(key)
     ]
 
 
-def _tell_difference(key: str, there: object, here: object) -> str:
+def _describe_difference(key: str, there: object, here: object) -> str:
     if key not in _KINDS or not (isinstance(there, dict) and isinstance(here, dict)):
         return f"{key}: {there!r} there, {here!r} here"
     parts = [found["parts"] for found in (there, here)]

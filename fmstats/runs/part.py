@@ -9,7 +9,7 @@ from typing import Any
 
 from fmstats.errors import FmstatsError
 from fmstats.profiles.profile import Profile
-from fmstats.runs.account import Account, join, tell_coverage, tell_time
+from fmstats.runs.account import Account, format_now, join, list_untracked
 from fmstats.runs.batch_log import BatchLog
 from fmstats.runs.batch_runner import BatchRunner
 from fmstats.runs.checkpoints import Checkpoint, Progress
@@ -37,7 +37,7 @@ class Part:
         cost: times some of them.
         counting: counts samples.
         checkpoint: where to write to, or None.
-        told: what else belongs in the metadata.
+        metadata: what else belongs in the metadata.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class Part:
         cost: Cost,
         counting: Counting,
         checkpoint: Checkpoint | None,
-        told: dict[str, Any],
+        metadata: dict[str, Any],
     ) -> None:
         self._tracker, self._runner, self._cost = tracker, runner, cost
         self._counting = counting
-        self._checkpoint, self._told = checkpoint, told
+        self._checkpoint, self._metadata = checkpoint, metadata
         self._progress = Progress() if checkpoint is None else checkpoint.progress
         self._on_bad_sample = on_bad_sample
         self._passed_over = Skipped()  # by reading, on the way to the next batch
@@ -73,7 +73,7 @@ class Part:
             self._batch_log,
             None if checkpoint is None or checkpoint.trusted else self._progress.known,
         )
-        self._account = Account(tell_time())
+        self._account = Account(format_now())
         self._began = time.perf_counter()
 
     def run(self, interrupts: Interrupts, advance: Advance) -> Profile:
@@ -127,7 +127,7 @@ class Part:
 
     def _save(self) -> Profile:
         """Write the checkpoint, if there is one, of what it returns: the profile so far."""
-        result = self._tell()
+        result = self._collect()
         if self._checkpoint is not None:
             self._checkpoint.write(result, self._progress)
         return result
@@ -137,7 +137,7 @@ class Part:
             self._progress.known = self._batch_log.seen, self._batch_log.digest
             self._progress.unknown = self._batch_log.unknown
 
-    def _tell(self) -> Profile:
+    def _collect(self) -> Profile:
         profile = self._tracker.stats()
         profile.metadata["passes"] += self._runner.idle
         share = self._cost.share
@@ -146,15 +146,15 @@ class Part:
             share = spent / (1 + spent)
         account = replace(
             self._account,
-            ended=tell_time(),
+            ended=format_now(),
             seconds=time.perf_counter() - self._began,
             statistics_share=share,
-            coverage=tell_coverage(self._tracker.coverage()),
+            coverage=list_untracked(self._tracker.coverage()),
         )
         base = None if self._checkpoint is None else self._checkpoint.base
         if base is not None:
             profile, account = _continue(base, profile, account)
-        profile.metadata.update(account.to_metadata(), **self._told)
+        profile.metadata.update(account.to_metadata(), **self._metadata)
         return profile
 
     def _interrupted(self) -> RunInterrupted:

@@ -112,7 +112,7 @@ class Run:
                 cost=cost,
                 counting=self._counting(),
                 checkpoint=keep,
-                told=self._told(),
+                metadata=self._describe(),
             )
             with self._show(keep, progress) as advance:
                 return part.run(interrupts, advance)
@@ -152,14 +152,14 @@ class Run:
         timed = self._hookable and self.tracking.of != "grad_output"
         return Cost(tracker.hooks if timed else [], self.tracking.every, passes)
 
-    def _told(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         options = describe_options({**self.options, "on_bad_sample": self.on_bad_sample})
-        told: dict[str, Any] = {"options": options}
+        known: dict[str, Any] = {"options": options}
         if isinstance(self.batches, DataSource):
-            told["data"] = self.batches.description
+            known["data"] = self.batches.description
             if self.batches.inputs is not None:
-                told["inputs"] = dict(self.batches.inputs)
-        return told
+                known["inputs"] = dict(self.batches.inputs)
+        return known
 
     def _show(self, keep: Checkpoint | None, wanted: bool) -> AbstractContextManager[Advance]:
         base = None if keep is None or keep.base is None else keep.base.metadata

@@ -51,10 +51,10 @@ def join_parts(parts: Sequence[Profile]) -> Profile:
     """What the processes of one run have folded, as the profile of that run."""
     first, *others = [part for part in parts if part] or parts[:1]
     info = first.merge(*others, missing="keep").info
-    told = join([Account.of_metadata(part.metadata) for part in parts], parallel=True)
+    joined = join([Account.of_metadata(part.metadata) for part in parts], parallel=True)
     passes = {key: sum(part.metadata[key] for part in parts) for key in PASSES}
     backends = {k: v for part in parts for k, v in part.metadata["backends"].items()}
-    known = {**first.metadata, **told.to_metadata(), **passes, "backends": backends}
+    known = {**first.metadata, **joined.to_metadata(), **passes, "backends": backends}
     return Profile(info, {**known, "processes": len(parts)})
 
 

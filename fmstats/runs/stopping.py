@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from fmstats.profiles.profile import Profile
-from fmstats.runs.account import tell_done
+from fmstats.runs.account import describe_done
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -28,7 +28,7 @@ class RunInterrupted(KeyboardInterrupt):
 
     def __init__(self, profile: Profile | None, checkpoint: Path | None) -> None:
         self.profile, self.checkpoint = profile, checkpoint
-        done = "0 batches" if profile is None else tell_done(profile.metadata)
+        done = "0 batches" if profile is None else describe_done(profile.metadata)
         after = "there is no checkpoint to go on from"
         if checkpoint is not None:
             after = f"what was folded is in {str(checkpoint)!r}: the same run again goes on there"
@@ -46,13 +46,13 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._before: list[tuple[signal.Signals, object]] = []
-        self._held = self._breakable = self._told = False
+        self._held = self._breakable = self._signalled = False
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():  # No other may set handlers.
             for number, default in self._DEFAULTS:
                 if signal.getsignal(number) is default:
-                    signal.signal(number, self._tell)
+                    signal.signal(number, self._handle)
                     self._before.append((number, default))
         return self
 
@@ -67,7 +67,7 @@ class Interrupts:
         self._held = True
         yield  # An error on its way out says more than a signal that waits.
         self._held = False
-        if self._told:
+        if self._signalled:
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
@@ -83,7 +83,7 @@ class Interrupts:
         """The run ends: no signal shall disturb what is still to be written."""
         self._held, self._breakable = True, False
 
-    def _tell(self, number: int, frame: FrameType | None) -> None:
-        again, self._told = self._told, True
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        again, self._signalled = self._signalled, True
         if not self._held or (again and self._breakable):
             raise KeyboardInterrupt

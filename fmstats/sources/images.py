@@ -139,7 +139,7 @@ def _name(file: Path | IO[bytes]) -> str:
     return repr(str(file)) if isinstance(file, Path) else "in memory"
 
 
-def _tell_further(path: Path, further: int) -> str:
+def _describe_further(path: Path, further: int) -> str:
     more = "a second frame or page is" if further == 1 else f"{further:,} more frames or pages are"
     return f"image {str(path)!r}: its first frame or page was read, {more} left out"
 
@@ -181,7 +181,7 @@ def read_images(
                         continue
                     images.append(image)
                     if further:
-                        skipped.extend(Skipped(further, [_tell_further(paths[place], further)]))
+                        skipped.extend(Skipped(further, [_describe_further(paths[place], further)]))
                 begin(1)
                 yield span, torch.stack(images) if images else None
         finally:
