@@ -1,4 +1,4 @@
-"""Verdicts on a profile: rules, what they find, and conditions to fail on. See docs/diagnose.md."""
+"""Judge a profile by rules; docs/diagnose.md describes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that hardly tell inputs apart, and neurons that cannot be told from each other."""
+"""Find layers whose output hardly depends on the input, and channels with equal statistics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROUNDING = 1e-5
 
 
 def collapsed(layers: Sequence[Observed], thresholds: RuleThresholds) -> list[Verdict | None]:
-    """Layers whose usual channel hardly varies beside its own size, the first of a run told."""
+    """Find layers whose median channel hardly varies relative to its own size."""
     verdicts: list[Verdict | None] = []
     first: str | None = None
     for layer in layers:
@@ -39,7 +39,7 @@ def collapsed(layers: Sequence[Observed], thresholds: RuleThresholds) -> list[Ve
 
 
 def _usual_variation(layer: Observed, thresholds: RuleThresholds) -> float:
-    """The median of std / rms over the channels that vary at all; NaN where none does."""
+    """Return the median of std / rms over the channels that vary at all; NaN if none does."""
     stats = layer.stats
     vary = enough(layer, thresholds) & ~is_constant(layer, thresholds) & ~stats.never_active
     if not vary.any():
@@ -56,7 +56,7 @@ def _describe(where: Mask, ratio: float, first: str | None) -> FindingText:
 
 
 def identical(layer: Observed, thresholds: RuleThresholds) -> Verdict | None:
-    """Channels that share their moments and extrema with most of the channels of their layer."""
+    """Find channels that share their moments and extrema with most channels of their layer."""
     if layer.stats.channels < thresholds["channels"]:
         return None
     judged = enough(layer, thresholds)
@@ -76,7 +76,7 @@ def identical(layer: Observed, thresholds: RuleThresholds) -> Verdict | None:
 
 
 def _largest_group(stats: ChannelStats, chosen: Mask) -> Array:
-    """The most channels that have the same numbers up to rounding, as indices among `chosen`."""
+    """Return the largest set of channels, among `chosen`, with the same numbers up to rounding."""
     size = stats.abs_max[chosen]
     numbers = np.stack([size, *(getattr(stats, n)[chosen] for n in ("mean", "std", "min", "max"))])
     order = np.lexsort(numbers[::-1])

@@ -1,4 +1,4 @@
-"""Scale of layers that no other is like, by what their type gives by itself.
+"""Judge the scale of layers that resemble no other, by what their type implies.
 
 Initialisations make a weighted sum keep the variance of what goes in, and inputs are made to be of
 the order of 1. What its type says nothing of may shrink by rights: shares, averages, gates.
@@ -27,7 +27,7 @@ def find_alone(
     thresholds: RuleThresholds,
     sign: int,
 ) -> Iterator[Change]:
-    """Weighted sums that are far from 1, as the first layer, or far below 1 and what ran before.
+    """Find weighted sums whose scale is far from 1 in a first layer, or far below 1 later.
 
     Args:
         scaled: the layers that have a scale, in the order of execution.

@@ -1,4 +1,4 @@
-"""`diagnose`: apply rules to a profile."""
+"""Apply the rules of `diagnose` to a profile."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def diagnose(
 
 
 def choose_rules(given: Iterable[str] | None) -> tuple[str, ...]:
-    """The names of rules that are asked for, in the order of the registry.
+    """Return the names of the requested rules, in the order of the registry.
 
     Raises:
         FmstatsError: an unknown name, or none at all.
@@ -71,7 +71,7 @@ def choose_rules(given: Iterable[str] | None) -> tuple[str, ...]:
 def _find(
     layers: Sequence[Observed], verdicts: Verdicts, thresholds: RuleThresholds
 ) -> Iterator[Finding]:
-    """The findings in the order of execution."""
+    """Yield the findings in the order of execution."""
     for layer in layers:
         for name, of_layers in verdicts.items():
             verdict = of_layers[layer.index]
@@ -131,7 +131,7 @@ def _akin(a: Finding, b: Finding) -> bool:
 
 
 def _mark(finding: Finding, before: Sequence[Finding]) -> Finding:
-    """`finding`, and what it follows if those of the layer before explain all its channels."""
+    """Return `finding`; it follows earlier findings if they explain all of its channels."""
     mine = set(finding.channels)
     explaining = [other for other in before if mine & set(other.channels) or not mine]
     if not explaining or mine - set().union(*(other.channels for other in explaining)):

@@ -1,4 +1,4 @@
-"""Channels that stick to the bounds of their activation."""
+"""Find channels whose elements lie at the bounds of their activation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ saturated_high = partial(_at_one_bound, high=True)
 
 
 def saturated_both(layer: Observed, thresholds: RuleThresholds) -> Verdict | None:
-    """Channels at one bound or the other in most of their elements, at neither alone."""
+    """Find channels with most elements at either bound, but not most of them at one alone."""
     bounds, stats = layer.stats.thresholds, layer.stats
     if bounds.low is None or bounds.high is None:
         return None

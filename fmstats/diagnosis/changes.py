@@ -1,4 +1,4 @@
-"""A change of scale along depth, and each of several told once."""
+"""Describe a change of scale along depth, and report each change once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fmstats.diagnosis.observed import Observed
 
 @dataclass(frozen=True)
 class Change:
-    """A scale that grew or shrank.
+    """Describes a scale that grew or shrank.
 
     Attributes:
         at: the layer that it is told at: the one that did it, or the last of several.
@@ -27,18 +27,18 @@ class Change:
 
     @property
     def width(self) -> int:
-        """How many layers run from the old one to the new one."""
+        """Return how many layers run from the old one to the new one."""
         return abs(self.new.index - (-1 if self.old is None else self.old.index))
 
     def covers(self, layer: Observed) -> bool:
-        """Whether `layer` is among those that the change may have happened in."""
+        """Return whether the change may have happened in `layer`."""
         old = -1 if self.old is None else self.old.index
         first, last = sorted((old, self.new.index))
         return first < layer.index <= last
 
 
 def merge_changes(found: Sequence[Change]) -> list[Change]:
-    """Each change once, as the group shows it that takes the fewest steps and layers."""
+    """Keep each change once, as shown by the group that needs the fewest steps and layers."""
     kept: list[Change] = []
     for change in sorted(found, key=lambda change: (change.steps, change.width)):
         if not any(c.covers(d.at) for other in kept for c, d in ((change, other), (other, change))):

@@ -1,4 +1,4 @@
-"""Conditions on the measures of a diagnosis: `dead>5%, nan>0`.
+"""Read and judge conditions on the measures of a diagnosis, such as `dead>5%, nan>0`.
 
     conditions = condition {"," condition}
     condition  = measure ("<" | "<=" | ">" | ">=" | "==" | "!=") number ["%"]
@@ -36,7 +36,7 @@ MET, NOT_MET, UNKNOWN = "holds", "does not hold", "not enough data"
 
 @dataclass(frozen=True)
 class Condition:
-    """A comparison of a measure with a number."""
+    """Compares a measure with a number."""
 
     measure: str
     operator: str
@@ -46,7 +46,7 @@ class Condition:
         return f"{self.measure}{self.operator}{self.number:.12g}"
 
     def judge(self, measures: Mapping[str, Measure]) -> Outcome:
-        """Whether it holds.
+        """Judge whether the condition holds.
 
         Raises:
             FmstatsError: the measure is that of a rule which was not applied.
@@ -68,7 +68,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one condition.
+    """Holds the verdict on one condition.
 
     Attributes:
         verdict: "holds", "does not hold" or "not enough data".
@@ -80,7 +80,7 @@ class Outcome:
 
     @property
     def fails(self) -> bool:
-        """Whether a check fails on it: the condition holds, or nobody can say."""
+        """Return whether a check fails: the condition holds, or there is not enough data to say."""
         return self.verdict != NOT_MET
 
     def __str__(self) -> str:
@@ -155,5 +155,5 @@ def _number(text: str, digits: str) -> float:
 
 
 def _short(number: float) -> str:
-    """Counts in full, shares rounded."""
+    """Format a count in full, and a share to six digits."""
     return f"{number:,}" if isinstance(number, int) else f"{number:.6g}"

@@ -1,4 +1,4 @@
-"""Scale along depth: layers whose scale has grown or shrunk too much, and where that happened."""
+"""Find layers where the scale has grown or shrunk too much along depth."""
 
 from __future__ import annotations
 

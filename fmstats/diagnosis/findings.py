@@ -1,4 +1,4 @@
-"""A finding: a rule that holds in a layer; and where a rule could not judge."""
+"""Define what a rule reports: a finding in a layer, or a lack of data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fmstats.diagnosis.observed import Numbers
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule that holds in one layer.
+    """Reports one rule that holds in one layer.
 
     Attributes:
         layer: the layer's name.
@@ -45,7 +45,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class NotEnoughData:
-    """A rule that could not judge a layer, or some of its channels.
+    """Reports a rule that could not judge a layer, or some of its channels.
 
     Attributes:
         layer: the layer's name.

@@ -1,4 +1,4 @@
-"""Layers whose numbers a small float format would not hold.
+"""Find layers whose numbers a small float format would not represent.
 
 A profile has no histogram, but two facts bound what a cast would lose: abs_max, and Markov's
 inequality on squares: at most (rms / x)^2 of the elements are as large as x.
@@ -24,7 +24,7 @@ from fmstats.statistic.channel_stats import Array
 
 @dataclass(frozen=True)
 class Format:
-    """A float format, and the name that torch has for it.
+    """Describes a float format, with torch's dtype name for it.
 
     Attributes:
         largest: its largest finite number.

@@ -1,4 +1,4 @@
-"""What the type of a layer says of the scale of its output."""
+"""Derive from the type of a layer what scale its output should have."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ Levels = NDArray[np.float64]  # natural logarithms of a scale, in the order of e
 
 
 def normalises(layer: Observed) -> bool:
-    """Whether a layer is made to give numbers of the order of 1."""
+    """Return whether a layer normalises its output to a scale of about 1."""
     return layer.of == "output" and "Norm" in layer.type
 
 
 def keeps_its_scale(layer: Observed) -> bool:
-    """Whether the scale of what goes in does not decide that of what comes out."""
+    """Return whether the scale of the output is independent of the scale of the input."""
     bounds = layer.stats.thresholds
     bounded = bounds.low is not None and bounds.high is not None
     return bounded or (normalises(layer) and "Batch" not in layer.type)
 
 
 def weighs(layer: Observed) -> bool:
-    """Whether a layer is a weighted sum, which initialisations make keep the variance."""
+    """Return whether a layer is a weighted sum, whose initialisation preserves the variance."""
     return layer.of == "output" and ("Linear" in layer.type or "Conv" in layer.type)

@@ -1,4 +1,4 @@
-"""Where the scale of activations changes along depth, and at which layer.
+"""Find the layers at which the scale of activations changes along depth.
 
 Each layer is compared with those most like it: those of its type in its place of repeated blocks,
 else those of its type; and with all layers. What is unusual is judged by the spread of the group,
@@ -32,7 +32,7 @@ _CERTAIN = 3
 
 @dataclass(frozen=True)
 class Group:
-    """Layers that are compared with each other, in the order of execution.
+    """Holds layers that are compared with each other, in the order of execution.
 
     Attributes:
         alike: whether they are of one type.
@@ -45,7 +45,7 @@ class Group:
 def find_changes(
     layers: Sequence[Observed], levels: Levels, thresholds: RuleThresholds, sign: int
 ) -> list[Change]:
-    """Changes of one direction, each once, in the order of execution.
+    """Return the changes in one direction, each once, in the order of execution.
 
     Args:
         layers: in the order of execution.
@@ -90,7 +90,7 @@ def find_changes(
 
 
 def _groups(scaled: Sequence[Observed], least: int, sign: int) -> Iterator[Group]:
-    """Layers to be compared: each with the most similar ones, `least` of them, and with all."""
+    """Yield groups to compare: for each layer its `least` most similar ones, and all layers."""
     rest = list(scaled)
     for key in (_place, _type):
         groups: dict[object, list[Observed]] = defaultdict(list)
@@ -117,7 +117,7 @@ def _type(layer: Observed) -> object:
 def _find_rises(
     group: Group, levels: Levels, alone: Mask, thresholds: RuleThresholds, sign: int
 ) -> Iterator[tuple[int, int]]:
-    """The rises of one group: the member that it rose from, and the last member of it.
+    """Yield the rises of one group: the member before the rise, and its last member.
 
     A member has risen if it is above all that came up to some steps before it, by `growth` and by
     `unusual` deviations of so many steps. What has been told, or fell back, is no news. A rise
@@ -140,7 +140,7 @@ def _find_rises(
 
 @dataclass(frozen=True)
 class _Limit:
-    """How much a rise of so many steps must exceed, as a logarithm."""
+    """Gives the threshold for a rise of so many steps, as a logarithm."""
 
     least: float
     deviation: float
@@ -158,7 +158,7 @@ class _Limit:
         return min(max(self.least, self.deviation * math.sqrt(steps)), self.most)
 
     def passed(self, level: float, before: float, steps: int, alone: bool) -> bool:
-        """Whether a level is too far above those before it.
+        """Return whether a level is too far above those before it.
 
         What is usual cannot be said of a layer that no other is like: it is too far if it is
         above 1 as well.
@@ -181,7 +181,7 @@ def _scan(levels: Levels, alone: Mask, limit: _Limit) -> Iterator[tuple[int, int
 
 
 def _rise_to(levels: Levels, j: int, known: int, limit: _Limit, alone: bool) -> int | None:
-    """The last member before the rise that ends at `j`, of the fewest steps that show it."""
+    """Return the last member before the rise to `j` that takes the fewest steps."""
     for first in range(j - 1, known - 1, -1):
         if limit.passed(float(levels[j]), float(levels[: first + 1].max()), j - first, alone):
             return first
@@ -189,7 +189,7 @@ def _rise_to(levels: Levels, j: int, known: int, limit: _Limit, alone: bool) -> 
 
 
 def _extend(levels: Levels, first: int, last: int) -> int:
-    """The last member of a rise that goes on at half its pace or more."""
+    """Return the last member of a rise that continues at half its pace or more."""
     while last + 1 < len(levels):
         pace = (levels[last] - levels[first]) / (last - first)
         if levels[last + 1] - levels[last] < pace / 2:
@@ -199,7 +199,7 @@ def _extend(levels: Levels, first: int, last: int) -> int:
 
 
 def _is_odd(levels: Levels, limit: _Limit) -> bool:
-    """Whether the first member is too high, and not what follows it too low.
+    """Return whether the first member is too high, rather than the later ones too low.
 
     Both look the same from inside the group; activations are made to be of the order of 1.
     """
@@ -210,7 +210,7 @@ def _is_odd(levels: Levels, limit: _Limit) -> bool:
 
 
 def _spread(levels: Levels, alike: bool) -> float:
-    """A robust standard deviation of the levels or of their steps.
+    """Estimate robustly the standard deviation of the levels or of their steps.
 
     Of layers that are alike the smaller one: one change for good leaves the steps as they are, one
     layer that is off leaves the levels. Of all layers the larger one: types differ by rights.
@@ -222,7 +222,7 @@ def _spread(levels: Levels, alike: bool) -> float:
 
 
 def _unusual_gains(scaled: Sequence[Observed], levels: Levels, groups: Sequence[Group]) -> Levels:
-    """By how much each layer exceeds the layer run before it, more than others like it do."""
+    """Return how much each layer gains over the layer before it, beyond what similar layers do."""
     gains = np.zeros(len(levels))
     for before, layer in pairwise(scaled):
         gains[layer.index] = levels[layer.index] - levels[before.index]
@@ -234,7 +234,7 @@ def _unusual_gains(scaled: Sequence[Observed], levels: Levels, groups: Sequence[
 
 
 def _own_rises(levels: Levels, groups: Sequence[Group]) -> Levels:
-    """By how much each layer is above all before it that are like it; 0 where there are none."""
+    """Return how far each layer is above all earlier similar ones; 0 where there are none."""
     rises = np.zeros(len(levels))
     for group in groups:
         if group.alike:

@@ -1,4 +1,4 @@
-"""Numbers of a whole model that a condition can be put on, and how well each is known.
+"""Measure a whole model for conditions, with bounds where data is lacking.
 
 Where evidence is lacking a measure is a range: at least this much was found, and at most this much
 could be there if everything that was not judged were as bad as can be.
@@ -28,7 +28,7 @@ NO_LAYER = "no layer was measured"
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of the whole model.
+    """Holds a number of the whole model, or its bounds.
 
     Attributes:
         value: of what was judged; None where nothing was.
@@ -46,12 +46,12 @@ class Measure:
 
     @property
     def most(self) -> float:
-        """`at_most`, infinite where there is no bound."""
+        """Return `at_most`, or infinity where there is no bound."""
         return math.inf if self.at_most is None else self.at_most
 
 
 def measure_share(verdicts: Sequence[Verdict | None], unit: str) -> Measure:
-    """The share of channels, or of layers, that a rule hits among those it applies to."""
+    """Measure the share of channels, or layers, that a rule hits among those it applies to."""
     applied = [verdict for verdict in verdicts if verdict is not None]
     hit = sum(int(verdict.hit.sum()) for verdict in applied)
     judged = sum(int(verdict.judged.sum()) for verdict in applied)
@@ -68,7 +68,7 @@ def measure_share(verdicts: Sequence[Verdict | None], unit: str) -> Measure:
 def measure_counts(
     layers: Sequence[Observed], findings: Mapping[str, tuple[int, int]]
 ) -> dict[str, Measure]:
-    """The measures of `COUNTED`.
+    """Return the measures of `COUNTED`.
 
     Args:
         layers: the profile.

@@ -1,4 +1,4 @@
-"""NaN and infinities, and which layer made them.
+"""Find NaN and infinities, and the layers that produced them.
 
 A profile knows the order of execution, not which layer feeds which, and nothing of functional
 operations between layers. What can be said is therefore "likely" or "unsure":
@@ -34,7 +34,7 @@ _FAR = 1 / 16
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the non-finite numbers of a layer come from.
+    """Says where the non-finite numbers of a layer come from.
 
     Attributes:
         severity: of the finding; a warning where they were received, or may have been, an info for
@@ -53,7 +53,7 @@ class Origin:
 
 
 def origins(layers: Sequence[Observed]) -> list[Origin | None]:
-    """Where the NaN and infinities of each layer come from; None where it has none."""
+    """Return where the NaN and infinities of each layer come from; None where it has none."""
     found: list[Origin | None] = []
     since, latest = "", None  # the last layer with new ones, and where they came from
     masked = find_masks(layers)
@@ -72,7 +72,7 @@ def origins(layers: Sequence[Observed]) -> list[Origin | None]:
 
 
 def find_masks(layers: Sequence[Observed]) -> list[bool]:
-    """Which layers have -inf as a mask leaves it, and pass on nothing but that."""
+    """Return which layers hold -inf as a mask leaves it, and pass on nothing else non-finite."""
     masked, harmless = [], True
     for layer in reversed(layers):
         broken = layer.nan + layer.inf > 0
@@ -126,7 +126,7 @@ def _maker(layer: Observed, before: Sequence[Observed]) -> str:
 
 
 def non_finite(layers: Sequence[Observed], thresholds: RuleThresholds) -> list[Verdict | None]:
-    """Layers with NaN or infinities."""
+    """Find layers with NaN or infinities."""
     return [_judge(layer, origin) for layer, origin in zip(layers, origins(layers), strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""A layer as rules see it: its statistics, how much was seen of it, and its place in the run."""
+"""Present a layer to the rules: statistics, the amount of data, and its place in the run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LEAST_ALIKE, _ALIKE = 3, 0.9
 
 @dataclass(frozen=True)
 class Observed:
-    """One layer of a profile.
+    """Presents one layer of a profile to the rules.
 
     Attributes:
         index: its place in the order of execution.
@@ -45,22 +45,22 @@ class Observed:
 
     @property
     def stats(self) -> ChannelStats:
-        """Statistics by channel."""
+        """Return the statistics by channel."""
         return self.profile.stats
 
     @property
     def type(self) -> str:
-        """The module's class name."""
+        """Return the class name of the module."""
         return self.profile.type
 
     @property
     def rms(self) -> float:
-        """Root of the mean square of all finite elements; NaN without any."""
+        """Return the root of the mean square of all finite elements; NaN without any."""
         return float(self.whole.rms[0])
 
     @cached_property
     def std(self) -> float:
-        """Root of the mean variance within channels, which their means do not add to."""
+        """Return the root of the mean variance within channels; their means do not add to it."""
         weights = self.stats.finite_count
         if not weights.any():
             return math.nan
@@ -70,17 +70,17 @@ class Observed:
 
     @cached_property
     def nan(self) -> int:
-        """NaN elements of all channels."""
+        """Return the number of NaN elements in all channels."""
         return int(self.stats.nan.sum())
 
     @cached_property
     def inf(self) -> int:
-        """Infinite elements of all channels."""
+        """Return the number of infinite elements in all channels."""
         return int((self.stats.pos_inf + self.stats.neg_inf).sum())
 
     @cached_property
     def samples(self) -> int:
-        """About how many samples the layer saw.
+        """Estimate how many samples the layer saw.
 
         What it measured, in units of what one index of dim 0 holds in a tensor of the last shape;
         a layer whose channels are in dim 0 saw one sample a call. Never more than the run saw.
@@ -95,7 +95,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class FindingText:
-    """What a finding says beside its layer and channels: a message, and its numbers by name.
+    """Holds the message of a finding, and its numbers by name.
 
     Attributes:
         severity: None for the usual one of the rule.
@@ -110,7 +110,7 @@ class FindingText:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a rule says of one layer.
+    """Holds what a rule found in one layer.
 
     Attributes:
         judged: of which channels there was enough evidence (bool, one a channel; of length 1 for a
@@ -127,7 +127,7 @@ class Verdict:
 
 
 def observe(profile: Profile) -> list[Observed]:
-    """The layers of a profile in the order of execution."""
+    """Return the layers of a profile in the order of execution."""
     fed = read_count(profile.metadata, "samples")
     of = read_text(profile.metadata, "of", "output")
     wholes = pool_channels(list(profile.values()))
@@ -140,7 +140,7 @@ def observe(profile: Profile) -> list[Observed]:
 
 
 def count_blanks(layers: Sequence[ChannelStats]) -> list[int]:
-    """Elements of each channel, layer by layer, in positions where every channel is 0.
+    """Count, for each layer, the elements of a channel at positions where every channel is 0.
 
     Moments do not tell positions. But padding puts as many zeros into each channel, which nothing
     else does in nine of ten channels or more; and layers of as many positions behind it keep them,
@@ -162,19 +162,19 @@ def count_blanks(layers: Sequence[ChannelStats]) -> list[int]:
 
 
 def enough(layer: Observed, thresholds: RuleThresholds) -> Mask:
-    """Which channels have shown enough finite elements, of enough samples."""
+    """Return which channels have enough finite elements, from enough samples."""
     many = layer.samples >= thresholds["samples"]
     return np.asarray((layer.stats.finite_count >= thresholds["elements"]) & many)
 
 
 def enough_whole(layer: Observed, thresholds: RuleThresholds) -> Mask:
-    """The same of the whole layer, as a mask of length 1."""
+    """Return, as a mask of length 1, whether the whole layer has enough elements and samples."""
     many = layer.samples >= thresholds["samples"]
     return np.asarray((layer.whole.finite_count >= thresholds["elements"]) & many)
 
 
 def why_too_little(layer: Observed, unjudged: Mask, thresholds: RuleThresholds) -> str:
-    """What evidence those that were not judged lack: some channels, or the whole layer."""
+    """Say what evidence is lacking for the unjudged channels, or for the whole layer."""
     if not layer.stats.count.any():
         return "nothing was seen"
     if layer.samples < thresholds["samples"]:
@@ -185,7 +185,7 @@ def why_too_little(layer: Observed, unjudged: Mask, thresholds: RuleThresholds) 
 
 
 def is_constant(layer: Observed, thresholds: RuleThresholds) -> Mask:
-    """Which channels always have the same value, other than 0."""
+    """Return which channels always have the same value, other than 0."""
     stats = layer.stats
     some = (stats.finite_count > 0) & ~stats.never_active
     flat = np.zeros_like(some)
@@ -195,7 +195,7 @@ def is_constant(layer: Observed, thresholds: RuleThresholds) -> Mask:
 
 
 def name_channels(where: Mask) -> str:
-    """Which channels, in words: `2 of 8 channels (3, 5)`."""
+    """Name channels in words: `2 of 8 channels (3, 5)`."""
     channels = np.flatnonzero(where)
     named = ", ".join(map(str, channels[:SHOWN])) + (", ..." if len(channels) > SHOWN else "")
     return f"{len(channels)} of {len(where)} channels ({named})"

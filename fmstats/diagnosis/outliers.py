@@ -1,4 +1,4 @@
-"""Channels whose scale is far from that of their layer."""
+"""Find channels whose scale is far from that of their layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fmstats.diagnosis.thresholds import RuleThresholds
 
 
 def outlier(layer: Observed, thresholds: RuleThresholds) -> Verdict | None:
-    """Channels whose rms is far above or below the median of the layer.
+    """Find channels whose rms is far above or below the median of the layer.
 
     In robust units: |log(rms / median)| over the deviation that the median of these distances
     gives (Iglewicz and Hoaglin 1993). Channels that are 0 everywhere have no scale and do not take

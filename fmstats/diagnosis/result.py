@@ -1,4 +1,4 @@
-"""The result of a diagnosis: findings, what could not be judged, measures of the whole model."""
+"""Hold the result of a diagnosis: findings, what could not be judged, and measures."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Diagnosis:
         return format_findings(self.findings, self.not_enough_data, self.rules)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, numbers and strings, the schema of docs/diagnose.md."""
+        """Return plain lists, numbers and strings in the schema of docs/diagnose.md."""
         return {
             "schema": SCHEMA,
             "layers": self.layers,

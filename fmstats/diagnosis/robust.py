@@ -1,4 +1,4 @@
-"""A spread that single wild values do not sway."""
+"""Estimate a spread that a few extreme values do not affect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry of rules: what each looks for, what it means, and what to do about it.
+"""Register the rules: what each looks for, what it means, and what to do about it.
 
 A rule is a pure function of layers and thresholds; docs/diagnose.md is made from this registry.
 """
@@ -20,7 +20,7 @@ Judge = Callable[[Sequence[Observed], RuleThresholds], list[Verdict | None]]
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing to look for.
+    """Describes one rule.
 
     Attributes:
         severities: what its findings can be, the usual one first.
@@ -48,7 +48,7 @@ class Rule:
 
 
 def each_layer(judge: Callable[[Observed, RuleThresholds], Verdict | None]) -> Judge:
-    """A rule on layers from a rule on one layer."""
+    """Make a rule for all layers from a rule for one layer."""
     return lambda layers, thresholds: [judge(layer, thresholds) for layer in layers]
 
 

@@ -1,4 +1,4 @@
-"""Findings grouped for readers: a section for each rule, a group for each first finding."""
+"""Group findings for readers: a section for each rule, a group for each first finding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fmstats.diagnosis.rules import RULES, SEVERITIES
 
 @dataclass(frozen=True)
 class FindingGroup:
-    """A finding that repeats no other, and the later layers that repeat it.
+    """Holds a first finding, and the later layers that repeat it.
 
     Attributes:
         finding: the first of its kind.
@@ -25,7 +25,7 @@ class FindingGroup:
 
 @dataclass(frozen=True)
 class Section:
-    """The groups of one rule and one severity, in the order of execution; never empty."""
+    """Holds the groups of one rule and severity in the order of execution; it is never empty."""
 
     severity: str
     rule: str
@@ -34,7 +34,7 @@ class Section:
 
 @dataclass(frozen=True)
 class MissingEvidence:
-    """One reason why there is no verdict, the layers that it holds for, the rules that it stops."""
+    """Holds one reason for missing verdicts, with the layers and rules it concerns."""
 
     reason: str
     layers: list[str]
@@ -42,7 +42,7 @@ class MissingEvidence:
 
 
 def group_findings(findings: Sequence[Finding], rules: Sequence[str]) -> list[Section]:
-    """Findings by severity, gravest first, and by rule.
+    """Group findings by severity, gravest first, and by rule.
 
     Args:
         findings: of one diagnosis.
@@ -73,7 +73,7 @@ def group_findings(findings: Sequence[Finding], rules: Sequence[str]) -> list[Se
 
 
 def group_missing_evidence(rows: Sequence[NotEnoughData]) -> list[MissingEvidence]:
-    """What could not be judged, reason by reason."""
+    """Group what could not be judged by its reason."""
     groups: dict[str, list[NotEnoughData]] = defaultdict(list)
     for row in rows:
         groups[row.reason].append(row)

@@ -1,4 +1,4 @@
-"""Channels and layers that say nothing, or always the same."""
+"""Find channels and layers that are 0, or always have the same value."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TWO_SIDED = frozenset(
 
 
 def never_active(layer: Observed, thresholds: RuleThresholds) -> Verdict:
-    """Channels whose every finite element was exactly 0."""
+    """Find channels whose every finite element was exactly 0."""
     judged = enough(layer, thresholds)
 
     def describe(where: Mask) -> FindingText:
@@ -49,7 +49,7 @@ def never_active(layer: Observed, thresholds: RuleThresholds) -> Verdict:
 
 
 def dead(layer: Observed, thresholds: RuleThresholds) -> Verdict:
-    """Channels that are 0 in nearly all of their elements, those that are never active included."""
+    """Find channels that are 0 in nearly all of their elements; this includes never active ones."""
     stats, limit = layer.stats, thresholds["dead"]
     seen = enough(layer, thresholds)
     judged = seen & (stats.finite_count - layer.blank >= thresholds["elements"])
@@ -66,7 +66,7 @@ def dead(layer: Observed, thresholds: RuleThresholds) -> Verdict:
 
 
 def constant(layers: Sequence[Observed], thresholds: RuleThresholds) -> list[Verdict | None]:
-    """Channels that always have the same value, other than 0.
+    """Find channels that always have the same value, other than 0.
 
     A table all of whose channels are constant was asked for one row alone: that tells of the
     data, and so do layers right behind it that never vary either.
@@ -102,7 +102,7 @@ def _describe_constant(
 
 
 def sparse(layer: Observed, thresholds: RuleThresholds) -> Verdict:
-    """Layers that are 0 in nearly all of their elements, but for blank positions."""
+    """Find layers that are 0 in nearly all of their elements, not counting blank positions."""
     empty = layer.blank * layer.stats.channels
     count, zeros = int(layer.whole.count[0]) - empty, int(layer.whole.zeros[0]) - empty
     seen = enough_whole(layer, thresholds)
@@ -129,7 +129,7 @@ def _lack_filled(layer: Observed) -> str:
 
 
 def one_sided(layer: Observed, thresholds: RuleThresholds) -> Verdict | None:
-    """Channels that are never below, or never above 0 in a layer whose type can give both."""
+    """Find channels that never go below, or above, 0 in a layer whose type can give both."""
     if layer.of != "output" or layer.type not in TWO_SIDED:
         return None
     stats, judged = layer.stats, enough(layer, thresholds)

@@ -1,4 +1,4 @@
-"""The text of a diagnosis: a section for each rule, each finding once, the long tail counted."""
+"""Format a diagnosis as text: a section for each rule, and each finding once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REASONS = 4  # shown of why there is no verdict
 def format_findings(
     findings: Sequence[Finding], lacking: Sequence[NotEnoughData], rules: Sequence[str]
 ) -> str:
-    """The findings by severity and rule, what to do, and where there was not enough data.
+    """Format the findings by severity and rule, with advice, and where data was lacking.
 
     Args:
         findings: of one diagnosis.

@@ -1,4 +1,4 @@
-"""The thresholds of all rules: what each means, its default, and the numbers it may be set to."""
+"""Define the thresholds of all rules, with their meanings, defaults and ranges."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RuleThresholds = Mapping[str, float]
 
 @dataclass(frozen=True)
 class RuleThreshold:
-    """A number that rules compare with.
+    """Describes a number that rules compare with.
 
     Attributes:
         default: used where nothing else is set.
@@ -73,7 +73,7 @@ RULE_THRESHOLDS: dict[str, RuleThreshold] = {
 
 
 def choose_thresholds(given: Mapping[str, float] | None) -> dict[str, float]:
-    """Every threshold: what is given, else its default.
+    """Return every threshold, as given or else its default.
 
     Raises:
         FmstatsError: an unknown name, or a number out of its range.
@@ -89,7 +89,7 @@ def choose_thresholds(given: Mapping[str, float] | None) -> dict[str, float]:
 
 
 def unknown(kind: str, name: object, choices: Iterable[str]) -> str:
-    """The message of an error: there is no such name; what is close, and all there are."""
+    """Return an error message for an unknown name, with the closest name and all choices."""
     near = find_closest(str(name), choices, count=1)
     hint = f"; closest: {near[0]}" if near else ""
     return f"there is no {kind} {name!r}{hint}; choose from {', '.join(choices)}"

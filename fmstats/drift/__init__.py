@@ -1,4 +1,4 @@
-"""Drift: how far what a model does has moved from a baseline, and whether by more than chance.
+"""Measure how far a model's statistics have moved from a baseline, relative to chance.
 
 `compare` pairs the layers (`matching`), measures effect sizes per channel (`effects`), relates
 those of each layer to what chance gives (`layers`, `noise`), and sums up (`comparison`).

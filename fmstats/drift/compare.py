@@ -1,4 +1,4 @@
-"""Has what a model does changed: `compare`."""
+"""Compare a profile with its baseline."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _count_samples(now: Profile, baseline: Profile, shards: list[Profile]) -> Ev
 
 
 def _merge_runs(shards: list[Profile]) -> list[Profile]:
-    """At most `MOST_SHARDS` parts, each of shards that follow one another."""
+    """Merge adjacent shards into at most `MOST_SHARDS` parts."""
     parts = min(len(shards), MOST_SHARDS)
     bounds = [len(shards) * i // parts for i in range(parts + 1)] if parts else []
     runs = [shards[start:end] for start, end in itertools.pairwise(bounds)]
@@ -183,7 +183,7 @@ def _judge(
 
 
 def _describe_nonfinite(drifts: Sequence[LayerDrift]) -> str:
-    """The layers, and the channel of the first of them that changed most."""
+    """Name the layers, and the channel of the first one that changed most."""
     effects = drifts[0].effects
     change = 100 * float(effects.non_finite[np.abs(effects.broken).argmax()])
     return (

@@ -1,4 +1,4 @@
-"""What `Profile.compare` gives: a score, a verdict, and where things changed."""
+"""Hold what `Profile.compare` returns: a score, a verdict, and where things changed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HAPPENED = {"newly_dead": "dead", "revived": "revived", "newly_broken": "NaN or
 
 
 def name_changes(row: Row) -> str:
-    """What happened to a channel, of a row of `LayerDrift.channels`, in words; often nothing."""
+    """Describe in words what happened to the channel of a row; often this is empty."""
     words = [word for key, word in _HAPPENED.items() if row[key]]
     if row["non_finite"] and not row["newly_broken"]:
         words.append(f"{_HAPPENED['newly_broken']} {100 * row['non_finite']:+.2g}%")
@@ -89,14 +89,14 @@ class Comparison:
 
     @property
     def drift(self) -> bool:
-        """Whether the verdict is drift."""
+        """Return whether the verdict is drift."""
         return self.verdict == "drift"
 
     def __bool__(self) -> bool:
         return self.drift
 
     def top_layers(self, top: int | None = None) -> list[dict[str, Any]]:
-        """A row per layer, highest score first: see `LayerDrift.row`.
+        """Return a row per layer, highest score first; `LayerDrift.row` describes them.
 
         Scores that are the same to three digits count as equal: of such layers the one that runs
         first comes first, since what it did may be all that the others show.
@@ -108,7 +108,7 @@ class Comparison:
         return [layer.row() for layer in ranked[:top]]
 
     def top_channels(self, top: int | None = None) -> list[dict[str, Any]]:
-        """A row per channel, largest size first: see `LayerDrift.channels`.
+        """Return a row per channel, largest size first; see `LayerDrift.channels`.
 
         Args:
             top: so many rows at most; None: all.
@@ -117,7 +117,7 @@ class Comparison:
         return sorted(rows, key=lambda row: -(row["size"] or 0.0))[:top]
 
     def to_dict(self, top: int | None = None) -> dict[str, Any]:
-        """Plain lists, numbers and strings, ready for JSON.
+        """Return plain lists, numbers and strings, ready for JSON.
 
         Args:
             top: so many layers and channels at most; None: all.
@@ -137,7 +137,7 @@ class Comparison:
         }
 
     def describe(self, top: int | None = 10) -> str:
-        """The verdict in words, and tables of the layers and channels that moved most.
+        """Return the verdict in words, with tables of the layers and channels that moved most.
 
         Args:
             top: so many layers and channels at most; 0: no tables; None: all.
@@ -145,7 +145,7 @@ class Comparison:
         return join_blocks(self.blocks(top))
 
     def blocks(self, top: int | None = 10) -> list[Block]:
-        """What `describe(top)` says, with the tables apart. See `describe`."""
+        """Return what `describe(top)` says as blocks of text and tables."""
         blocks: list[Block] = [self._summary()]
         if top != 0 and self.layers:
             blocks.append(Table(_LAYER_COLUMNS, self.top_layers(top)))
@@ -174,7 +174,7 @@ class Comparison:
 
 
 def overall_score(scores: Sequence[float]) -> float:
-    """One score for layers in the order of execution; NaN if none has one.
+    """Return one score for layers in the order of execution; NaN if none has one.
 
     The network is cut into sections of equal numbers of layers, and each section has the median of
     its layers, which single layers do not sway. The score is the highest of these, or half that of
@@ -190,11 +190,11 @@ def overall_score(scores: Sequence[float]) -> float:
 
 
 def _make_channel_table(rows: Sequence[Row]) -> Table:
-    """Without the column of what happened to channels where nothing did."""
+    """Make the table of channels; it drops the column of changes if all of them are empty."""
     happened = any(map(name_changes, rows))
     return Table([c for c in _CHANNEL_COLUMNS if happened or c.read is not name_changes], rows)
 
 
 def _rank(score: float) -> float:
-    """The score to three digits, which is all that tells layers apart; without one, last."""
+    """Return the score to three digits as a sort key; layers without a score come last."""
     return -1.0 if math.isnan(score) else float(f"{score:.3g}")

@@ -1,4 +1,4 @@
-"""How far each channel moved from a baseline: effect sizes, in units of the channel's own spread.
+"""Measure how far each channel moved from a baseline, in units of its own spread.
 
 An effect size says how large a change is, however many elements were seen. None of them changes
 when a channel is rescaled in both profiles.
@@ -22,7 +22,7 @@ EFFECTS = ("shift", "spread", "sparsity")
 
 @dataclass(frozen=True)
 class ChannelEffects:
-    """Changes of the channels of one layer: arrays of length C.
+    """Holds the changes of the channels of one layer, as arrays of length C.
 
     With nothing finite seen on one side, shift, spread and growth are NaN.
 
@@ -48,7 +48,7 @@ class ChannelEffects:
     broken: Array
 
     def of(self, effect: str) -> Array:
-        """One of `EFFECTS` by name."""
+        """Return one of `EFFECTS` by name."""
         values: Array = getattr(self, effect)
         return values
 
@@ -70,12 +70,12 @@ def measure_effects(now: ChannelStats, baseline: ChannelStats) -> ChannelEffects
 
 
 def share_finite(stats: ChannelStats) -> Array:
-    """The share of finite elements of each channel; 1 where nothing was seen."""
+    """Return the share of finite elements of each channel; 1 where nothing was seen."""
     return np.where(stats.count > 0, stats.finite_count / np.maximum(stats.count, 1), 1.0)
 
 
 def standardise(now: ChannelStats, baseline: ChannelStats) -> dict[str, Array]:
-    """The three effects that have a noise level, by name: see `ChannelEffects`."""
+    """Return by name the three effects that have a noise level; see `ChannelEffects`."""
     first, second = now.variance(0), baseline.variance(0)
     size = np.maximum(np.abs(now.mean), np.abs(baseline.mean))
     floor = np.square(_CONSTANT * size)

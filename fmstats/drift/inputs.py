@@ -1,4 +1,4 @@
-"""What else differs between two runs: how images were prepared, and how large inputs were."""
+"""Compare the inputs of two runs: how images were prepared, and how large inputs were."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ALIKE = 1.1
 
 
 def describe_other_preparation(now: Profile, baseline: Profile) -> list[str]:
-    """A text on how images were prepared, where both profiles tell and do not agree."""
+    """Say how images were prepared differently, where both profiles note it."""
     one, other = (profile.metadata.get("inputs") for profile in (now, baseline))
     if not isinstance(one, Mapping) or not isinstance(other, Mapping) or agree(one, other):
         return []
@@ -28,7 +28,7 @@ def describe_other_preparation(now: Profile, baseline: Profile) -> list[str]:
 def describe_other_sizes(
     now: Profile, baseline: Profile, layers: Sequence[str], samples: tuple[int, int]
 ) -> list[str]:
-    """A text on layers that saw tensors of other sizes, or other numbers of elements a sample.
+    """Name the layers whose tensors differ in size, or in elements per sample.
 
     Padding is data: batches that are padded differ from others in what every layer shows.
 
@@ -57,7 +57,7 @@ def describe_other_sizes(
 
 
 def _size(layer: LayerProfile) -> tuple[int, ...]:
-    """The shape of a tensor without its batch."""
+    """Return the shape of a tensor without its batch dim."""
     return layer.shape[1:] if layer.channel_dim else layer.shape
 
 

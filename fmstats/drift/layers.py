@@ -1,4 +1,4 @@
-"""What changed in one layer, and how surprising that is."""
+"""Measure what changed in one layer, and how that compares with chance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fmstats.statistic.channel_stats import Array, ChannelStats
 
 @dataclass(frozen=True)
 class LayerDrift:
-    """One layer of a comparison.
+    """Holds the comparison of one layer.
 
     Attributes:
         score: its changes over what chance gives, root mean square of `scores`; NaN for too few
@@ -37,7 +37,7 @@ class LayerDrift:
     effects: ChannelEffects
 
     def row(self) -> dict[str, Any]:
-        """Plain numbers: root mean square over channels of each effect, and numbers of channels."""
+        """Return the root mean square over channels of each effect, and counts of channels."""
         e = self.effects
         sizes = {effect: _size(e.of(effect)) for effect in EFFECTS}
         growth = e.growth[np.isfinite(e.growth)]
@@ -54,7 +54,7 @@ class LayerDrift:
         }
 
     def channels(self) -> list[dict[str, Any]]:
-        """A row per channel: every effect, and their `size`, by which channels are ranked.
+        """Return a row per channel with every effect, and the `size` that ranks it.
 
         The size is the largest of |shift|, |spread| / 2 (the change of the standard deviation, in
         e-folds), |sparsity| and |broken|.
@@ -82,7 +82,7 @@ class LayerDrift:
 
 @dataclass(frozen=True)
 class Evidence:
-    """How many samples there are.
+    """Says how many samples there are.
 
     Attributes:
         now, baseline: samples in the profiles.
@@ -95,7 +95,7 @@ class Evidence:
 
     @property
     def share(self) -> float:
-        """The variance of an effect between the profiles, for one of 1 per sample."""
+        """Return the variance of an effect between the profiles, for a variance of 1 per sample."""
         return 1 / self.now + 1 / self.baseline
 
 
@@ -142,7 +142,7 @@ def _score(effect: str, rows: Array, evidence: Evidence) -> float:
 
 
 def _root_of_weights(weights: Array) -> Array:
-    """Factors that make a mean of squares a weighted one."""
+    """Return factors that turn a mean of squares into a weighted mean."""
     return np.sqrt(weights / weights.mean()) if weights.size else weights
 
 

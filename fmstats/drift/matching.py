@@ -1,4 +1,4 @@
-"""Which layers two profiles have in common, and whether they may be compared at all."""
+"""Match the layers of two profiles, and refuse profiles that cannot be compared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMED = 3  # layers named in a message
 
 @dataclass(frozen=True)
 class Matching:
-    """Layers that can be compared, in the order of execution of the profile in question.
+    """Holds the layers that can be compared, in the order of execution of the newer profile.
 
     Attributes:
         left_out: why, by layer, for those that cannot.
@@ -82,7 +82,7 @@ def match_layers(now: Profile, baseline: Profile, missing: str, role: str) -> Ma
 
 
 def _rows_of_data(now: Profile, baseline: Profile) -> set[str]:
-    """Rows that one profile alone has since its data called a layer so, of a model of both."""
+    """Return the rows that only one profile has because its data ran that part of the model."""
     if None in (now.metadata.get("structure"), baseline.metadata.get("structure")):
         return set()
     mine, theirs = ({row.layer for row in p.info.values()} for p in (now, baseline))

@@ -1,4 +1,4 @@
-"""How surprising the changes of a layer are: 1 is what chance gives for so many samples.
+"""Score the changes of a layer; by chance alone the score is about 1.
 
 Pixels of one image are alike, so chance depends on the number of samples, not of elements: effects
 of n samples have the covariance S / n, where S is that of one sample. Chance also moves channels
@@ -42,7 +42,7 @@ def assume_level(effect: str, change: Array, share: float) -> float:
 
 
 def surprise(change: Array, shards: Array, samples: Array, share: float) -> float:
-    """Distance of a change over that of a shard from the others, each root mean square.
+    """Divide the distance of a change by that of a shard from the others (root mean squares).
 
     Args:
         change: effects between the profiles, (C,), finite.
@@ -69,7 +69,7 @@ def surprise(change: Array, shards: Array, samples: Array, share: float) -> floa
 
 
 def _leave_one_out(samples: Array) -> tuple[Array, Array]:
-    """For each shard, the deviations of the others and its own step away from them, as weights.
+    """Return, for each shard, the deviations of the others and its distance, as weights.
 
     Returns:
         (K, K - 1, K + 1) and (K, K + 1): of the K shards and the change, for one sample.
@@ -86,7 +86,7 @@ def _leave_one_out(samples: Array) -> tuple[Array, Array]:
 
 
 def _deviations(samples: Array, chosen: Array) -> Array:
-    """The chosen shards minus their mean, scaled so that their products add up to S."""
+    """Return the chosen shards minus their mean, scaled so that their products sum to S."""
     shares = np.where(chosen, samples / samples[chosen].sum(), 0.0)
     apart = np.eye(len(samples))[chosen] - shares
     scaled = apart * np.sqrt(samples[chosen] / (chosen.sum() - 1))[:, None]
@@ -94,7 +94,7 @@ def _deviations(samples: Array, chosen: Array) -> Array:
 
 
 def _distances(products: Array, deviations: Array, steps: Array, channels: int) -> Array:
-    """Squared distances (B,) of steps (B, K + 1), each by its own deviations (B, k, K + 1).
+    """Return squared distances (B,) of steps (B, K + 1), by their deviations (B, k, K + 1).
 
     0 where the deviations are negligible.
     """

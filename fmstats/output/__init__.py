@@ -1,1 +1,1 @@
-"""What users see: tables of text, the terminal, files that are written whole."""
+"""Produce what users see: tables of text, the terminal, and files written whole."""

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, and telling files apart.
+"""Write a file whole or not at all, and detect files of the same content.
 
 A file that is there is replaced in one step by one of the same owner, mode, access list and other
 extended attributes. A symbolic link stays, and the file that it names is written; so does a pipe or
@@ -51,7 +51,7 @@ def check_suffix(path: Path, suffixes: Sequence[str], what: str) -> str:
 
 
 def find_repeated(paths: Sequence[Path]) -> tuple[Path, Path] | None:
-    """The first two files of the same content, which may be the same file; None if all differ."""
+    """Return the first two files of the same content; None if all differ."""
     known: dict[tuple[int, bytes], list[Path]] = {}
     for path in paths:
         if not path.is_file():  # whoever reads it says so
@@ -66,12 +66,12 @@ def find_repeated(paths: Sequence[Path]) -> tuple[Path, Path] | None:
 
 
 def encode_text(text: str) -> bytes:
-    """Text as UTF-8; halves of characters, which names in Python may have, as their numbers."""
+    """Encode text as UTF-8, with lone surrogates (possible in Python names) escaped."""
     return text.encode("utf-8", "backslashreplace")
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Put a file in its place in one step, on the disk when this returns.
+    """Replace a file in one step; it is on the disk when this returns.
 
     Whatever goes wrong, a power cut included, `path` is the old file or the new one. Into a pipe or
     a device (`/dev/stdout`, `/dev/null`) the content is written as it comes; a pipe that nobody
@@ -98,7 +98,7 @@ def _cannot_write(path: Path, error: Exception) -> FmstatsError:
 
 
 def _find_target(path: Path) -> tuple[Path | int, os.stat_result | None]:
-    """What a path leads to, a file or an open descriptor, and what the file is if there is one.
+    """Return what a path leads to, a file or an open descriptor, and its status if it exists.
 
     Raises:
         OSError: that cannot be found out.
@@ -126,7 +126,7 @@ def _find_target(path: Path) -> tuple[Path | int, os.stat_result | None]:
 
 
 def _follow(path: Path) -> Path | int:
-    """The file at the end of all symbolic links, or a descriptor that this process has open.
+    """Return the file behind all symbolic links, or a descriptor that this process has open.
 
     Raises:
         FmstatsError: the links have no end.

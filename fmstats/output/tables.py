@@ -1,4 +1,4 @@
-"""Tables: what their columns are, and how they look as plain text, without any library."""
+"""Define tables and format them as plain text, without any library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """What a table shows of each row.
+    """Describes what a table shows of each row.
 
     Attributes:
         name: what rows, JSON and `--sort` call it.
@@ -42,31 +42,31 @@ class Column:
     was: str | None = None
 
     def value(self, row: Row) -> Any:
-        """Its value in a row."""
+        """Return the value of the column in a row."""
         return row[self.name] if self.read is None else self.read(row)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows and the columns that are shown of them; as a `str`, plain text of its natural width."""
+    """Holds rows and the columns shown; `str` gives plain text of its natural width."""
 
     columns: Sequence[Column]
     rows: Sequence[Row]
 
     @property
     def header(self) -> list[str]:
-        """The headings."""
+        """Return the headings."""
         return [column.title for column in self.columns]
 
     def cells(self) -> list[list[str]]:
-        """The text of each cell, row by row."""
+        """Return the text of each cell, row by row."""
         return [[column.show(column.value(row)) for column in self.columns] for row in self.rows]
 
     def __str__(self) -> str:
         return self.format(self.cells())
 
     def format(self, cells: Sequence[Sequence[str]]) -> str:
-        """The table as text with other texts in its cells."""
+        """Format the table as text with other texts in its cells."""
         return format_table(self.header, cells, sum(column.left for column in self.columns))
 
 
@@ -74,17 +74,17 @@ Block = str | Table  # what is printed: lines of text, "" for an empty one, or a
 
 
 def join_blocks(blocks: Iterable[Block]) -> str:
-    """Blocks below each other as plain text."""
+    """Join blocks below each other as plain text."""
     return "\n".join(map(str, blocks))
 
 
 def space_out(blocks: Iterable[Block]) -> list[Block]:
-    """The blocks with an empty line between them."""
+    """Put an empty line between the blocks."""
     return [each for block in blocks for each in ("", block)][1:]
 
 
 def find_column(columns: Sequence[Column], name: str) -> Column:
-    """The column of this name or heading.
+    """Return the column with this name or heading.
 
     Raises:
         FmstatsError: there is none.
@@ -107,7 +107,7 @@ def find_column(columns: Sequence[Column], name: str) -> Column:
 
 
 def sort_rows(rows: Sequence[Row], columns: Sequence[Column], by: str) -> list[Row]:
-    """Rows by a column: numbers largest first, texts from A to Z; `-` before it turns it round.
+    """Sort rows by a column: numbers largest first, texts from A to Z; a leading `-` reverses it.
 
     Rows without a value there come last in either case. Equal rows keep their order.
 
@@ -124,7 +124,7 @@ def sort_rows(rows: Sequence[Row], columns: Sequence[Column], by: str) -> list[R
 
 
 def _sort_key(value: Any) -> Any:
-    """A number, the parts of a text (`a.10` behind `a.9`), or None for no value."""
+    """Return a number, the parts of a text (`a.10` after `a.9`), or None for no value."""
     if isinstance(value, str):
         parts = re.split(r"0*([0-9]+)", value)
         # A number by its length, then its digits: Python makes none of more than 4300 digits.
@@ -135,12 +135,12 @@ def _sort_key(value: Any) -> Any:
 
 
 def make_printable(text: str) -> str:
-    r"""One line without control characters, which a terminal would obey: escape as a `\x1b`."""
+    r"""Escape control characters, which a terminal would obey, so that a text is one line."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Columns two spaces apart: the first `left` ones aligned left, the others right."""
+    """Format columns two spaces apart: the first `left` aligned left, the others right."""
     rows = [[make_printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = []
@@ -154,34 +154,34 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int
 
 
 def format_number(x: float | None) -> str:
-    """Four significant digits, short; a dash for none."""
+    """Format a number with four significant digits; a dash stands for none."""
     return "-" if x is None or x != x else f"{x:.4g}"
 
 
 def format_share(x: float | None) -> str:
-    """A fraction as a percentage; a dash for none."""
+    """Format a fraction as a percentage; a dash stands for none."""
     return "-" if x is None or x != x else f"{100 * x:.1f}%"
 
 
 def format_plural(n: int, what: str) -> str:
-    """So many of something that forms its plural with an s: `1 layer`, `12,000 layers`."""
+    """Format a count and a noun with a plural in s: `1 layer`, `12,000 layers`."""
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def name_some(names: Sequence[str], most: int) -> str:
-    """The first names, and how many there are behind them: `a, b and 3 more`."""
+    """Name the first names, and count the rest: `a, b and 3 more`."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def format_count(n: float, unit: str = "") -> str:
-    """Three significant digits and k, M, G, T or P for thousands: `1.5M`, with a unit `1.5 MB`."""
+    """Format three significant digits with k, M, G, T or P: `1.5M`, with a unit `1.5 MB`."""
     number, prefix = _scale(n, 1000.0, ("", "k", "M", "G", "T", "P"))
     return f"{number} {prefix}{unit}" if unit else number + prefix
 
 
 def format_bytes(n: float) -> str:
-    """Bytes in units of 1024: `1.5 MiB`."""
+    """Format bytes in units of 1024: `1.5 MiB`."""
     return " ".join(_scale(n, 1024.0, ("B", "KiB", "MiB", "GiB", "TiB", "PiB")))
 
 

@@ -1,4 +1,4 @@
-"""Printing on stdout: tables that fit a terminal, and plain text for all that is none.
+"""Print on stdout: tables that fit a terminal, or plain text where there is none.
 
 - On a terminal, tables take its width: the least important columns go first, long names of layers
   lose their middle, long lines of text are broken, and words of severity have a colour, as far as
@@ -86,7 +86,7 @@ def _encodable(text: str) -> str:
 
 
 def _open_console() -> Console | None:
-    """A console for what can show colours or has a width; None where plain text is to be written.
+    """Open a console where colours or a width exist; return None for plain text.
 
     Rich has the last word on colours: it knows NO_COLOR, TERM and old consoles of Windows.
     """
@@ -111,7 +111,7 @@ def _print_text(console: Console, text: str, style: str = "") -> None:
 
 
 def _break_line(console: Console, line: str) -> list[str]:
-    """The line in pieces that fit, those behind the first one indented."""
+    """Break a line into pieces that fit; all but the first are indented."""
     from rich.text import Text
 
     first, *rest = Text(line).wrap(console, console.width) or [Text()]
@@ -153,7 +153,7 @@ def _print_table(console: Console, table: Table, elsewhere: str) -> None:
 
 
 def fit_columns(columns: Sequence[Column], natural: Sequence[int], room: int) -> dict[int, int]:
-    """The width of each column that fits into `room` cells, by its index.
+    """Return the width of each column, by its index, that fits into `room` cells.
 
     Names are shortened to 32 cells, then columns are dropped, the least important first; names get
     back what is left. The first column always stays, and is cut off where even it does not fit.
@@ -180,7 +180,7 @@ def fit_columns(columns: Sequence[Column], natural: Sequence[int], room: int) ->
 
 
 def shorten_names(names: Sequence[str], width: int) -> list[str]:
-    """Names of at most `width` cells: the middle of long ones is left out.
+    """Shorten names to at most `width` cells by leaving out their middle.
 
     Of all cuts, the one nearest the middle is taken that leaves most of them different.
     """
