@@ -104,7 +104,7 @@ def measure(model: nn.Module, batches: Sequence[Tensor]) -> Profile:
 
 
 def told_of(profile: Profile) -> list[Finding]:
-    """What a diagnosis says in the order of execution, each story once."""
+    """Return the first finding of each group, in the order of execution."""
     order = {name: i for i, name in enumerate(profile)}
     findings = [finding for finding in profile.diagnose() if finding.follows is None]
     return sorted(findings, key=lambda finding: order[finding.layer])

@@ -48,7 +48,7 @@ def test_channels_that_never_vary_are_left_to_their_rules() -> None:
     assert found(x, "collapsed") == []
 
 
-def test_a_collapse_that_goes_on_is_one_story() -> None:
+def test_a_collapse_that_goes_on_is_one_group() -> None:
     layers = [layer_of(spread(r), "Linear") for r in (1e-4, 2e-4, 1.0, 1e-5)]
     findings = profile_of(*layers).diagnose(["collapsed"]).findings
     assert [(f.layer, f.follows) for f in findings] == [("a", None), ("b", "a"), ("d", None)]

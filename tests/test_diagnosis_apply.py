@@ -193,7 +193,7 @@ def test_what_is_no_repeat() -> None:
 
 
 def test_a_finding_of_another_severity_is_no_repeat() -> None:
-    """A layer that is sparse behind one of zeros has a story of its own."""
+    """A layer that is sparse after one of zeros starts a finding group of its own."""
     x = healthy(2000, 4)
     for channel in range(4):
         x[40 + channel :, channel] = 0

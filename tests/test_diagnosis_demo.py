@@ -51,7 +51,7 @@ def test_a_channel_is_found_where_its_counts_say_so(profile: Profile, rule: str)
     assert found
 
 
-def test_a_silent_channel_is_one_story(profile: Profile) -> None:
+def test_a_silent_channel_is_one_group(profile: Profile) -> None:
     """ReLU6, depthwise convolution, batch norm, ReLU6: the channel is silent in all four."""
     findings = profile.diagnose(["never-active", "constant"]).findings
     follows = {f.layer: f.follows for f in findings if f.layer.startswith("features.9.conv")}

@@ -31,8 +31,8 @@ class Rule:
         judge: a verdict on each layer, in the order of execution; None where it does not apply.
         unit: what it judges, "channels" or whole "layers".
         source: where the rule or its threshold comes from.
-        family: findings of one family on the same channels, layer after layer, are one story.
-        yields_to: rules that say more of a channel; those that they tell of are not told again.
+        family: findings of one family on the same channels, layer after layer, form one group.
+        yields_to: rules that say more of a channel; their hits are not reported by this rule as well.
     """
 
     severities: tuple[str, ...]
