@@ -58,6 +58,13 @@ def analyze(
     Raises:
         FmstatsError: the inputs do not fit the model, the model raises, its shapes depend on values
             and the device is "meta", or an option is not known.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
+        >>> analysis = fmstats.analyze(model, input_size=(1, 3, 8, 8))
+        >>> analysis["0"].output_shape, analysis.totals["params"]
+        ((1, 8, 6, 6), 224)
     """
     if not isinstance(model, nn.Module):
         raise FmstatsError(f"analyze() takes a torch.nn.Module, got {type(model).__name__}")

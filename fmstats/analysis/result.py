@@ -57,6 +57,15 @@ class Analysis:
         notes: what the reader should know.
         macs: whether tables show MACs for FLOPs.
         parts: every module of the model, by name, blocks as well.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+        >>> analysis = fmstats.analyze(model, torch.zeros(1, 4))
+        >>> [row.name for row in analysis.largest(1, by="params")]
+        ['0']
+        >>> analysis.totals["macs"]
+        48
     """
 
     model: str

@@ -34,6 +34,13 @@ def diagnose(
 
     Raises:
         FmstatsError: an unknown rule or threshold, or a number out of its range.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> model = torch.nn.Sequential(torch.nn.ReLU())
+        >>> profile = fmstats.profile(model, -torch.rand(400, 2), progress=False)
+        >>> print(fmstats.diagnose(profile, rules="never-active").findings[0])
+        warning  0  never-active: 2 of 2 channels (0, 1): exactly 0 in each of 400 finite elements
     """
     check_profile(profile, "diagnose()")
     chosen, applied = choose_rules(rules), choose_thresholds(thresholds)

@@ -25,6 +25,14 @@ class Finding:
         thresholds: what was compared with.
         advice: what to do.
         follows: the layer before it whose finding this one repeats, None if it is the first.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> model = torch.nn.Sequential(torch.nn.ReLU())
+        >>> profile = fmstats.profile(model, -torch.rand(400, 2), progress=False)
+        >>> finding = fmstats.diagnose(profile, rules="never-active").findings[0]
+        >>> finding.layer, finding.severity, finding.channels
+        ('0', 'warning', (0, 1))
     """
 
     layer: str

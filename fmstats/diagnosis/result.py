@@ -24,6 +24,14 @@ class Diagnosis:
         thresholds: every threshold by name.
         measures: numbers of the whole model by name, as `--fail-on` takes them.
         layers: how many layers the profile has.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> model = torch.nn.Sequential(torch.nn.ReLU())
+        >>> profile = fmstats.profile(model, torch.full((400, 2), torch.nan), progress=False)
+        >>> diagnosis = fmstats.diagnose(profile)
+        >>> len(diagnosis), diagnosis.findings[0].rule
+        (1, 'non-finite')
     """
 
     findings: list[Finding]

@@ -77,6 +77,15 @@ class Comparison:
         layers: in the order of execution.
         left_out: why a layer was not compared, by name.
         evidence: samples seen.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> model = torch.nn.Sequential(torch.nn.Identity())
+        >>> x = torch.linspace(-1, 1, 400).reshape(100, 4)
+        >>> baseline = fmstats.profile(model, x, progress=False)
+        >>> comparison = fmstats.profile(model, x + 2, progress=False).compare(baseline)
+        >>> comparison.verdict, comparison.top_layers(1)[0]["layer"]
+        ('drift', '0')
     """
 
     score: float

@@ -65,6 +65,13 @@ def plot_profile(profile: Profile) -> Figure:
 
     Raises:
         FmstatsError: the profile has no layer, or matplotlib is missing.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+        >>> profile = fmstats.profile(model, torch.rand(2, 3, 8, 8), progress=False)
+        >>> figure = fmstats.plot_profile(profile)
+        >>> figure.savefig("profile.png")  # doctest: +SKIP
     """
     require_matplotlib("plot_profile()")
     check_profile(profile, "plot_profile()")

@@ -52,6 +52,13 @@ class TopImage:
         score: the channel's greatest value, or its mean, over all positions.
         image: the sample as the data gave it, a copy on the host.
         map: the channel, (H, W), float32 or float64.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> model = torch.nn.Sequential(torch.nn.Identity())
+        >>> best = fmstats.top_images(model, torch.eye(2).reshape(1, 1, 2, 2), "0", channel=0)
+        >>> best[0].map.tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
     """
 
     index: int
@@ -71,6 +78,13 @@ class TopImages(Sequence[TopImage]):
         by: "max" or "mean", what scores are.
         samples: how many images were seen.
         images: at most k of them; fewer where the data has fewer whose score is a number.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> model = torch.nn.Sequential(torch.nn.Identity())
+        >>> best = fmstats.top_images(model, torch.ones(5, 1, 2, 2), "0", channel=0, k=3)
+        >>> len(best), best.samples, best.by
+        (3, 5, 'max')
     """
 
     layer: str
@@ -103,6 +117,12 @@ class TopImages(Sequence[TopImage]):
 
         Raises:
             FmstatsError: there is no image, no such colour map, or matplotlib is missing.
+
+        Examples:
+            >>> import fmstats, torch
+            >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+            >>> best = fmstats.top_images(model, torch.rand(5, 3, 8, 8), "0", channel=0, k=2)
+            >>> best.figure().savefig("top.png")  # doctest: +SKIP
         """
         return _draw(self, cmap)
 

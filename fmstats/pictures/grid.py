@@ -77,6 +77,12 @@ def visualize(
     Raises:
         FmstatsError: an unknown layer or option, a layer that does not run or has no maps, an
             image that cannot be read or that the model refuses, or matplotlib is missing.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+        >>> figure = fmstats.visualize(model, torch.rand(3, 16, 16), "0", max_channels=2)
+        >>> figure.savefig("maps.png")  # doctest: +SKIP
     """
     require_matplotlib("visualize()")
     check_whole("max_channels", max_channels)

@@ -69,6 +69,12 @@ def visualize_hierarchy(
 
     Raises:
         FmstatsError: as `visualize`, or no layer has a map larger than 1 x 1.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.MaxPool2d(2))
+        >>> figure = fmstats.visualize_hierarchy(model, torch.rand(3, 16, 16), channels=2)
+        >>> figure.savefig("hierarchy.png")  # doctest: +SKIP
     """
     require_matplotlib("visualize_hierarchy()")
     check_whole("channels", channels)

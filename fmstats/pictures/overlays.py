@@ -71,6 +71,12 @@ def overlay(
     Raises:
         FmstatsError: as `visualize`; no such channel; an image that is no picture; maps that are
             strips, which have no place in a picture.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+        >>> figure = fmstats.overlay(model, torch.rand(3, 16, 16), "0", channel=2)
+        >>> figure.savefig("overlay.png")  # doctest: +SKIP
     """
     require_matplotlib("overlay()")
     colours = find_colours(cmap)

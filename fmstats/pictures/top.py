@@ -54,6 +54,14 @@ def top_images(
     Raises:
         FmstatsError: an unknown layer, channel or option; data without a batch; a layer that does
             not run, has no maps, or mixes samples; or the model refuses a batch.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> model = torch.nn.Sequential(torch.nn.Identity())
+        >>> images = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 1, 2, 2)
+        >>> best = fmstats.top_images(model, images, "0", channel=0, k=2)
+        >>> [(image.index, image.score) for image in best]
+        [(3, 3.0), (2, 2.0)]
     """
     if by not in get_args(By):
         raise FmstatsError(f"by={by!r}: choose from {', '.join(get_args(By))}")

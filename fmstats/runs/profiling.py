@@ -131,6 +131,14 @@ def profile(
             message says what differs and what to choose from.
         RunInterrupted: a KeyboardInterrupt, upon Ctrl-C or SIGTERM, between two batches. The
             checkpoint has been written.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> model = torch.nn.Sequential(torch.nn.ReLU())
+        >>> x = torch.tensor([[-1.0, 2.0], [-3.0, 4.0]])
+        >>> profile = fmstats.profile(model, x, progress=False)
+        >>> profile["0"].mean.tolist(), profile.metadata["samples"]
+        ([0.0, 3.0], 2)
     """
     if not isinstance(model, torch.nn.Module):
         raise FmstatsError(f"model is of type {type(model).__name__}, not an nn.Module")

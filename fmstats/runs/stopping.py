@@ -24,6 +24,18 @@ class RunInterrupted(KeyboardInterrupt):
         profile: what had been folded, whole batches only; None if its device
             has failed.
         checkpoint: the file that it was written to, with which the same call goes on; or None.
+
+    Examples:
+        >>> import fmstats, torch
+        >>> def batches():
+        ...     yield torch.ones(2, 3)
+        ...     raise KeyboardInterrupt  # as Ctrl-C does
+        >>> try:
+        ...     model = torch.nn.Sequential(torch.nn.ReLU())
+        ...     fmstats.profile(model, batches(), progress=False)
+        ... except fmstats.RunInterrupted as stop:
+        ...     print(stop.profile.metadata["batches"])
+        1
     """
 
     def __init__(self, profile: Profile | None, checkpoint: Path | None) -> None:

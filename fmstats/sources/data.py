@@ -53,6 +53,14 @@ class DataSource:
         stored: the samples, where any can be read without those before it.
         inputs: how files become samples, ready for JSON: `image_size`, `resize`, `mean` and `std`
             of images; None for other data, whose numbers are taken as they are.
+
+    Examples:
+        >>> import numpy as np
+        >>> from fmstats.sources import open_data
+        >>> np.save("x.npy", np.zeros((5, 3), np.float32))
+        >>> source = open_data("x.npy")
+        >>> source.samples, source.description
+        (5, "5 samples of shape (3,) in 'x.npy'")
     """
 
     description: str
@@ -108,6 +116,13 @@ def open_data(
 
     Raises:
         FmstatsError: no such form, path, key or attribute; no sample; a missing package.
+
+    Examples:
+        >>> import numpy as np
+        >>> from fmstats.sources import open_data
+        >>> np.save("x.npy", np.zeros((5, 3), np.float32))
+        >>> [tuple(batch.shape) for batch in open_data("x.npy", batch_size=2)]
+        [(2, 3), (2, 3), (1, 3)]
     """
     spec = str(spec)
     if batch_size < 1 or (limit is not None and limit < 1):
