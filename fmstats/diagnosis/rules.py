@@ -32,7 +32,7 @@ class Rule:
         unit: what it judges, "channels" or whole "layers".
         source: where the rule or its threshold comes from.
         family: findings of one family on the same channels, layer after layer, form one group.
-        yields_to: rules that say more of a channel; their hits are not reported by this rule as well.
+        yields_to: rules that say more of a channel; this rule does not repeat their hits.
     """
 
     severities: tuple[str, ...]
