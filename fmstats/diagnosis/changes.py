@@ -13,7 +13,7 @@ class Change:
     """Describes a scale that grew or shrank.
 
     Attributes:
-        at: the layer that it is told at: the one that did it, or the last of several.
+        at: the layer that it is reported for: the one that did it, or the last of several.
         new: the layer of a group of similar ones that shows it.
         old: the layer of that group that it is compared with, before it or right behind it; None
             where it is compared with 1.

@@ -26,7 +26,7 @@ def _along_depth(
     scales = [
         getattr(layer, what) if seen[0] else 0.0 for layer, seen in zip(layers, judged, strict=True)
     ]
-    # A layer of zeros has no scale; the rules for silent channels tell of it.
+    # A layer of zeros has no scale; the rules for silent channels report it.
     levels = np.array([math.log(s) if 0 < s < math.inf else math.nan for s in scales])
     changes = find_changes(layers, levels, thresholds, sign)
     texts = {change.at.index: _describe(change, levels, what) for change in changes}

@@ -23,7 +23,7 @@ from fmstats.diagnosis.observed import Mask, Observed
 from fmstats.diagnosis.robust import estimate_deviation
 from fmstats.diagnosis.thresholds import RuleThresholds
 
-# So many layers of a group, and steps between them, are taken for right, and tell what is usual.
+# So many layers of a group, and steps between them, are taken for right, and define what is usual.
 _RIGHT = 0.75
 _NUMBER = re.compile(r"\d+")
 # Among layers that are alike, a change by `growth` to this power is news whatever the spread.
@@ -120,8 +120,8 @@ def _find_rises(
     """Yield the rises of one group: the member before the rise, and its last member.
 
     A member has risen if it is above all that came up to some steps before it, by `growth` and by
-    `unusual` deviations of so many steps. What has been told, or fell back, is no news. A rise
-    from -1 is one from 1, one from 1 to 0 is that of a first member alone.
+    `unusual` deviations of so many steps. What was reported before, or fell back, is left out. A
+    rise from -1 is one from 1, one from 1 to 0 is that of a first member alone.
     """
     limit = _Limit.of(group, levels, thresholds, sign)
     start = 0

@@ -31,7 +31,7 @@ class Observed:
         index: its place in the order of execution.
         whole: its statistics with all channels taken together as one.
         of: what was measured of it, as in `fmstats.track`: "output", "input" or "grad_output".
-        fed: samples that the whole run saw, where the profile tells.
+        fed: samples that the whole run saw, where the profile says so.
         blank: elements of each channel in positions where every channel is 0, such as padding.
     """
 
@@ -142,7 +142,7 @@ def observe(profile: Profile) -> list[Observed]:
 def count_blanks(layers: Sequence[ChannelStats]) -> list[int]:
     """Count, for each layer, the elements of a channel at positions where every channel is 0.
 
-    Moments do not tell positions. But padding puts as many zeros into each channel, which nothing
+    Moments do not show positions. But padding puts as many zeros into each channel, which nothing
     else does in nine of ten channels or more; and layers of as many positions behind it keep them,
     if each of their channels has zeros enough.
     """

@@ -68,7 +68,7 @@ def dead(layer: Observed, thresholds: RuleThresholds) -> Verdict:
 def constant(layers: Sequence[Observed], thresholds: RuleThresholds) -> list[Verdict | None]:
     """Find channels that always have the same value, other than 0.
 
-    A table all of whose channels are constant was asked for one row alone: that tells of the
+    A table all of whose channels are constant was asked for one row alone: that depends on the
     data, and so do layers right behind it that never vary either.
     """
     verdicts: list[Verdict | None] = []

@@ -30,7 +30,7 @@ LEAST_SHARDS = 3
 # standard deviations of chance on, if whole samples are broken or not.
 LEAST_BROKEN, CHANCES = 0.1, 2.0
 NOT_ENOUGH = "not enough data"
-# More tell little more, and cost their cube.
+# More shards add little information, and their cost is cubic.
 MOST_SHARDS = 24
 
 

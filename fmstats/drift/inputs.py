@@ -8,7 +8,7 @@ from fmstats.output.tables import format_plural
 from fmstats.profiles.metadata import agree, show_value
 from fmstats.profiles.profile import LayerProfile, Profile
 
-# Lengths differ by chance; more than this factor between the elements of a sample is told.
+# Lengths differ by chance; a larger factor between the elements of a sample is reported.
 _ALIKE = 1.1
 
 

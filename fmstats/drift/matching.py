@@ -38,7 +38,7 @@ def check_missing(missing: str) -> None:
 
 
 def read_only_common(only_common: bool | None, missing: str) -> str:
-    """What `missing` is where a caller may still say `only_common`, as in fmstats 0.1."""
+    """Return what `missing` is where a caller may still say `only_common`, as in fmstats 0.1."""
     if only_common is None:
         return missing
     text = "only_common= is deprecated: missing='drop' says the same"
@@ -47,7 +47,7 @@ def read_only_common(only_common: bool | None, missing: str) -> str:
 
 
 def match_layers(now: Profile, baseline: Profile, missing: str, role: str) -> Matching:
-    """Pair the rows of two profiles by name, which tell of the same in both.
+    """Pair the rows of two profiles by name; a name stands for the same in both.
 
     With which widths a layer was called depends on the data: rows of a layer that both profiles
     have are left out where only one has them.

@@ -1,4 +1,4 @@
-"""What a run, or a part of one, has done: the part of a profile's metadata that tells of it."""
+"""Keep account of what a run has done, for the metadata of its profile."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Rows = list[dict[str, Any]]
 
 @dataclass
 class Account:
-    """A part of a run.
+    """Keeps account of a run, or of a part of one.
 
     Attributes:
         started, ended: UTC, ISO 8601.
-        samples, batches: folded; samples are None if nothing tells how many.
+        samples, batches: that were run; samples are None if their number is unknown.
         seconds: from start to end, without pauses between parts.
         skipped: what was left out.
         statistics_share: of the seconds, by the host's clock; None if it is not known.
@@ -44,7 +44,7 @@ class Account:
     resumed_batches: int = 0
 
     def to_metadata(self) -> dict[str, Any]:
-        """As the metadata of a profile have it."""
+        """Return the account as the metadata of a profile store it."""
         return {
             **vars(self),
             "skipped": list(self.skipped.entries),
@@ -95,7 +95,7 @@ def _are_texts(metadata: Mapping[str, Any], key: str) -> bool:
 
 
 def _are_rows(metadata: Mapping[str, Any], key: str) -> bool:
-    """Whether each tells of a layer what `_join_coverage` asks for."""
+    """Return whether each row has what `_join_coverage` needs."""
     return isinstance(metadata[key], list) and all(
         isinstance(row, dict) and {"name", "status"} <= row.keys() and isinstance(row["name"], str)
         for row in metadata[key]
@@ -118,12 +118,12 @@ _ENTRIES: dict[str, Callable[[Mapping[str, Any], str], bool]] = {
 
 
 def format_now() -> str:
-    """Now, in UTC, ISO 8601."""
+    """Return the current time in UTC, as ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def list_untracked(coverage: Coverage) -> Rows:
-    """The layers that were selected but have no statistics, as plain rows."""
+    """List the layers that were selected but have no statistics, as plain rows."""
     return [
         {"name": row.name, "type": row.type, "status": row.status, "reason": row.reason}
         for row in coverage
@@ -132,14 +132,14 @@ def list_untracked(coverage: Coverage) -> Rows:
 
 
 def describe_done(metadata: Mapping[str, Any]) -> str:
-    """How much was folded, in words: `12 samples`, or batches where samples are unknown."""
+    """Say how much was run: `12 samples`, or batches where samples are unknown."""
     if metadata["samples"] is None:
         return f"{metadata['batches']} batches"
     return f"{metadata['samples']} samples"
 
 
 def join(accounts: Sequence[Account], *, parallel: bool) -> Account:
-    """Parts of one run, one after the other or side by side, taken together."""
+    """Join the accounts of parts of one run, which ran one after the other or in parallel."""
     whole = Account(min(part.started for part in accounts), max(part.ended for part in accounts))
     whole.coverage = accounts[0].coverage
     for part in accounts[1:]:
@@ -160,7 +160,7 @@ def join(accounts: Sequence[Account], *, parallel: bool) -> Account:
 
 
 def _join_coverage(earlier: Rows, later: Rows) -> Rows:
-    """The last word on each layer; a part in which it never fired says nothing of it."""
+    """Keep the later entry of each layer, unless the layer never fired in that part."""
     before = {row["name"]: row for row in earlier}
     rows = [before.get(r["name"]) if r["status"] == "never fired" else r for r in later]
     return [row for row in rows if row is not None]

@@ -18,7 +18,7 @@ from fmstats.tracking.tracker import Tracker
 
 @dataclass(frozen=True)
 class Placement:
-    """Where inputs belong.
+    """Says where inputs belong.
 
     Attributes:
         device, dtype: None to leave them.
@@ -67,7 +67,7 @@ class BatchRunner:
             tracker.pause()
 
     def run_batch(self, number: int, inputs: ModelInput) -> None:
-        """Run one batch.
+        """Run one batch; undo what it changed if it fails.
 
         Raises:
             FmstatsError: the model or a layer's statistics refuse it.

@@ -1,7 +1,7 @@
-"""Profile files that a run leaves on its way, from which the same run can go on.
+"""Write and read the profile files from which an interrupted run can resume.
 
-A checkpoint is a profile of the batches folded so far. Its metadata has `checkpoint`, which tells
-of what run it is and how far that has come; it is complete when the run is.
+A checkpoint is a profile of the batches run so far. Its metadata has `checkpoint`, which says of
+which run it is and how far that has come; it is complete when the run is.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _CHOICES = (
 
 @dataclass
 class Progress:
-    """How far a process has come with its share of the batches.
+    """Says how far a process has come with its share of the batches.
 
     Attributes:
         next_batch: those of its batches with a lower number are done.
-        passes: of batches that were folded, for `every`.
-        known: of how many batches the process has gone through, its own or not, and the digest of
-            them all; None where the samples themselves are told.
-        unknown: what in them could not be told from others.
+        passes: forward passes so far, for `every`.
+        known: how many batches the process has read, its own or not, and the digest of all of
+            them; None where the identity of the run covers the samples themselves.
+        unknown: what in them has no fingerprint.
         complete: whether nothing is left to do.
     """
 
@@ -49,10 +49,10 @@ class Progress:
 
 
 class Checkpoint:
-    """The file of one process.
+    """Reads and writes the checkpoint file of one process.
 
     Args:
-        path: the file; if it is there, the run goes on where it was when it was written.
+        path: the file; if it exists, the run resumes from where it was written.
         every: seconds between two of its versions.
         identity: of the run.
         trusted: whether the caller vouches that weights, code and data are those that the file was
@@ -64,7 +64,7 @@ class Checkpoint:
         progress: how far the run had come.
 
     Raises:
-        FmstatsError: the file is no checkpoint, or is of another run, or cannot be told to be of
+        FmstatsError: the file is no checkpoint, or is of another run, or cannot be shown to be of
             this one; it is untouched. Or no file can be written there.
     """
 
@@ -97,7 +97,7 @@ class Checkpoint:
             doubts = self._ask(there, found.get("unknown", []))
         if doubts and not self.trusted:
             raise FmstatsError(f"{doubts}. {_CHOICES}")
-        if "content" not in there:  # its other entries tell less than those of today
+        if "content" not in there:  # its other entries cover less than those of today
             found = {**found, "known": None}
         self.progress = Progress(**found)
         if self.progress.known is not None:
@@ -121,7 +121,7 @@ class Checkpoint:
         )
 
     def _compare(self, there: dict[str, Any], version: object) -> str:
-        """What the run of the file differs in from this one, as far as that may be trusted.
+        """Say how the run of the file differs from this one, as far as that may be trusted.
 
         Raises:
             FmstatsError: it differs in what was asked for.
@@ -145,7 +145,7 @@ class Checkpoint:
         return f"{named} is of another run: {'; '.join(other)}" if other else ""
 
     def _ask(self, there: dict[str, Any], unknown: list[str]) -> str:
-        """What nothing tells of."""
+        """Name what cannot be compared with the run of the file."""
         lacks = list(dict.fromkeys([*there["unknown"], *self._identity["unknown"], *unknown]))
         if not lacks:
             return ""
@@ -155,11 +155,11 @@ class Checkpoint:
         )
 
     def is_due(self) -> bool:
-        """Whether it is time to write again."""
+        """Return whether it is time to write again."""
         return time.monotonic() - self._written >= self._every
 
     def write(self, profile: Profile, progress: Progress) -> None:
-        """Write a profile of all that was folded, and how far that is.
+        """Write a profile of all batches so far, and how far the run has come.
 
         Raises:
             FmstatsError: the disk refuses; the version before is untouched.

@@ -1,9 +1,9 @@
-"""Fingerprints of Python code: what is run, not where it stands or how it is documented.
+"""Fingerprint Python code by what it runs, not by its location or documentation.
 
 A function has its bytecode, constants, defaults and closure, and what it names: functions, classes
 and values among the globals of its module, and the methods of its class. Of an installed package,
 it has these but for the globals: the package's version stands for them. The standard library,
-PyTorch, NumPy and fmstats itself are told by their versions alone.
+PyTorch, NumPy and fmstats itself are identified by their versions alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fmstats.runs.fingerprints import Fingerprints, join
 
 _INSTALLED = ("site-packages", "dist-packages")  # folders
 _BY_VERSION = sys.stdlib_module_names | {"torch", "numpy", "fmstats", "builtins"}
-# Of operations that come with packages whose versions or code are told anyway.
+# Namespaces of operations from packages that are identified by version or code anyway.
 _KNOWN_OPERATIONS = {"aten", "prim", "prims", "quantized", "inductor", "higher_order", "fmstats"}
 _GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR")
@@ -37,7 +37,7 @@ _KNOWN_OPERATIONS |= {"torchvision", "image", "rngprims", "debugprims", "c10d", 
 
 
 def list_versions() -> dict[str, str]:
-    """The versions of what is not told by its code."""
+    """Return the versions of the packages that are identified by version, not by code."""
     python = ".".join(platform.python_version_tuple()[:2])
     return {
         **{"fmstats": __version__, "torch": torch.__version__},
@@ -46,7 +46,7 @@ def list_versions() -> dict[str, str]:
 
 
 def fingerprint_code(value: Any, prints: Fingerprints) -> bytes:
-    """The fingerprint of a function, or of a class: of what its instances may run."""
+    """Fingerprint a function, or a class by what its instances may run."""
     if isinstance(value, types.FunctionType):
         return _of_function(value, None, prints)
     members: list[bytes] = []
@@ -60,7 +60,7 @@ def fingerprint_code(value: Any, prints: Fingerprints) -> bytes:
 
 
 def fingerprint_forward(kind: type[nn.Module], prints: Fingerprints) -> bytes:
-    """The fingerprint of what a call of a module of this class runs."""
+    """Fingerprint what a call of a module of this class runs."""
     parts: list[bytes] = []
     for name in ("__call__", "__getattr__", "forward"):
         parts += _of_members(kind, (name,), prints)
@@ -68,7 +68,7 @@ def fingerprint_forward(kind: type[nn.Module], prints: Fingerprints) -> bytes:
 
 
 def own_classes(kind: type) -> list[type]:
-    """The class and its parents, but those that are told by version."""
+    """Return the class and its parents, except those that are identified by version."""
     return [parent for parent in kind.__mro__ if not _is_by_version(parent.__module__)]
 
 
@@ -77,7 +77,7 @@ def _is_by_version(module: object) -> bool:
 
 
 def _is_installed(module: object, prints: Fingerprints) -> bool:
-    """Whether a module is of an installed package, whose version is then noted."""
+    """Return whether a module is of an installed package, and note the version of that."""
     root = module.partition(".")[0] if isinstance(module, str) else ""
     package = sys.modules.get(root)
     file = getattr(package, "__file__", None) or ""
@@ -108,7 +108,7 @@ def _of_function(function: types.FunctionType, owner: type | None, prints: Finge
             content = cell.cell_contents
         except ValueError:  # nothing was put there yet
             continue
-        if name != "__class__":  # of super(): its methods are told as far as they are named
+        if name != "__class__":  # of super(): its methods count as far as they are named
             parts.append(join(name, prints.of(content, f"{name} in {place}")))
     names: tuple[str, ...] = ()
     if not _is_installed(function.__module__, prints):
@@ -128,7 +128,7 @@ def _of_function(function: types.FunctionType, owner: type | None, prints: Finge
 
 
 def _of_operations(names: Iterable[str], place: str, prints: Fingerprints) -> Iterator[bytes]:
-    """Of custom operations that a function names: what they run cannot be had."""
+    """Note the custom operations that a function names, whose code is not available."""
     namespaces = vars(torch.ops)
     for name in names:
         custom = type(namespaces.get(name)).__name__ == "_OpNamespace"
@@ -139,7 +139,7 @@ def _of_operations(names: Iterable[str], place: str, prints: Fingerprints) -> It
 def _of_namespace(
     module: types.ModuleType, names: Iterable[str], prints: Fingerprints, seen: set[str]
 ) -> Iterator[bytes]:
-    """Of what a function takes out of a module, or out of one inside it."""
+    """Fingerprint what a function takes out of a module, or out of a module inside it."""
     if _is_by_version(module.__name__) or _is_installed(module.__name__, prints):
         return
     for name in names:
@@ -151,7 +151,7 @@ def _of_namespace(
 
 
 def _of_members(kind: type, names: Iterable[str], prints: Fingerprints) -> Iterator[bytes]:
-    """Of the methods and values of a class that go by some names, those of its parents included."""
+    """Fingerprint the members of a class, parents included, that have some of these names."""
     for parent, name in itertools.product(own_classes(kind), names):
         member = vars(parent).get(name, _ABSENT)
         function = _unwrap(member)
@@ -188,7 +188,7 @@ def _of_code(code: types.CodeType, doc: str | None, prints: Fingerprints) -> byt
 
 
 def _names(code: types.CodeType, of: tuple[str, ...]) -> Iterator[str]:
-    """The names that some instructions are about, in a function and in those inside it."""
+    """Return the names that some instructions use, in a function and in those inside it."""
     for instruction in dis.get_instructions(code):
         if instruction.opname in of:
             yield instruction.argval

@@ -1,4 +1,4 @@
-"""Which share of a run's time goes into its statistics, from some of its passes.
+"""Measure the share of a run's time that its statistics take, from some of its passes.
 
 By the host's clock: on a GPU, the share of the host's time, not of the GPU's.
 """
@@ -35,12 +35,15 @@ class Cost:
 
     @property
     def share(self) -> float | None:
-        """Of the time of the batches timed, reading included; None before there is one."""
+        """Return the statistics' share of the time of timed batches, reading included.
+
+        It is None before the first timed batch.
+        """
         return self._hooks / self._all if self._all else None
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """One batch through the model, read before."""
+        """Time one already loaded batch."""
         cycle = self._passes // self._every
         if not self._timed or not (cycle < 2 or cycle % _ONE_IN == 0):
             yield

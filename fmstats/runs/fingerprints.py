@@ -1,4 +1,4 @@
-"""Fingerprints of values: equal where content is equal, whatever objects hold it.
+"""Fingerprint values by content, whatever objects hold it.
 
 Numbers, texts, containers, tensors, arrays, functions (by their code), and objects (by their class
 and attributes) have one. What has no content that can be read is noted as unknown. Some objects
@@ -54,7 +54,7 @@ class Fingerprints:
         of_function: the fingerprint of a Python function or a class: `of_function(value, self)`.
 
     Attributes:
-        unknown: what could not be told from others, each as a place and a type.
+        unknown: what has no fingerprint, each as a place and a type.
         packages: the versions of the installed packages that were met.
     """
 
@@ -67,21 +67,21 @@ class Fingerprints:
         self.packages: dict[str, str] = {}
 
     def of(self, value: object, place: str) -> bytes:
-        """The fingerprint of a value; `place` says where it was found."""
+        """Fingerprint a value; `place` says where it was found."""
         if isinstance(value, _PLAIN):
             return join(type(value).__name__, value if isinstance(value, bytes) else repr(value))
         if id(value) in self._known:
             return self._known[id(value)]
         if len(self._kept) >= _MOST:
             return self.miss(place, f"more than {_MOST:,} values")
-        # A value within itself is told by when it was met first.
+        # A value within itself is identified by when it was met first.
         self._known[id(value)] = join("again", str(len(self._kept)))
         self._kept.append(value)
         found = self._known[id(value)] = self._look(value, place)
         return found
 
     def once(self, key: tuple[Any, ...], make: Callable[..., bytes]) -> bytes:
-        """What `make(key, self)` gives for these very objects, made once."""
+        """Return `make(key, self)`, called only once for the same objects."""
         ids = tuple(map(id, key))
         if ids not in self._made:
             self._made[ids] = join("again", str(len(self._made)))
@@ -90,7 +90,7 @@ class Fingerprints:
         return self._made[ids]
 
     def miss(self, place: str, kind: str) -> bytes:
-        """Note something that cannot be told from others."""
+        """Note something that cannot be distinguished from other values."""
         entry = f"{place} ({kind})"
         if entry not in self.unknown and len(self.unknown) < _NAMED:
             self.unknown.append(entry)
@@ -153,7 +153,7 @@ class Fingerprints:
         return self._by_pickle(value, place)
 
     def _own(self, value: Any, place: str) -> list[bytes]:
-        """Of what an object has as attributes."""
+        """Fingerprint an object by its attributes."""
         own = dict(getattr(value, "__dict__", {}))
         for parent in type(value).__mro__:
             slots = parent.__dict__.get("__slots__", ())
@@ -174,7 +174,7 @@ class Fingerprints:
             return self.miss(place, type(value).__name__)
 
     def _by_pickle(self, value: Any, place: str) -> bytes:
-        """Of an object that is written in another language: what `pickle` would keep of it."""
+        """Fingerprint an object of a compiled type by what `pickle` would store."""
         if isinstance(value, types.BuiltinFunctionType):
             return join("builtin", f"{value.__module__}.{value.__qualname__}")
         try:
@@ -193,20 +193,20 @@ class Fingerprints:
         return join("pickled", self.of(parts, place))
 
     def of_module(self, module: nn.Module, place: str) -> bytes:
-        """Of a module that is no layer of the model, but is held by one: with its parts."""
+        """Fingerprint a module that the model holds without having it as a layer."""
         parts = [self.of(type(module), place), *self.of_tensors(module, place)]
         parts.append(self.of(settings_of(module), place))
         children = module.named_children()
         return join("module", *parts, *(self.of(child, f"{place}.{n}") for n, child in children))
 
     def of_tensors(self, module: nn.Module, place: str) -> list[bytes]:
-        """Of a module's own parameters and buffers, those that are not saved included."""
+        """Fingerprint a module's own parameters and buffers, unsaved ones included."""
         named = tensors_of(module).items()
         return [join(name, self.of(value, f"{place}.{name}")) for name, value in named]
 
 
 def join(*parts: str | bytes) -> bytes:
-    """One fingerprint of several parts."""
+    """Make one fingerprint of several parts."""
     digest = hashlib.sha256()
     for part in parts:
         raw = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -223,13 +223,13 @@ _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks", "_backward_
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """The parameters and buffers of a module itself, those that are not saved included."""
+    """Return a module's own parameters and buffers, unsaved ones included."""
     parameters = module.named_parameters(recurse=False, remove_duplicate=False)
     return {**dict(parameters), **dict(module.named_buffers("", False, False))}
 
 
 def settings_of(module: nn.Module) -> dict[str, object]:
-    """What a module holds beside tensors and layers: attributes, hooks, extra state."""
+    """Return what a module holds beside tensors and layers: attributes, hooks, extra state."""
     settings: dict[str, object] = {k: v for k, v in vars(module).items() if k not in _USUAL}
     hooks = [hook for kind in _HOOKS for hook in getattr(module, kind).values()]
     own = [hook for hook in hooks if not type(hook).__module__.startswith("fmstats.")]

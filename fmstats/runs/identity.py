@@ -1,9 +1,9 @@
-"""What a run is of: which model and data, and how they are run.
+"""Describe what a run is of: the model, the data, and the options.
 
 An identity has two halves. `run` is what was asked for, in short texts and numbers: a checkpoint of
 other options cannot be gone on with. `content` is what the numbers stand for: fingerprints of all
 weights, of the code and settings of all modules, of the samples, and the versions of what computes.
-What has no fingerprint is listed as `unknown`: nothing then tells whether it is as it was.
+What has no fingerprint is listed as `unknown`: whether it has changed cannot be known.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _KINDS = {
 
 
 class Identity(TypedDict):
-    """What a run is of, ready for JSON."""
+    """Describes what a run is of, ready for JSON."""
 
     run: dict[str, Plain]
     content: dict[str, Any]
@@ -52,7 +52,7 @@ class Identity(TypedDict):
 
 
 def describe_model(model: torch.nn.Module) -> Identity:
-    """The model's class and structure; fingerprints of its weights, code and settings."""
+    """Describe a model by class and structure, and fingerprint its weights, code and settings."""
     prints = Fingerprints(fingerprint_code)
     weights: dict[str, bytes] = {}
     settings: dict[str, bytes] = {"all modules": prints.of(_global_hooks(), "global hooks")}
@@ -86,7 +86,7 @@ def describe_model(model: torch.nn.Module) -> Identity:
 
 
 def describe_data(batches: Iterable[object]) -> dict[str, Plain]:
-    """What is known of the data without reading them."""
+    """Describe the data without reading them."""
     if isinstance(batches, DataSource):
         known: dict[str, Plain] = {"data": batches.description}
         if batches.stored is not None:
@@ -100,7 +100,7 @@ def describe_data(batches: Iterable[object]) -> dict[str, Plain]:
 
 
 def fingerprint_samples(stored: Stored, spans: Iterable[range]) -> dict[str, Any]:
-    """Of the content of stored samples: of their files, or of their values."""
+    """Fingerprint the content of stored samples: their files, or their values."""
     found = []
     if stored.files is not None:
         paths = [stored.files[place] for span in spans for place in span]
@@ -114,12 +114,12 @@ def fingerprint_samples(stored: Stored, spans: Iterable[range]) -> dict[str, Any
 
 
 def describe_options(options: Mapping[str, object]) -> dict[str, Plain]:
-    """Options as text, unless they are numbers or None."""
+    """Describe options as text, unless they are numbers or None."""
     return {name: _plain(value) for name, value in options.items()}
 
 
 def find_differences(there: Mapping[str, object], here: Mapping[str, object]) -> list[str]:
-    """A text on each thing that the same half of two identities differs in."""
+    """Describe each difference between the same half of two identities."""
     return [
         _describe_difference(key, there.get(key), here.get(key))
         for key in dict.fromkeys([*there, *here])
@@ -137,7 +137,7 @@ def _describe_difference(key: str, there: object, here: object) -> str:
 
 
 def _walk(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """All modules by name, also those that are no layers, without what is wrapped around them."""
+    """Return all modules by name, unwrapped, including those that are not layers."""
     found: dict[str, torch.nn.Module] = {}
     seen: set[int] = set()
 
@@ -154,7 +154,7 @@ def _walk(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def _fingerprint_script(module: Any, prints: Fingerprints) -> bytes:
-    """Of the code, attributes and constants of a scripted module and its parts."""
+    """Fingerprint the code, attributes and constants of a scripted module and its parts."""
     text = module._c.dump_to_str(True, True, False)
     _, constants = module.code_with_constants
     found = prints.of(dict(constants.const_mapping), "a scripted module")
@@ -167,7 +167,7 @@ def _global_hooks() -> list[object]:
 
 
 def _summarise(parts: Mapping[str, bytes]) -> dict[str, Any]:
-    """One fingerprint of all parts; and a short one of each, unless there are too many."""
+    """Make one fingerprint of all parts, and a short one of each unless there are too many."""
     whole = join(*(item for name, part in parts.items() for item in (name, part))).hex()
     few = len(parts) <= _MOST_PARTS
     return {

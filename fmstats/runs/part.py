@@ -1,4 +1,4 @@
-"""What one process does of a run, from the beginning or from a checkpoint to the end."""
+"""Do one process's part of a run, from the beginning or from a checkpoint to the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fmstats.tracking.tracker import Tracker
 
 
 class Part:
-    """Reads the batches of a share, folds them, keeps the accounts and writes the checkpoint.
+    """Reads the batches of a share, runs them, keeps the account and writes the checkpoint.
 
     Args:
         batches: the data.
@@ -33,7 +33,7 @@ class Part:
         batch_dim: along which they run, where the caller says so.
         share: this process's, from the checkpoint's place on.
         on_bad_sample: "raise" or "skip".
-        runner: folds batches into `tracker`.
+        runner: runs batches under `tracker`.
         cost: times some of them.
         counting: counts samples.
         checkpoint: where to write to, or None.
@@ -77,11 +77,11 @@ class Part:
         self._began = time.perf_counter()
 
     def run(self, interrupts: Interrupts, advance: Advance) -> Profile:
-        """Do all of it.
+        """Run all batches of the share.
 
         Raises:
-            FmstatsError: a batch that is not to be skipped; it tells how many were folded before.
-            RunInterrupted: the process was told to stop.
+            FmstatsError: a batch failed and is not skipped; the message says how many ran before.
+            RunInterrupted: a signal stopped the process.
         """
         try:
             if self._checkpoint is not None:
@@ -126,7 +126,7 @@ class Part:
         self._passed_over.clear()
 
     def _save(self) -> Profile:
-        """Write the checkpoint, if there is one, of what it returns: the profile so far."""
+        """Return the profile so far; write it to the checkpoint, if there is one."""
         result = self._collect()
         if self._checkpoint is not None:
             self._checkpoint.write(result, self._progress)
@@ -174,7 +174,7 @@ class Part:
 
 
 def _continue(base: Profile, profile: Profile, account: Account) -> tuple[Profile, Account]:
-    """A part with what is known of those before it, whose statistics it has gone on from."""
+    """Add the metadata of the run before the checkpoint, whose statistics it restored."""
     account = join([Account.of_metadata(base.metadata), account], parallel=False)
     known = {**base.metadata, **profile.metadata}
     known["backends"] = {**base.metadata["backends"], **profile.metadata["backends"]}

@@ -1,4 +1,4 @@
-"""`profile`: one run of a model over data, in one process or in several."""
+"""Run a model once over data, in one process or in several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bar that shows how far a run has come, on stderr."""
+"""Show on stderr how far a run has come."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def show_progress(
     ranks: int = 1,
     done: tuple[int, int] = (0, 0),
 ) -> Iterator[Advance]:
-    """Give a function to call with the samples of a batch done and the share of the statistics.
+    """Give a function that takes the samples of each batch and the share of the statistics.
 
     Where nobody knows how many samples a batch has, batches are shown instead.
 
@@ -64,7 +64,7 @@ def show_progress(
 
 
 def _find_total(batches: Iterable[object], limit: int | None) -> tuple[int | None, str]:
-    """The length of the run and its unit, as far as it can be known."""
+    """Return the length of the run and its unit, as far as they can be known."""
     if isinstance(batches, DataSource) and batches.samples is not None:
         return min(batches.samples, limit or batches.samples), "samples"
     if limit is not None:

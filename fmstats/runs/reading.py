@@ -1,4 +1,4 @@
-"""The batches of a run by number: those of one process, from where the run has come to.
+"""Read the batches of one process by number, from where the run has come to.
 
 Stored samples are read from there, and only those of this process. Any other iterable is gone
 through from its beginning, and every process goes through all of it.
@@ -39,7 +39,7 @@ _MOST_FAILURES = 100  # of reading, one after the other: whatever gives the batc
 
 
 def open_batches(data: object, on_bad_sample: OnBadSample = "raise") -> Iterable[object]:
-    """The batches of what `profile` takes as data, to be run through once.
+    """Open what `profile` takes as data, as batches to be run through once.
 
     Raises:
         FmstatsError: it is none of these.
@@ -67,18 +67,18 @@ def refuse_random_order(batches: Iterable[object], asked: str) -> None:
 
 @dataclass(frozen=True)
 class Share:
-    """The batches that a process has to do: every `ranks`-th from `rank`, none before `first`."""
+    """Selects the batches of one process: every `ranks`-th from `rank`, none before `first`."""
 
     rank: int = 0
     ranks: int = 1
     first: int = 0
 
     def has(self, number: int) -> bool:
-        """Whether the batch of this number is one of them."""
+        """Return whether the share has the batch of this number."""
         return number >= self.first and number % self.ranks == self.rank
 
     def numbers(self, stop: int) -> range:
-        """Their numbers below `stop`."""
+        """Return the numbers of its batches below `stop`."""
         return range(self.first + (self.rank - self.first) % self.ranks, stop, self.ranks)
 
 
@@ -91,14 +91,13 @@ class Reading:
         batch_dim: along which samples run, where the caller says so.
         on_bad_sample: what to do with a batch that cannot be read: "raise", or "skip" and note it.
         skipped: where what is left out is noted.
-        batch_log: notes what is gone through, where nothing else tells the data from others.
-        known: of how many batches an earlier life of the run has gone through, and the digest of
-            its log of batches.
-        ended: whether that life has come to the end of the data.
+        batch_log: logs the batches read, where nothing else identifies the data.
+        known: how many batches were read before the run was resumed, and the digest of them.
+        ended: whether the data had come to an end there.
 
     Raises:
-        FmstatsError: a batch cannot be read and is not to be skipped; nothing tells whether
-            batches follow one that raised; or the data are not those of the run's earlier life.
+        FmstatsError: a batch cannot be read and is not skipped; it is unknown whether batches
+            follow one that raised; or the data differ from those before the run was resumed.
     """
 
     batches: Iterable[object]
@@ -167,7 +166,7 @@ class Reading:
                 return
 
     def _note(self, inputs: ModelInput | None) -> None:
-        """Note a batch, and compare those up to it with those of the run's earlier life."""
+        """Note a batch, and compare those up to it with those before the run was resumed."""
         if self.batch_log is None:
             return
         self.batch_log.add(inputs)
@@ -186,7 +185,7 @@ class Reading:
             )
 
     def _begin(self) -> tuple[Iterator[object], int | None]:
-        """An iterator of batches, and the dim of their samples, where that is known."""
+        """Return an iterator of batches, and the dim of their samples where that is known."""
         batches = self.batches
         try:
             if isinstance(batches, DataSource):
@@ -199,7 +198,7 @@ class Reading:
             raise FmstatsError(f"reading batch 1 raised {describe_error(error)}") from error
 
     def _leave_out(self, number: int, error: Exception) -> None:
-        """Note the batch, if it is this share's; or raise."""
+        """Note the batch as skipped if it is in this share, or raise."""
         text = str(error)
         if not isinstance(error, FmstatsError):
             text = f"reading batch {number + 1} raised {describe_error(error)}"

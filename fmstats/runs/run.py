@@ -1,4 +1,4 @@
-"""One run in one process: what it is of, and how it goes on to its end."""
+"""Execute one run in one process, and resume it from a checkpoint."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from fmstats.tracking.tracker import Tracker, begin
 
 @dataclass(frozen=True)
 class Run:
-    """What is to be run: see the arguments of `profile`, made into what they stand for."""
+    """Holds the arguments of `profile`, resolved, and executes the run."""
 
     model: torch.nn.Module
     batches: Iterable[object]
@@ -56,12 +56,12 @@ class Run:
 
     @property
     def options(self) -> dict[str, object]:
-        """All that changes what is folded of each batch, and which."""
+        """Return all options that change which batches are measured, and what of them."""
         run = {"compile": self.compiled, "limit": self.limit, "batch_dim": self.batch_dim}
         return {**self.tracking.shared(), **vars(self.placement), **run}
 
     def identify(self) -> Identity:
-        """What tells this run from others."""
+        """Describe what distinguishes this run from others."""
         refuse_random_order(self.batches, "checkpoint=")
         known = describe_model(self.model)
         known["run"] |= describe_data(self.batches)
@@ -118,7 +118,7 @@ class Run:
                 return part.run(interrupts, advance)
 
     def _confirm(self, keep: Checkpoint) -> None:
-        """Go through the data of a complete run, where nothing but their batches tells them.
+        """Read the data of a complete run again, where only the batches identify the data.
 
         Raises:
             FmstatsError: they are others.
@@ -141,7 +141,7 @@ class Run:
 
     @property
     def _hookable(self) -> bool:
-        """Whether hooks may come and go: they would have what is compiled compiled anew."""
+        """Return whether hooks may come and go without recompiling what is compiled."""
         return not (self.compiled or has_compiled_parts(self.model))
 
     def _counting(self) -> Counting:

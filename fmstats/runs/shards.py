@@ -1,4 +1,4 @@
-"""One run in several processes: each folds every so-manieth batch, and the profiles are merged."""
+"""Split a run over several processes, each of which runs every n-th batch, and merge."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fmstats.profiles.ranks import check_group, gather
 from fmstats.runs.account import PASSES, Account, join
 from fmstats.runs.reading import Share
 
-# A rank may be done long before the others; one that died is told by its closed connection.
+# A rank may be done long before the others; one that died is recognised by its closed connection.
 _PATIENCE = timedelta(days=7)
 
 
 def share_of(group: object) -> Share:
-    """The share of this process among those of a process group ("world" for all); None: all of it.
+    """Return this process's share in a process group ("world" for all); None: everything.
 
     Raises:
         FmstatsError: torch.distributed is not initialised, or this process is not of the group.
@@ -33,14 +33,14 @@ def share_of(group: object) -> Share:
 
 
 def path_of(path: Path, share: Share) -> Path:
-    """The checkpoint of one process of a run: `run.rank0of4.fmstats` for `run.fmstats`."""
+    """Return the checkpoint of one process: `run.rank0of4.fmstats` for `run.fmstats`."""
     if share.ranks == 1:
         return path
     return path.with_name(f"{path.stem}.rank{share.rank}of{share.ranks}{path.suffix}")
 
 
 def merge_shards(profile: Profile, group: object) -> Profile:
-    """The profile of all processes of a run, on each of them, merged in the order of ranks."""
+    """Merge the profiles of all processes of a run, in the order of ranks, on each of them."""
     if group is None:
         return profile
     among = check_group(group, "profile")
@@ -48,7 +48,7 @@ def merge_shards(profile: Profile, group: object) -> Profile:
 
 
 def join_parts(parts: Sequence[Profile]) -> Profile:
-    """What the processes of one run have folded, as the profile of that run."""
+    """Join what the processes of one run have measured into the profile of that run."""
     first, *others = [part for part in parts if part] or parts[:1]
     info = first.merge(*others, missing="keep").info
     joined = join([Account.of_metadata(part.metadata) for part in parts], parallel=True)

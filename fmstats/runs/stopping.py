@@ -1,7 +1,7 @@
-"""Being told to stop: Ctrl-C and SIGTERM end a run between two batches.
+"""Stop a run between two batches on Ctrl-C or SIGTERM.
 
-While data are read a signal ends the run at once; while a batch is folded it waits for the end of
-the batch, and a second one breaks off the model.
+While data are read, a signal ends the run at once. While a batch runs, the signal waits for the
+end of the batch, and a second one interrupts the model.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from fmstats.runs.account import describe_done
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """A run was told to stop before its end.
+    """Reports that a signal stopped a run before its end.
 
     Attributes:
-        profile: what had been folded, whole batches only; None if its device
-            has failed.
-        checkpoint: the file that it was written to, with which the same call goes on; or None.
+        profile: the statistics so far, of whole batches only; None if the device has failed.
+        checkpoint: the file that it was written to, from which the same call resumes; or None.
 
     Examples:
         >>> import fmstats, torch
@@ -92,7 +91,7 @@ class Interrupts:
             self._breakable = False
 
     def stop(self) -> None:
-        """The run ends: no signal shall disturb what is still to be written."""
+        """Ignore signals from now on, so that they do not disturb the last writes."""
         self._held, self._breakable = True, False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

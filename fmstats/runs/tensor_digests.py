@@ -1,4 +1,4 @@
-"""A digest of all values of a tensor: SHA-256, block by block, in a few threads.
+"""Digest all values of a tensor with SHA-256, block by block, in a few threads.
 
 Shape and dtype are part of it, strides and devices are not.
 """
@@ -18,11 +18,11 @@ _BLOCK = 1 << 22  # bytes that a thread takes at once, and that a device copies 
 
 
 class NoValuesError(Exception):
-    """A tensor whose values cannot be had."""
+    """Reports a tensor whose values are not available."""
 
 
 def digest_tensor(tensor: Tensor) -> bytes:
-    """16 bytes that tell a tensor's values, shape, dtype and kind.
+    """Return 16 bytes that identify a tensor's values, shape, dtype and kind.
 
     Raises:
         NoValuesError: it has no values yet, or is of an unknown kind.
@@ -38,7 +38,7 @@ def digest_tensor(tensor: Tensor) -> bytes:
 
 
 def _parts(tensor: Tensor) -> Iterator[bytes | Tensor]:
-    """Plain tensors and texts that a tensor of any kind consists of."""
+    """Yield the plain tensors and texts that a tensor of any kind consists of."""
     kind: Any = type(tensor)
     if is_lazy(tensor):
         raise NoValuesError("it gets its values in the first pass")

@@ -1,4 +1,4 @@
-"""What a profile is made from: models and data, each named by a short text.
+"""Open models and data, each named by a short text.
 
 Importing this package imports no optional package; each form asks for its own when it is opened.
 """

@@ -26,13 +26,13 @@ ARRAY_SUFFIXES = (".npy", ".npz", ".safetensors")
 
 _KEYS_NAMED = 8  # in a message
 
-# The colon of a key is told from that of a drive letter by the suffix before it.
+# The suffix before it distinguishes the colon of a key from that of a drive letter.
 _ARRAY_SPEC = re.compile(r"(?P<path>.+?\.(npy|npz|safetensors))(:(?P<key>.+))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array on disk: `read(start, stop)` gives these samples as a tensor of its own."""
+    """Describes an array on disk; `read(start, stop)` gives these samples as a new tensor."""
 
     shape: tuple[int, ...]
     read: Callable[[int, int], torch.Tensor]
@@ -46,7 +46,7 @@ class StoredArray:
 
 
 def is_array_spec(spec: str) -> bool:
-    """Whether `spec` is a path ending in one of `ARRAY_SUFFIXES`, or such a path and `:KEY`."""
+    """Return whether `spec` is a path ending in one of `ARRAY_SUFFIXES`, or that and `:KEY`."""
     return _ARRAY_SPEC.fullmatch(spec) is not None
 
 

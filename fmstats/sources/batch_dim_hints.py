@@ -3,7 +3,7 @@
 A convolution has the batch in dim 0 or, of an input with one dim less, none; a recurrent layer in
 dim 1 unless it was made with `batch_first=True`. Layers that take any number of dims (Linear,
 LayerNorm, Embedding) give no hint. A hint holds for an input of the model only if its sizes
-fit: between the two, a model may have moved the batch dim or folded it into another.
+fit: between the two, a model may have moved the batch dim or merged it into another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one batch means to a model: its arguments, its number of samples, how to move and cut it.
+"""Interpret one batch: its arguments, its number of samples, how to move and cut it.
 
 The forms, in the order they are tried:
     Tensor or NumPy array      model(batch)
@@ -8,7 +8,7 @@ The forms, in the order they are tried:
         x a mapping            model(**x)
         x anything else        model(x)
 How many samples a batch holds is read off its entries, labels among them, or said by whoever made
-it; a lone tensor does not tell (see `ModelInput.samples`).
+it; a lone tensor does not say (see `ModelInput.samples`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from fmstats.sources.conversion import to_tensor
 
 @dataclass(frozen=True)
 class ModelInput:
-    """The arguments of one call of a model.
+    """Holds the arguments of one call of a model.
 
     Attributes:
         labels: what the batch holds beside them; it helps to count samples.
         batch_dim: the dim along which samples run, where whoever made the batch knows; None: what
             the entries share.
-        stacked: a lone tensor or list counts as a stack of samples where nothing else tells.
+        stacked: a lone tensor or list counts as a stack of samples where nothing says otherwise.
     """
 
     args: tuple[object, ...] = ()
@@ -43,12 +43,12 @@ class ModelInput:
 
     @property
     def entries(self) -> list[object]:
-        """The arguments, those by name behind the others."""
+        """Return the arguments, positional ones first."""
         return [*self.args, *self.kwargs.values()]
 
     @property
     def samples(self) -> int | None:
-        """Number of samples; None where nothing tells, e.g. for a lone tensor.
+        """Return the number of samples; None where it is unknown, e.g. for a lone tensor.
 
         With `batch_dim`: the size of that dim, if the arguments that have it agree. Without: the
         size of dim 0, if at least two entries of the batch have it and all agree. A list has a
@@ -61,7 +61,7 @@ class ModelInput:
         return _agree([*self.entries, *self.labels], 0, least)
 
     def cut(self, samples: int) -> ModelInput:
-        """The first `samples` samples: of the arguments that are as long as the batch has samples.
+        """Return the first `samples` samples of all arguments that have the length of the batch.
 
         The whole input is returned where it has no more of them, or where nothing tells how many
         it has.
@@ -103,7 +103,7 @@ class ModelInput:
         )
 
     def describe(self) -> str:
-        """The shape and dtype of each argument, e.g. `(32, 3, 224, 224) float32`."""
+        """Return the shape and dtype of each argument, e.g. `(32, 3, 224, 224) float32`."""
         named = [(None, value) for value in self.args] + list(self.kwargs.items())
         texts = [f"{name}: {_describe(v)}" if name else _describe(v) for name, v in named]
         return ", ".join(texts) or "nothing"
@@ -150,7 +150,7 @@ def read_batches(
     """Yield the arguments of each batch until `limit` samples have passed, the last cut to fit.
 
     Raises:
-        FmstatsError: there is a limit, and nothing tells how many samples a batch has.
+        FmstatsError: there is a limit, and the number of samples in a batch is unknown.
     """
     left = limit
     batch_dim = find_batch_dim(batches) if batch_dim is None else batch_dim
@@ -167,10 +167,10 @@ def read_batches(
 
 
 def require_samples(inputs: ModelInput, number: int) -> int:
-    """The samples of a batch, for a limit of samples.
+    """Return the number of samples of a batch, which a limit of samples needs.
 
     Raises:
-        FmstatsError: nothing tells.
+        FmstatsError: the number is unknown.
     """
     if inputs.samples is None:
         raise FmstatsError(
@@ -183,7 +183,7 @@ def require_samples(inputs: ModelInput, number: int) -> int:
 
 @dataclass(frozen=True)
 class Stack:
-    """A tensor of samples in batches of `batch_size`, the last of which may be smaller."""
+    """Splits a tensor of samples into batches of `batch_size`; the last may be smaller."""
 
     samples: torch.Tensor
     batch_size: int
@@ -194,7 +194,7 @@ class Stack:
 
 
 def find_batch_dim(batches: object) -> int | None:
-    """The dim along which an iterable's batches hold their samples; None where it does not know.
+    """Return the dim along which an iterable's batches hold their samples; None if unknown.
 
     A DataLoader that collates as usual stacks samples along dim 0; a function of the user's, given
     as `collate_fn`, may put them anywhere.
@@ -208,7 +208,7 @@ def find_batch_dim(batches: object) -> int | None:
 
 
 def size_along(value: object, dim: int) -> int | None:
-    """How many items an entry of a batch has along `dim`; None where it has no such dim.
+    """Return the size of an entry of a batch along `dim`; None where it has no such dim.
 
     A list has its length along dim 0, and a packed sequence as many as it has sequences.
     """
@@ -220,7 +220,7 @@ def size_along(value: object, dim: int) -> int | None:
 
 
 def _agree(entries: Iterable[object], dim: int, least: int) -> int | None:
-    """The size along `dim` that at least so many entries have, and all that have this dim."""
+    """Return the size along `dim` that all entries with this dim share, if `least` have it."""
     known = [(value, size) for value in entries if (size := size_along(value, dim)) is not None]
     larger = [pair for pair in known if not _is_number(pair[0])]
     for pairs in (known, larger):

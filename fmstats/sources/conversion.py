@@ -1,4 +1,4 @@
-"""NumPy arrays as tensors of the same values, or the reason why they cannot be."""
+"""Convert NumPy arrays to tensors of the same values, or say why that is impossible."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def to_tensor(value: torch.Tensor | np.ndarray) -> torch.Tensor:
 
 
 def _unmask(value: np.ma.MaskedArray) -> np.ndarray:
-    """The array without its mask, which masks nothing."""
+    """Return the array without a mask that masks nothing."""
     masked = int(np.ma.getmaskarray(value).sum())
     if masked:
         raise FmstatsError(

@@ -41,12 +41,12 @@ DATA_FORMS = (
 
 @dataclass
 class DataSource:
-    """Batches from a named place; each `iter()` starts again from the first.
+    """Gives batches from a named place; each `iter()` starts again from the first.
 
     Attributes:
         description: what it is, for people, e.g. `50000 images in 'val', 224 px, ImageNet mean and
             std`.
-        samples: how many samples one pass gives at most, or None where only a pass can tell.
+        samples: how many samples one pass gives at most, or None where only a pass can show.
         batches: begins a pass.
         skipped: the unreadable files of the latest pass begun by `iter()`, where they are not
             errors.
@@ -75,7 +75,7 @@ class DataSource:
         return iter(self.begin())
 
     def begin(self) -> Iterable[object]:
-        """Start a pass: the iterable that gives its batches."""
+        """Start a pass, and return the iterable that gives its batches."""
         self.skipped.clear()
         return self.batches()
 

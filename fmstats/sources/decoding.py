@@ -1,10 +1,10 @@
-"""Decode an image file to RGB as a viewer shows it, or tell why not.
+"""Decode an image file to RGB as a viewer shows it, or say why not.
 
 - The orientation that a camera has noted (EXIF) is applied.
 - What is transparent is laid over white.
 - Grey, palette and 1-bit images, CMYK, YCbCr and the like are converted by Pillow, which does not
   apply colour profiles.
-- Of several frames or pages the first is taken; how many more there are is told.
+- Of several frames or pages the first is taken, and the others are counted.
 - More than 8 bits per channel are refused where Pillow would cut them off. Decoders of AVIF and
   JPEG 2000 give 8 bits, whatever the file has.
 - More pixels than Pillow allows (twice `PIL.Image.MAX_IMAGE_PIXELS`, 179 million) are refused.
@@ -28,13 +28,13 @@ USUAL_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".g
 
 # Of what Pillow opens: data that it needs help to read, films, and EPS, which is a program.
 _NO_PICTURES = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
-_DEEP = re.compile(r";(16|32)[BLNS]")  # how Pillow's raw modes tell of more than 8 bits
+_DEEP = re.compile(r";(16|32)[BLNS]")  # Pillow's raw modes with more than 8 bits
 _BITS_PER_SAMPLE, _REDUCED = 258, 254  # tags of TIFF
 
 
 @cache
 def list_formats() -> Mapping[str, str]:
-    """Pillow's formats by the suffixes of their files, the usual suffixes first."""
+    """Return Pillow's formats by the suffixes of their files, the usual suffixes first."""
     from PIL import Image
 
     Image.init()
@@ -49,7 +49,7 @@ def list_formats() -> Mapping[str, str]:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is an image by its suffix."""
+    """Return whether a file is an image by its suffix."""
     try:
         known: Mapping[str, str] | tuple[str, ...] = list_formats()
     except ImportError:
@@ -58,7 +58,7 @@ def is_image(path: Path) -> bool:
 
 
 def decode(file: Path | IO[bytes]) -> tuple[Picture, int]:
-    """The first frame of an image file in RGB, and how many more it has.
+    """Return the first frame of an image file in RGB, and how many more it has.
 
     Raises:
         FmstatsError: the file is none, or no image that can be read without loss; the message says
@@ -73,7 +73,7 @@ def decode(file: Path | IO[bytes]) -> tuple[Picture, int]:
             _refuse_deep(opened)
             further = _count_further(opened)
             opened.load()
-            return _flatten(_turn(opened)), further
+            return _flatten(_rotate(opened)), further
     except FmstatsError:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and its own.
@@ -98,7 +98,7 @@ def _refuse_deep(image: Any) -> None:
 
 
 def _count_further(image: Any) -> int:
-    """How many frames or pages come after the first.
+    """Count the frames or pages after the first.
 
     The further pictures of a photograph (MPO: previews, depth) and the layers of a drawing (PSD)
     are none, nor are the smaller copies of a TIFF of large size.
@@ -116,8 +116,8 @@ def _count_further(image: Any) -> int:
     return further
 
 
-def _turn(image: Picture) -> Picture:
-    """The image as the camera was held; as it is where nobody can read what was noted of that."""
+def _rotate(image: Picture) -> Picture:
+    """Rotate the image as its EXIF orientation says, if that can be read."""
     from PIL import ImageOps
 
     try:
@@ -127,7 +127,7 @@ def _turn(image: Picture) -> Picture:
 
 
 def _flatten(image: Picture) -> Picture:
-    """The image in RGB, over white where one sees through it."""
+    """Convert the image to RGB, over white where it is transparent."""
     from PIL import Image
 
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:

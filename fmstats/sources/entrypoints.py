@@ -30,7 +30,7 @@ _MODULE = re.compile(r"(?P<where>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^:/\\]*)")
 
 
 def is_entrypoint(spec: str) -> bool:
-    """Whether `spec` has the form `file.py:name` or `package.module:name`."""
+    """Return whether `spec` has the form `file.py:name` or `package.module:name`."""
     return bool(_FILE.fullmatch(spec) or _MODULE.fullmatch(spec))
 
 
@@ -68,7 +68,7 @@ def call_entrypoint(target: Callable[[], object], spec: str) -> object:
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):
-        pass  # Some builtins have no signature: the call itself will tell.
+        pass  # Some builtins have no signature: the call itself will raise.
     else:
         needed = [
             parameter.name
@@ -88,7 +88,7 @@ def call_entrypoint(target: Callable[[], object], spec: str) -> object:
 
 
 def describe_error(error: BaseException) -> str:
-    """The type and message of `error` and the line of the user's code that it came from, if any.
+    """Return the type and message of `error`, and the line of the user's code if there is one.
 
     E.g. `KeyError: 'a' (net.py, line 3)`. Lines of the standard library, of installed packages and
     of fmstats are not the user's.

@@ -14,7 +14,7 @@ _SUFFIXES_NAMED = 12  # in a message
 
 
 def find_images(folder: Path) -> list[Path]:
-    """The image files in `folder` and below, sorted, by their suffixes.
+    """Return the image files in `folder` and below, sorted, chosen by their suffixes.
 
     Files and folders whose names start with a dot are left out. Symbolic links are followed; a file
     or folder to which several paths lead is taken once, by its own path if that is in `folder`.
@@ -34,7 +34,7 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def _list_files(folder: Path) -> list[Path]:
-    """Every file once. What no link leads to comes first, so that it keeps its own path."""
+    """List every file once; those that no link leads to come first and keep their own path."""
     found: dict[str, Path] = {}  # by their real paths
     entered: set[str] = set()
     folders, linked_folders = deque([str(folder)]), deque[str]()

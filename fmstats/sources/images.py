@@ -38,7 +38,7 @@ _MOST_PIXELS = 1 << 24  # of a resized image: 50 MB
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """How an image file becomes a float32 tensor (3, image_size, image_size)."""
+    """Says how an image file becomes a float32 tensor (3, image_size, image_size)."""
 
     image_size: int
     resize: int
@@ -60,7 +60,7 @@ class ImageTransform:
             )
 
     def describe(self) -> str:
-        """Size and normalisation in a few words: `224 px, ImageNet mean and std`."""
+        """Describe size and normalisation: `224 px, ImageNet mean and std`."""
         size = f"{self.image_size} px"
         if self.resize != usual_resize(self.image_size):
             size += f" cut from {self.resize}"
@@ -72,7 +72,7 @@ class ImageTransform:
         return f"{size}, mean {_name_channels(self.mean)}, std {_name_channels(self.std)}"
 
     def to_dict(self) -> dict[str, int | list[float]]:
-        """The settings by name, ready for JSON."""
+        """Return the settings by name, ready for JSON."""
         return {
             "image_size": self.image_size,
             "resize": self.resize,
@@ -89,7 +89,7 @@ class ImageTransform:
         return self.read_first(file)[0]
 
     def read_first(self, file: Path | IO[bytes]) -> tuple[torch.Tensor, int]:
-        """As `read`, and how many frames or pages of the file come after the one that was read.
+        """Read one file like `read`, and count the frames or pages after the first.
 
         Raises:
             FmstatsError: as `read`.
@@ -103,7 +103,7 @@ class ImageTransform:
         return ((pixels.to(torch.float32) / 255 - mean) / std).contiguous(), further
 
     def _cut(self, image: Picture) -> Picture:
-        """The centre of the image, its shorter side resized."""
+        """Return the centre of the image, after its shorter side was resized."""
         from PIL.Image import Resampling
 
         short = min(image.size)
@@ -120,12 +120,12 @@ class ImageTransform:
 
 
 def usual_resize(image_size: int) -> int:
-    """The shorter side before a crop of `image_size`: 256 for 224, as ImageNet is evaluated."""
+    """Return the shorter side before a crop of `image_size`: 256 for 224, as for ImageNet."""
     return image_size * 256 // 224
 
 
 def _name_channels(values: tuple[float, ...]) -> str:
-    """`0.5` where all channels agree, else `0.4,0.5,0.6`, as the command line takes them."""
+    """Format `0.5` where all channels agree, else `0.4,0.5,0.6`, as in the command line."""
     return ",".join(map(str, values if len(set(values)) > 1 else values[:1]))
 
 

@@ -1,4 +1,4 @@
-"""Where a model runs and its inputs belong: device, dtype and memory format."""
+"""Choose where a model runs and its inputs belong: device, dtype and memory format."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def is_placed(
     dtype: torch.dtype | None,
     channels_last: bool,
 ) -> bool:
-    """Whether `model` is already where it shall run, so that no copy is needed."""
+    """Return whether `model` is already where it shall run, so that no copy is needed."""
     kind, _, index = str(device or "").partition(":")
     for tensor in _list_tensors(model):
         if kind and (tensor.device.type != kind or (index and str(tensor.device.index) != index)):
@@ -77,7 +77,7 @@ def copy_model(model: torch.nn.Module) -> torch.nn.Module:
 def find_placement(
     model: torch.nn.Module, device: str | torch.device | None, dtype: torch.dtype | None
 ) -> tuple[torch.device | None, torch.dtype | None]:
-    """The device and dtype of inputs; None where no tensor of the model tells and nobody asked.
+    """Return the device and dtype of inputs; None where nothing determines them.
 
     Raises:
         FmstatsError: `device` is not the name of a device.
@@ -95,6 +95,6 @@ def find_placement(
 
 
 def _list_tensors(model: torch.nn.Module) -> list[torch.Tensor]:
-    """Parameters and buffers, without those that lazy modules make in their first run."""
+    """List parameters and buffers, except those that lazy modules make in their first run."""
     tensors = [*model.parameters(), *model.buffers()]
     return [tensor for tensor in tensors if not torch.nn.parameter.is_lazy(tensor)]

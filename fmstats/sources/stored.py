@@ -1,4 +1,4 @@
-"""Samples that lie somewhere in order, any of which can be read without those before it.
+"""Describe stored samples, any of which can be read without those before it.
 
 So a run can be cut anywhere, spread over processes, and gone on with. A batch is a span of places:
 it is the same batch whoever reads it, and what of it cannot be read makes it smaller.
@@ -17,7 +17,7 @@ MOST_ENTRIES = 100
 
 @dataclass
 class Skipped:
-    """What was left out.
+    """Notes what was left out.
 
     Attributes:
         count: images and batches left out.
@@ -28,30 +28,30 @@ class Skipped:
     entries: list[str] = field(default_factory=list)
 
     def add(self, entry: str) -> None:
-        """Note one more, as a text of what and why."""
+        """Note one more, as a text that says what and why."""
         self.extend(Skipped(1, [entry]))
 
     def extend(self, other: Skipped) -> None:
-        """Note all of another."""
+        """Note all entries of another."""
         self.count += other.count
         self.entries += other.entries[: MOST_ENTRIES - len(self.entries)]
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Forget all entries."""
         self.count = 0
         self.entries.clear()
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Samples in order.
+    """Describes samples in a fixed order.
 
     Attributes:
         samples: how many there are.
         batch_size: how many make a batch.
         read: gives each of some spans of places and its batch, or None where nothing in it can be
             read; what is left out is noted.
-        identity: what tells these samples from others, in numbers and short texts.
+        identity: what distinguishes these samples from others, in numbers and short texts.
         files: the file that each sample is made of, where each has its own.
     """
 
@@ -62,7 +62,7 @@ class Stored:
     files: Sequence[Path] | None = None
 
     def spans(self, limit: int | None = None) -> list[range]:
-        """The places of each batch, of at most the first `limit` samples."""
+        """Return the range of each batch, of at most the first `limit` samples."""
         stop = self.samples if limit is None else min(limit, self.samples)
         starts = range(0, stop, self.batch_size)
         return [range(start, min(start + self.batch_size, stop)) for start in starts]

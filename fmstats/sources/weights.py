@@ -118,10 +118,10 @@ def _compare(model: torch.nn.Module, found: dict[str, object], file: Path) -> No
 
 
 def _has_shape(value: object) -> bool:
-    """False for the extra state of a module and for parameters of lazy modules before a run."""
+    """Return False for extra state, and for parameters of lazy modules before a run."""
     return isinstance(value, torch.Tensor) and not torch.nn.parameter.is_lazy(value)
 
 
 def _identify(value: torch.Tensor) -> tuple[object, ...]:
-    """Equal for two names of one tensor."""
+    """Return a key that is equal for two names of one tensor."""
     return value.untyped_storage()._cdata, value.storage_offset(), value.shape
