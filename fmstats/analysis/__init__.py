@@ -1,4 +1,4 @@
-"""Geometry and cost of a model: `analyze`, beside the statistics of what flows through it.
+"""Analyze the geometry and cost of a model.
 
 From a trace of one forward pass (`trace`, `recorder`, with the rules of `formulas` and `fields`)
 come the rows of a table (`rows`), its stages (`stages`) and what is printed (`result`, `text`).

@@ -1,4 +1,4 @@
-"""FLOPs of fast Fourier transforms and of direct factorizations, by their customary counts.
+"""Count the FLOPs of fast Fourier transforms and direct factorizations, as is customary.
 
 Transforms: 5 n log2 n of n complex numbers, half of that of real ones (the measure of benchFFT).
 Factorizations: the leading terms of LAPACK Working Note 41 (Anderson and Dongarra 1990), appendix
@@ -26,7 +26,7 @@ def _transform(args: Sequence[Any], out: Any) -> int:
 
 
 def _of_matrices(count: Callable[[int, int], float]) -> Formula:
-    """Of each matrix (m, n) of the first argument."""
+    """Make a formula that adds up `count(m, n)` over the matrices of the first argument."""
 
     def factorize(args: Sequence[Any], out: Any) -> int:
         m, n = map(int, args[0].shape[-2:])
@@ -50,14 +50,14 @@ def _reflections(m: int, n: int) -> float:
 
 
 def _orthogonal(args: Sequence[Any], out: Any) -> int:
-    """The reflections, and as many again that make Q of them, if it is asked for."""
+    """Count the reflections, and the same number again if Q is requested."""
     m, n = map(int, args[0].shape[-2:])
     twice = len(args) < 2 or args[1] != "r"
     return round(_many(args[0]) * _reflections(m, n) * (2 if twice else 1))
 
 
 def _solve(each: int, factor: int) -> Formula:
-    """Of a factor (n, n) and right sides: `each` n^2 FLOPs a column, which the result has."""
+    """Make a formula for solving with a factor (n, n): `each` n^2 FLOPs per result column."""
 
     def solve(args: Sequence[Any], out: Any) -> int:
         n, first = int(args[factor].shape[-1]), out[0] if isinstance(out, tuple | list) else out

@@ -1,4 +1,4 @@
-"""`analyze`: what shapes, parameters, FLOPs and memory each layer of a model has."""
+"""Analyze what shapes, parameters, FLOPs and memory each layer of a model has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fake tensors: for the time of a pass, also of operations whose own rules for these ask too much.
+"""Run a pass on fake tensors, also where PyTorch's own rules for these refuse an operation.
 
 PyTorch's rule may refuse what the kernel takes.
 """
@@ -26,13 +26,13 @@ Shape = tuple[int, ...]
 
 @contextlib.contextmanager
 def faking(mode: FakeTensorMode) -> Iterator[None]:
-    """Under which tensors have shapes, dtypes and devices, and no numbers."""
+    """Give tensors shapes, dtypes and devices but no numbers, within this context."""
     with mode, _MoreShapes():  # type: ignore[no-untyped-call]  # torch's own
         yield
 
 
 def are_faked() -> bool:
-    """Whether tensors that are made now are fake."""
+    """Return whether tensors that are made now are fake."""
     return any(isinstance(mode, FakeTensorMode) for mode in _get_current_dispatch_mode_stack())
 
 
@@ -59,7 +59,7 @@ def _is_real_sparse(x: Any) -> bool:
 
 
 def _without_base(x: Tensor) -> Tensor:
-    """No view: of these, if they are sparse, fake ones cannot be made."""
+    """Return `x`, copied if it is a view: there is no fake tensor of a sparse view."""
     with _disable_current_modes():
         return x.clone() if x._is_view() else x
 
@@ -71,7 +71,7 @@ def _dtype(args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.dtype:
 
 
 def _grouped(a: Tensor, b: Tensor, ends: Tensor | None = None, *args: Any) -> Shape:
-    """Of matrices, or of one whose rows, columns or inner dim are in groups that end at `ends`.
+    """Return the shape of a product of matrices, some with a dim in groups that end at `ends`.
 
     PyTorch's rule takes bfloat16 alone, its kernel for CPUs any type.
     """

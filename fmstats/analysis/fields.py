@@ -1,4 +1,4 @@
-"""What one element of a feature map sees of the input: its receptive field and stride, in pixels.
+"""Compute the receptive field and stride of a feature map in pixels of the input.
 
 Size and stride follow every tensor of a convolution net from operation to operation (Araujo,
 Norris, Sim 2019, "Computing Receptive Fields of Convolutional Neural Networks"): a window of k
@@ -24,7 +24,7 @@ from fmstats.analysis.storages import is_nested
 
 @dataclass(frozen=True)
 class Field:
-    """What an element sees, by spatial dim.
+    """Describes what an element sees of the input, by spatial dim.
 
     Attributes:
         size: pixels of the input.
@@ -43,7 +43,7 @@ Rule = Callable[[Field, Sequence[Any], Any], Field]
 
 
 def of_input(x: Tensor) -> Field | None:
-    """The field of a model's input (N, C, *spatial), 1 to 3 spatial dims; else None."""
+    """Return the field of a model's input (N, C, *spatial) with 1 to 3 spatial dims; else None."""
     spatial = x.dim() - 2
     if not 1 <= spatial <= 3 or not x.is_floating_point():
         return None
@@ -53,7 +53,7 @@ def of_input(x: Tensor) -> Field | None:
 def of_output(
     name: str, args: Sequence[Any], out: Any, field_of: Callable[[Tensor], Field | None]
 ) -> Field | None:
-    """The field of what operation `name` makes of `args`, given the fields of these.
+    """Return the field of the output of operation `name`, given the fields of `args`.
 
     None: it comes from no input with spatial dims.
     """
@@ -77,7 +77,7 @@ def of_output(
 
 
 def _is_gate(x: Tensor, out: Tensor) -> bool:
-    """Whether a factor has fewer numbers than the product, as if one a channel."""
+    """Return whether a factor has fewer numbers than the product, such as one per channel."""
     return x.untyped_storage().nbytes() // x.itemsize < out.numel()
 
 
@@ -111,7 +111,7 @@ def _windows(
 
 
 def _reach_up(kernel: int, stride: int, dilation: int) -> int:
-    """Between the first and the last input of a transposed convolution that an output sees.
+    """Return the distance between the first and last input that a transposed convolution sees.
 
     Of the offsets 0, d, 2d, ... those count that differ by a multiple of the stride.
     """
@@ -135,7 +135,7 @@ def _average(field: Field, args: Sequence[Any], out: Any) -> Field:
 
 
 def _resizing(taps: int) -> Rule:
-    """Of an interpolation that reads so many neighbours along each dim."""
+    """Make a rule for an interpolation that reads so many neighbours along each dim."""
 
     def resize(field: Field, args: Sequence[Any], out: Any) -> Field:
         if out.dim() != len(field.size) + 2 or _positions(args[0]) != field.positions:
@@ -149,7 +149,7 @@ def _resizing(taps: int) -> Rule:
 
 
 def _resized_in_place(field: Field, args: Sequence[Any], out: Any) -> Field:
-    """Padding and concatenation change the number of positions, not what one sees."""
+    """Keep the field in padding and concatenation, which only change the number of positions."""
     parts = args[0] if isinstance(args[0], list | tuple) else [args[0]]
     same = any(_positions(t) == field.positions for t in parts if t.dim() > 1)
     return replace(field, positions=_positions(out)) if same else field
@@ -160,7 +160,7 @@ def _everything(field: Field, args: Sequence[Any], out: Any) -> Field:
 
 
 def _product(field: Field, args: Sequence[Any], out: Any) -> Field:
-    """A matrix product mixes channels alone if its rows are the positions of the feature map."""
+    """Return the field of a matrix product, which keeps it if its rows are positions."""
     return field if out.dim() == 2 and out.shape[0] == field.positions else EVERYTHING
 
 
@@ -169,7 +169,7 @@ def _layer_norm(field: Field, args: Sequence[Any], out: Any) -> Field:
 
 
 def _along(place: int) -> Rule:
-    """Of an operation that combines, or picks from, the dims in argument `place` (none: all).
+    """Make a rule for combining, or picking from, the dims in argument `place` (none: all).
 
     Over channels it keeps the positions, else it sees everything.
     """

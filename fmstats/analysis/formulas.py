@@ -1,4 +1,4 @@
-"""How many floating-point operations an operation takes, multiplications and additions.
+"""Count the floating-point operations of an operation: multiplications and additions.
 
 The formulas are those of `torch.utils.flop_counter`, `products` and `algebra`. As there, what costs
 a few operations an element (activations, norms, pooling, sums) is not counted; `kinds` tells that
@@ -25,14 +25,14 @@ _COMPLEX = 4
 
 
 def has_formula(operation: Any) -> bool:
-    """Whether `count_flops` knows an operation (an overload or a higher-order operator)."""
+    """Return whether `count_flops` knows an operation (an overload or higher-order operator)."""
     return name_of(operation) in _OWN or _packet(operation) in flop_registry
 
 
 def count_flops(
     operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
 ) -> int | None:
-    """FLOPs of one call of an operation with its result; None without a formula.
+    """Return the FLOPs of one call of an operation, given its result; None without a formula.
 
     What was registered with `torch.utils.flop_counter.register_flop_formula` counts as that says.
     """

@@ -1,4 +1,4 @@
-"""What must not get in the way of a watched pass, for the time of it."""
+"""Switch off, during a watched pass, what would disturb it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 @contextlib.contextmanager
 def without_logs() -> Iterator[None]:
-    """Shapes that do not fit are logged with a traceback, beside the error that says so."""
+    """Suppress the logged tracebacks of shapes that do not fit; an error reports them too."""
     logger = logging.getLogger("torch._subclasses.fake_tensor")
     before = logger.disabled
     logger.disabled = True
@@ -23,7 +23,7 @@ def without_logs() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_fast_paths() -> Iterator[None]:
-    """Transformer encoder layers call their parts one by one, where they can be seen."""
+    """Have Transformer encoder layers call their parts one by one, so that they are seen."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -1,4 +1,4 @@
-"""What the model is called with: tensors, or sizes from which they are made."""
+"""Make the inputs of a model's call from tensors, or from sizes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_inputs(
     dtype: Dtypes | None,
     make: Make,
 ) -> ModelInput:
-    """The arguments of the model's call, as tensors that `make(size, dtype)` gives.
+    """Return the arguments of the model's call, as tensors that `make(size, dtype)` gives.
 
     Raises:
         FmstatsError: neither tensors nor sizes were given, or both; a size or dtype of no known
@@ -78,7 +78,7 @@ def _from_values(
 
 
 def _called_with(model: nn.Module, inputs: tuple[Any, ...]) -> ModelInput:
-    """A single mapping is keyword arguments, if the model's `forward` knows its keys."""
+    """Take a single mapping as keyword arguments if the model's `forward` knows its keys."""
     if len(inputs) == 1 and isinstance(inputs[0], Mapping):
         parameters = inspect.signature(model.forward).parameters.values()
         known = {p.name for p in parameters}

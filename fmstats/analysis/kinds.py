@@ -1,4 +1,4 @@
-"""What operations without a formula do: move numbers, a few operations an element, or nobody knows.
+"""Classify operations without a formula: they move numbers, are cheap, or are unknown.
 
 PyTorch's tags tell most of it: views, pointwise operations, reductions. The tables hold the rest of
 `aten`, without the underscore of what works in place, and the quantized operations. A backward pass
@@ -155,7 +155,7 @@ _SUFFIX = re.compile(r"(_forward|_functional|_copy|(_backward|_backward_data|_jv
 
 
 def kind_of(operation: Any) -> str:
-    """What an operation without a formula does: MOVES, CHEAP or UNKNOWN."""
+    """Return the kind of an operation without a formula: MOVES, CHEAP or UNKNOWN."""
     name = name_of(operation)
     known = _known(operation, name)
     if known is not None:

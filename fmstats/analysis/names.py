@@ -1,4 +1,4 @@
-"""What an operation is called where rules for it are looked up: never by a bare name.
+"""Name an operation for the tables of rules, always with its namespace.
 
 `dot` in another namespace is not PyTorch's dot product, nor is its `softmax` a softmax.
 """
@@ -14,7 +14,7 @@ _OWN = frozenset(("aten", "prims"))
 
 
 def name_of(operation: Any) -> str:
-    """The name of an operation in the tables of rules.
+    """Return the name of an operation in the tables of rules.
 
     `addmm` of `aten.addmm.default` and of `aten.addmm_.default`, which does the same in place;
     `my::dot` of an operation of any other namespace; `higher_order::cond` of one that takes
@@ -28,7 +28,7 @@ def name_of(operation: Any) -> str:
 
 
 def label_of(operation: Any) -> str:
-    """What people read: `mm` of `aten`, and the whole name, `my.dot`, of any other namespace."""
+    """Return the name for readers: `mm` of `aten`, but `my.dot` of any other namespace."""
     namespace, name = _qualified(operation)
     return name if namespace == "aten" else f"{namespace}.{name}"
 

@@ -1,4 +1,4 @@
-"""Weights that are no parameters: packed for the kernels of quantized layers."""
+"""Find weights that are not parameters, but packed for the kernels of quantized layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 
 def list_packed(packed: Any) -> list[Tensor]:
-    """The tensors that an object of TorchScript packs, the weights first.
+    """List the tensors that an object of TorchScript packs, the weights first.
 
     Args:
         packed: as layers hold it, for instance of type `quantized.LinearPackedParamsBase`.
@@ -29,7 +29,7 @@ def list_packed(packed: Any) -> list[Tensor]:
 
 
 def list_constants(script: Any) -> list[Tensor]:
-    """The floating tensors that a `ScriptModule` has for weights once frozen, scalars left out."""
+    """List the floating tensors that a frozen `ScriptModule` has as weights, without scalars."""
     nodes = script.graph.findAllNodes("prim::Constant")
     values = (n.t("value") for n in nodes if n.hasAttribute("value") and n.kindOf("value") == "t")
     return [t for t in values if t.dim() and (t.is_floating_point() or t.is_complex())]

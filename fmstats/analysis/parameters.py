@@ -1,4 +1,4 @@
-"""What a model's weights are, layer by layer: parameters, and weights packed for kernels.
+"""List a model's weights, layer by layer: parameters, and weights packed for kernels.
 
 Quantized layers hold their weights in objects of TorchScript, frozen programs as constants.
 """
@@ -18,7 +18,7 @@ from fmstats.models.wrappers import holders_of, named_modules, own_parameters
 
 @dataclass(frozen=True)
 class Weights:
-    """One parameter, or what one object packs.
+    """Describes one parameter, or what one object packs.
 
     Attributes:
         elements: of all its tensors; of a sparse one, zeros included.
@@ -32,7 +32,7 @@ class Weights:
 
 
 def own_weights(module: nn.Module) -> dict[Hashable, Weights]:
-    """What a layer itself has, by the identity of a parameter or of an object that packs some."""
+    """Return a layer's own weights, by the identity of the parameter or packing object."""
     own: dict[Hashable, Weights] = {
         id(p): _measure([p], p.requires_grad) for p in own_parameters(module)
     }
@@ -46,7 +46,7 @@ def own_weights(module: nn.Module) -> dict[Hashable, Weights]:
 
 
 def all_weights(model: nn.Module) -> list[Weights]:
-    """Everything that its modules have, what is shared once."""
+    """Return the weights of all modules, shared ones once."""
     found: dict[Hashable, Weights] = {}
     for module in named_modules(model).values():
         found |= own_weights(module)
@@ -56,7 +56,7 @@ def all_weights(model: nn.Module) -> list[Weights]:
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:
-    """The bytes of tensors, of sparse ones those that are stored."""
+    """Return the bytes of tensors; of sparse ones, the bytes that are stored."""
     return sum(dense.numel() * dense.itemsize for t in tensors for dense in list_dense(t))
 
 

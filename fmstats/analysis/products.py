@@ -1,4 +1,4 @@
-"""FLOPs of products that `torch.utils.flop_counter` has no formula for, or a wrong one.
+"""Count FLOPs of products for which `torch.utils.flop_counter` has no or a wrong formula.
 
 A multiplication and an addition are two FLOPs, here of real numbers; `formulas` makes them eight
 where numbers are complex. Each formula takes the arguments of an operation and its result.
@@ -21,7 +21,7 @@ Formula = Callable[[Sequence[Any], Any], int]
 
 
 def _products_of(first: int, second: int) -> Formula:
-    """Of (..., m, k) and (..., k, n), or a vector for either, at these places of the arguments."""
+    """Make a formula for (..., m, k) times (..., k, n), or vectors, at these arguments."""
 
     def product(args: Sequence[Any], out: Any) -> int:
         return 2 * count_pairs(args[first], args[second])
@@ -30,7 +30,7 @@ def _products_of(first: int, second: int) -> Formula:
 
 
 def _sampled(args: Sequence[Any], out: Any) -> int:
-    """Of (m, k) and (k, n), but only where the first argument, which is sparse, has numbers."""
+    """Count (m, k) times (k, n), only where the sparse first argument stores numbers."""
     return 2 * (count_stored(args[0]) or 0) * int(args[1].shape[-1])
 
 
@@ -39,12 +39,12 @@ def _outer(args: Sequence[Any], out: Any) -> int:
 
 
 def _linear(args: Sequence[Any], out: Any) -> int:
-    """Of any weights, packed in whatever way: each number of x goes into each output."""
+    """Count a product with packed weights: each number of x goes into each output."""
     return 2 * int(args[0].numel()) * int(out.size(-1))  # A nested tensor has no whole shape.
 
 
 def _grouped(args: Sequence[Any], out: Any) -> int:
-    """Of rows in groups (S, K) with a matrix a group (G, K, N); or of columns, or of both."""
+    """Count rows in groups (S, K) times a matrix per group (G, K, N); or columns, or both."""
     a, b = args[:2]
     if a.dim() == 3 and b.dim() == 2:  # (G, M, K) and columns in groups (K, S)
         return 2 * int(b.numel()) * int(a.shape[-2])
@@ -56,7 +56,7 @@ def _each(args: Sequence[Any], out: Any) -> int:
 
 
 def _half_left(args: Sequence[Any], out: Any) -> int:
-    """Of a (m, k), of which half is stored: two of each four numbers."""
+    """Count a product with a (m, k) of which two of each four numbers are stored."""
     return 2 * int(args[0].numel()) * int(args[2].shape[-1])
 
 
@@ -73,17 +73,17 @@ def _half_compressed(args: Sequence[Any], out: Any) -> int:
 
 
 def _convolution(args: Sequence[Any], out: Any) -> int:
-    """Each output is a product with the weights of its channel."""
+    """Count a convolution: each output is a product with the weights of its channel."""
     return 2 * int(out.numel()) * _of_one_channel(_weight(args))
 
 
 def _transposed(args: Sequence[Any], out: Any) -> int:
-    """Each input is multiplied with the weights of its channel."""
+    """Count a transposed convolution: each input is multiplied with its channel's weights."""
     return 2 * int(args[0].numel()) * _of_one_channel(_weight(args))
 
 
 def _over_time(args: Sequence[Any], out: Any) -> int:
-    """Of `conv_tbc`, with weights (kernel, inputs, outputs)."""
+    """Count `conv_tbc`, with weights (kernel, inputs, outputs)."""
     kernel, inputs, _ = args[1].shape
     return 2 * int(out.numel()) * int(kernel) * int(inputs)
 
@@ -99,14 +99,14 @@ def _of_one_channel(weight: Tensor) -> int:
 
 
 def _attention(args: Sequence[Any], out: Any) -> int:
-    """Of queries (..., heads, L, E), keys (..., S, E) and values (..., S, V)."""
+    """Count attention of queries (..., heads, L, E), keys (..., S, E), values (..., S, V)."""
     q, k, v = args[:3]
     (*batch, heads, queries, width), keys, values = q.shape, k.shape[-2], v.shape[-1]
     return 2 * torch.Size(batch).numel() * int(heads * queries * keys * (width + values))
 
 
 def _attention_by_position(lengths: int, packet: Any) -> Formula:
-    """Of (N, L, heads, E), as the kernels below take it, or packed, with the lengths of each."""
+    """Count attention of (N, L, heads, E), or packed with the length of each sample."""
 
     def attention(args: Sequence[Any], out: Any) -> int:
         if args[lengths] is not None:
@@ -122,7 +122,7 @@ def _attention_backward(args: Sequence[Any], out: Any) -> int:
 
 
 def _trilinear(args: Sequence[Any], out: Any) -> int:
-    """Of `nn.Bilinear`: x of (N, I), for each of O outputs a weight (I, J), y of (N, J)."""
+    """Count `nn.Bilinear`: x (N, I) and y (N, J), with weights (I, J) for each of O outputs."""
     *_, outputs, i, j = args[1].shape
     samples = int(args[0].numel()) // int(i)
     return samples * int(outputs) * 2 * (int(i) * int(j) + int(i))
@@ -133,7 +133,7 @@ def _rows(x: Tensor) -> int:
 
 
 def _recurrent(matrices: Callable[[Sequence[Any]], Iterator[Tensor]]) -> Formula:
-    """Of a fused layer, or a cell: at each step of each sample, each matrix once."""
+    """Count a fused recurrent layer, or a cell: each matrix once per step and sample."""
 
     def layer(args: Sequence[Any], out: Any) -> int:
         return 2 * _rows(args[0]) * sum(int(w.numel()) for w in matrices(args) if w.dim() == 2)
@@ -152,12 +152,12 @@ _packed = _recurrent(_packed_in)
 
 
 def _distances(args: Sequence[Any], out: Any) -> int:
-    """Of every row of a (P, M) with every row of b (R, M): a difference and a product each."""
+    """Count distances of rows of a (P, M) and b (R, M): a difference and a product each."""
     return 2 * int(args[0].numel()) * int(args[1].shape[-2])
 
 
 def _distances_by_product(args: Sequence[Any], out: Any) -> int:
-    """The same of many rows: a product of matrices that are two columns wider."""
+    """Count distances of many rows, as a product of matrices two columns wider."""
     a, b = args[:2]
     return 2 * _rows(a) * (int(a.shape[-1]) + 2) * int(b.shape[-2])
 
@@ -167,13 +167,13 @@ def _distances_within(args: Sequence[Any], out: Any) -> int:
 
 
 def _cross_entropy(args: Sequence[Any], out: Any) -> int:
-    """Of `linear_cross_entropy` in chunks: the product, and one for each gradient made with it."""
+    """Count `linear_cross_entropy` in chunks: the product, and one for each gradient."""
     gradients = sum(map(bool, args[12:14]))
     return 2 * int(args[0].numel()) * int(args[1].shape[0]) * (1 + gradients)
 
 
 def _grid(args: Sequence[Any], out: Any) -> int:
-    """Of each position, with a one behind it, and the matrix of its sample."""
+    """Count the product of each position, with a 1 appended, and the matrix of its sample."""
     return 2 * int(out.numel()) * (int(out.shape[-1]) + 1)
 
 

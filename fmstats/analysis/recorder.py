@@ -39,7 +39,7 @@ _PICKING = frozenset(("embedding", "index_select", "gather", "index"))
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
-    """The dispatch mode of one forward pass.
+    """Watches one forward pass as its dispatch mode.
 
     Attributes:
         stack: names of the modules that run at the moment, innermost last.
@@ -61,17 +61,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         self._buffers: dict[int, _Buffer] = {}
 
     def own(self, tensors: Iterable[Tensor]) -> None:
-        """Take note of parameters and buffers: they are no activations."""
+        """Register parameters and buffers, which are no activations."""
         for tensor in _tensors(tensors):
             self._add(tensor, counted=False)
 
     def feed(self, inputs: Iterable[Tensor]) -> None:
-        """Take note of the model's inputs, which the caller holds."""
+        """Register the model's inputs, which the caller holds."""
         for tensor in _tensors(inputs):
             self._add(tensor, counted=False).field = of_input(tensor)
 
     def field_of(self, tensor: Tensor) -> Field | None:
-        """The receptive field of a tensor that is alive; None if all of the input, or unknown."""
+        """Return the receptive field of a live tensor; None if it is everything, or unknown."""
         seen = self._seen_by(tensor)
         return None if seen is EVERYTHING else seen
 
@@ -108,7 +108,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
 
     @staticmethod
     def _takes_apart(func: Any, types: Any) -> bool:
-        """Whether to ask for the parts of an operation, in case that it is a composite one.
+        """Return whether to ask for the parts of an operation, which may be composite.
 
         Under inference mode, and in functions, these arrive whole. Tensor subclasses take them
         apart in their own way.

@@ -1,4 +1,4 @@
-"""What a watched forward pass leaves behind."""
+"""Hold what a watched forward pass records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOVES, CHEAP, UNKNOWN = "moves", "cheap", "unknown"
 
 @dataclass
 class Work:
-    """What the operations of one module itself cost, its submodules left out.
+    """Holds the cost of the operations of one module itself, without its submodules.
 
     Attributes:
         flops: floating-point operations, a multiplication and an addition counted as two.
@@ -33,7 +33,7 @@ class Work:
 
 @dataclass
 class Call:
-    """One call of one module.
+    """Describes one call of one module.
 
     Attributes:
         leaf: whether the module has no submodules.
@@ -54,7 +54,7 @@ class Call:
 
 @dataclass
 class Trace:
-    """What was seen.
+    """Holds what was recorded of a pass.
 
     Attributes:
         calls: of every module, in the order in which they ended.

@@ -1,4 +1,4 @@
-"""What `analyze` returns: the layer table, its totals, and the ways to print and export them."""
+"""Hold what `analyze` returns, and print and export it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Uncounted:
-    """Operations without a formula.
+    """Names an operation without a formula.
 
     Attributes:
         kind: "cheap": a few operations an element (activations, norms, pooling, sums), which no
@@ -36,7 +36,7 @@ class Uncounted:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Shapes, parameters, FLOPs and memory of a model, layer by layer.
+    """Holds the shapes, parameters, FLOPs and memory of a model, layer by layer.
 
     Attributes:
         model: its class name.
@@ -89,11 +89,11 @@ class Analysis:
 
     @property
     def unknown(self) -> tuple[Uncounted, ...]:
-        """Operations that may cost much and have no formula."""
+        """Return the operations that may cost much and have no formula."""
         return tuple(entry for entry in self.uncounted if entry.kind == UNKNOWN)
 
     def largest(self, n: int = 5, by: str = "activation_bytes") -> list[LayerRow]:
-        """The rows that have most of something.
+        """Return the rows with the largest values of a field.
 
         Args:
             n: how many.
@@ -105,7 +105,7 @@ class Analysis:
         return sorted(self.rows, key=lambda row: -row[by])[:n]
 
     def outweigh_batch(self) -> int | None:
-        """The smallest batch whose kept activations outweigh the parameters in training.
+        """Return the smallest batch whose kept activations outweigh the parameters in training.
 
         None if what autograd keeps or the batch is not known, or there is nothing of either.
         """
@@ -121,7 +121,7 @@ class Analysis:
         columns: Sequence[str] | None = None,
         markdown: bool = False,
     ) -> str:
-        """The rows as an aligned text, or as markdown.
+        """Return the rows as an aligned text, or as markdown.
 
         Args:
             depth: parts of a name to keep: deeper layers are added up in their block.
@@ -136,7 +136,7 @@ class Analysis:
         return format_markdown(table) if markdown else str(table)
 
     def to_markdown(self, *, depth: int | None = None, columns: Sequence[str] | None = None) -> str:
-        """The table in markdown.
+        """Return the table in markdown.
 
         Args:
             depth: as in `table`.
@@ -148,7 +148,7 @@ class Analysis:
         return self.table(depth=depth, columns=columns, markdown=True)
 
     def to_dict(self, rows: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
-        """Everything as plain numbers, texts, lists and dicts, ready for JSON; `rows`: only these.
+        """Return plain numbers, texts, lists and dicts, ready for JSON; `rows`: only these.
 
         The totals are of the whole model in either case.
         """
@@ -164,7 +164,7 @@ class Analysis:
         }
 
     def to_pandas(self) -> pd.DataFrame:
-        """A DataFrame with a row per layer and a column per field of `LayerRow`.
+        """Return a DataFrame with a row per layer and a column per field of `LayerRow`.
 
         Raises:
             FmstatsError: pandas is not installed.
@@ -175,7 +175,7 @@ class Analysis:
         return frame
 
     def join(self, profile: Profile) -> pd.DataFrame:
-        """Shapes, parameters and FLOPs beside live statistics, a row per layer of either.
+        """Return shapes, parameters and FLOPs beside live statistics, a row per layer of either.
 
         Layers that only one of both knows have missing values in the other's columns. A layer with
         several rows in the profile, of its widths or calls, is there with each of them: `row` is
@@ -203,11 +203,11 @@ class Analysis:
         return "\n\n".join([self.table(), self.summary()])
 
     def summary(self) -> str:
-        """Totals, takeaways, stages and what was not counted, without the table."""
+        """Return totals, takeaways, stages and what was not counted, without the table."""
         return join_blocks(self.summary_blocks())
 
     def summary_blocks(self) -> list[Block]:
-        """What `summary` says, with the table of stages apart."""
+        """Return what `summary` says, with the table of stages apart."""
         blocks: list[Block] = [describe_totals(self.totals, self.outweigh_batch(), self.largest(3))]
         if len(self.stages) > 1:
             blocks += ["", "Stages", *self.stages.blocks()]

@@ -1,4 +1,4 @@
-"""Which side of the roofline a layer is on: bound by arithmetic or by memory (Williams 2009).
+"""Place layers on the roofline: bound by arithmetic or by memory (Williams 2009).
 
 Peaks are those of the makers' data sheets, dense (no sparsity), matrix units included.
 """
@@ -15,7 +15,7 @@ from fmstats.errors import FmstatsError, list_closest
 
 @dataclass(frozen=True)
 class Gpu:
-    """What a GPU can do at most.
+    """Holds the peak rates of a GPU.
 
     Attributes:
         bandwidth: bytes a second from its memory.
@@ -30,7 +30,7 @@ class Gpu:
     float8: float | None = None
 
     def peak(self, dtype: torch.dtype) -> float:
-        """FLOP/s in a dtype; float64 and what is unknown as float32, which flatters it."""
+        """Return the peak FLOP/s in a dtype; float64 and unknown dtypes count as float32."""
         if dtype in (torch.float16, torch.bfloat16):
             return self.half
         if dtype.itemsize == 1 and dtype.is_floating_point and self.float8 is not None:
@@ -38,7 +38,7 @@ class Gpu:
         return self.float32
 
     def bound(self, flops: int, traffic: int, dtype: torch.dtype) -> str | None:
-        """What bounds it, "compute" or "memory"; None for no work at all."""
+        """Return what bounds the work, "compute" or "memory"; None for no work at all."""
         if not flops and not traffic:
             return None
         return "compute" if flops / self.peak(dtype) > traffic / self.bandwidth else "memory"
@@ -61,7 +61,7 @@ GPUS = {
 
 
 def find_gpu(name: str) -> Gpu:
-    """The GPU of that name; capitals, spaces and what follows the name (SXM, 80GB) do not matter.
+    """Return the GPU of that name; case and what follows the name (SXM, 80GB) do not matter.
 
     Raises:
         FmstatsError: it is not in the table.

@@ -1,4 +1,4 @@
-"""The rows of the layer table, from what a trace saw."""
+"""Make the rows of the layer table from a trace."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Extent = int | tuple[int, ...]
 
 @dataclass(frozen=True)
 class LayerRow(Mapping[str, Any]):
-    """One layer: a module without submodules, or a block for what it does beside its submodules.
+    """Describes one layer: a leaf module, or what a block does beside its submodules.
 
     Fields can be read as attributes or by name, `row.flops` or `row["flops"]`.
 
@@ -79,7 +79,7 @@ COLUMNS = tuple(field.name for field in fields(LayerRow))
 
 @dataclass(frozen=True)
 class Part:
-    """A module of the model, whether it ran or not.
+    """Describes a module of the model, whether it ran or not.
 
     Attributes:
         own_params: of the module itself, those that an earlier module has left out.
@@ -94,7 +94,7 @@ class Part:
 
 
 def list_parts(model: nn.Module, found: Trace) -> dict[str, Part]:
-    """All modules: those that ran in the order in which they first ended, then the others."""
+    """List all modules: those that ran, in the order in which they first ended, then the others."""
     first: dict[str, Call] = {}
     for call in found.calls:
         first.setdefault(call.name, call)
@@ -114,7 +114,7 @@ def list_parts(model: nn.Module, found: Trace) -> dict[str, Part]:
 def list_rows(
     parts: Mapping[str, Part], found: Trace, gpu: Gpu | None, dtype: torch.dtype
 ) -> list[LayerRow]:
-    """A row per leaf that ran, and per module that does or holds something itself."""
+    """Make a row per leaf that ran, and per module that does or holds something itself."""
     calls_of: dict[str, list[Call]] = {name: [] for name in parts}
     for call in found.calls:
         calls_of[call.name].append(call)
@@ -154,7 +154,7 @@ def list_rows(
 
 
 def extent_of(call: Call | None, which: str) -> Any:
-    """The "size" or "stride" of a call's receptive field: a number if all dims agree."""
+    """Return the "size" or "stride" of a call's field; a single number if all dims agree."""
     if call is None or call.field is None:
         return None
     exact = getattr(call.field, which)

@@ -1,4 +1,4 @@
-"""Products of sparse matrices: what is stored is multiplied, zeros or not, and nothing else."""
+"""Count products of sparse matrices, in which only stored numbers are multiplied."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fmstats.analysis.storages import SPARSE, list_dense
 
 
 def count_pairs(a: Any, b: Any) -> int:
-    """Multiplications in the product of (..., m, k) and (..., k, n); either may be a vector.
+    """Count the multiplications of (..., m, k) and (..., k, n); either may be a vector.
 
     An element of a sparse factor that is stored meets a whole row, or column, of a dense one; of
     another sparse one what is stored there. Of duplicates in uncoalesced tensors each counts.
@@ -30,7 +30,7 @@ def count_pairs(a: Any, b: Any) -> int:
 
 
 def count_stored(x: Tensor) -> int | None:
-    """How many numbers a sparse tensor stores, blocks as a whole; None of a dense one.
+    """Count the numbers that a sparse tensor stores, in whole blocks; None of a dense one.
 
     Raises:
         DataDependentOutputException: a fake tensor, made sparse in the forward pass.
@@ -45,14 +45,14 @@ def count_stored(x: Tensor) -> int | None:
 
 
 def _count_meetings(a: Tensor, b: Tensor) -> int:
-    """Pairs of stored elements, one of column k of `a` and one of row k of `b`."""
+    """Count pairs of stored elements, one of column k of `a` and one of row k of `b`."""
     columns, rows = _places(a)[1], _places(b)[0]
     inner = int(a.shape[-1])
     return int((columns.bincount(minlength=inner) * rows.bincount(minlength=inner)).sum())
 
 
 def _places(x: Tensor) -> Tensor:
-    """(2, stored): the row and the column of each stored number."""
+    """Return the row and the column of each stored number, as (2, stored)."""
     if x.layout != torch.sparse_coo:
         first, second, values = list_dense(x)
         # Ones, as zeros that are stored may be dropped.

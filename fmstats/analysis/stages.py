@@ -1,4 +1,4 @@
-"""The stages of a convolution net: where resolution falls and channels grow.
+"""Find the stages of a convolution net, where resolution falls and channels grow.
 
 A stage is a run of layers with feature maps (N, C, *spatial) of one resolution. Many nets follow
 "double the channels, halve the resolution", which keeps the FLOPs of a convolution constant: C^2
@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of layers of one resolution.
+    """Describes a run of layers of one resolution.
 
     Attributes:
         resolution: the spatial dims, (H, W) for images.
@@ -43,7 +43,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Break:
-    """A step from one stage to the next that does not double channels and halve resolution."""
+    """Describes a step to the next stage that does not double channels and halve resolution."""
 
     layer: str
     before: Shape
@@ -58,7 +58,7 @@ class Break:
 
 @dataclass(frozen=True)
 class Stages:
-    """All stages, in the order of execution; iterating gives them.
+    """Holds all stages in the order of execution; iterating gives them.
 
     Attributes:
         breaks: steps that do not keep to the rule, in either direction (a decoder halves channels
@@ -71,7 +71,7 @@ class Stages:
 
     @property
     def follow_the_rule(self) -> bool:
-        """Whether every step doubles the channels and halves the resolution; false without one."""
+        """Return whether every step doubles channels and halves resolution; False without one."""
         return bool(_steps(self.stages)) and not self.breaks
 
     def __iter__(self) -> Iterator[Stage]:
@@ -81,7 +81,7 @@ class Stages:
         return len(self.stages)
 
     def blocks(self) -> list[Block]:
-        """What is printed: a table of the stages, and whether they follow the rule."""
+        """Return what is printed: a table of the stages, and whether they follow the rule."""
         if not self.stages:
             return ["no stages: no layer gives feature maps"]
         verdict = ["every step doubles the channels and halves the resolution"]
@@ -113,7 +113,7 @@ _COLUMNS = (
 
 
 def find_stages(calls: Sequence[Call]) -> Stages:
-    """The stages that these calls of modules form; all have feature maps with channels in dim 1."""
+    """Find the stages of these calls of modules; all feature maps have channels in dim 1."""
     runs: list[list[tuple[Call, Shape]]] = []
     for call in calls:
         shape = call.shape or ()
@@ -148,7 +148,7 @@ def find_stages(calls: Sequence[Call]) -> Stages:
 def _without_next(
     run: list[tuple[Call, Shape]], then: list[tuple[Call, Shape]] | None
 ) -> list[tuple[Call, Shape]]:
-    """A run without the layers at its end that belong to the block that ends the resolution.
+    """Return a run without the layers at its end that belong to the block that ends it.
 
     A bottleneck reduces channels at the old resolution, before its strided convolution.
     """
@@ -164,7 +164,7 @@ def _without_next(
 
 
 def _ends(runs: Sequence[list[tuple[Call, Shape]]]) -> list[tuple[Call, Shape]]:
-    """The last call of each run, blocks left out that hold earlier stages as well."""
+    """Return the last call of each run, without blocks that hold earlier stages as well."""
     ends, earlier = [], set[str]()
     for run in runs:
         ends.append(next((c for c in reversed(run) if c[0].name not in earlier), run[-1]))
@@ -181,7 +181,7 @@ def _keeps_rule(before: Shape, after: Shape) -> bool:
 
 
 def _steps(stages: Sequence[Stage]) -> list[int]:
-    """Indices of the stages that follow another by a step that the rule speaks of."""
+    """Return the indices of the stages that follow another by a step that the rule covers."""
     sizes = [stage.resolution for stage in stages]
     return [
         i

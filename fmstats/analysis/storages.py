@@ -1,4 +1,4 @@
-"""Shapes and memory of tensors that are no plain ones: sparse, nested, of a library's layout."""
+"""Find shapes and memory of sparse and nested tensors, and those in a library's layout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SPARSE = frozenset(
 
 
 def list_dense(x: Tensor) -> list[Tensor]:
-    """The dense tensors that have the memory of `x`, its numbers last.
+    """List the dense tensors that have the memory of `x`, its numbers last.
 
     None of a tensor that shows none: a fake sparse one, one within `torch.func` or `vmap`, one of a
     layout of a library.
@@ -34,10 +34,10 @@ def list_dense(x: Tensor) -> list[Tensor]:
 
 
 def is_nested(x: Tensor) -> bool:
-    """Whether a tensor is a list of tensors that has no shape of its own."""
+    """Return whether a tensor is a list of tensors that has no shape of its own."""
     return x.is_nested and x.layout == torch.strided
 
 
 def shape_of(x: Tensor) -> tuple[int, ...] | None:
-    """The shape of a tensor, None of a list of tensors; -1 is a length that differs by sample."""
+    """Return a tensor's shape, None for a list of tensors; -1 is a length that varies."""
     return None if is_nested(x) else tuple(n if isinstance(n, int) else -1 for n in x.shape)

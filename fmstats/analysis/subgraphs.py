@@ -1,4 +1,4 @@
-"""Operations that take functions (`cond`, `scan`, regions of an exported program): look inside.
+"""Look inside operations that take functions (`cond`, `scan`, exported regions).
 
 A mode is off while it handles an operation, so it would see nothing of what the functions do.
 """
@@ -17,7 +17,7 @@ from fmstats.analysis.names import name_of
 
 
 def takes_functions(operation: Any, args: Sequence[Any]) -> bool:
-    """Whether an operation is given functions to run."""
+    """Return whether an operation is given functions to run."""
     return isinstance(operation, HigherOrderOperator) and any(map(_is_function, args))
 
 

@@ -1,4 +1,4 @@
-"""The layer table and the totals as people read them."""
+"""Format the layer table and the totals for readers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def make_table(
     sort: str | None = None,
     top: int | None = None,
 ) -> Table:
-    """The layer table of an analysis, its first `top` rows by the column `sort`.
+    """Make the layer table of an analysis, its first `top` rows by the column `sort`.
 
     Args:
         rows: of the analysis.
@@ -105,7 +105,7 @@ def make_table(
 
 
 def format_markdown(table: Table) -> str:
-    """A table with pipes between its cells."""
+    """Format a table with pipes between its cells."""
     rule = ["---" if column.left else "---:" for column in table.columns]
     lines = (table.header, rule, *table.cells())
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -114,7 +114,7 @@ def format_markdown(table: Table) -> str:
 def roll_up(
     rows: Sequence[LayerRow], depth: int | None, parts: Mapping[str, Part]
 ) -> list[LayerRow]:
-    """Rows whose names have at most `depth` parts; deeper ones are added up in their block."""
+    """Return rows whose names have at most `depth` parts; deeper ones are added to their block."""
     if depth is None:
         return list(rows)
     if depth < 1:
@@ -156,7 +156,7 @@ def _add_up(part: Part, members: Sequence[LayerRow]) -> LayerRow:
 def describe_totals(
     totals: Mapping[str, Any], outweigh_batch: int | None, largest: Sequence[LayerRow]
 ) -> str:
-    """The totals in words, with the takeaway on activations and parameters.
+    """Describe the totals in words, and compare activations with parameters.
 
     Args:
         totals: of an analysis.

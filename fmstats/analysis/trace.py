@@ -78,7 +78,7 @@ def trace(
 
 @dataclass(frozen=True)
 class _Subject:
-    """The model that is looked at, and on what tensors: those of a fake mode, or of a device."""
+    """Holds the model to watch, and the fake mode or device of its tensors."""
 
     model: nn.Module
     device: torch.device
@@ -87,7 +87,7 @@ class _Subject:
 
     @property
     def home(self) -> torch.device:
-        """Where inputs lie, or pretend to: with fake tensors where the model is."""
+        """Return the device of the inputs; with fake tensors, that of the model."""
         if self.mode is None:
             return self.device
         tensors = itertools.chain(self.model.parameters(), self.model.buffers())
@@ -95,7 +95,7 @@ class _Subject:
         return torch.device("cpu") if first.type == "meta" else first
 
     def make(self, size: tuple[int, ...], dtype: torch.dtype, source: Tensor | None = None) -> Any:
-        """An input of the model."""
+        """Make an input of the model."""
         if self.mode is None and source is not None:
             return source.detach().to(device=self.home, dtype=dtype)
         if self.mode is not None or not dtype.is_floating_point:
@@ -104,7 +104,7 @@ class _Subject:
 
     @contextlib.contextmanager
     def look(self, called: ModelInput) -> Iterator[tuple[nn.Module, ModelInput]]:
-        """Copies of the model and its arguments, for one pass."""
+        """Copy the model and its arguments for one pass."""
         tensors: Tensors = RealTensors(self.device)
         if self.mode is not None:
             tensors = FakeTensors(self.mode, self.home)
@@ -115,7 +115,7 @@ class _Subject:
             yield copies.model, replace(called, args=args, kwargs=kwargs)
 
     def entered(self) -> contextlib.AbstractContextManager[object]:
-        """The fake mode, where there is one."""
+        """Enter the fake mode, where there is one."""
         return contextlib.nullcontext() if self.mode is None else faking(self.mode)
 
 
@@ -230,7 +230,7 @@ def _read_call(name: str, leaf: bool, output: Any, recorder: Recorder, flops: in
 
 
 def _tensors_in(output: object) -> Iterator[Tensor]:
-    """Tensors in nested collections and dataclasses."""
+    """Yield the tensors in nested collections and dataclasses."""
     for leaf in tree_leaves(output):
         if isinstance(leaf, Tensor):
             yield leaf
@@ -239,7 +239,7 @@ def _tensors_in(output: object) -> Iterator[Tensor]:
 
 
 def _measure_saved(subject: _Subject, called: ModelInput, found: Trace) -> int | None:
-    """Bytes that autograd keeps, parameters and buffers left out and each storage counted once."""
+    """Measure the bytes that autograd keeps, without parameters and buffers; each storage once."""
     model = subject.model
     for mode, note in (
         (True, None),

@@ -1,4 +1,4 @@
-"""Pictures of feature maps and of profiles, as figures of matplotlib.
+"""Draw feature maps and profiles as figures of matplotlib.
 
 A figure is returned and never shown; it belongs to no global state and needs no screen:
 `figure.savefig("maps.png")`. Importing this package does not import matplotlib.

@@ -1,4 +1,4 @@
-"""Paper and pen: figures without pyplot, measured texts, and one way to draw a map.
+"""Make figures without pyplot, measure texts, and draw maps in one way.
 
 A figure is laid out in inches from the top left corner, from the measured sizes of its texts, so
 that none overlaps another.
@@ -43,7 +43,7 @@ def require_matplotlib(what: str) -> None:
 
 
 def find_colours(cmap: str | Colormap) -> Colormap:
-    """The colour map of that name, with a colour of its own for what is not finite.
+    """Return the colour map of that name, with a separate colour for non-finite values.
 
     Raises:
         FmstatsError: there is none of that name.
@@ -62,21 +62,21 @@ def find_colours(cmap: str | Colormap) -> Colormap:
 
 
 class Sheet:
-    """A figure to be, of `width` x `height` inches; places are given from its top left corner."""
+    """Lays out a figure of `width` x `height` inches, from its top left corner."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
         self.figure = _new_figure(width, height)
 
     def place(self, left: float, top: float, width: float, height: float) -> Axes:
-        """New axes."""
+        """Add axes."""
         bottom = self.height - top - height
         return self.figure.add_axes(
             (left / self.width, bottom / self.height, width / self.width, height / self.height)
         )
 
     def headline(self, text: str) -> None:
-        """The figure's title, top left."""
+        """Write the figure's title at the top left."""
         self.figure.suptitle(
             text,
             x=MARGIN / self.width,
@@ -89,12 +89,12 @@ class Sheet:
         )
 
     def write(self, left: float, top: float, text: str, **style: Any) -> None:
-        """Text whose top left corner is there."""
+        """Write a text whose top left corner is at this place."""
         style = {"fontsize": TEXT, "color": FAINT, "ha": "left", "va": "top", **style}
         self.figure.text(left / self.width, 1 - top / self.height, text, **style)
 
     def paste(self, picture: Array, left: float, top: float, width: float, height: float) -> None:
-        """A picture (H, W, 3) without axes: what is not a map shall not be taken for one."""
+        """Show a picture (H, W, 3) without axes, so that it is not mistaken for a map."""
         from matplotlib.image import BboxImage
         from matplotlib.transforms import Bbox, TransformedBbox
 
@@ -111,7 +111,7 @@ class Sheet:
     def colour_bar(
         self, image: AxesImage, left: float, top: float, height: float, label: str = ""
     ) -> None:
-        """A bar for the colours of an image, its numbers to the right; BAR_WIDTH wide in all."""
+        """Draw a colour bar for an image, numbers to the right; BAR_WIDTH wide in all."""
         from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         axes = self.place(left, top, 0.13, height)
@@ -140,13 +140,13 @@ def _new_figure(width: float, height: float) -> Figure:
 
 
 class Ruler:
-    """Sizes of texts in inches, as they will be drawn."""
+    """Measures texts in inches, as they will be drawn."""
 
     def __init__(self) -> None:
         self._figure = _new_figure(1, 1)
 
     def measure(self, text: str, size: float, weight: str = "normal") -> tuple[float, float]:
-        """Width and height of a text, of any number of lines."""
+        """Return the width and height of a text with any number of lines."""
         from matplotlib.text import Text
 
         drawn = Text(0, 0, text, fontsize=size, fontweight=weight, figure=self._figure)
@@ -154,7 +154,7 @@ class Ruler:
         return box.width / DPI, box.height / DPI
 
     def widest(self, texts: list[str], size: float, weight: str = "normal") -> tuple[float, float]:
-        """The largest width and the largest height of several texts."""
+        """Return the largest width and the largest height of several texts."""
         sizes = [self.measure(text, size, weight) for text in texts] or [(0.0, 0.0)]
         return max(w for w, _ in sizes), max(h for _, h in sizes)
 
@@ -174,7 +174,7 @@ def draw_map(
 
 
 def bare(axes: Axes, frame: str | None = None) -> None:
-    """No ticks; a frame only in a colour that says something."""
+    """Remove the ticks, and the frame unless a colour is given for it."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -184,7 +184,7 @@ def bare(axes: Axes, frame: str | None = None) -> None:
 
 
 def widen(limits: Limits | None) -> Limits:
-    """Limits of colours that are apart, also for one value, or for none."""
+    """Return colour limits that differ, also for a single value or none."""
     if limits is None:
         return 0.0, 1.0
     low, high = limits
@@ -192,7 +192,7 @@ def widen(limits: Limits | None) -> Limits:
 
 
 def shorten(text: str, most: int) -> str:
-    """`text`, or its head and tail around an ellipsis where it has more than `most` characters."""
+    """Return `text`, or its head and tail around an ellipsis beyond `most` characters."""
     if len(text) <= most:
         return text
     tail = (most - 1) * 2 // 3
@@ -200,7 +200,7 @@ def shorten(text: str, most: int) -> str:
 
 
 def fit_box(height: int, width: int, side: float) -> tuple[float, float]:
-    """Width and height in inches for a map of this shape, of about the area of a square of `side`.
+    """Return width and height in inches for a map, with about the area of a square of `side`.
 
     Shapes beyond 1 : 3 are stretched to that, strips of one pixel to 1 : 6.
     """

@@ -1,4 +1,4 @@
-"""Looking into a copy of a model while it runs: hooks that copy, and evaluation mode."""
+"""Watch a copy of a model while it runs in evaluation mode, with hooks that copy outputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Keep = Callable[[str, Tensor, int], None]
 
 @dataclass
 class Seen:
-    """What the hooks of `watch` have met.
+    """Notes what the hooks of `watch` have met.
 
     Attributes:
         calls: how often each layer gave a tensor that was kept.
@@ -55,7 +55,7 @@ class Seen:
 
 
 def find_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
-    """The layer of that name, and the name; both `""` and `"(model)"` are the model itself.
+    """Return the layer of that name, and its name; `""` and `"(model)"` are the model itself.
 
     Raises:
         FmstatsError: there is none.
@@ -116,7 +116,7 @@ def watch(
 
 @contextlib.contextmanager
 def look_at(model: nn.Module) -> Iterator[Look]:
-    """A copy of the model, which runs in its place; its parameters take no memory twice."""
+    """Copy a model to run in its place; its parameters take no memory twice."""
     with look(unwrap_replicated(model), RealTensors()) as copies:
         yield copies
 
@@ -149,7 +149,7 @@ def run(look: Look, inputs: ModelInput, what: str, hint: str = "") -> None:
 def capture(
     model: nn.Module, image: OneImage, layers: Iterable[str], channel_dim: int | str = "auto"
 ) -> dict[str, FeatureMaps]:
-    """The maps of each of these layers for one image, by one forward pass in evaluation mode.
+    """Return the maps of each of these layers for one image, from one pass in evaluation mode.
 
     A layer that runs several times gives those of its last run.
 

@@ -1,4 +1,4 @@
-"""`plot_profile`: how statistics change along the depth of a network."""
+"""Draw how statistics change along the depth of a network."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def plot_profile(profile: Profile) -> Figure:
 
 
 def standardise_means(profile: Profile) -> Array:
-    """The heat map of `plot_profile`: (rows, layers), the least mean in the first row.
+    """Return the heat map of `plot_profile` as (rows, layers), the least mean in the first row.
 
     Rows are equal steps through the ranks of a layer's channels, its first and last one included,
     each the nearest channel's. NaN where nothing is known.
@@ -150,7 +150,7 @@ def _plot_means(axes: Axes, rows: list[dict[str, Any]]) -> None:
 
 
 def _scale_by_decades(axes: Axes, middle: float, largest: float) -> None:
-    """A symmetric logarithmic axis, linear up to `middle`, with five numbers far apart."""
+    """Set a symmetric logarithmic axis, linear up to `middle`, with five spaced numbers."""
     axes.set_yscale("symlog", linthresh=middle)
     low, high = axes.get_ylim()
     top = math.floor(math.log10(largest))

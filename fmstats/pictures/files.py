@@ -1,4 +1,4 @@
-"""Writing a figure to a file, and refusing before the work what could not be written after it."""
+"""Write a figure to a file, and refuse unsuitable files before the work."""
 
 from __future__ import annotations
 

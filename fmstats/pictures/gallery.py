@@ -1,4 +1,4 @@
-"""`TopImages`, and their figure: each picture, and beside it the channel's map over it."""
+"""Hold and draw the top images: each picture, and beside it the channel's map over it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ By = Literal["max", "mean"]
 
 @dataclass(frozen=True)
 class TopImage:
-    """One image and what a channel made of it.
+    """Holds one image and the map that a channel gave for it.
 
     Attributes:
         index: its number among all samples of the data, from 0.
@@ -69,7 +69,7 @@ class TopImage:
 
 @dataclass(frozen=True)
 class TopImages(Sequence[TopImage]):
-    """The images that excite a channel most, the most exciting first.
+    """Holds the images that excite a channel most, the highest score first.
 
     Attributes:
         layer: the layer's name.

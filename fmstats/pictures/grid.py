@@ -1,4 +1,4 @@
-"""`visualize`: the channels of one layer, side by side."""
+"""Draw the channels of one layer side by side."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def draw_grid(
 
 
 def title_of(maps: FeatureMaps, channel: int) -> str:
-    """A channel's number, what is wrong with it, and its least and greatest finite value."""
+    """Return a channel's number, flaw, and least and greatest finite value."""
     mark = maps.mark(channel)
     limits = maps.limits([channel])
     values = "no finite value" if limits is None else " to ".join(map(format_number, limits))
@@ -150,7 +150,7 @@ def title_of(maps: FeatureMaps, channel: int) -> str:
 
 
 def _choose_columns(count: int, width: float, height: float) -> int:
-    """The number of columns that makes a grid of such cells squarish, and its last row full."""
+    """Choose a number of columns that makes the grid squarish and fills its last row."""
 
     def cost(columns: int) -> float:
         rows = math.ceil(count / columns)

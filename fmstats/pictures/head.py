@@ -1,4 +1,4 @@
-"""The head of a figure: a title, notes below it, and the picture that it is about."""
+"""Draw the head of a figure: a title, notes below it, and the picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _THUMBNAIL = 0.75  # inches, the height of the picture
 
 
 class Head:
-    """A head that can be measured before there is a figure to draw it in.
+    """Measures the head of a figure before there is a figure, then draws it.
 
     Attributes:
         width: what it takes, in inches, without margins.

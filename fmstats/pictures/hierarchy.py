@@ -1,4 +1,4 @@
-"""`visualize_hierarchy`: a row per stage of a network, from edges to semantics."""
+"""Draw a row per stage of a network, from edges to semantics."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def visualize_hierarchy(
 
 
 def find_stages(model: nn.Module, image: OneImage) -> list[FeatureMaps]:
-    """The maps of the leaf module that ran last at each resolution, while resolution falls.
+    """Return the maps of the last leaf module at each resolution, while resolution falls.
 
     One forward pass, with a copy of one output for each resolution at most.
 
@@ -127,7 +127,7 @@ def find_stages(model: nn.Module, image: OneImage) -> list[FeatureMaps]:
 
 
 def label_of(maps: FeatureMaps) -> str:
-    """A row's layer, its type, and channels x height x width."""
+    """Return a row's layer, its type, and channels x height x width."""
     note = f"\n{shorten(maps.note, 34)}" if maps.note else ""
     return f"{maps.type}\n{maps.channels}x{maps.size}{note}"
 

@@ -1,4 +1,4 @@
-"""What a user calls an image, as a batch of one and as a picture to look at."""
+"""Read what users give as an image, as a batch of one and as a picture."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ IMAGE_FORMS = (
 
 @dataclass(frozen=True)
 class OneImage:
-    """One sample for a model.
+    """Holds one sample for a model.
 
     Attributes:
         inputs: the arguments of the model, a batch of one.
@@ -77,13 +77,13 @@ def read_image(image: object, transform: Transform | None = None) -> OneImage:
 
 
 def picture_of(image: Tensor) -> Array | None:
-    """A sample of a model's input as (H, W, 3) in 0..1, or None where it is no picture."""
+    """Return a sample of a model's input as (H, W, 3) in 0..1; None where it is no picture."""
     pictures = pictures_of([image])
     return None if pictures is None else pictures[0]
 
 
 def pictures_of(images: Sequence[Tensor]) -> list[Array] | None:
-    """Samples of a model's input as pictures (H, W, 3) in 0..1, all by the same formula.
+    """Return samples of a model's input as pictures (H, W, 3) in 0..1, by one formula.
 
     Values in 0..1 are shown as they are; values that lie in 0..1 once ImageNet's normalisation is
     undone, so; all others stretched from their least to their greatest. None where a sample is not

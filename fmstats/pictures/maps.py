@@ -1,4 +1,4 @@
-"""A layer's output for one sample as channels x height x width, and what is said of a channel."""
+"""Arrange a layer's output for one sample as channels x height x width."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Scale = Literal["shared", "channel"]
 
 @dataclass(frozen=True)
 class Arranged:
-    """One sample as maps, without a copy where strides allow it.
+    """Holds one sample as maps, without a copy where strides allow it.
 
     Attributes:
         maps: (C, H, W).
@@ -80,7 +80,7 @@ def _arrange_tokens(maps: Tensor) -> tuple[Tensor, str]:
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """The maps of one layer for one image.
+    """Holds the maps of one layer for one image.
 
     Attributes:
         layer: the layer's name.
@@ -96,38 +96,38 @@ class FeatureMaps:
 
     @property
     def channels(self) -> int:
-        """Number of channels."""
+        """Return the number of channels."""
         return int(self.values.shape[0])
 
     @property
     def height(self) -> int:
-        """Rows of a map."""
+        """Return the number of rows of a map."""
         return int(self.values.shape[1])
 
     @property
     def width(self) -> int:
-        """Columns of a map."""
+        """Return the number of columns of a map."""
         return int(self.values.shape[2])
 
     @property
     def size(self) -> str:
-        """Height and width, as `112x112`."""
+        """Return height and width, as `112x112`."""
         return f"{self.height}x{self.width}"
 
     def finite(self, channel: int) -> Array:
-        """The finite values of a channel, float64, one-dimensional."""
+        """Return the finite values of a channel as a one-dimensional float64 array."""
         plane = self.values[channel].astype(np.float64)
         return np.asarray(plane[np.isfinite(plane)])
 
     def limits(self, channels: Sequence[int]) -> tuple[float, float] | None:
-        """Least and greatest finite value of these channels; None without any."""
+        """Return the least and greatest finite value of these channels; None without any."""
         parts = [part for part in map(self.finite, channels) if part.size]
         if not parts:
             return None
         return min(float(p.min()) for p in parts), max(float(p.max()) for p in parts)
 
     def mark(self, channel: int) -> str:
-        """`dead` (zero in more than 99 % of this map), or what is not finite; else empty."""
+        """Return `dead` (zero in more than 99 % of this map), or what is not finite; else `""`."""
         plane = self.values[channel]
         nan, inf = int(np.isnan(plane).sum()), int(np.isinf(plane).sum())
         if nan + inf == plane.size:
@@ -137,7 +137,7 @@ class FeatureMaps:
         return "dead" if float((plane == 0).mean()) > DEAD_SPARSITY else ""
 
     def ranked(self, order: str) -> list[int]:
-        """All channels: by number, or the greatest variance, mean or share of zeros first.
+        """Return all channels by number, or by greatest variance, mean or share of zeros.
 
         Of the finite values; channels without any come last. Equal ones stay in order of number.
 
@@ -157,7 +157,7 @@ class FeatureMaps:
         return sorted(range(self.channels), key=lambda channel: -found[channel])
 
     def check_channel(self, channel: int) -> int:
-        """`channel`, if the layer has it.
+        """Return `channel`, or refuse one that the layer does not have.
 
         Raises:
             FmstatsError: it has not.
@@ -173,7 +173,7 @@ _MEASURES: dict[str, Callable[[Array], float]] = {
 
 
 def check_channel(channel: int, channels: int, layer: str) -> int:
-    """`channel`, if it is one of the `channels` of `layer`.
+    """Return `channel`, or refuse it if it is none of the `channels` of `layer`.
 
     Raises:
         FmstatsError: it is not.
@@ -189,6 +189,6 @@ def check_channel(channel: int, channels: int, layer: str) -> int:
 
 
 def to_host(maps: Tensor) -> Array:
-    """A copy as numpy, float64 if it was that, else float32."""
+    """Copy a tensor to numpy, as float64 if it was that, else as float32."""
     dtype = torch.float64 if maps.dtype == torch.float64 else torch.float32
     return np.array(maps.detach().to("cpu", dtype).numpy())

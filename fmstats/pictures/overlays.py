@@ -1,4 +1,4 @@
-"""`overlay`: one channel upon the picture, to see what it answers to."""
+"""Draw one channel over the picture, to see what it responds to."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def draw_overlay(
 
 
 def enlarge(plane: Array, height: int, width: int) -> Array:
-    """A map at another size, bilinear; what is not finite stays so in its own pixels, as NaN."""
+    """Resize a map bilinearly; non-finite values stay in their own pixels, as NaN."""
     values = torch.from_numpy(plane.astype(np.float64))[None, None]
     good = torch.isfinite(values)
     size = (height, width)

@@ -1,4 +1,4 @@
-"""`top_images`: the images of a data set that excite a channel most."""
+"""Find the images of a data set that excite a channel most."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def top_images(
 
 
 class _Best:
-    """The best images so far."""
+    """Holds the best images so far."""
 
     def __init__(self, k: int, by: By, layer: str, channel: int) -> None:
         self._k, self._by, self._layer = k, by, layer
@@ -136,5 +136,5 @@ class _Best:
 
 
 def _rank(score: float) -> tuple[bool, float]:
-    """The best first, what is no number last, also behind -inf; sorting keeps ties in order."""
+    """Return a sort key that puts the best score first and NaN last, also after -inf."""
     return math.isnan(score), 0.0 if math.isnan(score) else -score
