@@ -1,4 +1,4 @@
-"""The commands, a module each, with their options and their help, each help with examples to copy.
+"""Define the commands, one module each, with their options and help texts.
 
 Only `fmstats.cli` imports this package, since it needs typer.
 """

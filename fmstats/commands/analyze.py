@@ -1,4 +1,4 @@
-"""`fmstats analyze`: what each layer of a model is and costs, without running it on data."""
+"""Run `fmstats analyze`: show the cost of each layer without running the model on data."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def analyze(
 
 
 def _read_inputs(texts: list[str], dtype: str | None) -> tuple[Any, Any]:
-    """Sizes and dtypes as `fmstats.analyze` takes them: lists, or dicts where names were given."""
+    """Return sizes and dtypes as `fmstats.analyze` takes them: lists, or dicts by name."""
     default = None if dtype is None else _read_dtype(dtype, "--dtype")
     names: list[str | None] = []
     sizes: list[tuple[int, ...]] = []

@@ -1,4 +1,4 @@
-"""The typer application, and what several commands share: help texts and options."""
+"""Define the typer application, and the help texts and options that commands share."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ app = typer.Typer(
 
 
 def keep_lines(title: str, *lines: str) -> str:
-    """Help text that keeps its line breaks, for which a backspace has to stand at its head."""
+    """Mark a help text with a leading backspace, so that it keeps its line breaks."""
     return "\n  ".join(["\b\n" + title, *lines])
 
 
@@ -64,7 +64,7 @@ _EXAMPLES = keep_lines(
 
 
 class Dtype(str, Enum):
-    """The dtypes that a model can be asked to run in."""
+    """Lists the dtypes that a model can be asked to run in."""
 
     float32 = "float32"
     float16 = "float16"
@@ -73,7 +73,7 @@ class Dtype(str, Enum):
 
     @property
     def of_torch(self) -> torch.dtype:
-        """The same dtype as torch names it."""
+        """Return the same dtype as torch names it."""
         dtype: torch.dtype = getattr(torch, self.value)
         return dtype
 
@@ -126,7 +126,7 @@ CsvOption = Annotated[
 
 
 def sort_option(columns: Sequence[Column]) -> Any:
-    """The option --sort for a table of these columns."""
+    """Make the option --sort for a table of these columns."""
     return typer.Option(
         metavar="COLUMN",
         help="Sort by a column: largest first, names from A to Z; -COLUMN turns it round. "
@@ -163,7 +163,7 @@ def print_profile(
 
 
 def load_network(model: str, weights: Path | None) -> torch.nn.Module:
-    """The module that MODEL and --weights name."""
+    """Load the module that MODEL and --weights name."""
     network = load_model(model)
     if weights is not None:
         load_weights(network, weights)

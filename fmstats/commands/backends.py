@@ -1,4 +1,4 @@
-"""`fmstats backends`: what can compute the statistics here."""
+"""Run `fmstats backends`: list what can compute the statistics here."""
 
 from __future__ import annotations
 

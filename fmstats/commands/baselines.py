@@ -1,4 +1,4 @@
-"""What the commands share that compare a profile with files of its baseline."""
+"""Compare a profile with the files of its baseline, for several commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fmstats compare`: has what a model does changed since its baseline."""
+"""Run `fmstats compare`: measure how far a profile has moved from its baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the shell offers where a word of a command line begins.
+"""Complete words of a command line for the shell.
 
 Where nothing is offered, the shell offers files and folders itself.
 """
@@ -20,27 +20,27 @@ def complete_profiles(incomplete: str) -> list[str]:
 
 
 def complete_models(incomplete: str) -> list[str]:
-    """Files that MODEL can begin with. Modules and libraries are for people to spell."""
+    """Complete files that MODEL can begin with, but not modules and libraries."""
     return _list_files(incomplete, (".py", ".pt2"))
 
 
 def complete_backends(incomplete: str) -> list[str]:
-    """What --backend takes."""
+    """Complete the values of --backend."""
     return _begin(["auto", *(backend.name for backend in BACKENDS)], incomplete)
 
 
 def complete_rules(incomplete: str) -> list[str]:
-    """What --rule takes."""
+    """Complete the values of --rule."""
     return _begin(RULES, incomplete)
 
 
 def complete_gpus(incomplete: str) -> list[str]:
-    """What --gpu takes, but for names of two words, which a shell would tear apart."""
+    """Complete the values of --gpu, except names of two words, which a shell would split."""
     return _begin([name for name in GPUS if " " not in name], incomplete)
 
 
 def list_columns(columns: Sequence[Column]) -> Callable[[str], list[str]]:
-    """A function that offers what --sort takes: names of columns and headings of one word."""
+    """Make a function that completes --sort: column names, and headings of one word."""
     words = dict.fromkeys(word for c in columns for word in (c.name, c.title) if " " not in word)
 
     def complete_columns(incomplete: str) -> list[str]:

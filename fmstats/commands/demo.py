@@ -1,4 +1,4 @@
-"""`fmstats demo`: a trained network over photographs, without any download."""
+"""Run `fmstats demo`: profile a trained network on photographs, without any download."""
 
 from __future__ import annotations
 

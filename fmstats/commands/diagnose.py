@@ -1,4 +1,4 @@
-"""`fmstats diagnose`: what is wrong in a profile, and whether that is too much for CI."""
+"""Run `fmstats diagnose`: judge a profile, and decide whether a check in CI fails."""
 
 from __future__ import annotations
 

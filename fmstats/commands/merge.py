@@ -1,4 +1,4 @@
-"""`fmstats merge`: one profile of what several files have."""
+"""Run `fmstats merge`: merge several profile files into one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options that say how the pixels of images are normalised, as the model was trained.
+"""Define the options that say how the pixels of images are normalised.
 
 None of them has a default, so that they can be refused, once given, for data without pixels.
 """
@@ -41,7 +41,7 @@ Channels = tuple[float, ...]
 def choose_normalisation(
     mean: str | None, std: str | None, no_normalize: bool
 ) -> tuple[Channels, Channels] | None:
-    """The mean and std that the options ask for; None: none of them is given.
+    """Return the mean and std that the options ask for; None if none of them is given.
 
     Raises:
         FmstatsError: they exclude each other, one is missing, or a text is not one number or three.

@@ -1,4 +1,4 @@
-"""`fmstats profile`: what a data set does to a model."""
+"""Run `fmstats profile`: measure a model on a data set."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ _EXAMPLES = "\n\n".join(
 
 
 class OnBadSample(str, Enum):
-    """What to do with a sample that cannot be used."""
+    """Says what to do with a sample that cannot be used."""
 
     fatal = "raise"
     skip = "skip"
 
 
 class Resume(str, Enum):
-    """When to go on from a checkpoint."""
+    """Says when to resume from a checkpoint."""
 
     auto = "auto"
     trust = "trust"
@@ -278,7 +278,7 @@ def _describe_resumed(result: Profile, checkpoint: Path | None, resume: Resume) 
 
 
 def _describe_interrupted(stop: RunInterrupted, out: Path | None) -> None:
-    """Say what has become of a run that was told to stop; without a checkpoint, write it."""
+    """Say what has become of an interrupted run; without a checkpoint, write its profile."""
     typer.echo(f"\n{stop}", err=True)
     if stop.checkpoint is not None:
         typer.echo("To go on, give the same command again", err=True)

@@ -1,4 +1,4 @@
-"""`fmstats report`: a profile as one HTML page."""
+"""Run `fmstats report`: write a profile as one HTML page."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _EXAMPLES = "\n\n".join(
 
 
 class _TakingSeveral(TyperCommand):
-    """A command whose --baseline takes all files up to the next option, as a shell lists them."""
+    """Lets --baseline take all files up to the next option, as a shell lists them."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, list(_repeat("--baseline", args)))
 
 
 def _repeat(option: str, arguments: list[str]) -> Iterator[str]:
-    """Arguments with the option once more before its second and every later value."""
+    """Repeat the option before its second and every later value."""
     values = None  # of the option, while they go on
     for argument in arguments:
         if argument == option:

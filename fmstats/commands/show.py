@@ -1,4 +1,4 @@
-"""`fmstats show`: what is in a profile file."""
+"""Run `fmstats show`: print the content of a profile file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fmstats visualize`: a picture of a layer's feature maps."""
+"""Run `fmstats visualize`: draw a layer's feature maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo: an ImageNet-trained MobileNetV2 watched while it looks at real photographs.
+"""Demonstrate fmstats on an ImageNet-trained MobileNetV2 and real photographs.
 
 Everything it reads comes from installed packages; nothing is downloaded.
 """

@@ -1,4 +1,4 @@
-"""MobileNetV2 as published, with its ImageNet weights.
+"""Define MobileNetV2 as published, and load its ImageNet weights.
 
 The structure follows table 2 of Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear
 Bottlenecks". Parameter names and shapes are those of torchvision's checkpoint, which therefore
@@ -44,7 +44,7 @@ def _conv_bn_relu6(
 
 
 class InvertedResidual(nn.Module):
-    """Expand with 1x1, filter per channel with 3x3, project with a linear 1x1 (figure 4b, 4d).
+    """Expands with 1x1, filters per channel with 3x3, projects with a linear 1x1 (figure 4b, 4d).
 
     The input is added to the output where both have the same shape.
     """
@@ -70,7 +70,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """The width-1.0 network: 3,504,872 parameters for 1000 classes."""
+    """Is the width-1.0 network with 3,504,872 parameters for 1000 classes."""
 
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from fmstats.errors import FmstatsError
 
 @dataclass(frozen=True)
 class Package:
-    """What the demo takes from one package, and how to get that package."""
+    """Describes what the demo takes from one package, and how to get that package."""
 
     module: str
     distribution: str

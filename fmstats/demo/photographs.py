@@ -1,4 +1,4 @@
-"""Real photographs as batches of network input.
+"""Read real photographs as batches of network input.
 
 The files come from installed packages, never from the network. Every crop is a function of the
 file, its name and the crop's number alone: order and batch size change no image.

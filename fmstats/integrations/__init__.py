@@ -1,4 +1,4 @@
-"""Other people's frameworks: each module needs a package of its own.
+"""Integrate with other frameworks; each module needs a package of its own.
 
 Of fmstats they use the public API and, so that nothing is written twice, `fmstats.errors` and
 `fmstats.models.selection`.

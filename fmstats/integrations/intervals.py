@@ -1,4 +1,4 @@
-"""What a model did in each interval of a training run: the part that frameworks share.
+"""Profile a model in each interval of a training run, for callbacks of several frameworks.
 
 Every batch between `begin()` and `end()` is in one interval and in no other. Nothing waits for a
 device before an interval ends.
@@ -23,7 +23,7 @@ _NOT_HERE = {
 
 
 class Intervals:
-    """A tracker whose statistics are cut into intervals.
+    """Tracks a model, and cuts its statistics into intervals.
 
     Args:
         model: what is tracked, until `close()`.
@@ -50,30 +50,30 @@ class Intervals:
         self._tracker.pause()
 
     def begin(self) -> None:
-        """A batch of the run begins."""
+        """Measure from here on: a batch of the run begins."""
         if self._tracker is not None:
             self._unread = True
             if self._batches % self._every == 0:
                 self._tracker.resume()
 
     def end(self) -> None:
-        """It has ended; what runs until the next one is not counted."""
+        """Stop measuring until the next batch begins."""
         if self._tracker is not None:
             self._tracker.pause()
             self._batches += 1
 
     @property
     def is_open(self) -> bool:
-        """Whether it still tracks."""
+        """Return whether it still tracks."""
         return self._tracker is not None
 
     @property
     def is_empty(self) -> bool:
-        """Whether no batch has begun since the interval did."""
+        """Return whether no batch has begun since the interval did."""
         return not self._unread and self._pending is None
 
     def is_due(self, step: int, length: int) -> bool:
-        """Whether an interval ends at this step: they end at multiples of `length`; 0: never."""
+        """Return whether an interval ends at this step, a multiple of `length`; 0 means never."""
         return length > 0 and step // length > self._began // length
 
     def flush(self, step: int, *, ranks: bool = True) -> fmstats.Profile:
@@ -97,7 +97,10 @@ class Intervals:
             self._tracker = None
 
     def state(self) -> dict[str, Any]:
-        """All that was seen so far, for a checkpoint; the interval goes on. Ranks as in `flush`."""
+        """Return all statistics so far, for a checkpoint; the interval continues.
+
+        Ranks are merged as in `flush`.
+        """
         if self._tracker is not None and not self.is_empty:
             self._collect(ranks=True)
         return {
@@ -108,7 +111,7 @@ class Intervals:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint: the interval in which it was made will be completed."""
+        """Resume from a checkpoint, and complete the interval in which it was made."""
         self._batches = state["batches"]
         self._first, self._began = state["steps"]
         self.profile = _unpack(state["profile"])
@@ -127,19 +130,19 @@ class Intervals:
 
 
 class KeepsIntervals:
-    """The intervals of a training run, and the file for them: the part of callbacks alike."""
+    """Keeps the intervals of a training run and writes their file, for all callbacks."""
 
     _train: Intervals | None = None
     _save: Path | None = None
 
     @property
     def last(self) -> fmstats.Profile | None:
-        """See the class."""
+        """Return the profile of the last interval; None before the first one ends."""
         return None if self._train is None else self._train.last
 
     @property
     def profile(self) -> fmstats.Profile | None:
-        """See the class."""
+        """Return the profile of the run so far; None before the first interval ends."""
         return None if self._train is None else self._train.profile
 
     def _make_folder(self) -> None:
@@ -187,8 +190,8 @@ def _join(a: fmstats.Profile | None, b: fmstats.Profile) -> fmstats.Profile:
 
 
 def _note(profile: fmstats.Profile, **notes: object) -> fmstats.Profile:
-    """The profile with these in its metadata: what is told of the whole no longer differs."""
+    """Return the profile with these notes; keys noted here no longer count as differing."""
     metadata = {**profile.metadata, **notes}
-    told = metadata.pop("differs", None)  # a profile of a checkpoint may hold anything
-    differs = [key for key in told if key not in notes] if isinstance(told, list) else []
+    differs = metadata.pop("differs", None)  # a profile of a checkpoint may hold anything
+    differs = [key for key in differs if key not in notes] if isinstance(differs, list) else []
     return fmstats.Profile(profile.info, metadata | ({"differs": differs} if differs else {}))

@@ -1,4 +1,4 @@
-"""A Lightning callback that logs what feature maps do while a model is trained.
+"""Log statistics of feature maps during training, as a Lightning callback.
 
 For `lightning` and for `pytorch_lightning`, whose callbacks are alike.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
 
     def _import_callback() -> type:
-        """The base class, of the package that the program uses if it has imported one."""
+        """Import the base class from the package that the program has imported, if any."""
         packages = ("lightning.pytorch", "pytorch_lightning")
         first, second = sorted(packages, key=lambda name: name not in sys.modules)
         asked, either = "fmstats.integrations.lightning", "lightning or pytorch_lightning"
@@ -99,7 +99,7 @@ class FeatureMapStats(KeepsIntervals, Callback):
 
     @property
     def state_key(self) -> str:
-        """Where a checkpoint has its state: of several callbacks each needs a place of its own."""
+        """Return the place of its state in a checkpoint; several callbacks need different ones."""
         if self._module is None and self._prefix == _PREFIX:
             return super().state_key
         key: str = self._generate_state_key(module=self._module, prefix=self._prefix)
@@ -107,7 +107,7 @@ class FeatureMapStats(KeepsIntervals, Callback):
 
     @property
     def validation_profile(self) -> fmstats.Profile | None:
-        """See the class."""
+        """Return the profile of the last validation; None before the first."""
         return None if self._validation is None else self._validation.profile
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -178,11 +178,11 @@ class FeatureMapStats(KeepsIntervals, Callback):
         self._close()
 
     def state_dict(self) -> dict[str, Any]:
-        """What was seen so far; called on all ranks, as checkpoints are."""
+        """Return all statistics so far; called on all ranks, as checkpoints are."""
         return {name: intervals.state() for name, intervals in self._named()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with it when training begins."""
+        """Resume with this state when training begins."""
         self._restored = state_dict
 
     def _named(self) -> list[tuple[str, Intervals]]:

@@ -1,4 +1,4 @@
-"""Observable instruments of OpenTelemetry: what the feature maps of a running model are like."""
+"""Export statistics of a running model's feature maps as OpenTelemetry instruments."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def observe(source: Source, meter: Meter | None = None, **options: Any) -> None:
 
 
 class _Instruments:
-    """The instruments of a meter, each once: an SDK drops a second one of the same name."""
+    """Holds the instruments of a meter, each once: an SDK drops a second one of its name."""
 
     def __init__(self) -> None:
         self._readings: list[Readings] = []
@@ -76,7 +76,7 @@ class _Instruments:
     def _ask(
         self, choose: Callable[[Snapshot], Rows]
     ) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        """What an instrument calls when a reader collects."""
+        """Answer a reader that collects an instrument."""
 
         def observe_now(options: CallbackOptions) -> Iterable[Observation]:
             rows = choose(gather(list(self._readings)))
@@ -91,7 +91,7 @@ _instruments: weakref.WeakKeyDictionary[Meter, _Instruments] = weakref.WeakKeyDi
 
 @cache
 def _usual_meter() -> Meter:
-    """That of the global provider: one for all, since before a provider is set each is another."""
+    """Return a meter of the global provider; without a provider, each call makes another."""
     return metrics.get_meter("fmstats", fmstats.__version__)
 
 

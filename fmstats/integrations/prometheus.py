@@ -1,4 +1,4 @@
-"""A collector for prometheus-client: what the feature maps of a running model are like.
+"""Export statistics of a running model's feature maps to prometheus-client.
 
 REGISTRY.register(ProfileCollector(tracker, layers="layer*", top_channels=10))
 """
@@ -19,7 +19,7 @@ with needs("fmstats.integrations.prometheus", "prometheus-client", "'fmstats[pro
 
 
 class ProfileCollector(Collector):
-    """Gauges and counters of each layer, named as docs/integrations.md lists them.
+    """Collects gauges and counters of each layer, named as docs/integrations.md lists them.
 
     A scrape comes from another thread than the forward passes and may come at any time: numbers
     are of whole batches, and the device is read at most once in `min_interval` seconds. Statistics
@@ -43,12 +43,12 @@ class ProfileCollector(Collector):
         self._readings = Readings(source, **options)
 
     def describe(self) -> Iterator[Family]:
-        """The metrics without numbers: registering a collector reads no device."""
+        """Return the metrics without numbers: registering a collector reads no device."""
         others = _find_collectors()
         return iter(()) if others else self._families([self], Snapshot())
 
     def collect(self) -> Iterator[Family]:
-        """The metrics, for a scrape."""
+        """Return the metrics for a scrape."""
         together = _find_collectors()
         if self not in together:
             together = [self]
@@ -76,7 +76,7 @@ class ProfileCollector(Collector):
 
 
 def _find_collectors() -> list[ProfileCollector]:
-    """Those in the registry that is asking, in the order in which they were registered.
+    """Return the collectors of the calling registry, in the order of registration.
 
     A metric must be in a scrape once, whoever gives it, but prometheus-client tells a collector
     neither which registry it is in nor what else is there: hence the look at who is calling.

@@ -1,4 +1,4 @@
-"""The run of `fmstats.profile` on Ray Data: every block of a dataset is folded by a Ray worker.
+"""Run `fmstats.profile` on Ray Data: Ray workers measure the blocks of a dataset.
 
 A block's profile comes back in one piece when the block is done. So a worker that is lost takes all
 of its block with it, Ray gives the block to another one, and nothing is counted twice.
@@ -81,7 +81,7 @@ def profile(
 
 
 class _Worker:
-    """What each actor does with a block."""
+    """Runs in each actor, and measures blocks."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class _Worker:
         self._inputs, self._batch_size, self._options = inputs, batch_size, options
 
     def __call__(self, block: Columns) -> dict[str, list[Any]]:
-        """The profile of a block as bytes, or why there is none."""
+        """Return the profile of a block as bytes, or the reason why there is none."""
         if not len(next(iter(block.values()), ())):
             return {"profile": [], "error": []}
         options = {"progress": False, **self._options}

@@ -1,4 +1,4 @@
-"""What monitoring systems read of a model that runs: few enough numbers, and seldom enough.
+"""Select what monitoring systems read of a running model: few numbers, rarely.
 
 The part that exporters share. Whoever asks, and however often, the device is read at most once in
 `min_interval` seconds, and never more than `max_series` time series come out.
@@ -27,7 +27,7 @@ _SHARE, _CHANNELS, _ELEMENTS = "1", "{channel}", "{element}"
 
 @dataclass(frozen=True)
 class Metric:
-    """One number of all layers, or of some channels.
+    """Describes one number of all layers, or of some channels.
 
     Attributes:
         of: "layer" or "channel"; it has the labels `LABELS[of]`.
@@ -81,7 +81,7 @@ Rows = list[tuple[dict[str, str], float]]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was read at one time.
+    """Holds what was read at one time.
 
     Attributes:
         rows: of each metric, the labels and the number of each of its series.
@@ -98,7 +98,7 @@ class Snapshot:
 
 
 class Readings:
-    """Reads a source seldom enough, and chooses what is worth a time series.
+    """Reads a source at most once per interval, and selects what is worth a time series.
 
     Args:
         source: a tracker, which may run in another thread; a profile; or a function that gives one.
@@ -156,7 +156,7 @@ class Readings:
         self._snapshot, self._due = Snapshot(), -math.inf
 
     def read(self) -> Snapshot:
-        """The numbers of now, or of less than `min_interval` ago; from any thread.
+        """Return the current numbers, at most `min_interval` old; from any thread.
 
         A source that fails leaves no numbers, and counts as an error: whoever monitors other
         things, too, gets those.
@@ -227,7 +227,7 @@ class Readings:
 
 
 def gather(readings: Iterable[Readings]) -> Snapshot:
-    """The numbers of several models as one: exporters have each metric once for all of them.
+    """Combine the numbers of several models: exporters need each metric once for all of them.
 
     Of models of one name, those after the first get a number: `Net`, `Net#2`.
     """
@@ -268,5 +268,5 @@ def _is_number(value: float | None) -> bool:
 
 
 def _clean(label: str) -> str:
-    """A label that can be sent as UTF-8: a name in Python may hold halves of characters."""
+    """Return a label that can be sent as UTF-8: Python names may hold lone surrogates."""
     return label.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Profiles on TensorBoard: numbers of layers, and how they are spread over the channels."""
+"""Write profiles to TensorBoard: numbers of layers, and histograms over their channels."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def write(
 
 
 def _bucket(values: Any) -> dict[str, Any]:
-    """A histogram of the finite ones, as `add_histogram_raw` takes it."""
+    """Make a histogram of the finite values, as `add_histogram_raw` takes it."""
     values = values[np.isfinite(values)].astype(np.float64)
     low, high = float(values.min()), float(values.max())
     # Buckets of no width are not drawn: those of values that are alike need one.

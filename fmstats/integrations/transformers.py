@@ -1,4 +1,4 @@
-"""A callback for the Trainer of transformers that logs what feature maps do while it trains.
+"""Log statistics of feature maps during training, as a callback of transformers' Trainer.
 
 The Trainer calls its reporters (TensorBoard, W&B, MLflow and others) before the callbacks that it
 is given, and it tells no callback of its other ones. So numbers that a callback adds to the logs
@@ -91,7 +91,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
 
     @property
     def evaluation_profile(self) -> fmstats.Profile | None:
-        """See the class."""
+        """Return the profile of the last evaluation; None before the first."""
         return None if self._evaluation is None else self._evaluation.profile
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -119,7 +119,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
             self._train.begin()
 
     def on_substep_end(self, *_: Any, **__: Any) -> None:
-        """A batch of several that are accumulated."""
+        """End one of several accumulated batches, and begin the next."""
         if self._train is not None:
             self._train.end()
             self._train.begin()
@@ -133,7 +133,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
         return control
 
     def on_prediction_step(self, *_: Any, **__: Any) -> None:
-        """A batch of an evaluation."""
+        """End a batch of an evaluation, and begin the next."""
         if self._evaluation is not None:
             self._evaluation.end()
             self._evaluation.begin()
@@ -194,7 +194,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
 
 
 class _TakeBack(TrainerCallback):
-    """Takes out of the logs what was added to them."""
+    """Removes from the logs what was added to them."""
 
     def __init__(self, added: set[str]) -> None:
         self._added = added

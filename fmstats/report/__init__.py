@@ -1,4 +1,4 @@
-"""A profile as one HTML page that needs nothing else: no network, no other file.
+"""Write a profile as one HTML page that needs no network and no other file.
 
 `packing` makes the numbers of the channels small, `page` says what is on the page, `writing` fills
 the templates of assets/ with it. docs/report.md shows a page and says what is in it.

@@ -1,4 +1,4 @@
-"""The numbers of all channels in few bytes, as assets/numbers.js unpacks them.
+"""Pack the numbers of all channels into few bytes, as assets/numbers.js unpacks them.
 
 A statistic is one array: the channels of all layers, one layer after the other, NaN where nothing
 is known. Each number is the upper three bytes of its float32, rounded, which is within 2^-16 of it
@@ -26,7 +26,7 @@ _SIGN, _INFINITE = np.uint32(0x80000000), np.uint32(0x7F800000)
 
 @dataclass(frozen=True)
 class Statistic:
-    """A number that every channel has.
+    """Describes a number that every channel has.
 
     Attributes:
         key: its name in the page's data.
@@ -60,7 +60,7 @@ _OF_EFFECTS: Mapping[Statistic, Callable[[ChannelEffects], Array]] = {
 
 
 def pack_channels(profile: Profile, comparison: Comparison | None) -> dict[Statistic, str]:
-    """Base64 text by statistic; without those that no channel has, but for mean and std.
+    """Return base64 text by statistic, without those that no channel has; mean and std stay.
 
     The page takes these two for granted: a curve of nothing is empty.
     """
@@ -89,7 +89,7 @@ def _gather(profile: Profile, comparison: Comparison | None) -> Iterator[tuple[S
 
 
 def pack(values: Array) -> str:
-    """Numbers (N,) as base64 text: see the head of this file."""
+    """Pack numbers (N,) into base64 text, in the format that the module's docstring describes."""
     with np.errstate(over="ignore"):
         words = values.astype("<f4").view("<u4")
     sign, size = words & _SIGN, words & ~_SIGN

@@ -1,4 +1,4 @@
-"""What is on the page: numbers and texts in the order in which the templates show them."""
+"""Gather what is on the page, in the order in which the templates show it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MANY_LAYERS = 300
 
 
 def describe_page(profile: Profile, comparison: Comparison | None) -> dict[str, Any]:
-    """The context of the templates."""
+    """Return the context of the templates."""
     diagnosis = profile.diagnose()
     rows = profile.layers()
     worst, numbers = _rate_layers(profile, diagnosis)
@@ -76,7 +76,7 @@ def _count(diagnosis: Diagnosis, severity: str) -> int:
 def _rate_layers(
     profile: Profile, diagnosis: Diagnosis
 ) -> tuple[dict[str, str | None], dict[str, int]]:
-    """By layer its gravest severity and the number of its findings, repeated ones included."""
+    """Return each layer's gravest severity and number of findings, repeated ones included."""
     worst: dict[str, str | None] = dict.fromkeys(profile)
     numbers = dict.fromkeys(profile, 0)
     for finding in reversed(diagnosis.findings):  # gravest last
@@ -95,7 +95,7 @@ def _abs_max(row: Mapping[str, Any]) -> float:
 
 
 def _mark(rows: Sequence[Mapping[str, Any]], severity: str) -> str:
-    """An SVG path with an upright line at each layer whose gravest findings these are.
+    """Return an SVG path with an upright line at each layer whose gravest findings these are.
 
     A layer is one unit wide; lines are the higher the graver.
     """
@@ -110,7 +110,7 @@ def _gather_data(
     places: Mapping[str, int],
     comparison: Comparison | None,
 ) -> dict[str, Any]:
-    """What the page's scripts know of layers and findings, as JSON has it."""
+    """Return what the page's scripts need of layers and findings, as JSON."""
     columns = ("channels", "mean", "std", "abs_max", "sparsity", "dead", "saturated", "nonfinite")
     layers: dict[str, Any] = {key: [row[key] for row in rows] for key in columns}
     layers["name"] = [make_readable(row["layer"]) for row in rows]
@@ -140,7 +140,7 @@ def _gather_data(
 
 
 def _pack_runs(channels: Sequence[int]) -> str:
-    """Ascending numbers as runs, which details.js reads: `0 16-19 23`."""
+    """Pack ascending numbers as runs, which details.js reads: `0 16-19 23`."""
     starts = [i for i, c in enumerate(channels) if not i or channels[i - 1] != c - 1]
     runs = [channels[i:end] for i, end in itertools.pairwise([*starts, len(channels)])]
     return " ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

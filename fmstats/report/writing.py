@@ -59,7 +59,7 @@ def check_report(path: Path) -> None:
 
 
 def render(profile: Profile, comparison: Comparison | None = None) -> str:
-    """The page of `write_report` as text.
+    """Render the page of `write_report` as text.
 
     Raises:
         FmstatsError: jinja2 is missing, or the comparison is of other layers or channels.
@@ -118,13 +118,13 @@ def _make_environment() -> Environment:
 
 
 def _finalize(value: Any) -> Any:
-    """Whatever a template puts out: text is made readable; then jinja2 escapes it."""
+    """Make any text that a template puts out readable; jinja2 escapes it afterwards."""
     # Not what is marked as safe, a subclass of str: scripts, styles, JSON and the output of macros.
     return make_readable(value) if type(value) is str else value
 
 
 def _embed_json(values: dict[str, Any]) -> Markup:
-    """JSON for a script element that no text in it can end: markup is escaped as in a string."""
+    """Return JSON for a script element, escaped so that no text in it ends the element."""
     text = format_json(values)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -136,13 +136,13 @@ def _read(name: str) -> str:
 
 
 def _trust(text: str) -> Markup:
-    """Text that goes into the page as it is: files of this package, and JSON made safe."""
+    """Mark text as safe for the page: files of this package, and JSON made safe."""
     from markupsafe import Markup
 
     return Markup(text)
 
 
 def _hash(text: str) -> str:
-    """As a Content-Security-Policy names an inline script or style."""
+    """Return the hash that a Content-Security-Policy needs for an inline script or style."""
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
