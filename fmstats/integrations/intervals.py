@@ -142,7 +142,7 @@ class KeepsIntervals:
 
     @property
     def profile(self) -> fmstats.Profile | None:
-        """Return the profile of the run so far; None before the first interval ends."""
+        """Return the profile of all intervals so far; None before the first one ends."""
         return None if self._train is None else self._train.profile
 
     def _make_folder(self) -> None:

@@ -107,7 +107,7 @@ class FeatureMapStats(KeepsIntervals, Callback):
 
     @property
     def validation_profile(self) -> fmstats.Profile | None:
-        """Return the profile of the last validation; None before the first."""
+        """Return the profile of all validations; None without them."""
         return None if self._validation is None else self._validation.profile
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

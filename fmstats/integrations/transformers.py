@@ -91,7 +91,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
 
     @property
     def evaluation_profile(self) -> fmstats.Profile | None:
-        """Return the profile of the last evaluation; None before the first."""
+        """Return the profile of all evaluations; None without them."""
         return None if self._evaluation is None else self._evaluation.profile
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
