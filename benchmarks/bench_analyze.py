@@ -25,14 +25,14 @@ WIDTHS = (28, 10, 10, 10)
 
 
 def count(model: nn.Module, x: torch.Tensor) -> int:
-    """FLOPs by torch's counter."""
+    """Count the FLOPs by torch's counter."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(x)
     return counter.get_total_flops()
 
 
 def measure(name: str, rounds: int) -> dict[str, Any]:
-    """A row: milliseconds of both ways, medians, and the median of their ratio."""
+    """Return a row: milliseconds of both ways (medians), and the median of their ratio."""
     made, x = MODELS[name]()
     model, image = made.eval().to("meta"), x[:1].to("meta")
     ways: dict[str, Callable[[], object]] = {

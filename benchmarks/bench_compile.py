@@ -28,7 +28,7 @@ WIDTHS = (18, 12, 12, 12)
 
 
 def conv_net() -> Made:
-    """Convolution, norm and activation, three times over: what Inductor fuses best."""
+    """Build convolution, norm and activation, three times over: Inductor fuses these best."""
     widths = (16, 32, 64, 64)
     blocks = [
         layer
@@ -39,7 +39,7 @@ def conv_net() -> Made:
 
 
 def mlp() -> Made:
-    """Small layers: what a call costs shows."""
+    """Build small layers, for which the cost of a call shows."""
     return nn.Sequential(*[m for _ in range(6) for m in (nn.Linear(256, 256), nn.GELU())]), (
         torch.randn(64, 256)
     )
@@ -53,7 +53,7 @@ CASES: Mapping[str, Callable[[], Made]] = {
 
 
 class InlineHook:
-    """A forward hook of plain operations: float32 sums about the running mean, float64 merge."""
+    """Measures with plain operations: float32 sums about the running mean, float64 merge."""
 
     def __init__(self, rule: ChannelRule) -> None:
         self._rule = rule
@@ -65,7 +65,7 @@ class InlineHook:
         self._words = State.identity(x.shape[self._dim]).words
 
     def __call__(self, module: nn.Module, args: object, x: Tensor) -> None:
-        """Fold the output."""
+        """Merge the statistics of the output."""
         if self._words is None:
             self.prepare(x)
             return
@@ -104,7 +104,7 @@ def _measure(x: Tensor, dim: int, state: State) -> State:
 
 
 def compiled_ways(name: str) -> tuple[dict[str, Callable[[], object]], fmstats.Tracker]:
-    """The compiled model alone, tracked, and with inline measurements; and the tracker."""
+    """Return the compiled model alone, tracked, and with inline measurements; and the tracker."""
     torch.compiler.reset()
     made = {}
     for way in ("compiled", "fmstats", "inline"):

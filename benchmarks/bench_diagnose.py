@@ -69,7 +69,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was said of one fault.
+    """Holds what was said of one fault.
 
     Attributes:
         seen: whether a rule that tells of it does.
@@ -86,7 +86,7 @@ class Outcome:
 
 
 def make(name: str, made: Callable[[], Made]) -> tuple[Network, Profile]:
-    """A healthy network, the same in every run, and its profile."""
+    """Make a healthy network, the same in every run, and its profile."""
     torch.manual_seed(0)
     model, batches = made()
     profile = measure(model, batches)
@@ -94,7 +94,7 @@ def make(name: str, made: Callable[[], Made]) -> tuple[Network, Profile]:
 
 
 def measure(model: nn.Module, batches: Sequence[Tensor]) -> Profile:
-    """The profile of every leaf module's output."""
+    """Return the profile of every leaf module's output."""
     with torch.no_grad(), fmstats.track(model) as tracker:
         for batch in batches:
             model(batch)
@@ -116,7 +116,7 @@ def try_fault(
     before: Sequence[Finding],
     planted: tuple[str, Kind, Place, nn.Module],
 ) -> Outcome:
-    """What is said of one fault and was not said of the healthy network."""
+    """Return what is said of one fault and was not said of the healthy network."""
     title, kind, place, model = planted
     batches = network.batches if place.feed is None else [place.feed(x) for x in network.batches]
     if place.half:
@@ -136,7 +136,7 @@ def try_fault(
 def run(
     made: Mapping[str, Callable[[], Made]], kinds: Mapping[str, Kind], seed: str
 ) -> tuple[list[Row], list[Outcome]]:
-    """A row for each network, and what was said of each fault."""
+    """Return a row for each network, and what was said of each fault."""
     rows, outcomes = [], []
     for name, maker in made.items():
         network, profile = make(name, maker)
@@ -152,13 +152,13 @@ def run(
 
 
 def _count(outcomes: Sequence[Outcome]) -> tuple[int, int, int]:
-    """How many faults there were, were seen, and were located."""
+    """Count the faults: all, those seen, and those located."""
     seen, located = (sum(getattr(o, what) for o in outcomes) for what in ("seen", "located"))
     return len(outcomes), seen, located
 
 
 def make_tables(parts: Mapping[str, tuple[list[Row], list[Outcome]]]) -> str:
-    """The page's tables: all faults, by network and by kind, and those that were missed."""
+    """Make the page's tables: all faults, by network and by kind, and those that were missed."""
     lines = ["| | networks | faults | seen | at the right layer |", "|---|---:|---:|---:|---:|"]
     for title, (rows, outcomes) in parts.items():
         lines.append(f"| {title} | {len(rows)} | {_shares(outcomes)} |")
@@ -189,7 +189,7 @@ def _shares(outcomes: Sequence[Outcome]) -> str:
 
 
 def renew(page: str, tables: str) -> str:
-    """The page with new tables between its markers."""
+    """Return the page with new tables between its markers."""
     marks = "<!-- bench -->", "<!-- /bench -->"
     before, _, rest = page.partition(marks[0])
     _, found, after = rest.partition(marks[1])

@@ -37,7 +37,7 @@ CASES = {"ReLU on (4, 8)": (relu, (4, 8)), "48 x Linear(256) + ReLU": (mlp, (32,
 def measure(
     name: str, rivals: Sequence[str], rounds: int
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Rows of one network, a way each, and its seconds a call by way."""
+    """Return the rows of one network, a way each, and its seconds per call by way."""
     build, shape = CASES[name]
     x = torch.randn(*shape)
     networks = {way: build() for way in ("bare", "empty", "fmstats", *rivals)}

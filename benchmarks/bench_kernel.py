@@ -46,7 +46,7 @@ WIDTHS = (20, 13, 8, 8, 6, 6, 6, 9, 9, 6)
 
 
 def fold_of(x: Tensor) -> Callable[[], object]:
-    """What a hook runs for a tensor like the last one."""
+    """Return what a hook runs for a tensor like the last one."""
     view = view_of(x, 1)
     meter = choose_backend("auto", x.device).meter(State.identity(x.shape[1]), Thresholds())
     meter.update(x, view)
@@ -56,7 +56,7 @@ def fold_of(x: Tensor) -> Callable[[], object]:
 def measure(
     shape: Sequence[int], layout: str, rivals: Sequence[str], rounds: int, quick: bool
 ) -> list[dict[str, Any]]:
-    """Rows of one shape in one layout: the dtypes are timed in turn too."""
+    """Return the rows of one shape in one layout; the dtypes are timed alternately too."""
     ways: dict[str, Callable[[], object]] = {}
     tensors = {}
     for name, dtype in DTYPES.items():
@@ -94,7 +94,7 @@ def measure(
 
 
 def measure_scaling(shape: Sequence[int], rounds: int) -> list[dict[str, Any]]:
-    """How many times as fast all threads are as one, of us and of reading once."""
+    """Return the speed of all threads over that of one, for fmstats and for reading once."""
     threads = torch.get_num_threads()
     rows = []
     for layout, memory in LAYOUTS.items():

@@ -34,7 +34,7 @@ def network() -> nn.Sequential:
 
 
 def resident() -> int:
-    """Bytes of this process in memory; where the system does not say, the most it ever had."""
+    """Return the bytes of this process in memory, or its peak where the system has no more."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -87,7 +87,7 @@ WAYS = {
 
 @torch.inference_mode()
 def measure(way: str, early: int, late: int) -> dict[str, Any]:
-    """The row of one way."""
+    """Return the row of one way."""
     model = network()
     held = WAYS[way](model)
     x = torch.randn(1, CHANNELS, 32, 32)

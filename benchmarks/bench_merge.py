@@ -26,7 +26,7 @@ WIDTHS = (8, 10, 12, 8, 10, 10, 10)
 
 
 def write_shards(folder: Path, number: int) -> list[Path]:
-    """Profiles of so many shards, a file each."""
+    """Write the profiles of so many shards, a file each."""
     made, _ = MODELS["ResNet-50"]()
     model = made.eval()
     contents = []
@@ -44,13 +44,13 @@ def write_shards(folder: Path, number: int) -> list[Path]:
 
 
 def read(paths: Sequence[Path]) -> None:
-    """What any way to merge must do at least."""
+    """Read the files, which any way to merge must do at least."""
     for path in paths:
         path.read_bytes()
 
 
 def measure(number: int, rounds: int) -> dict[str, Any]:
-    """A row: seconds of both ways, medians, and the median of their ratio."""
+    """Return a row: seconds of both ways (medians), and the median of their ratio."""
     with tempfile.TemporaryDirectory() as folder:
         paths = write_shards(Path(folder), number)
         profile = fmstats.load(paths[0])

@@ -48,13 +48,13 @@ FEW = 3  # rounds of a slow rival
 
 
 def twin(model: nn.Module) -> nn.Module:
-    """A copy with hooks of its own over the same parameters and buffers."""
+    """Copy a model, with hooks of its own over the same parameters and buffers."""
     shared = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
 
 
 def profile_of(model: nn.Module, x: Tensor) -> Profile:
-    """One pass: which layers give tensors, and where these have their channels."""
+    """Find in one pass which layers give tensors, and where these have their channels."""
     watched = twin(model)
     with fmstats.track(watched) as tracker:
         watched(x)
@@ -62,7 +62,7 @@ def profile_of(model: nn.Module, x: Tensor) -> Profile:
 
 
 def with_rival(model: nn.Module, profile: Profile, rival: Rival | None) -> nn.Module:
-    """A twin with a rival, or the empty hook, at every layer that fmstats measures."""
+    """Copy a model with a rival, or the empty hook, at every layer that fmstats measures."""
     watched = twin(model)
     for name, layer in profile.info.items():
         if rival is None:
@@ -73,7 +73,7 @@ def with_rival(model: nn.Module, profile: Profile, rival: Rival | None) -> nn.Mo
 
 
 def bytes_seen(profile: Profile) -> int:
-    """Bytes of the activations of one forward pass."""
+    """Return the bytes of the activations of one forward pass."""
     return sum(
         int(layer.stats.count.sum()) * getattr(torch, layer.dtype).itemsize
         for layer in profile.info.values()
@@ -88,7 +88,7 @@ def count_faults(forward: Callable[[], object]) -> int:
 
 @torch.inference_mode()
 def measure(model: nn.Module, x: Tensor, rivals: Sequence[str], rounds: int) -> list[Row]:
-    """Rows of one model, a way each, the bare one first."""
+    """Return the rows of one model, a way each, the bare one first."""
     profile = profile_of(model.eval(), x)
     tracked = twin(model)
     ways: dict[str, Callable[[], object]] = {
@@ -125,7 +125,7 @@ def measure(model: nn.Module, x: Tensor, rivals: Sequence[str], rounds: int) -> 
 def measure_all(
     models: Sequence[str], rivals: Sequence[str], rounds: int, quick: bool
 ) -> list[Row]:
-    """Rows of all models; a line of progress each, apart from the table."""
+    """Return the rows of all models, and print a line of progress for each."""
     rows = []
     for name in models:
         print(f"{name} ...", file=sys.stderr, flush=True)
@@ -138,7 +138,7 @@ def measure_all(
 
 
 def ask_child(malloc: str, argv: Sequence[str]) -> list[Row]:
-    """The rows of a process that begins with these settings: malloc reads them once."""
+    """Return the rows of a process that begins with these settings: malloc reads them once."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
     done = subprocess.run(
         [sys.executable, __file__, *argv, "--child"],
@@ -153,7 +153,7 @@ def ask_child(malloc: str, argv: Sequence[str]) -> list[Row]:
 
 
 def print_table(malloc: str, rows: Sequence[Row]) -> None:
-    """A column a model, a line a way."""
+    """Print a column for each model and a line for each way."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     by = {(row["model"], row["way"]): row for row in rows}
     widths = (26, *(max(11, len(model)) for model in models))

@@ -46,17 +46,17 @@ CASES = {
 
 
 def judge(ratio: float) -> str:
-    """What to say of the time of the new build over that of the base."""
+    """Judge the time of the new build over that of the base."""
     return "SLOWER" if ratio > LIMIT else "faster" if ratio < 1 / LIMIT else ""
 
 
 def compare(base: Sequence[float], new: Sequence[float]) -> float:
-    """Median over the rounds of the new time over the base's in the same round."""
+    """Return the median over the rounds of the new time over the base's in the same round."""
     return median(n / b for b, n in zip(base, new, strict=True))
 
 
 def build(commit: str) -> Path:
-    """The folder that holds the package as it was at a commit; built at most once."""
+    """Return the folder with the package of a commit; it is built at most once."""
     target = BUILDS / commit
     if (target / "fmstats").is_dir():
         return target
@@ -73,7 +73,7 @@ def build(commit: str) -> Path:
 
 
 class Worker:
-    """A process with one build of the package; answers on a pipe."""
+    """Controls a process with one build of the package, which answers on a pipe."""
 
     def __init__(self, package: Path) -> None:
         self._process = subprocess.Popen(
@@ -92,7 +92,7 @@ class Worker:
         return json.loads(self._process.stdout.readline())
 
     def time(self, case: str, repeats: int) -> float:
-        """Seconds a call, after one call that is not timed."""
+        """Return the seconds per call, after one call that is not timed."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([case, repeats]) + "\n")
         self._process.stdin.flush()
@@ -106,7 +106,7 @@ class Worker:
 
 
 def answer() -> None:
-    """Be a worker: read [case, repeats], write seconds a call, until the pipe closes."""
+    """Work as a worker: read [case, repeats], write seconds per call, until the pipe closes."""
     import torch
 
     import fmstats
@@ -132,7 +132,7 @@ def answer() -> None:
 
 
 def time_both(base: Worker, new: Worker, case: str, rounds: int) -> tuple[list[float], list[float]]:
-    """Seconds of both, a pair a round; who goes first alternates."""
+    """Return the seconds of both builds, a pair per round; the order alternates."""
     for worker in (base, new):
         worker.time(case, 1)
     repeats = max(1, int(LEAST / base.time(case, 3)))

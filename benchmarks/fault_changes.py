@@ -1,4 +1,4 @@
-"""What makes a layer faulty, in place: planted_faults.py."""
+"""Make a layer faulty in place, for planted_faults.py."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def set_variance(module: nn.Module, factor: float) -> None:
 
 
 class Root(nn.Module):
-    """A square root, of numbers below 0, too."""
+    """Takes a square root, also of numbers below 0."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.sqrt()
 
 
 class Mean(nn.Module):
-    """What is left of features that are all alike."""
+    """Reduces features to their mean."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 0.7 + 1e-4 * x

@@ -37,7 +37,7 @@ NOTHING_TO_CHECK = 2
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the check.
+    """Describes a part of the check.
 
     Attributes:
         about: its heading.
@@ -52,7 +52,7 @@ class Part:
     function: str = "run"
 
     def start(self) -> Callable[[Setup, Report], object]:
-        """What runs it, imported now."""
+        """Import and return what runs the part."""
         found: Callable[[Setup, Report], object] = getattr(
             importlib.import_module(self.module), self.function
         )
@@ -113,7 +113,7 @@ def run_apart(name: str, quick: bool, folder: Path) -> Report:
 
 
 def work(name: str, quick: bool, path: Path | None) -> int:
-    """A process of a part."""
+    """Run a part in a process of its own."""
     device = torch.device("cuda", 0)
     setup = Setup(choose_backend("cuda", device), device, quick)
     if name == "kernels-once":
@@ -124,7 +124,7 @@ def work(name: str, quick: bool, path: Path | None) -> int:
 
 
 def here() -> dict[str, Any]:
-    """The machine and the commit; without what git says where there is no git."""
+    """Describe the machine and the commit; without git, leave out what it would say."""
     try:
         return machine()
     except OSError:
@@ -132,7 +132,7 @@ def here() -> dict[str, Any]:
 
 
 def content_of(reports: Sequence[Report], gpu: str, quick: bool) -> dict[str, Any]:
-    """What is written: what predict.py reads on top, then the machine, then part by part."""
+    """Return what is written: first what predict.py reads, then the machine, then each part."""
     figures = {report.part: report.figures for report in reports}
     return {
         "gpu": gpu,
@@ -145,7 +145,7 @@ def content_of(reports: Sequence[Report], gpu: str, quick: bool) -> dict[str, An
 
 
 def earlier(path: Path, gpu: str, commit: str) -> list[Report]:
-    """The parts of a file, if they are of this GPU and commit."""
+    """Return the parts of a file, if they are of this GPU and commit."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -156,7 +156,7 @@ def earlier(path: Path, gpu: str, commit: str) -> list[Report]:
 
 
 def summarize(reports: Sequence[Report]) -> str:
-    """A line for each part, and every failure again."""
+    """Return a line for each part, and every failure again."""
     lines = ["", "summary"]
     for report in reports:
         counts = ", ".join(f"{report.count(o)} {o}" for o in OUTCOMES if report.count(o))

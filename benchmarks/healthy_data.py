@@ -1,4 +1,4 @@
-"""Small real data that installed packages ship, and a short training on it: bench_diagnose.py.
+"""Load small real data that packages ship, and train on it, for bench_diagnose.py.
 
 Handwritten digits and photographs come with scikit-learn and scikit-image, English text is that of
 scikit-learn's descriptions of data sets. All of it is the same in every run.
@@ -21,7 +21,7 @@ Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 @cache
 def load_digits() -> Data:
-    """1,797 images (N, 1, 8, 8), normalised, and their classes."""
+    """Load 1,797 images (N, 1, 8, 8), normalised, and their classes."""
     from sklearn.datasets import load_digits as load
 
     found = load()
@@ -31,7 +31,7 @@ def load_digits() -> Data:
 
 @cache
 def load_patches(side: int = 32, each: int = 60) -> Data:
-    """Patches (N, 3, side, side) of 18 photographs, normalised, and which one each is of."""
+    """Load normalised patches (N, 3, side, side) of 18 photographs, and the photograph of each."""
     draw = torch.Generator().manual_seed(0)
     patches, classes = [], []
     for number, path in enumerate(find_photographs()):
@@ -52,7 +52,7 @@ def load_patches(side: int = 32, each: int = 60) -> Data:
 
 @cache
 def load_text(length: int = 32, vocabulary: int = 64) -> Data:
-    """Windows (N, length) of English text as numbers of letters, and the letters that follow."""
+    """Load windows (N, length) of English text as letter numbers, and the letters that follow."""
     folder = files("sklearn.datasets.descr")
     pages = sorted(page.name for page in folder.iterdir() if page.name.endswith(".rst"))
     text = "".join(folder.joinpath(page).read_text(encoding="utf-8") for page in pages).lower()
@@ -65,13 +65,13 @@ def load_text(length: int = 32, vocabulary: int = 64) -> Data:
 
 
 def classify(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Cross entropy of logits with classes in the last dim, or of (N, classes)."""
+    """Return the cross entropy of logits with classes in the last dim, or of (N, classes)."""
     logits = model(x)
     return nn.functional.cross_entropy(logits.flatten(0, -2), y.flatten())
 
 
 def restore(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Squared error of an image without the noise that it was given."""
+    """Return the squared error of an image against the one without the added noise."""
     noisy = x + 0.3 * torch.randn(x.shape)
     return nn.functional.mse_loss(model(noisy), x)
 
@@ -79,7 +79,7 @@ def restore(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 def fit(
     model: nn.Module, data: Data, loss: Loss = classify, *, steps: int = 150, rate: float = 2e-3
 ) -> nn.Module:
-    """Train for some steps of 64 samples with Adam; the model in eval mode."""
+    """Train for some steps of 64 samples with Adam; leave the model in eval mode."""
     optimizer = torch.optim.Adam(model.parameters(), rate)
     model.train()
     for x, y in _draw(data, steps):

@@ -1,4 +1,4 @@
-"""Healthy networks over images: bench_diagnose.py."""
+"""Build healthy networks over images, for bench_diagnose.py."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MTCNN = Package(
 
 
 def chunk(x: Tensor, samples: int = 384) -> list[Tensor]:
-    """Batches of 64 of the first samples."""
+    """Split the first samples into batches of 64."""
     return list(x[:samples].split(64))
 
 
 def deep_mlp() -> Made:
-    """18 Linear layers with ReLU, at the variance that He et al. 2015 give."""
+    """Build 18 Linear layers with ReLU, at the variance that He et al. 2015 give."""
     sizes = [64, *[96] * 17, 10]
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise(sizes):
@@ -40,7 +40,7 @@ def deep_mlp() -> Made:
 
 
 def sigmoid_mlp() -> Made:
-    """5 Linear layers with Sigmoid, whose slope of 1/4 the weights make up for."""
+    """Build 5 Linear layers with Sigmoid, whose slope of 1/4 the weights compensate."""
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in ((64, 64), (64, 64), (64, 64), (64, 64)):
         layers += [nn.Linear(inputs, outputs), nn.Sigmoid()]
@@ -52,7 +52,7 @@ def sigmoid_mlp() -> Made:
 
 
 def tanh_mlp() -> Made:
-    """6 Linear layers with Tanh."""
+    """Build 6 Linear layers with Tanh."""
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs in (64, *[80] * 5):
         layers += [nn.Linear(inputs, 80), nn.Tanh()]
@@ -64,7 +64,7 @@ def tanh_mlp() -> Made:
 
 
 class Residual(nn.Module):
-    """Two convolutions and what goes in."""
+    """Adds two convolutions to their input."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Residual(nn.Module):
 
 
 def resnet() -> Made:
-    """8 residual blocks with batch normalisation."""
+    """Build 8 residual blocks with batch normalisation."""
     stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
     widths = [(16, 16, 1), (16, 16, 1), (16, 32, 2), *[(32, 32, 1)] * 2, (32, 48, 2)]
     blocks = [Residual(*width) for width in [*widths, *[(48, 48, 1)] * 2]]
@@ -92,7 +92,7 @@ def resnet() -> Made:
 
 
 def plain_cnn() -> Made:
-    """7 convolutions with LeakyReLU and without normalisation."""
+    """Build 7 convolutions with LeakyReLU and without normalisation."""
     layers: list[nn.Module] = []
     for inputs, outputs, stride in ((3, 24, 1), (24, 24, 2), *[(24, 24, 1)] * 4, (24, 32, 2)):
         layers += [nn.Conv2d(inputs, outputs, 3, stride, 1), nn.LeakyReLU(0.1)]
@@ -104,7 +104,7 @@ def plain_cnn() -> Made:
 
 
 class Excited(nn.Module):
-    """An inverted residual block with squeeze and excitation, as in MobileNetV3."""
+    """Is an inverted residual block with squeeze and excitation, as in MobileNetV3."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Excited(nn.Module):
 
 
 def excited() -> Made:
-    """5 blocks with squeeze and excitation."""
+    """Build 5 blocks with squeeze and excitation."""
     stem = [nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.Hardswish()]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 18)]
     model = nn.Sequential(*stem, *[Excited(16) for _ in range(5)], *head)
@@ -142,7 +142,7 @@ def _smooth(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """Down and up again, with what was seen on the way down."""
+    """Goes down and up again, with skip connections."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,12 +166,12 @@ class UNet(nn.Module):
 
 
 def unet() -> Made:
-    """A UNet with group normalisation and SiLU that takes noise off photographs."""
+    """Build a UNet with group normalisation and SiLU that denoises photographs."""
     return fit(UNet(), load_patches(), restore, steps=60), chunk(load_patches()[0])
 
 
 def autoencoder() -> Made:
-    """Convolutions down to 32 numbers and transposed ones up again, with ELU."""
+    """Build convolutions down to 32 numbers and transposed ones up again, with ELU."""
     down = [nn.Conv2d(3, 16, 4, 2, 1), nn.ELU(), nn.Conv2d(16, 24, 4, 2, 1), nn.ELU()]
     code = [nn.Flatten(), nn.Linear(1536, 32), nn.Linear(32, 1536), nn.ELU()]
     up = [nn.Unflatten(1, (24, 8, 8)), nn.ConvTranspose2d(24, 16, 4, 2, 1), nn.ELU()]
@@ -180,7 +180,7 @@ def autoencoder() -> Made:
 
 
 def mobilenet_v2() -> Made:
-    """MobileNetV2 with its ImageNet weights, over crops of the photographs."""
+    """Load MobileNetV2 with its ImageNet weights, over crops of the photographs."""
     batches = iterate_batches(find_photographs(), crops=0, batch_size=18)
     return mobilenet.load_pretrained(), list(batches)
 
@@ -216,17 +216,17 @@ def _face_detector(letter: str) -> nn.Module:
 
 
 class Turn(nn.Module):
-    """Flatten with the dims of an image in the order that the weights were trained with."""
+    """Flattens an image with its dims in the order that the weights were trained with."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 2, 1).flatten(1)
 
 
 def face_rnet() -> Made:
-    """The second network of MTCNN (Zhang et al. 2016) with its weights."""
+    """Load the second network of MTCNN (Zhang et al. 2016) with its weights."""
     return _face_detector("r"), chunk(load_patches(24)[0])
 
 
 def face_onet() -> Made:
-    """The third network of MTCNN with its weights."""
+    """Load the third network of MTCNN with its weights."""
     return _face_detector("o"), chunk(load_patches(48)[0])

@@ -1,4 +1,4 @@
-"""Healthy networks over sequences, and transformers: bench_diagnose.py."""
+"""Build healthy networks over sequences, and transformers, for bench_diagnose.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Recurrent(nn.Module):
-    """A recurrent layer over embedded letters, and the letter that follows."""
+    """Predicts the next letter by a recurrent layer over embedded letters."""
 
     def __init__(self, kind: Callable[..., nn.Module], layers: int) -> None:
         super().__init__()
@@ -26,17 +26,17 @@ class Recurrent(nn.Module):
 
 
 def lstm() -> Made:
-    """An LSTM of two layers over text."""
+    """Build an LSTM of two layers over text."""
     return fit(Recurrent(nn.LSTM, 2), load_text(), steps=100), chunk(load_text()[0])
 
 
 def gru() -> Made:
-    """A GRU over text."""
+    """Build a GRU over text."""
     return fit(Recurrent(nn.GRU, 1), load_text(), steps=100), chunk(load_text()[0])
 
 
 class Steps(nn.Module):
-    """A tanh RNN over the rows of a digit, written as cells."""
+    """Is a tanh RNN over the rows of a digit, written as cells."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,12 +51,12 @@ class Steps(nn.Module):
 
 
 def tanh_rnn() -> Made:
-    """A tanh RNN over the rows of digits."""
+    """Build a tanh RNN over the rows of digits."""
     return fit(Steps(), load_digits(), steps=200), chunk(load_digits()[0])
 
 
 class Encoder(nn.Module):
-    """A transformer encoder over the rows of a digit, normalised after each part."""
+    """Is a transformer encoder over the rows of a digit, normalised after each part."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,12 +71,12 @@ class Encoder(nn.Module):
 
 
 def encoder() -> Made:
-    """A transformer encoder of torch over digits."""
+    """Build a transformer encoder of torch over digits."""
     return fit(Encoder(), load_digits(), steps=120, rate=1e-3), chunk(load_digits()[0])
 
 
 class Experts(nn.Module):
-    """Four experts, of which a gate picks one for each token (Fedus et al. 2022)."""
+    """Has four experts, of which a gate picks one for each token (Fedus et al. 2022)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -95,14 +95,14 @@ class Experts(nn.Module):
 
 
 class Switch(nn.Module):
-    """1 for the largest share, 0 for the others."""
+    """Returns 1 for the largest share and 0 for the others."""
 
     def forward(self, shares: Tensor) -> Tensor:
         return nn.functional.one_hot(shares.argmax(-1), shares.shape[-1]).to(shares.dtype)
 
 
 class SwitchGate(nn.Module):
-    """A gate for each channel, open or closed nearly always, in front of the head."""
+    """Has a gate for each channel, open or closed nearly always, in front of the head."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -115,14 +115,14 @@ class SwitchGate(nn.Module):
 
 
 def experts() -> Made:
-    """A language model with experts behind a switch, and with gates that are open or closed."""
+    """Build a language model with experts behind a switch, and gates that are open or closed."""
     layers = [nn.Embedding(64, 32), *[Experts(32) for _ in range(3)], SwitchGate(32)]
     model = nn.Sequential(*layers, nn.LayerNorm(32), nn.Linear(32, 64))
     return fit(model, load_text(), steps=80), chunk(load_text()[0])
 
 
 class Wrapped(nn.Module):
-    """The logits of a model of transformers, of one tensor."""
+    """Returns the logits of a model of transformers for one tensor."""
 
     def __init__(self, inner: nn.Module, name: str = "input_ids") -> None:
         super().__init__()
@@ -142,13 +142,13 @@ def _of_transformers(kind: str, task: str, name: str = "input_ids", **config: An
 
 
 def _hide(data: Data) -> Data:
-    """Text with 15 % of the letters masked, to be told from the others."""
+    """Mask 15 % of the letters of a text, which the model has to predict."""
     hidden = torch.rand(data[0].shape, generator=torch.Generator().manual_seed(0)) < 0.15
     return data[0].masked_fill(hidden, 1), data[0]
 
 
 def bert() -> Made:
-    """A BERT over text of one segment, with the positions of short texts padded."""
+    """Build a BERT over text of one segment, with the positions of short texts padded."""
     model = _of_transformers(
         *("Bert", "ForMaskedLM"),
         **{"vocab_size": 64, "hidden_size": 48, "num_hidden_layers": 3, "pad_token_id": 0},
@@ -162,7 +162,7 @@ def bert() -> Made:
 
 
 def gpt2() -> Made:
-    """A GPT-2 over text."""
+    """Build a GPT-2 over text."""
     model = _of_transformers(
         *("GPT2", "LMHeadModel"),
         **{"vocab_size": 64, "n_embd": 48, "n_layer": 4, "n_head": 4, "n_positions": 64},
@@ -172,7 +172,7 @@ def gpt2() -> Made:
 
 
 def llama() -> Made:
-    """A Llama over text."""
+    """Build a Llama over text."""
     model = _of_transformers(
         *("Llama", "ForCausalLM"),
         **{"vocab_size": 64, "hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4},
@@ -183,7 +183,7 @@ def llama() -> Made:
 
 
 def vit() -> Made:
-    """A ViT over photographs."""
+    """Build a ViT over photographs."""
     model = _of_transformers(
         *("ViT", "ForImageClassification", "pixel_values"),
         **{"image_size": 32, "patch_size": 8, "hidden_size": 48, "num_hidden_layers": 4},
@@ -193,7 +193,7 @@ def vit() -> Made:
 
 
 def convnext() -> Made:
-    """A ConvNeXt over photographs."""
+    """Build a ConvNeXt over photographs."""
     model = _of_transformers(
         *("ConvNext", "ForImageClassification", "pixel_values"),
         **{"depths": [2, 2, 2, 2], "hidden_sizes": [16, 24, 32, 48], "num_labels": 18},

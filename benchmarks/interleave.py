@@ -1,4 +1,4 @@
-"""Time several ways of doing one thing in turn: a noisy machine is noisy for all of them.
+"""Time several ways of doing one thing alternately, so that noise affects them alike.
 
 What every benchmark shares besides: its options, its lines of a table, its JSON.
 """
@@ -28,7 +28,7 @@ PACKAGES = ("numpy", "transformers", "welford-torch", "torchlens")
 def time_in_turn(
     ways: Mapping[str, Callable[[], object]], rounds: int, least: float = 2e-3
 ) -> dict[str, list[float]]:
-    """Seconds a call of each way, one figure a round; in a round each runs for `least` seconds."""
+    """Return seconds per call of each way and round; in a round each runs for `least` seconds."""
     repeats = {}
     for name, way in ways.items():
         way()
@@ -46,12 +46,12 @@ def time_in_turn(
 
 
 def ratio(seconds: Mapping[str, Sequence[float]], name: str, base: str) -> float:
-    """Median over the rounds of the time of `name` over that of `base` in the same round."""
+    """Return the median over the rounds of the time of `name` over that of `base`."""
     return median(a / b for a, b in zip(seconds[name], seconds[base], strict=True))
 
 
 def options_of(about: str) -> argparse.ArgumentParser:
-    """A parser with the options that every benchmark has."""
+    """Make a parser with the options that every benchmark has."""
     parser = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -63,7 +63,7 @@ def options_of(about: str) -> argparse.ArgumentParser:
 
 
 def print_line(cells: Sequence[object], widths: Sequence[int]) -> None:
-    """A line of a table: the first cell to the left, floats with two digits, None as a dash."""
+    """Print a line of a table: the first cell aligned left, floats with two digits, None as -."""
     texts = [
         "-" if cell is None else f"{cell:.2f}" if isinstance(cell, float) else str(cell)
         for cell in cells
@@ -73,7 +73,7 @@ def print_line(cells: Sequence[object], widths: Sequence[int]) -> None:
 
 
 def write_json(path: Path | None, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The rows and what they were measured on; nothing without a path."""
+    """Write the rows and the machine they were measured on; do nothing without a path."""
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def write_json(path: Path | None, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What figures depend on: the processor, the commit, versions, how memory is allocated."""
+    """Describe what figures depend on: processor, commit, versions, memory allocator."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -106,7 +106,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of these sources; a + after it where they have been changed since."""
+    """Return the commit of these sources, followed by a + where they have changed since."""
     here = Path(__file__).parent
     asked = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "-uno"])
     commit, changed = (

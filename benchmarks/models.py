@@ -1,4 +1,4 @@
-"""The models of bench_model.py, with random weights, and a batch for each."""
+"""Build the models of bench_model.py, with random weights, and a batch for each."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def mobilenet_v2() -> Made:
 
 
 def vit() -> Made:
-    """ViT-S/16 of Touvron et al. 2021."""
+    """Build ViT-S/16 of Touvron et al. 2021."""
     return _from_transformers(
         "ViT", 4, hidden_size=384, intermediate_size=1536, num_attention_heads=6
     )
 
 
 def convnext() -> Made:
-    """ConvNeXt-T of Liu et al. 2022."""
+    """Build ConvNeXt-T of Liu et al. 2022."""
     return _from_transformers("ConvNext", 2, depths=[3, 3, 9, 3], hidden_sizes=[96, 192, 384, 768])
 
 

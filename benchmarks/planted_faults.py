@@ -1,4 +1,4 @@
-"""Faults that are planted in healthy networks, where each is, and what counts as seeing it.
+"""Plant faults in healthy networks, and say what counts as seeing each.
 
 A kind says in which layers of a network it can be, changes a copy of it, and names the rules of
 `diagnose` that tell of it and the layers that they may name: bench_diagnose.py.
@@ -34,7 +34,7 @@ BOUNDED = (nn.Tanh, nn.Sigmoid, nn.Hardsigmoid)
 
 @dataclass(frozen=True)
 class Place:
-    """Where a fault is.
+    """Says where a fault is.
 
     Attributes:
         layers: any of which a finding may name: the one that was changed, or the one behind it
@@ -51,14 +51,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault: the rules that tell of it, and where it can be in a network."""
+    """Describes a kind of fault: the rules that report it, and where it can be in a network."""
 
     rules: tuple[str, ...]
     places: Callable[[Network], list[Place]]
 
 
 class Network:
-    """A healthy network and the names of its layers in the order of execution."""
+    """Holds a healthy network and the names of its layers in the order of execution."""
 
     def __init__(self, model: nn.Module, batches: Sequence[Tensor], order: Sequence[str]) -> None:
         self.model, self.batches = model, batches
@@ -68,7 +68,7 @@ class Network:
         self.shared = {weight for weight in weights if weights.count(weight) > 1}
 
     def of(self, *types: type[nn.Module]) -> list[str]:
-        """Layers of these types."""
+        """Return the layers of these types."""
         return [
             name
             for name, module in self.layers
@@ -77,7 +77,7 @@ class Network:
 
     @property
     def weighted(self) -> list[str]:
-        """Linear layers and convolutions whose weights are their own."""
+        """Return the Linear layers and convolutions that share their weights with no other."""
         return [
             name
             for name, module in self.layers
@@ -85,11 +85,11 @@ class Network:
         ]
 
     def norms(self, name: str = "Norm") -> list[str]:
-        """Layers that normalise."""
+        """Return the layers that normalise."""
         return [n for n, module in self.layers if name in type(module).__name__]
 
     def before(self, *types: type[nn.Module]) -> list[tuple[str, str]]:
-        """A layer with a bias and the activation that runs right behind it."""
+        """Return the layers with a bias, each with the activation that runs right after it."""
         return [
             (a, b)
             for (a, first), (b, second) in zip(self.layers[:-1], self.layers[1:], strict=True)
@@ -102,7 +102,7 @@ def _is_weighted(module: nn.Module) -> bool:
 
 
 def changing(name: str, change: Callable[[nn.Module], None]) -> Callable[[nn.Module], None]:
-    """`change` of the layer `name`, without gradients."""
+    """Apply `change` to the layer `name`, without gradients."""
 
     @torch.no_grad()
     def apply(model: nn.Module) -> None:
@@ -112,7 +112,7 @@ def changing(name: str, change: Callable[[nn.Module], None]) -> Callable[[nn.Mod
 
 
 def on_each(names: Sequence[str], change: Callable[[nn.Module], None]) -> list[Place]:
-    """The same change of any one of these layers."""
+    """Return the same change of any one of these layers."""
     return [Place((name,), changing(name, change)) for name in names]
 
 
@@ -138,7 +138,7 @@ def _behind(network: Network, change: Callable[[nn.Module], None], *types: type)
 
 
 def _in_a_row(network: Network, number: int, factor: float) -> list[Place]:
-    """Layers that run one after the other, in networks that are a plain chain of them."""
+    """Return layers that run one after the other, in networks that are a plain chain of them."""
     names = network.weighted
     # Behind a bounded activation nothing grows further.
     chain = (
@@ -265,7 +265,7 @@ HELD_OUT: Mapping[str, Kind] = {
 def plant(
     network: Network, kinds: Mapping[str, Kind], seed: str
 ) -> Iterator[tuple[str, Kind, Place, nn.Module]]:
-    """One fault of each kind that can be in this network, at a place that the seed draws."""
+    """Plant one fault of each kind that can be in this network, at a place drawn by the seed."""
     for name, kind in kinds.items():
         places = kind.places(network)
         if not places:

@@ -55,7 +55,7 @@ BEGIN, END = "<!-- predicted: begin -->", "<!-- predicted: end -->"
 
 @dataclass(frozen=True)
 class Cost:
-    """What an element costs in the hot loop of a kernel.
+    """Holds what an element costs in the hot loop of a kernel.
 
     Attributes:
         instructions: of the whole loop, rare paths too, over the elements that a round reads.
@@ -72,20 +72,20 @@ Costs = Callable[[str, torch.dtype, int, Gpu], Cost]
 
 
 def cubin_of(kernel: str, dtype: torch.dtype, mode: int, target: str) -> bytes:
-    """A kernel of one dtype and mode, compiled for a target such as "sm_90"."""
+    """Compile a kernel of one dtype and mode for a target such as "sm_90"."""
     return nvrtc.compile_kernel(kernel, DTYPES.index(dtype), mode, target)
 
 
 @functools.cache
 def code_of(kernel: str, dtype: torch.dtype, mode: int, target: str) -> KernelCode:
-    """The same, read."""
+    """Read the machine code of such a kernel."""
     print(f"reading {kernel} of {_name(dtype)} for {target}", file=sys.stderr)
     (code,) = disassemble(cubin_of(kernel, dtype, mode, target)).values()
     return code
 
 
 def cost(kernel: str, dtype: torch.dtype, mode: int, gpu: Gpu) -> Cost:
-    """What an element costs."""
+    """Return what an element costs."""
     code = code_of(kernel, dtype, mode, gpu.target)
     loop = hot_loop(code)
     elements = loop.global_bytes / dtype.itemsize
@@ -97,7 +97,7 @@ def cost(kernel: str, dtype: torch.dtype, mode: int, gpu: Gpu) -> Cost:
 
 
 def kernel_for(view: View, dtype: torch.dtype, gpu: Gpu) -> str:
-    """The kernel that the planner takes for a tensor, allocated as torch does: well aligned.
+    """Return the kernel that the planner takes for a tensor that torch has allocated.
 
     Raises:
         FmstatsError: the native module, which plans, is not built.
@@ -112,7 +112,7 @@ def kernel_for(view: View, dtype: torch.dtype, gpu: Gpu) -> str:
 
 
 def tensor(shape: Sequence[int], layout: str, dtype: torch.dtype) -> View:
-    """A tensor that takes no memory, as channels x positions."""
+    """Return a tensor that takes no memory, as channels x positions."""
     x = torch.empty(shape, dtype=dtype, device="meta")
     if layout == "channels_last":
         x = x.contiguous(memory_format=torch.channels_last)
@@ -120,7 +120,7 @@ def tensor(shape: Sequence[int], layout: str, dtype: torch.dtype) -> View:
 
 
 def time_of(view: View, dtype: torch.dtype, mode: int, gpu: Gpu, costs: Costs = cost) -> float:
-    """Predicted seconds of a hook."""
+    """Predict the seconds of a hook."""
     elements = view.channels * view.positions
     each = costs(kernel_for(view, dtype, gpu), dtype, mode, gpu)
     return hook_seconds(
@@ -129,7 +129,7 @@ def time_of(view: View, dtype: torch.dtype, mode: int, gpu: Gpu, costs: Costs = 
 
 
 def kernel_rows(dtypes: Iterable[torch.dtype], costs: Costs = cost) -> list[list[str]]:
-    """Instructions an element, loads in flight, share of bandwidth and what limits it."""
+    """Return instructions per element, loads in flight, share of bandwidth and the limit."""
     rows = [["kernel", "dtype", "instructions an element", "KB in flight", *GPUS]]
     gpus = list(GPUS.values())
     targets = list({gpu.target: gpu for gpu in gpus}.values())
@@ -153,7 +153,7 @@ def kernel_rows(dtypes: Iterable[torch.dtype], costs: Costs = cost) -> list[list
 def hook_rows(
     measured: Iterable[Mapping[str, Any]], dtypes: Iterable[torch.dtype], costs: Costs = cost
 ) -> list[list[str]]:
-    """Microseconds of a hook by shape, with those measured."""
+    """Return the microseconds of a hook by shape, with those measured."""
     checks = list(measured)
     rows = [["tensor", "layout", "dtype", *GPUS, "measured"]]
     for shape, layout in SHAPES:
@@ -178,7 +178,7 @@ def model_rows(
     layers: Callable[[str], Sequence[Layer]] = layers_of,
     costs: Costs = cost,
 ) -> list[list[str]]:
-    """Milliseconds of a step, and how much tracking every leaf module adds."""
+    """Return the milliseconds of a step, and how much tracking every leaf module adds."""
     checks = list(measured)
     rows = [["model", "dtype", "step", *GPUS, "measured"]]
     for model in MODELS:
@@ -206,13 +206,13 @@ def model_rows(
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows in Markdown, the first as its head."""
+    """Return rows in Markdown, the first as its head."""
     head, *body = ("| " + " | ".join(row) + " |" for row in rows)
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
 
 
 def report(dtypes: Sequence[torch.dtype], checks: Sequence[Mapping[str, Any]]) -> str:
-    """All tables."""
+    """Return all tables."""
     targets = " / ".join(dict.fromkeys(gpu.target for gpu in GPUS.values()))
     parts = [
         f"Predicted: the hot loops, every threshold on; {targets} where three figures stand. Then "
@@ -229,7 +229,7 @@ def report(dtypes: Sequence[torch.dtype], checks: Sequence[Mapping[str, Any]]) -
 
 
 def replace_between(text: str, new: str) -> str:
-    """A document with `new` between its markers.
+    """Return a document with `new` between its markers.
 
     Raises:
         ValueError: it has not one of each marker, in order.

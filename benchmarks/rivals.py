@@ -1,4 +1,4 @@
-"""What fmstats is compared with: every rival is defined here, once.
+"""Define every rival that fmstats is compared with.
 
 Rivals measure a tensor over all dims but the channel's, and are told which dim that is: finding it
 costs them nothing. Apart from welford-torch and the observers they forget one batch at the next;
@@ -24,7 +24,7 @@ Measure = Callable[[Tensor, int], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Rival:
-    """One way to get such numbers.
+    """Describes one way to get such numbers.
 
     Attributes:
         name: what tables say.
@@ -47,12 +47,12 @@ class Rival:
     per_tensor: bool = False
 
     def on_a_layer(self) -> Measure:
-        """What measures the tensors of one layer."""
+        """Return what measures the tensors of one layer."""
         assert self.start is not None, f"{self.name} works on models only"
         return self.start()
 
     def why_not(self) -> str | None:
-        """Why it cannot be measured here, or None if it can."""
+        """Return why it cannot be measured here, or None if it can."""
         try:
             found = importlib.util.find_spec(self.package)
         except ModuleNotFoundError:  # a parent package is missing
@@ -70,7 +70,7 @@ def _over(x: Tensor, dim: int) -> list[int]:
 
 
 def seed(x: Tensor, dim: int) -> Mapping[str, Tensor]:
-    """The expressions that people write in hooks: five passes and two temporaries."""
+    """Measure with the expressions that people write in hooks: five passes, two temporaries."""
     over = _over(x, dim)
     return {
         "mean": x.mean(over),
@@ -82,7 +82,7 @@ def seed(x: Tensor, dim: int) -> Mapping[str, Tensor]:
 
 
 def var_mean(x: Tensor, dim: int) -> Mapping[str, Tensor]:
-    """The same numbers, written with care: mean and variance at once, zeros as integers."""
+    """Measure the same numbers with care: mean and variance at once, zeros as integers."""
     over = _over(x, dim)
     var, mean = torch.var_mean(x, over)
     return {
@@ -96,7 +96,7 @@ def var_mean(x: Tensor, dim: int) -> Mapping[str, Tensor]:
 
 @functools.cache
 def compiled(measure: Measure, dynamic: bool | None = None) -> Measure:
-    """`torch.compile` of a measure, allowed a variant for every shape that it meets."""
+    """Compile a measure with `torch.compile`, with a variant for every shape that it meets."""
     config: Any = importlib.import_module("torch._dynamo").config
     # By default it falls back to running uncompiled after eight shapes: a model has more layers.
     config.recompile_limit = 4096
@@ -141,7 +141,7 @@ def _observer_per_channel() -> Measure:
 
 
 def _torchlens(model: nn.Module, x: Tensor) -> object:
-    """Keeps every activation and computes no statistic: what it costs to get at them."""
+    """Keep every activation and compute no statistic, which is the cost of access alone."""
     return importlib.import_module("torchlens").trace(model, x)
 
 
@@ -193,7 +193,7 @@ RIVALS = {
 
 
 def do_nothing(module: nn.Module, args: object, output: object) -> None:
-    """The empty hook: what PyTorch asks for calling any hook at all."""
+    """Return nothing: the empty hook shows what PyTorch asks for calling any hook at all."""
 
 
 def attach(module: nn.Module, rival: Rival, dim: int) -> None:

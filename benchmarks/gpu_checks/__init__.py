@@ -1,1 +1,1 @@
-"""The parts of gpu_check.py, one a module."""
+"""Check one thing per module, for gpu_check.py."""

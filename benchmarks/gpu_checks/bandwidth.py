@@ -61,7 +61,7 @@ WIDTHS = (20, 13, 13, 12, 8, 8, 6, 6, 6, 9)
 
 
 def gpu_of(name: str, multiprocessors: int) -> Gpu | None:
-    """The GPU of the table that a device is, by its name as the driver has it and its size."""
+    """Return the table's GPU that a device is, by its driver's name and its memory size."""
     words = re.split(r"[\s-]+", name)
     for gpu in GPUS.values():
         # The table's are SXM boards, A100 the one of 80 GB.
@@ -79,7 +79,7 @@ def device_gpu(device: torch.device) -> Gpu | None:
 
 
 def copies_of(shape: Sequence[int], layout: str, dtype: torch.dtype, setup: Setup) -> list[Tensor]:
-    """Random tensors that a cache does not hold together."""
+    """Make random tensors that a cache does not hold together."""
     x = torch.randn(*shape, device=setup.device)
     if layout == "channels_last":
         x = x.contiguous(memory_format=torch.channels_last)
@@ -91,7 +91,7 @@ def copies_of(shape: Sequence[int], layout: str, dtype: torch.dtype, setup: Setu
 def fold_of(
     x: Tensor, dim: int, thresholds: Thresholds, setup: Setup
 ) -> Callable[[Tensor], object]:
-    """What a hook runs for tensors as this one."""
+    """Return what a hook runs for tensors like this one."""
     view = view_of(x, dim)
     state = State.identity(view.channels, setup.device)
     meter = setup.backend.meter(state, thresholds)
@@ -110,7 +110,7 @@ def can_sum(x: Tensor) -> bool:
 def measure(
     shape: Sequence[int], layout: str, dtype: torch.dtype, setup: Setup, rounds: int
 ) -> dict[str, Any]:
-    """The row of one tensor."""
+    """Return the row of one tensor."""
     dim = -1 if layout == "last" else 1
     copies = copies_of(shape, layout, dtype, setup)
     x = copies[0]
@@ -145,7 +145,7 @@ def measure(
 
 
 def predict_row(row: dict[str, Any], gpu: Gpu | None) -> str | None:
-    """Put the kernel and the predictions into a row; why there are none, or None."""
+    """Put the kernel and the predictions into a row; return why there are none, or None."""
     row |= {"kernel": None, "predicted_seconds": None, "predicted_plain_seconds": None}
     dtype = getattr(torch, row["dtype"])
     x = torch.empty(row["shape"], dtype=dtype, device="meta")
@@ -164,7 +164,7 @@ def predict_row(row: dict[str, Any], gpu: Gpu | None) -> str | None:
 
 
 def measure_hook(setup: Setup, rounds: int) -> dict[str, float]:
-    """Microseconds of the host that a hook adds to a call of a tiny layer."""
+    """Return the host's microseconds that a hook adds to a call of a tiny layer."""
     x = torch.randn(TINY, device=setup.device)
     layers = {way: nn.ReLU() for way in ("bare", "empty", "fmstats")}
     layers["empty"].register_forward_hook(do_nothing)
@@ -205,7 +205,7 @@ def show(row: dict[str, Any]) -> None:
 
 
 def run(setup: Setup, report: Report) -> None:
-    """All tensors, then the hook of a tiny one."""
+    """Measure all tensors, then the hook of a tiny one."""
     shapes, dtypes = (QUICK, QUICK_DTYPES) if setup.quick else (SHAPES, DTYPES)
     rounds = 7 if setup.quick else 21
     gpu = device_gpu(setup.device)

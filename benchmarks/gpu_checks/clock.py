@@ -18,11 +18,11 @@ MOST_CALLS = 400  # in the queue: it holds about a thousand
 
 
 class HostBound(Exception):  # noqa: N818 (what was found, not an error)
-    """The device had nothing to do before the host had asked for everything."""
+    """Reports that the device was idle before the host had asked for everything."""
 
 
 def seconds_of(calls: Sequence[Callable[[], object]], device: torch.device) -> float:
-    """Seconds that the device takes for each of these calls, all asked for at once.
+    """Return the device's seconds for each of these calls, all asked for at once.
 
     Raises:
         HostBound: the host is slower than any wait allowed for.
@@ -55,7 +55,7 @@ def rounds_of(
     rounds: int,
     least: float = 5e-4,
 ) -> dict[str, list[float]]:
-    """Seconds a call of each way, one figure a round, the ways in turn.
+    """Return the seconds per call of each way, one figure per round, alternating.
 
     Args:
         ways: the calls of each, one for each copy of its tensor.

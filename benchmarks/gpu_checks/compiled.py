@@ -30,7 +30,7 @@ def compile_model(model: nn.Module, mode: str) -> Callable[[Tensor], Tensor]:
 
 
 def check_passes(setup: Setup, mode: str) -> str:
-    """Passes, a pause in between, of a model without gradients.
+    """Check passes, with a pause in between, of a model without gradients.
 
     Raises:
         AssertionError: the statistics are not those of as many eager passes, or it recompiled.
@@ -57,7 +57,7 @@ def check_passes(setup: Setup, mode: str) -> str:
 
 
 def check_training(setup: Setup, mode: str) -> str:
-    """Training steps in bfloat16.
+    """Check training steps in bfloat16.
 
     Raises:
         AssertionError: a layer was not counted once a step.
@@ -78,7 +78,7 @@ def check_training(setup: Setup, mode: str) -> str:
 
 
 def measure(setup: Setup, mode: str, rounds: int) -> dict[str, Any]:
-    """Seconds of a forward pass of ResNet-18, compiled alone and compiled with a tracker."""
+    """Return the seconds of a forward pass of ResNet-18, compiled alone and with a tracker."""
     x = torch.randn(64, 3, 224, 224, device=setup.device)
     x = x.contiguous(memory_format=torch.channels_last)
     torch.manual_seed(0)
@@ -105,7 +105,7 @@ def measure(setup: Setup, mode: str, rounds: int) -> dict[str, Any]:
 
 
 def run(setup: Setup, report: Report) -> None:
-    """Both modes; what it costs in full runs only."""
+    """Check both modes, and measure the cost in full runs only."""
     for mode in MODES:
         report.check(f"passes, mode {mode}", partial(check_passes, setup, mode))
         report.check(f"training, mode {mode}", partial(check_training, setup, mode))

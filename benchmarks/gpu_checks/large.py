@@ -37,7 +37,7 @@ SPARE = 1 << 30  # bytes of the device's memory that are to stay free
 
 @dataclass(frozen=True)
 class Large:
-    """A large tensor.
+    """Describes a large tensor.
 
     Attributes:
         elements: how many are allocated, by what is far.
@@ -96,13 +96,13 @@ LARGE = (
 
 
 def code_of(value: float, dtype: torch.dtype) -> int:
-    """The bits of a number, as a signed integer of the dtype's size."""
+    """Return the bits of a number, as a signed integer of the dtype's size."""
     words = torch.int8 if dtype.itemsize == 1 else torch.int16
     return int(torch.tensor([value], dtype=torch.float32).to(dtype).view(words).item())
 
 
 def fields_of(marks: Sequence[float], positions: int, base: float = BASE) -> dict[str, float]:
-    """The statistic of a channel that is `base` but for its marks."""
+    """Return the statistic of a channel that is `base` but for its marks."""
     rest = positions - len(marks)
     finite = [value for value in marks if math.isfinite(value)]
     mean = (math.fsum(finite) + rest * base) / (rest + len(finite))
@@ -123,7 +123,7 @@ def fields_of(marks: Sequence[float], positions: int, base: float = BASE) -> dic
 
 
 def marked(large: Large, far: int, device: torch.device) -> Tensor:
-    """The tensor with its marks."""
+    """Return the tensor with its marks."""
     words = torch.int8 if large.dtype.itemsize == 1 else torch.int16
     code = code_of(BASE, large.dtype)
     flat = torch.full((large.elements(far),), code, dtype=words, device=device)
@@ -169,6 +169,6 @@ def check_large(setup: Setup, large: Large, far: int = FAR) -> str:
 
 
 def run(setup: Setup, report: Report) -> None:
-    """All of `LARGE`; the first and the third in a quick run."""
+    """Check all of `LARGE`, or the first and the third in a quick run."""
     for large in LARGE[:3:2] if setup.quick else LARGE:
         report.check(large.name, lambda large=large: check_large(setup, large))

@@ -29,13 +29,13 @@ Kernel = tuple[str, int, int]
 
 
 def short_name(device: torch.device) -> str:
-    """The name that predictions have for it, else the driver's."""
+    """Return the name that predictions have for it, else the driver's."""
     known = device_gpu(device)
     return known.name if known else str(torch.cuda.get_device_name(device))
 
 
 def driver_says(index: int = 0) -> dict[str, str]:
-    """What nvidia-smi says of a GPU."""
+    """Return what nvidia-smi says of a GPU."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         raise Skipped("nvidia-smi is not on PATH")
@@ -48,7 +48,7 @@ def driver_says(index: int = 0) -> dict[str, str]:
 
 
 def describe(setup: Setup) -> dict[str, Any]:
-    """What torch and NVRTC say."""
+    """Return what torch and NVRTC say."""
     found = torch.cuda.get_device_properties(setup.device)
     return {
         "name": found.name,
@@ -87,14 +87,14 @@ def run(setup: Setup, report: Report) -> None:
 
 
 def compile_one(kernel: Kernel, target: str) -> tuple[float, int]:
-    """Seconds that a kernel takes to compile, or to be read from the cache, and its bytes."""
+    """Return a kernel's bytes, and the seconds to compile it or read it from the cache."""
     started = time.perf_counter()
     code = nvrtc.compile_kernel(*kernel, target)
     return time.perf_counter() - started, len(code)
 
 
 def compile_all(kernels: Iterable[Kernel], target: str, workers: int) -> list[tuple[float, int]]:
-    """All of them, in several processes, into the cache that they share."""
+    """Compile all kernels, in several processes, into the cache that they share."""
     kernels = list(kernels)
     if workers == 1:
         return [compile_one(kernel, target) for kernel in kernels]

@@ -36,7 +36,7 @@ Step = Callable[[nn.Module], object]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """How a model is run."""
+    """Says how a model is run."""
 
     dtype: torch.dtype
     layout: str
@@ -52,7 +52,7 @@ FULL = tuple(
 
 
 def detached(rival: Rival) -> Rival:
-    """The same rival, without a gradient of what it computes."""
+    """Wrap a rival so that no gradient is kept of what it computes."""
     assert rival.start is not None
     start = rival.start
 
@@ -75,7 +75,7 @@ def forward(x: Tensor, config: Config, model: nn.Module) -> object:
 
 
 def train(x: Tensor, config: Config, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
-    """A training step; the rate is 0, so that weights and hence data stay as they are."""
+    """Make a training step; the rate is 0, so that weights and hence data stay as they are."""
     optimizer.zero_grad(set_to_none=True)
     enabled = config.dtype != torch.float32
     with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=enabled):
@@ -89,7 +89,7 @@ def train(x: Tensor, config: Config, optimizer: torch.optim.Optimizer, model: nn
 def ways_of(
     model: nn.Module, x: Tensor, rivals: Sequence[str], report: Report, config: Config, step: Step
 ) -> tuple[dict[str, nn.Module], nn.Module]:
-    """Twins of a model, each with its hooks, and the one to be tracked; each has run once."""
+    """Return copies of a model with their hooks, and the one to track; each has run once."""
     profile = profile_of(model, x[:2])
     tracked = twin(model)
     ways = {"bare": model, "empty": with_rival(model, profile, None), "fmstats": tracked}
@@ -117,7 +117,7 @@ def measure(
     rounds: int,
     name: str = MODEL,
 ) -> list[dict[str, Any]]:
-    """Rows of one configuration: an inference and a training step, a way each."""
+    """Return the rows of one configuration: an inference and a training step, a way each."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
     steps: dict[str, Step] = {
         "inference": partial(forward, x, config),
@@ -155,7 +155,7 @@ def measure(
 def measure_graph(
     model: nn.Module, x: Tensor, config: Config, setup: Setup, rounds: int
 ) -> dict[str, float]:
-    """Seconds of a forward pass in a CUDA graph, bare and tracked, and their ratio."""
+    """Return seconds of a forward pass in a CUDA graph, bare and tracked, and their ratio."""
     tracked = twin(model.eval())
     graphs = {}
     with fmstats.track(tracked, backend=setup.backend.name) as tracker:
@@ -174,7 +174,7 @@ def measure_graph(
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What predict.py reads: what tracking adds to each step."""
+    """Return what predict.py reads: what tracking adds to each step."""
     kept = ("model", "dtype", "layout", "step")
     return [
         {**{key: row[key] for key in kept}, "overhead": row["ratio"] - 1}
@@ -184,7 +184,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def run(setup: Setup, report: Report) -> None:
-    """ResNet-50 in every configuration; one of them, with one rival, in a quick run."""
+    """Run ResNet-50 in every configuration; in a quick run one of them, with one rival."""
     rivals = QUICK_RIVALS if setup.quick else FULL_RIVALS
     rounds = 7 if setup.quick else 15
     rows: list[dict[str, Any]] = []

@@ -55,7 +55,7 @@ MOST_FAILURES = 5  # that are told, of a dtype and layout
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured; see the module."""
+    """Describes one measurement, as the module lists them."""
 
     dtype: torch.dtype
     layout: str
@@ -68,7 +68,7 @@ class Case:
 
 
 def cases(dtype: torch.dtype, layout: str, quick: bool) -> Iterator[Case]:
-    """All cases of a dtype and layout."""
+    """Yield all cases of a dtype and layout."""
     turn = itertools.cycle(THRESHOLDS)
     kinds = QUICK_KINDS if quick else tuple(samples.KINDS)
     for shape in SMALL:
@@ -80,7 +80,7 @@ def cases(dtype: torch.dtype, layout: str, quick: bool) -> Iterator[Case]:
 
 
 def batches_of(case: Case, seed: int = 0) -> list[Tensor]:
-    """Two batches on the host, as they were made: contiguous."""
+    """Return two contiguous batches on the host."""
     made = []
     for batch in range(2):
         torch.manual_seed(seed + batch)
@@ -91,7 +91,7 @@ def batches_of(case: Case, seed: int = 0) -> list[Tensor]:
 def state_of(
     backend: Backend, device: torch.device, case: Case, batches: Sequence[Tensor]
 ) -> tuple[State, int]:
-    """The state of all batches, and how many of them went the hooks' fast way."""
+    """Return the state of all batches, and how many of them took the fast way of hooks."""
     thresholds = THRESHOLDS[case.thresholds]
     meter, fast = None, 0
     for batch in batches:
@@ -166,7 +166,7 @@ def dtypes_of(setup: Setup) -> Sequence[torch.dtype]:
 
 
 def check_parity(setup: Setup, report: Report) -> None:
-    """All dtypes and layouts."""
+    """Check all dtypes and layouts."""
     for dtype, layout in itertools.product(dtypes_of(setup), samples.LAYOUTS):
         these = list(cases(dtype, layout, setup.quick))
         name = f"{str(dtype).removeprefix('torch.')}, {layout}"
@@ -174,7 +174,7 @@ def check_parity(setup: Setup, report: Report) -> None:
 
 
 def check_determinism(setup: Setup, report: Report) -> None:
-    """Shapes that many blocks share, in every layout."""
+    """Check shapes that many blocks share, in every layout."""
     shapes = LARGE[:1] if setup.quick else LARGE
     for dtype, layout in itertools.product(dtypes_of(setup), samples.LAYOUTS):
         these = [Case(dtype, layout, "nan and inf", shape, "all") for shape in shapes]
@@ -189,7 +189,7 @@ def check_determinism(setup: Setup, report: Report) -> None:
 
 
 def check_fast_way(setup: Setup, report: Report) -> None:
-    """A tensor as the last one has to go from the hook to the driver without Python."""
+    """Check that a tensor like the last one goes from hook to driver without Python."""
 
     def fast() -> str:
         if not hasattr(Tensor, "__dlpack_c_exchange_api__"):
@@ -206,7 +206,7 @@ def check_fast_way(setup: Setup, report: Report) -> None:
 
 
 def run(setup: Setup, report: Report) -> None:
-    """Everything here."""
+    """Run all checks of this module."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the reference's many small operations are slower with more
     try:

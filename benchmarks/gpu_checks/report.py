@@ -1,4 +1,4 @@
-"""What the parts of gpu_check.py share: where they run, and what they found.
+"""Hold what the parts of gpu_check.py share: where they run, and what they found.
 
 A check that fails is noted and the next one runs. What was found is written to a file after every
 check, so that a part that dies or hangs leaves what it had.
@@ -24,12 +24,12 @@ LONGEST = 2000  # characters of a failure that are kept
 
 
 class Skipped(Exception):  # noqa: N818 (not an error)
-    """Raised in a check that cannot be made here; its text says what is missing."""
+    """Is raised in a check that cannot run here; its text says what is missing."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Where a part runs.
+    """Says where a part runs.
 
     Attributes:
         backend: what is checked.
@@ -43,18 +43,18 @@ class Setup:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether the device is one that torch.cuda speaks of."""
+        """Return whether the device is one that torch.cuda handles."""
         return self.device.type == "cuda"
 
     def wait(self) -> None:
-        """Until the device has done all that it was asked for."""
+        """Wait until the device has done all that it was asked for."""
         if self.on_gpu:
             torch.cuda.synchronize(self.device)
 
 
 @dataclass
 class Report:
-    """What a part found.
+    """Holds what a part found.
 
     Attributes:
         part: its name.
@@ -84,14 +84,14 @@ class Report:
         return self.note(name, PASSED, found if isinstance(found, str) else f"{seconds:.1f} s")
 
     def note(self, name: str, outcome: str, detail: str) -> bool:
-        """Put down an outcome and print it; False if it is a failure."""
+        """Note an outcome and print it; return False if it is a failure."""
         self.checks.append({"name": name, "outcome": outcome, "detail": detail})
         print(f"  {outcome:<8} {name}: {detail}", flush=True)
         self.save()
         return outcome != FAILED
 
     def count(self, outcome: str) -> int:
-        """How many checks ended so."""
+        """Return how many checks ended so."""
         return sum(check["outcome"] == outcome for check in self.checks)
 
     def save(self) -> None:
@@ -100,12 +100,12 @@ class Report:
             write_whole(self.path, self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return the report as JSON holds it."""
         return {"part": self.part, "checks": self.checks, "figures": self.figures}
 
     @classmethod
     def read(cls, part: str, path: Path) -> Report:
-        """What a part wrote; one without checks if it wrote nothing."""
+        """Return what a part wrote, or a report without checks if it wrote nothing."""
         try:
             found: Mapping[str, Any] = json.loads(path.read_text())
         except OSError:

@@ -37,7 +37,7 @@ CASES = (
 
 
 def check_kernels(setup: Setup) -> str:
-    """What runs under the tools.
+    """Run the kernels that the tools watch.
 
     Raises:
         AssertionError: a state is not the reference's.
@@ -55,7 +55,7 @@ def check_kernels(setup: Setup) -> str:
 
 
 def command(tool: str, sanitizer: str, script: Path) -> list[str]:
-    """The command line that runs `check_kernels` under a tool."""
+    """Return the command line that runs `check_kernels` under a tool."""
     run = [sys.executable, str(script), "--worker", "kernels-once"]
     # Of calls that fail, torch's own questions to the driver are the most.
     asked = ["--report-api-errors", "no", "--error-exitcode", str(FOUND), "--print-limit", "20"]
@@ -94,7 +94,7 @@ def run(
     tools: Sequence[str] = TOOLS,
     most_seconds: float = 400,
 ) -> None:
-    """All tools; none in a quick run."""
+    """Run all tools, or none in a quick run."""
     script = Path(__file__).parent.with_name("gpu_check.py")
     for tool in tools:
         if setup.quick:

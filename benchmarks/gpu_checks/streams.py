@@ -21,7 +21,7 @@ SHAPE, LARGER = (16, 32, 64, 64), (64, 32, 64, 64)
 
 
 def plain_model() -> nn.Module:
-    """Layers that give the same bits on any stream, in a graph or not."""
+    """Build layers that give the same bits on any stream, in a graph or not."""
     return nn.Sequential(nn.ReLU6(), nn.AvgPool2d(2), nn.Sigmoid(), nn.Flatten()).eval()
 
 
@@ -32,7 +32,7 @@ def conv_model() -> nn.Module:
 
 
 def assert_same(got: Profile, want: Profile, exact: bool = True) -> None:
-    """The same bits; or the same counts, and moments that another algorithm may have rounded.
+    """Assert the same bits; or the same counts, and moments equal up to rounding.
 
     Raises:
         AssertionError: they are not.
@@ -53,7 +53,7 @@ def track(model: nn.Module, setup: Setup) -> fmstats.Tracker:
 
 
 def eagerly(model: nn.Module, inputs: Mapping[Tensor, int], setup: Setup) -> Profile:
-    """The statistics of a copy of a model after so many passes over each input, in order."""
+    """Return the statistics of a model's copy after so many passes over each input, in order."""
     copied = copy.deepcopy(model)
     with torch.no_grad(), track(copied, setup) as tracker:
         for x, passes in inputs.items():
@@ -63,7 +63,7 @@ def eagerly(model: nn.Module, inputs: Mapping[Tensor, int], setup: Setup) -> Pro
 
 
 def check_order(setup: Setup, first: torch.cuda.Stream, second: torch.cuda.Stream) -> str:
-    """A layer that changes streams waits for what the other one still does with its state.
+    """Check that a layer on a new stream waits for the old one's work on its state.
 
     Raises:
         AssertionError: it did not, or the state is not that of one stream.
@@ -94,7 +94,7 @@ def check_order(setup: Setup, first: torch.cuda.Stream, second: torch.cuda.Strea
 
 
 def check_alternating(setup: Setup) -> str:
-    """A model run on two streams in turn.
+    """Check a model that runs on two streams alternately.
 
     Raises:
         AssertionError: the state is not that of one stream.
@@ -114,7 +114,7 @@ def check_alternating(setup: Setup) -> str:
 
 
 def check_stats_wait(setup: Setup) -> str:
-    """`stats()`, called on another stream, waits for the layers' own.
+    """Check that `stats()`, called on another stream, waits for the layers' own.
 
     Raises:
         AssertionError: it did not.
@@ -180,7 +180,7 @@ def check_replays(setup: Setup, model: nn.Module, exact: bool) -> str:
 
 
 def check_larger(setup: Setup) -> str:
-    """A larger tensor comes eagerly between replays: the graph's workspace has to stay.
+    """Check a larger eager tensor between replays: the graph's workspace has to stay.
 
     Raises:
         AssertionError: the statistics are not those of eager passes.
@@ -207,7 +207,7 @@ def check_larger(setup: Setup) -> str:
 
 
 def check_reset(setup: Setup) -> str:
-    """After `reset()` a graph's replays must not write to memory that is someone else's by then.
+    """Check that replays after `reset()` do not write to memory that was freed.
 
     Raises:
         AssertionError: they did.
@@ -231,7 +231,7 @@ def check_reset(setup: Setup) -> str:
 
 
 def check_refusal(setup: Setup, warm: tuple[int, ...] | None, words: str) -> str:
-    """A capture that would need an allocation is refused, and the GPU is as usable as before.
+    """Check that a capture that would need an allocation is refused, without other harm.
 
     Args:
         setup: where.
@@ -264,7 +264,7 @@ def check_refusal(setup: Setup, warm: tuple[int, ...] | None, words: str) -> str
 
 
 def run(setup: Setup, report: Report) -> None:
-    """Everything here."""
+    """Run all checks of this module."""
     side, other = (torch.cuda.Stream(setup.device) for _ in range(2))
     default = torch.cuda.default_stream(setup.device)
     for name, first, second in (

@@ -26,7 +26,7 @@ UNIT = 512  # bytes in which torch's allocator gives out small pieces
 
 
 class Net(nn.Module):
-    """A small convolutional net, all of its layers without atomics in the backward pass."""
+    """Is a small convolutional net whose layers use no atomics in the backward pass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,20 +41,20 @@ class Net(nn.Module):
         self.head = nn.Linear(64 * 16 * 16, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Ten numbers an image."""
+        """Return ten numbers per image."""
         return self.head(self.features(x).flatten(1))
 
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Convolutions by algorithms that give the same bits every time."""
+    """Have convolutions use algorithms that give the same bits every time."""
     flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
     with flags:
         yield
 
 
 def step(model: nn.Module, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """A forward pass under autocast and its backward pass; the output."""
+    """Make a forward pass under autocast and its backward pass; return the output."""
     model.zero_grad(set_to_none=True)
     with torch.autocast(x.device.type, dtype=dtype):
         output: Tensor = model(x)
@@ -72,7 +72,7 @@ def track(model: nn.Module, setup: Setup) -> fmstats.Tracker:
 
 
 def check_gradients(setup: Setup, dtype: torch.dtype) -> str:
-    """The same gradients, buffers and output with and without tracking, bit for bit.
+    """Check that gradients, buffers and output are the same, bit for bit, with tracking.
 
     Raises:
         Skipped: they are not the same in two runs without it.
@@ -102,7 +102,7 @@ def check_gradients(setup: Setup, dtype: torch.dtype) -> str:
 
 
 def check_statistics(setup: Setup, dtype: torch.dtype) -> str:
-    """What is measured in a training step is what a copy of each output says afterwards.
+    """Check that a training step's statistics are those of a copy of each output.
 
     Raises:
         AssertionError: it is not.
@@ -133,7 +133,7 @@ def check_statistics(setup: Setup, dtype: torch.dtype) -> str:
 
 
 def bytes_allowed(model: nn.Module, x: Tensor, setup: Setup, dtype: torch.dtype) -> int:
-    """Of the states of all leaf modules and their workspaces, as the allocator rounds them."""
+    """Return the bytes of all leaf modules' states and workspaces, as the allocator rounds."""
     native = load_native()
     assert native is not None
     multiprocessors = torch.cuda.get_device_properties(setup.device).multi_processor_count
@@ -170,7 +170,7 @@ def _rounded(size: int) -> int:
 
 
 def memory_of_a_step(model: nn.Module, x: Tensor, dtype: torch.dtype) -> tuple[int, int]:
-    """Bytes before a step, and the most in use within it, once the first one is over."""
+    """Return the bytes before a step and the most in use in it, after the first one."""
     step(model, x, dtype)
     model.zero_grad(set_to_none=True)
     gc.collect()
@@ -183,7 +183,7 @@ def memory_of_a_step(model: nn.Module, x: Tensor, dtype: torch.dtype) -> tuple[i
 
 
 def check_memory(setup: Setup, dtype: torch.dtype, report: Report) -> str:
-    """Tracking holds states and workspaces, no activation.
+    """Check that tracking holds states and workspaces, but no activation.
 
     Raises:
         Skipped: the device is not a GPU.
@@ -213,7 +213,7 @@ def check_memory(setup: Setup, dtype: torch.dtype, report: Report) -> str:
 
 
 def steps_without_wait(model: nn.Module, batches: Sequence[Tensor], setup: Setup) -> None:
-    """Steps on two streams, in which torch refuses to wait for the device.
+    """Make steps on two streams, in which torch refuses to wait for the device.
 
     Raises:
         RuntimeError: torch's, of what waited.
@@ -233,7 +233,7 @@ def steps_without_wait(model: nn.Module, batches: Sequence[Tensor], setup: Setup
 
 
 def check_no_wait(setup: Setup) -> str:
-    """Nothing in a tracked step waits for the device, other shapes and streams included.
+    """Check that nothing in a tracked step waits for the device.
 
     Raises:
         Skipped: the device is not a GPU, or a step waits without tracking too.
@@ -257,7 +257,7 @@ def check_no_wait(setup: Setup) -> str:
 
 
 def run(setup: Setup, report: Report) -> None:
-    """Everything here."""
+    """Run all checks of this module."""
     half = (torch.bfloat16,) if setup.device.type == "cpu" else (torch.float16, torch.bfloat16)
     for dtype in half:
         name = str(dtype).removeprefix("torch.")

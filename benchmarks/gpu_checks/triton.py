@@ -32,7 +32,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float8_e5m2)
 def compare(
     shape: Sequence[int], layout: str, dtype: torch.dtype, setups: dict[str, Setup], rounds: int
 ) -> dict[str, Any]:
-    """The row of one tensor: seconds of each backend's hook, measured in turn."""
+    """Return the row of one tensor: seconds of each backend's hook, measured alternately."""
     dim = -1 if layout == "last" else 1
     some = next(iter(setups.values()))
     copies = bandwidth.copies_of(shape, layout, dtype, some)
@@ -51,7 +51,7 @@ def compare(
 
 
 def run(setup: Setup, report: Report) -> None:
-    """Parity, the same bits, and both backends side by side."""
+    """Check parity and determinism, and compare both backends."""
     try:
         ours = replace(setup, backend=choose_backend("triton", setup.device))
     except FmstatsError as error:

@@ -1,1 +1,1 @@
-"""What GPUs are, and what ptxas makes of kernels for them."""
+"""Describe GPUs, and what ptxas makes of kernels for them."""

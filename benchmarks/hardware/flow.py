@@ -1,4 +1,4 @@
-"""Control flow of machine code: basic blocks, dominators, natural loops, ways round a loop.
+"""Analyze the control flow of machine code: blocks, dominators, loops, paths round a loop.
 
 A natural loop is what reaches a jump back without passing the jump's target, where the target
 dominates the jump (Aho, Sethi, Ullman 1986). Other jumps back, such as those from rarely used
@@ -18,7 +18,7 @@ Graph = Mapping[int, Sequence[int]]
 
 @dataclass(frozen=True)
 class Body:
-    """A natural loop.
+    """Holds a natural loop.
 
     Attributes:
         header: the block that every round starts with.
@@ -32,7 +32,7 @@ class Body:
 
 
 def natural_loops(code: Sequence[Instruction], weights: Sequence[int]) -> list[Body]:
-    """The natural loops with an instruction of some weight that hold no other such loop."""
+    """Return the innermost natural loops with an instruction of some weight."""
     ends, graph = blocks_of(code)
     order = _reverse_postorder(graph)
     above = _dominators(graph, order)
@@ -51,7 +51,7 @@ def natural_loops(code: Sequence[Instruction], weights: Sequence[int]) -> list[B
 
 
 def walk(code: Sequence[Instruction], body: Body, weights: Sequence[int]) -> list[Instruction]:
-    """Instructions of the heaviest way round a loop; of equally heavy ones, of the longest.
+    """Return the instructions of the heaviest path round a loop; of equals, the longest.
 
     A branch may lead past the work on what was loaded: the shortest way would leave that out.
     Loops inside are gone through once.
@@ -75,7 +75,7 @@ def walk(code: Sequence[Instruction], body: Body, weights: Sequence[int]) -> lis
 
 
 def blocks_of(code: Sequence[Instruction]) -> tuple[dict[int, int], dict[int, list[int]]]:
-    """Where each basic block ends (one past its last instruction), and which blocks follow it."""
+    """Return each block's end (one past its last instruction), and the blocks that follow."""
     place = {instruction.address: number for number, instruction in enumerate(code)}
     jumps = {n: t for n, i in enumerate(code) if (t := _goes_to(code, n, place)) is not None}
     starts = {0, *jumps.values()}
@@ -93,7 +93,7 @@ def blocks_of(code: Sequence[Instruction]) -> tuple[dict[int, int], dict[int, li
 
 
 def _goes_to(code: Sequence[Instruction], number: int, place: Mapping[int, int]) -> int | None:
-    """The place that an instruction may jump to."""
+    """Return the place that an instruction may jump to."""
     instruction = code[number]
     if instruction.name == "BSYNC":
         # It waits for the others of its barrier and goes on where BSSY said, mostly right after.
@@ -136,7 +136,7 @@ def _reversed(graph: Graph, reached: Iterable[int]) -> dict[int, list[int]]:
 
 
 def _dominators(graph: Graph, order: Sequence[int]) -> dict[int, int]:
-    """The immediate dominator of each block (Cooper, Harvey, Kennedy 2001)."""
+    """Return the immediate dominator of each block (Cooper, Harvey, Kennedy 2001)."""
     place = {block: number for number, block in enumerate(order)}
     before = _reversed(graph, order)
     above = {order[0]: order[0]}
@@ -165,7 +165,7 @@ def _dominates(upper: int, lower: int, above: Mapping[int, int]) -> bool:
 
 
 def _reaching(block: int, header: int, before: Graph) -> set[int]:
-    """Blocks that reach `block` without passing `header`, both included."""
+    """Return the blocks that reach `block` without passing `header`, both included."""
     found, stack = {header, block}, [block] if block != header else []
     while stack:
         for earlier in before.get(stack.pop(), ()):

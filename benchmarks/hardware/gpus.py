@@ -1,4 +1,4 @@
-"""GPUs as the time model sees them, and the time that the model gives a hook.
+"""Model GPUs, and predict the time of a hook.
 
 Everything here is predicted: figures of data sheets and of NVIDIA's guides, and what others have
 measured and published; nothing was measured for this table. `docs/performance.md` says what it
@@ -52,7 +52,7 @@ _PIPE_OF = {opcode: pipe for pipe, opcodes in PIPES.items() for opcode in opcode
 
 
 def pipe_of(opcode: str) -> str:
-    """The execution pipe of an opcode with its modifiers; "other" where it is not known."""
+    """Return the execution pipe of an opcode with its modifiers; "other" where it is unknown."""
     if opcode.startswith("HADD2.F32"):
         return "FMA heavy"
     name = opcode.split(".")[0]
@@ -61,7 +61,7 @@ def pipe_of(opcode: str) -> str:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a kernel takes: registers a thread, shared memory a block (its own), the rest a thread.
+    """Holds a kernel's needs: registers per thread, shared memory per block, and threads.
 
     ptxas puts both local arrays and spilled registers on the stack; the two look alike here.
     """
@@ -74,7 +74,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Multiprocessor:
-    """What a multiprocessor of some compute capability has.
+    """Holds the resources of a multiprocessor of some compute capability.
 
     Attributes:
         shared_bytes: shared memory, at the largest split from the first-level cache.
@@ -107,7 +107,7 @@ MULTIPROCESSORS: Mapping[Capability, Multiprocessor] = {
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU by its data sheet.
+    """Describes a GPU by its data sheet.
 
     Attributes:
         target: what kernels are compiled for.
@@ -140,7 +140,7 @@ GPUS: Mapping[str, Gpu] = {
 
 
 def blocks_per_multiprocessor(resources: Resources, threads: int, capability: Capability) -> int:
-    """How many blocks of `threads` run on a multiprocessor at a time, as CUDA's calculator says.
+    """Return how many blocks of `threads` fit, as CUDA's calculator says.
 
     Raises:
         KeyError: the capability is not in `MULTIPROCESSORS`.
@@ -164,7 +164,7 @@ def seconds_by_limit(
     pipes: Mapping[str, float],
     in_flight: int | None = None,
 ) -> dict[str, float]:
-    """The least seconds that a pass over a tensor takes, by what it needs.
+    """Return the least seconds that a pass over a tensor takes, by each resource.
 
     Args:
         gpu: where it runs.
@@ -193,7 +193,7 @@ def seconds_by_limit(
 
 
 def limit(seconds: Mapping[str, float]) -> str:
-    """What takes longest of `seconds_by_limit`."""
+    """Return the resource that takes longest in `seconds_by_limit`."""
     return max(seconds, key=lambda name: seconds[name])
 
 
@@ -205,13 +205,13 @@ def hook_seconds(
     pipes: Mapping[str, float],
     in_flight: int | None = None,
 ) -> float:
-    """Seconds of the GPU that a hook takes: the longest of `seconds_by_limit`, and a launch."""
+    """Return the GPU's seconds for a hook: the longest of `seconds_by_limit`, and a launch."""
     found = seconds_by_limit(gpu, bytes_read, elements, instructions_per_element, pipes, in_flight)
     return max(found.values()) + LAUNCH
 
 
 def share_of_bandwidth(gpu: Gpu, bytes_read: float, seconds: float) -> float:
-    """Which share of the data sheet's memory bandwidth reading that much in that time uses."""
+    """Return the share of the data sheet's bandwidth that this read uses."""
     return bytes_read / (seconds * gpu.bandwidth)
 
 

@@ -1,4 +1,4 @@
-"""An instruction of machine code, and what its text says of it."""
+"""Describe an instruction of machine code by its text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WIDTHS = {"256": 32, "128": 16, "64": 8, "U16": 2, "S16": 2, "U8": 1, "S8": 1}
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction.
+    """Describes one instruction.
 
     Attributes:
         address: bytes from the start of the kernel.
@@ -30,35 +30,35 @@ class Instruction:
 
     @property
     def name(self) -> str:
-        """The opcode without its modifiers."""
+        """Return the opcode without its modifiers."""
         return self.opcode.split(".")[0]
 
     @property
     def modifiers(self) -> Sequence[str]:
-        """What follows the opcode's name."""
+        """Return what follows the opcode's name."""
         return self.opcode.split(".")[1:]
 
     @property
     def pipe(self) -> str:
-        """The execution pipe, as `gpus.pipe_of` says."""
+        """Return the execution pipe, as `gpus.pipe_of` says."""
         return pipe_of(self.opcode)
 
     @property
     def global_bytes(self) -> int:
-        """Bytes that a thread loads from global memory; what others may be writing is left out."""
+        """Return the bytes that a thread loads from global memory, except volatile ones."""
         if self.name not in ("LDG", "LDGSTS") or "STRONG" in self.modifiers:
             return 0
         return next((_WIDTHS[m] for m in self.modifiers if m in _WIDTHS), 4)
 
     @property
     def target(self) -> int | None:
-        """Where a branch goes; None for any other instruction."""
+        """Return where a branch goes; None for any other instruction."""
         numbers = re.findall(r"0x[0-9a-f]+", self.operands) if self.name in ("BRA", "JMP") else ()
         return int(numbers[-1], 16) if numbers else None
 
     @property
     def always_leaves(self) -> bool:
-        """Whether the next instruction is never reached from here."""
+        """Return whether the next instruction is never reached from here."""
         if self.predicate or self.name not in ("BRA", "JMP", "BRX", "JMX", "EXIT", "RET", "KILL"):
             return False
         # BRA.DIV, BRA.CONV and BRA.U have their condition among the operands.
@@ -66,12 +66,12 @@ class Instruction:
 
     @property
     def registers(self) -> frozenset[int]:
-        """Registers named, whether read or written."""
+        """Return the registers named, whether read or written."""
         return frozenset(int(n) for n in _REGISTER.findall(self.operands))
 
     @property
     def loaded(self) -> frozenset[int]:
-        """Registers that a load from global memory fills."""
+        """Return the registers that a load from global memory fills."""
         if self.name != "LDG":
             return frozenset()
         # A 32-byte load names two registers, each the first of four.

@@ -30,12 +30,12 @@ _WRITES = ("STG", "STS", "ST", "RED", "REDG", "ATOM", "ATOMG", "ATOMS", "STAS")
 
 
 class SassError(RuntimeError):
-    """Machine code that cannot be read, and why."""
+    """Reports machine code that cannot be read, and why."""
 
 
 @dataclass(frozen=True)
 class Loop:
-    """A natural loop.
+    """Describes a natural loop.
 
     Attributes:
         instructions: all of them, in order of address, on rare paths and in the uniform pipe too:
@@ -48,37 +48,37 @@ class Loop:
 
     @property
     def global_bytes(self) -> int:
-        """Bytes that a thread loads from global memory each time round."""
+        """Return the bytes that a thread loads from global memory in each iteration."""
         return sum(i.global_bytes for i in self.path)
 
     @property
     def loads(self) -> Mapping[int, int]:
-        """How many loads from global memory of each width in bytes on `path`."""
+        """Return how many loads from global memory of each width in bytes are on `path`."""
         return Counter(i.global_bytes for i in self.path if i.global_bytes)
 
     @property
     def calls(self) -> int:
-        """How many calls it has; what they run is not counted."""
+        """Return how many calls it has; what they run is not counted."""
         return sum(i.name == "CALL" for i in self.instructions)
 
     @property
     def writes(self) -> bool:
-        """Whether it writes to global or shared memory."""
+        """Return whether it writes to global or shared memory."""
         return any(i.name in _WRITES for i in self.instructions)
 
     @property
     def exact(self) -> bool:
-        """Whether it works in float64 on elements that are narrower: the rare second reading."""
+        """Return whether it works in float64 on narrower elements: the rare second reading."""
         return max(self.loads, default=0) < 8 and "FP64" in self.by_pipe()
 
     def by_pipe(self) -> Mapping[str, int]:
-        """How many of `instructions` each execution pipe runs."""
+        """Return how many of `instructions` each execution pipe runs."""
         return Counter(i.pipe for i in self.instructions)
 
 
 @dataclass(frozen=True)
 class KernelCode:
-    """A kernel as it runs."""
+    """Describes a kernel as it runs."""
 
     name: str
     resources: Resources
@@ -86,12 +86,12 @@ class KernelCode:
 
     @property
     def local_accesses(self) -> Sequence[Instruction]:
-        """Instructions that reach local memory: spills, and arrays that are indexed at run time."""
+        """Return the accesses to local memory: spills, and arrays indexed at run time."""
         return [i for i in self.instructions if i.name in ("LDL", "STL")]
 
     @cached_property
     def loops(self) -> Sequence[Loop]:
-        """All natural loops that load from global memory and hold no other such loop."""
+        """Return the innermost natural loops that load from global memory."""
         weights = [i.global_bytes for i in self.instructions]
         found = []
         for body in natural_loops(self.instructions, weights):
@@ -101,7 +101,7 @@ class KernelCode:
 
 
 def hot_loop(code: KernelCode) -> Loop:
-    """The loop that reads a tensor: of the innermost ones, that with most bytes each time round.
+    """Return the innermost loop that reads most bytes of a tensor per iteration.
 
     Loops that write to memory, which choose pivots and fold states and parts, come after all that
     only read, and loops that read a second time in float64 after those that do not. Of a float64
@@ -120,7 +120,7 @@ def hot_loop(code: KernelCode) -> Loop:
 
 
 def loads_in_flight(loop: Loop) -> int:
-    """Bytes that a thread has asked for at most before it has to wait for one of its loads.
+    """Return the most bytes that a thread asks for before it has to wait for a load.
 
     Two rounds are followed, for loops that load what the next round uses. Loads come back in
     order, and as late as they can: when one of their registers is first named.
@@ -138,7 +138,7 @@ def loads_in_flight(loop: Loop) -> int:
 
 
 def bytes_in_flight(code: KernelCode, threads: int, capability: tuple[int, int]) -> int:
-    """Bytes that the threads of a multiprocessor have asked for at a time in the hot loop.
+    """Return the bytes that a multiprocessor's threads have in flight in the hot loop.
 
     As many blocks of `threads` as fit, each thread with all its `loads_in_flight`.
     """
@@ -147,7 +147,7 @@ def bytes_in_flight(code: KernelCode, threads: int, capability: tuple[int, int])
 
 
 def disassemble(cubin: bytes) -> dict[str, KernelCode]:
-    """The kernels of a cubin by name.
+    """Return the kernels of a cubin by name.
 
     Raises:
         SassError: cuobjdump is missing, or does not accept the cubin.
@@ -174,7 +174,7 @@ def disassemble(cubin: bytes) -> dict[str, KernelCode]:
 
 
 def why_not() -> str | None:
-    """What is missing for reading machine code, or None."""
+    """Return what is missing for reading machine code, or None."""
     try:
         find_tool("cuobjdump")
     except SassError as error:
@@ -183,7 +183,7 @@ def why_not() -> str | None:
 
 
 def find_tool(name: str) -> Path:
-    """A binary that comes with Triton, found without importing it.
+    """Return a binary that comes with Triton, found without importing it.
 
     Raises:
         SassError: there is no such package, or it holds no such binary.

@@ -1,4 +1,4 @@
-"""What a step of a model takes, predicted from its leaf modules by a roofline. Nothing is run.
+"""Predict the time of a model's step from its leaf modules by a roofline; nothing is run.
 
 Each leaf is a kernel: as long as its arithmetic or its traffic, whichever is longer, and a launch.
 Functional operations (the additions of residual blocks, attention's products) have no module and
@@ -31,7 +31,7 @@ OPTIMIZER_TRIPS = 5  # of each float32 parameter to or from memory: SGD with mom
 
 @dataclass(frozen=True)
 class Layer:
-    """A call of a leaf module.
+    """Describes a call of a leaf module.
 
     Attributes:
         name: of the module.
@@ -50,7 +50,7 @@ class Layer:
 
 @functools.cache
 def layers_of(model: str) -> tuple[Layer, ...]:
-    """All calls of leaf modules in a forward pass over a batch of `BATCH`, in order."""
+    """Return all calls of leaf modules in a forward pass over a batch of `BATCH`, in order."""
     with torch.device("meta"):
         network, example = models.MODELS[model]()
     network.eval()
@@ -74,7 +74,7 @@ def layers_of(model: str) -> tuple[Layer, ...]:
 
 
 def flops_of(module: nn.Module, output: Tensor) -> float:
-    """Operations of a leaf's matrix products; depthwise convolutions are bound by memory alone."""
+    """Return the FLOPs of a leaf's matrix products; depthwise convolutions are memory-bound."""
     if isinstance(module, nn.Linear):
         return 2.0 * output.numel() * module.in_features
     if isinstance(module, nn.Conv2d) and module.groups < module.in_channels:
@@ -84,7 +84,7 @@ def flops_of(module: nn.Module, output: Tensor) -> float:
 
 
 def step_seconds(layers: Sequence[Layer], dtype: torch.dtype, step: str, gpu: Gpu) -> float:
-    """Seconds of the GPU that a step without hooks takes.
+    """Return the GPU's seconds for a step without hooks.
 
     Args:
         layers: of the model.
