@@ -32,7 +32,7 @@ WIDTHS = (14, 7, 9, 8, 6, 6, 8)
 HEADER = ("network", "layers", "warnings", "silent", "faults", "seen", "located")
 # A channel that was 0 in all of its elements, or nearly all, is a fact, and no false warning.
 TRUE = ("never-active", "dead")
-FOR_INFORMATION = ("outlier",)  # alone, and yet they tell of a fault
+FOR_INFORMATION = ("outlier",)  # alone, and yet they report a fault
 
 # The networks and kinds of faults that rules and thresholds were chosen on, and those not.
 CHOSEN_ON: Mapping[str, Callable[[], Made]] = {
@@ -73,7 +73,7 @@ class Outcome:
 
     Attributes:
         seen: whether a rule that tells of it does.
-        told: the layer that the first such finding names; "" for none.
+        named: the layer that the first such finding names; "" for none.
         located: whether that layer has the fault.
     """
 
@@ -81,7 +81,7 @@ class Outcome:
     kind: str
     layers: tuple[str, ...]
     seen: bool
-    told: str
+    named: str
     located: bool
 
 
@@ -103,7 +103,7 @@ def measure(model: nn.Module, batches: Sequence[Tensor]) -> Profile:
     return profile
 
 
-def told_of(profile: Profile) -> list[Finding]:
+def first_findings(profile: Profile) -> list[Finding]:
     """Return the first finding of each group, in the order of execution."""
     order = {name: i for i, name in enumerate(profile)}
     findings = [finding for finding in profile.diagnose() if finding.follows is None]
@@ -124,13 +124,13 @@ def try_fault(
     known = {(finding.layer, finding.rule, finding.channels) for finding in before}
     new = [
         finding.layer
-        for finding in told_of(measure(model, batches))
+        for finding in first_findings(measure(model, batches))
         if finding.rule in kind.rules
         and (finding.layer, finding.rule, finding.channels) not in known
         and (finding.severity != "info" or finding.rule in FOR_INFORMATION)
     ]
-    told = new[0] if new else ""
-    return Outcome(name, title, place.layers, bool(new), told, told in place.layers)
+    named = new[0] if new else ""
+    return Outcome(name, title, place.layers, bool(new), named, named in place.layers)
 
 
 def run(
@@ -140,7 +140,7 @@ def run(
     rows, outcomes = [], []
     for name, maker in made.items():
         network, profile = make(name, maker)
-        before = told_of(profile)
+        before = first_findings(profile)
         warnings = [finding for finding in before if finding.severity != "info"]
         silent = [finding for finding in warnings if finding.rule in TRUE]
         own = [try_fault(name, network, before, fault) for fault in plant(network, kinds, seed)]
@@ -177,7 +177,9 @@ def make_tables(parts: Mapping[str, tuple[list[Row], list[Outcome]]]) -> str:
         if of_kind:
             lines.append(f"| {name} | {rules} | {' | '.join(map(str, _count(of_kind)))} |")
     missed = [f"{o.kind} in {o.network}" for o in everything if not o.seen]
-    astray = [f"{o.kind} in {o.network} ({o.told})" for o in everything if o.seen and not o.located]
+    astray = [
+        f"{o.kind} in {o.network} ({o.named})" for o in everything if o.seen and not o.located
+    ]
     for word, which in (("Not seen", missed), ("Seen at another layer", astray)):
         lines += ["", f"{word}: {'; '.join(which) or 'none'}."]
     return "\n".join(lines)

@@ -47,7 +47,7 @@ QUICK_RIVALS = ("seed",)
 FEW = 3  # rounds of a slow rival
 
 
-def twin(model: nn.Module) -> nn.Module:
+def copy_for_hooks(model: nn.Module) -> nn.Module:
     """Copy a model, with hooks of its own over the same parameters and buffers."""
     shared = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
@@ -55,7 +55,7 @@ def twin(model: nn.Module) -> nn.Module:
 
 def profile_of(model: nn.Module, x: Tensor) -> Profile:
     """Find in one pass which layers give tensors, and where these have their channels."""
-    watched = twin(model)
+    watched = copy_for_hooks(model)
     with fmstats.track(watched) as tracker:
         watched(x)
     return tracker.stats()
@@ -63,7 +63,7 @@ def profile_of(model: nn.Module, x: Tensor) -> Profile:
 
 def with_rival(model: nn.Module, profile: Profile, rival: Rival | None) -> nn.Module:
     """Copy a model with a rival, or the empty hook, at every layer that fmstats measures."""
-    watched = twin(model)
+    watched = copy_for_hooks(model)
     for name, layer in profile.info.items():
         if rival is None:
             watched.get_submodule(name).register_forward_hook(do_nothing)
@@ -90,7 +90,7 @@ def count_faults(forward: Callable[[], object]) -> int:
 def measure(model: nn.Module, x: Tensor, rivals: Sequence[str], rounds: int) -> list[Row]:
     """Return the rows of one model, a way each, the bare one first."""
     profile = profile_of(model.eval(), x)
-    tracked = twin(model)
+    tracked = copy_for_hooks(model)
     ways: dict[str, Callable[[], object]] = {
         "bare": partial(model, x),
         "empty": partial(with_rival(model, profile, None), x),
@@ -100,7 +100,7 @@ def measure(model: nn.Module, x: Tensor, rivals: Sequence[str], rounds: int) -> 
     for name in rivals:
         rival = RIVALS[name]
         way = (
-            partial(rival.watch, twin(model), x)
+            partial(rival.watch, copy_for_hooks(model), x)
             if rival.watch
             else partial(with_rival(model, profile, rival), x)
         )

@@ -129,10 +129,10 @@ class Wrapped(nn.Module):
         self.inner, self.name = inner, name
 
     def forward(self, x: Tensor) -> Tensor:
-        told: dict[str, Tensor] = {self.name: x}
+        known: dict[str, Tensor] = {self.name: x}
         if self.name == "input_ids" and bool((x == 0).any()):
-            told["attention_mask"] = (x != 0).long()
-        return self.inner(**told).logits
+            known["attention_mask"] = (x != 0).long()
+        return self.inner(**known).logits
 
 
 def _of_transformers(kind: str, task: str, name: str = "input_ids", **config: Any) -> nn.Module:

@@ -1,7 +1,7 @@
 """Plant faults in healthy networks, and say what counts as seeing each.
 
 A kind says in which layers of a network it can be, changes a copy of it, and names the rules of
-`diagnose` that tell of it and the layers that they may name: bench_diagnose.py.
+`diagnose` that report it and the layers that they may name: bench_diagnose.py.
 """
 
 from __future__ import annotations

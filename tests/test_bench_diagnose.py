@@ -91,8 +91,8 @@ def test_what_was_said_before_is_not_seeing() -> None:
     title = "NaN in a weight"
     planted = next(faults.plant(healthy, {title: KINDS[title]}, "0"))
     seen = bench.try_fault("net", healthy, [], planted)
-    assert (seen.seen, seen.located, seen.told) == (True, True, planted[2].layers[0])
-    before = bench.told_of(bench.measure(planted[3], healthy.batches))
+    assert (seen.seen, seen.located, seen.named) == (True, True, planted[2].layers[0])
+    before = bench.first_findings(bench.measure(planted[3], healthy.batches))
     assert not bench.try_fault("net", healthy, before, planted).seen
     other = faults.Kind(("sparse",), planted[1].places)
     assert not bench.try_fault("net", healthy, [], (title, other, *planted[2:])).seen
@@ -140,4 +140,4 @@ def test_help_asks_the_question(capsys: pytest.CaptureFixture[str]) -> None:
 def test_stories_are_in_the_order_of_execution() -> None:
     layers = [scaled(1.0), scaled(1.0), scaled(1.0), scaled(500.0), scaled(1.0)]
     profile = Profile(dict(zip("edcba", layers, strict=True)), {})
-    assert [f.layer for f in bench.told_of(profile) if f.rule == "exploding"] == ["b"]
+    assert [f.layer for f in bench.first_findings(profile) if f.rule == "exploding"] == ["b"]

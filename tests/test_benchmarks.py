@@ -133,7 +133,7 @@ def test_attached_rivals_see_outputs() -> None:
 
 def test_twins_share_weights_and_not_hooks() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
-    copied = bench_model.twin(model)
+    copied = bench_model.copy_for_hooks(model)
     assert copied[0].weight is model[0].weight
     assert copied[1].running_mean is model[1].running_mean
     copied[0].register_forward_hook(rivals.do_nothing)

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from bench_model import profile_of, twin, with_rival
+from bench_model import copy_for_hooks, profile_of, with_rival
 from interleave import print_line, ratio, time_in_turn
 from models import MODELS
 from rivals import RIVALS, Measure, Rival
@@ -91,7 +91,7 @@ def ways_of(
 ) -> tuple[dict[str, nn.Module], nn.Module]:
     """Return copies of a model with their hooks, and the one to track; each has run once."""
     profile = profile_of(model, x[:2])
-    tracked = twin(model)
+    tracked = copy_for_hooks(model)
     ways = {"bare": model, "empty": with_rival(model, profile, None), "fmstats": tracked}
     for name in rivals:
         why = RIVALS[name].why_not()
@@ -156,7 +156,7 @@ def measure_graph(
     model: nn.Module, x: Tensor, config: Config, setup: Setup, rounds: int
 ) -> dict[str, float]:
     """Return seconds of a forward pass in a CUDA graph, bare and tracked, and their ratio."""
-    tracked = twin(model.eval())
+    tracked = copy_for_hooks(model.eval())
     graphs = {}
     with fmstats.track(tracked, backend=setup.backend.name) as tracker:
         for way, module in (("bare", model), ("fmstats", tracked)):

@@ -50,7 +50,7 @@ LARGE = ((8, 2, 128, 130), (16, 24, 28, 28))
 LARGE_KINDS = ("relu", "large mean", "nan and inf")
 QUICK_KINDS = ("normal", "large mean", "outlier first", "nan and inf")
 QUICK_DTYPES = (torch.float32, torch.bfloat16, torch.float8_e5m2)
-MOST_FAILURES = 5  # that are told, of a dtype and layout
+MOST_FAILURES = 5  # that are shown, of a dtype and layout
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def check_case(backend: Backend, device: torch.device, case: Case) -> int:
 
 
 def check_all(backend: Backend, device: torch.device, these: Sequence[Case]) -> str:
-    """Check every case; the failures are told together.
+    """Check every case, and report the failures together.
 
     Raises:
         AssertionError: some case is not as it should be.
@@ -142,8 +142,8 @@ def check_all(backend: Backend, device: torch.device, these: Sequence[Case]) -> 
         except AssertionError as error:
             failures.append(f"{case}: {error}")
     if failures:
-        told = "\n    ".join(failures[:MOST_FAILURES])
-        raise AssertionError(f"{len(failures)} of {len(these)} cases:\n    {told}")
+        shown = "\n    ".join(failures[:MOST_FAILURES])
+        raise AssertionError(f"{len(failures)} of {len(these)} cases:\n    {shown}")
     return f"{len(these)} cases, {fast} of {len(these)} second batches in the fast way"
 
 

@@ -1,7 +1,7 @@
 """Profile a real network on real photographs and say what is wrong in it.
 
 The network first classifies two pictures whose answer is known: statistics of a network that
-does not see would mean nothing. The forward time is compared with an untracked twin, batch by
+does not see would mean nothing. The forward time is compared with an untracked copy, batch by
 batch in turn, never with a figure measured elsewhere.
 """
 
@@ -152,16 +152,16 @@ def describe_ratios(ratios: Sequence[float]) -> str:
 def _profile_beside_twin(
     model: nn.Module, paths: Sequence[Path], crops: int, batch_size: int, backend: str
 ) -> tuple[Profile, list[float]]:
-    twin = copy.deepcopy(model)
+    untracked = copy.deepcopy(model)
     ratios = []
     with torch.inference_mode(), fmstats.track(model, backend=backend) as tracker:
         for number, batch in enumerate(iterate_batches(paths, crops=crops, batch_size=batch_size)):
             # Whoever runs second finds the batch in cache, so the two take turns.
-            order = (model, twin) if number % 2 else (twin, model)
+            order = (model, untracked) if number % 2 else (untracked, model)
             seconds = {network: _time_forward(network, batch) for network in order}
             # The first batch pays for warming up; a short one has another ratio.
             if number > 0 and len(batch) == batch_size:
-                ratios.append(seconds[model] / seconds[twin])
+                ratios.append(seconds[model] / seconds[untracked])
         return tracker.stats(), ratios
 
 
