@@ -1,4 +1,4 @@
-"""Takes note of all that can be reached from a model and its arguments, and tells what changed.
+"""Record everything reachable from a model and its arguments, and report what changed.
 
 It walks attributes, slots, containers, closures, defaults, global variables that functions name,
 class attributes, and caches of functools. Of tensors it notes type, values, version, gradient and

@@ -1,4 +1,4 @@
-"""Models that are not plain: each is analyzed, or an error tells the layer and the way out."""
+"""Models that are not plain: each is analyzed, or an error names the layer and the way out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be read or run is fatal, or left out, counted and told of; never half counted."""
+"""What cannot be read or run is fatal, or is skipped, counted and noted; never half counted."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def test_a_resumed_run_that_begins_with_a_bad_batch_loses_nothing(tmp_path, bad)
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_refused_batch_changes_nothing_that_is_told_of_a_layer(first):
-    """Its shapes are others than those of the batches that count."""
+def test_a_refused_batch_changes_no_metadata_of_a_layer(first):
+    """The refused batch has other shapes than the batches that count."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
     good, bad = [torch.randn(16, 3, 8, 8) for _ in range(2)], torch.randn(1, 3, 20, 20)

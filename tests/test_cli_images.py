@@ -1,4 +1,4 @@
-"""`fmstats profile` of a folder of images: how they are normalised, told and kept."""
+"""`fmstats profile` of a folder of images: how they are normalised, described and kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torch.compile: hooks are in the graph, tell the truth, and are never silently left out."""
+"""torch.compile: hooks are in the graph, measure correctly, and are never silently left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Representations that collapse, and neurons that cannot be told apart."""
+"""Representations that collapse, and neurons that cannot be distinguished."""
 
 from __future__ import annotations
 

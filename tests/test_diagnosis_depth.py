@@ -1,4 +1,4 @@
-"""Scale along depth: steps and trends, where they are told, and what is none."""
+"""Scale along depth: steps and trends, where they are reported, and what is none."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def one_row(type: str = "Embedding") -> LayerProfile:
 
 
 def test_a_table_asked_for_one_row_is_no_fault() -> None:
-    """As the one segment of a BERT; what only repeats it is not told again."""
+    """A BERT's one segment is such a table; what only repeats it is not reported again."""
     layers = [one_row(), one_row("LayerNorm"), layer_of(healthy(), "Linear")]
     findings = profile_of(*layers).diagnose(["constant"]).findings
     assert [(f.layer, f.severity, f.follows) for f in findings] == [

@@ -1,4 +1,4 @@
-"""Effect sizes: none for equal channels, the same in any unit, and told where a channel dies."""
+"""Effect sizes: none for equal channels, the same in any unit, and dead channels are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are written whole, keep what they are, and are told apart by what is in them."""
+"""Files are written whole, keep what they are, and are distinguished by their content."""
 
 from __future__ import annotations
 

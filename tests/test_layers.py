@@ -313,7 +313,7 @@ def test_the_gate() -> None:
     ],
 )
 def test_the_hot_path_declines_what_it_does_not_know(change: Callable[[Tensor], object]) -> None:
-    """Whatever follows the first tensor, folding it gives what a fresh layer gives."""
+    """Whatever follows the first tensor, the statistics are those of a fresh layer."""
     first, other = torch.randn(3, 4, 5, 6).relu(), change(torch.randn(3, 4, 5, 6).relu())
     hot, cold = layer_of(), layer_of()
     for output in (first, other, other, first):

@@ -1,4 +1,4 @@
-"""The mutation tool changes one place at a time, and tells what no test notices."""
+"""The mutation tool changes one place at a time, and reports what no test notices."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from fmstats.tracking.tracker import track
 
 
 class Clock:
-    """A clock that goes on only where it is told to."""
+    """A clock that advances only where a test says so."""
 
     def __init__(self):
         self.now = 0.0

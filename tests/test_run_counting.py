@@ -48,7 +48,7 @@ def test_what_the_caller_says_comes_first() -> None:
     assert later.count(sequences(7, 4)) == 4
 
 
-def test_without_layers_the_entries_tell_or_nothing_does() -> None:
+def test_without_layers_the_entries_count_or_nothing_does() -> None:
     pair = ModelInput((torch.zeros(6, 3), torch.zeros(6)))
     for model in (None, nn.Identity()):
         counting = asked(model, ModelInput((torch.zeros(6, 3),)))

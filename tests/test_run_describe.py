@@ -1,4 +1,4 @@
-"""What is told of data and options, and what of two identities differs, in words."""
+"""How data and options are described in words, and the differences of two identities."""
 
 from __future__ import annotations
 

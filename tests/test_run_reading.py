@@ -1,4 +1,4 @@
-"""The batches of a run: each of a share, by its number, and what cannot be read is told."""
+"""The batches of a run: each of a share, by its number; what cannot be read is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals: at once while data are read, after the batch while one is folded, twice to break it."""
+"""Signals stop a run: at once while data are read, after the batch while one runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A digest tells every value of a tensor of any kind, and nothing of how it is stored."""
+"""A digest covers every value of a tensor of any kind, and nothing of how it is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`profile` runs all the data, tells what it did, and leaves the model as it found it."""
+"""`profile` runs all the data, reports what it did, and leaves the model as it found it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fmstats.sources import open_data
 
 
 class Net(nn.Module):
-    """Dropout and batch norm tell training from evaluation; `unused` never fires."""
+    """Dropout and batch norm differ between training and evaluation; `unused` never fires."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What layers tell of the batch dim of a model's inputs, and when it is not believed."""
+"""Layers give hints of the batch dim of a model's inputs; some hints are not used."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_where_layers_have_the_batch(layer, dims, dim):
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(2, 2), nn.ReLU(), nn.Embedding(2, 2), nn.LayerNorm(2)])
-def test_layers_that_take_any_dims_tell_nothing(layer):
+def test_layers_that_take_any_dims_give_no_hint(layer):
     with pytest.raises(LookupError):
         batch_dim_of(layer, 3)
     with pytest.raises(LookupError):
@@ -119,7 +119,7 @@ def test_arguments_by_name_are_inputs():
     assert place.entry == 1
 
 
-def test_only_layers_that_tell_are_heard():
+def test_only_layers_with_a_hint_get_a_hook():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     with collect_hints(model):
         assert [len(layer._forward_pre_hooks) for layer in model] == [0, 1]

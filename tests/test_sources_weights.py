@@ -1,4 +1,4 @@
-"""Weights are loaded whole or not at all, and the error tells what does not fit."""
+"""Weights are loaded whole or not at all, and the error names what does not fit."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ SCHEMA = 1  # of `Diagnosis.to_dict`
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings, gravest first, then in the order of execution; false if there are none.
+    """Holds all findings, gravest first, then in the order of execution; false without any.
 
     Attributes:
         findings: what holds, and where.

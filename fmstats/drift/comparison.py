@@ -66,7 +66,7 @@ _CHANNEL_COLUMNS = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two profiles compared; true where there is drift.
+    """Holds the comparison of two profiles; true where there is drift.
 
     Attributes:
         score: the overall score: about 1 by chance, 0 for equal profiles; NaN without evidence.
