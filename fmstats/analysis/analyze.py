@@ -50,8 +50,8 @@ def analyze(
             depend on values: these need memory for a copy of its buffers, and of its parameters
             if they are elsewhere.
         batch_dim: the dim of the inputs along which samples run, for `totals["batch"]`. Default:
-            what layers tell that have it in a place of their own, such as convolutions, or what all
-            inputs share; None of a lone tensor of which nothing tells.
+            by layers whose type determines it, such as convolutions, or by the size that all inputs
+            share; None for a lone tensor without either.
         macs: print MACs where FLOPs would be printed; `rows` and `totals` have both.
         gpu: a GPU by name ("H100"), for the side of its roofline that each layer is on.
 

@@ -37,7 +37,7 @@ class Field:
     positions: int
 
 
-EVERYTHING = Field((), (), 0)  # or nobody knows: a layout that is not followed
+EVERYTHING = Field((), (), 0)  # or unknown: a layout that is not followed
 
 Rule = Callable[[Field, Sequence[Any], Any], Field]
 

@@ -1,8 +1,8 @@
 """Count the floating-point operations of an operation: multiplications and additions.
 
 The formulas are those of `torch.utils.flop_counter`, `products` and `algebra`. As there, what costs
-a few operations an element (activations, norms, pooling, sums) is not counted; `kinds` tells that
-from what nobody knows. A formula belongs to an operation of one namespace, never to a name.
+a few operations an element (activations, norms, pooling, sums) is not counted; `kinds` separates
+that from unknown cost. A formula belongs to an operation of one namespace, never to a name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Classify operations without a formula: they move numbers, are cheap, or are unknown.
 
-PyTorch's tags tell most of it: views, pointwise operations, reductions. The tables hold the rest of
+PyTorch's tags give most kinds: views, pointwise operations, reductions. The tables hold the rest of
 `aten`, without the underscore of what works in place, and the quantized operations. A backward pass
-is as cheap as its forward pass. Whatever is not found is `UNKNOWN`, so that nobody takes it for
+is as cheap as its forward pass. Whatever is not found is `UNKNOWN`, so that it is not taken for
 free.
 """
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fmstats.analysis.fields import Field
 
 # What operations without a formula do: neither change nor combine numbers; a few operations an
-# element, which no tool counts; or nobody knows.
+# element, which no tool counts; or unknown.
 MOVES, CHEAP, UNKNOWN = "moves", "cheap", "unknown"
 
 
@@ -62,7 +62,7 @@ class Trace:
         peak: bytes alive at once that the pass made.
         saved: bytes that autograd keeps for the backward pass; None if the model does not run
             with gradients.
-        batch: samples of the inputs; None if nothing tells how many.
+        batch: samples of the inputs; None if their number is unknown.
         notes: what the reader should know.
     """
 

@@ -24,7 +24,7 @@ class Uncounted:
 
     Attributes:
         kind: "cheap": a few operations an element (activations, norms, pooling, sums), which no
-            tool counts; "unknown": nobody knows, the totals lack it.
+            tool counts; "unknown": of unknown cost, which the totals lack.
         layers: the modules that called them.
     """
 

@@ -1,7 +1,7 @@
 """Run copies of a model once or twice under watch, on fake tensors or real ones.
 
 The first pass, without gradients and in the model's own mode, gives what each module does. The
-second, with gradients and in training mode, tells what autograd keeps. Each has a copy of its own,
+second, with gradients and in training mode, shows what autograd keeps. Each has a copy of its own,
 of the model and of its arguments, so that neither sees what the other left behind.
 """
 

@@ -75,7 +75,7 @@ def compare_with(
 ) -> Comparison:
     """Compare a profile with a baseline of one file, or of several.
 
-    Three or more are its shards, which tell what chance gives; two are not enough for that.
+    Three or more are its shards, which show what chance gives; two are not enough for that.
 
     Args:
         run: the file of the profile in question.

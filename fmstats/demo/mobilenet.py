@@ -109,7 +109,7 @@ def load_pretrained() -> nn.Module:
 
 def _check_digest(path: Path) -> None:
     # Published checkpoints carry the first digits of their SHA-256 in their name, so a third
-    # party's copy can be told from an altered one.
+    # party's copy can be distinguished from an altered one.
     named = re.fullmatch(r".+-([0-9a-f]{8})\.pth", path.name)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if named is None or not digest.startswith(named[1]):

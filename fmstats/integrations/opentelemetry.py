@@ -23,8 +23,9 @@ def observe(source: Source, meter: Meter | None = None, **options: Any) -> None:
     They are asked when a reader of the SDK collects, in its thread; all of them together read the
     device at most once in `min_interval` seconds. `model`, `layer` and `channel` are attributes.
 
-    Several models may be observed with one meter: they are told apart by `model`, the class of the
-    model, with a number behind it where there are two of a class, or the name given as `model=`.
+    Several models may be observed with one meter: they are distinguished by `model`, the class of
+    the model, with a number behind it where there are two of a class, or the name given as
+    `model=`.
 
     Args:
         source: a tracker, a profile, or a function that gives one.

@@ -26,9 +26,9 @@ class ProfileCollector(Collector):
     are of all that was seen since the tracker began or was reset; a reset is to Prometheus what
     the start of a process is.
 
-    Several collectors in one registry are told apart by the label `model`: the class of the model,
-    with a number behind it where there are two of a class, or the name given as `model=`. The
-    first of them then gives the metrics of all.
+    Several collectors in one registry are distinguished by the label `model`: the class of the
+    model, with a number behind it where there are two of a class, or the name given as `model=`.
+    The first of them then gives the metrics of all.
 
     Args:
         source: a tracker, a profile, or a function that gives one; it is not closed.

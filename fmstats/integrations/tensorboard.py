@@ -28,7 +28,7 @@ def write(
     """Write a profile's scalars, and a histogram of each layer's channels.
 
     A histogram shows one number a channel: how the means of 64 channels are distributed, say. It
-    tells nothing of how the activations within a channel are. Its tag is
+    says nothing of the activations within a channel. Its tag is
     `{prefix}channels/{layer}.{stat}`, that of a scalar `{prefix}{layer}.{stat}`.
 
     Args:

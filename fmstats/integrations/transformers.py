@@ -33,7 +33,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
     called after them: the numbers are then in `state.log_history`, and seen by callbacks that
     follow in the list.
 
-    The Trainer tells callbacks of no exception. Where training may fail, write `with callback:`
+    The Trainer reports no exception to callbacks. Where training may fail, write `with callback:`
     around `trainer.train()`, or call `close()`; training again closes what was left open, too.
     Checkpoints hold nothing: after a resume, intervals begin anew.
 
@@ -111,7 +111,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
             self._evaluation = Intervals(
                 model, every=self._every, step=step, when="eval", **self._options
             )
-            self._evaluation.begin()  # nothing tells that an evaluation does
+            self._evaluation.begin()  # no event says that an evaluation begins
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Measure from here on."""
@@ -141,7 +141,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
-        """Add numbers to the logs of the Trainer, in which `_runtime` keys tell what has ended."""
+        """Add numbers to the logs of the Trainer, in which `_runtime` keys show what has ended."""
         logs = {} if logs is None else logs
         ended = next((k.removesuffix("_runtime") for k in logs if k.endswith("_runtime")), None)
         step = state.global_step

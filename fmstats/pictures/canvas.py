@@ -24,7 +24,7 @@ Array = NDArray[Any]
 Limits = tuple[float, float]
 
 INK, FAINT = "#222222", "#666666"
-FLAW = "#d55e00"  # vermilion of the Okabe-Ito palette: told from viridis by colour-blind readers
+FLAW = "#d55e00"  # vermilion of Okabe-Ito: colour-blind readers distinguish it from viridis
 BAD_PIXEL = "#ff3dbe"  # neither viridis, cividis nor a grey map has a pink
 HEADLINE, TEXT, SMALL = 11.0, 8.5, 7.5  # points
 

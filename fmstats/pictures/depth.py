@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-# Of the Okabe-Ito palette, which colour-blind readers can tell apart; markers differ as well.
+# Of the Okabe-Ito palette, which colour-blind readers can distinguish; markers differ as well.
 _BLUE, _VERMILION, _GREEN = "#0072b2", "#d55e00", "#009e73"
 _LEFT, _RIGHT = 0.85, BAR_WIDTH  # inches beside the panels, for numbers and for keys and the bar
 _MEANS, _SHARES, _HEAT, _BETWEEN = 1.5, 1.5, 2.4, 0.22  # inches of height
