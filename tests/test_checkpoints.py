@@ -241,7 +241,8 @@ def test_a_complete_run_is_not_run_again(data, file, path, kind, monkeypatch):
     before = path.read_bytes(), path.stat().st_mtime_ns
     model = Net()
     model.at = {0: pytest.fail}
-    monkeypatch.setattr(fmstats.runs.run, "track", lambda *_, **__: pytest.fail("it was tracked"))
+    start = "fmstats.runs.run.start_tracking"
+    monkeypatch.setattr(start, lambda *_: pytest.fail("it was tracked"))
     got = profile(model, batches(), checkpoint=path)
     assert model.passes == 0
     assert model.training

@@ -37,7 +37,7 @@ from fmstats.runs.stopping import Interrupts
 from fmstats.sources.data import DataSource
 from fmstats.sources.stored import Skipped
 from fmstats.tracking.options import TrackOptions
-from fmstats.tracking.tracker import Tracker, begin
+from fmstats.tracking.tracker import Tracker, start_tracking
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Run:
             self._confirm(keep)
             return keep.base
         done = Progress() if keep is None else keep.progress
-        tracker = begin(self.model, self.tracking)
+        tracker = start_tracking(self.model, self.tracking)
         if keep is not None and keep.base is not None:
             tracker.restore(keep.base)
         # Reading data and running the model draw random numbers, which training will want.

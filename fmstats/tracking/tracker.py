@@ -110,10 +110,10 @@ def track(
         warmup=warmup,
         grad_scale=grad_scale,
     )
-    return begin(model, options)
+    return start_tracking(model, options)
 
 
-def begin(model: nn.Module, options: TrackOptions) -> Tracker:
+def start_tracking(model: nn.Module, options: TrackOptions) -> Tracker:
     """As `track`, with options that were checked before.
 
     Raises:
