@@ -72,7 +72,7 @@ def test_to_dict() -> None:
 
 def test_the_summary() -> None:
     assert compared(*THREE).describe(0) == (
-        "no drift: score 1.2, drift from 1.5 on; chance alone gives about 1\n"
+        "no drift: score 1.2, drift if score >= 1.5 (about 1 by chance)\n"
         "40 samples against 30, 3 layers; what chance gives is assumed to be that of photographs"
     )
     found = compared(
@@ -81,12 +81,12 @@ def test_the_summary() -> None:
         **{"left_out": {"y": "", "z": ""}, "evidence": Evidence(40, 30, (10, 10, 10))},
     )
     assert found.describe(0) == (
-        "drift: score 3, drift from 1.5 on; chance alone gives about 1\n"
+        "drift: score 3, drift if score >= 1.5 (about 1 by chance)\n"
         "40 samples against 30, 1 layer; what chance gives is measured on 3 shards of the "
         "baseline\n  one\n  two\n  not compared: 2 layers"
     )
     assert compared(evidence=None).describe() == (
-        "no drift: score 1.2, drift from 1.5 on; chance alone gives about 1"
+        "no drift: score 1.2, drift if score >= 1.5 (about 1 by chance)"
     )
     assert str(compared(*THREE)) == compared(*THREE).describe(10)
 

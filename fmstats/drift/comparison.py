@@ -163,7 +163,7 @@ class Comparison:
 
     def _summary(self) -> str:
         lines = [f"{self.verdict}: score {format_number(self.score)}, "]
-        lines[0] += f"drift from {format_number(self.threshold)} on; chance alone gives about 1"
+        lines[0] += f"drift if score >= {format_number(self.threshold)} (about 1 by chance)"
         if self.evidence is not None:
             e = self.evidence
             chance = "assumed to be that of photographs"
