@@ -463,12 +463,12 @@ def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     assert (code, out) == (130, "")
     assert err == (
         "\ninterrupted after 12 samples; what was folded is in 'r.fmstats': the same run again "
-        "goes on there\nTo go on, give the same command again\n"
+        "goes on there\nTo resume, give the same command again\n"
     )
     code, out, err = run("--checkpoint", "r.fmstats")
     assert (code, err) == (0, "")
     compared = "the same weights, code, data and options were compared"
-    assert f"\nGone on from r.fmstats, which had 12 of 23 samples; {compared}\n" in out
+    assert f"\nResumed from r.fmstats, which had 12 of 23 samples; {compared}\n" in out
     assert "samples: 23, batches: 6" in out
     code, out, err = run("--checkpoint", "r.fmstats")
     done = "All 23 samples were in r.fmstats, which is complete: nothing was run"
@@ -477,7 +477,7 @@ def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     code, out, err = run("--out", "p.json")
     assert code == 130
     assert err.endswith(
-        "there is no checkpoint to go on from\nWhat was folded is written to p.json\n"
+        "there is no checkpoint to go on from\nWhat was measured so far is written to p.json\n"
     )
     written = json.loads((tmp_path / "p.json").read_text())["metadata"]
     assert (written["samples"], written["interrupted"]) == (12, True)

@@ -97,7 +97,7 @@ def test_data_without_pixels(command_line: Run, options: tuple[str, ...]) -> Non
 def test_the_help_tells_what_is_done(command_line: Run) -> None:
     _, out, _ = command_line("profile", "--help")
     words = " ".join(out.split())
-    assert "RGB, resized, centre crop, ImageNet mean and std unless told otherwise." in words
+    assert "normalised by ImageNet's mean and std by default." in words
     assert "ImageNet's, 0.485,0.456,0.406." in words
 
 

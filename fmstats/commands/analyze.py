@@ -46,7 +46,7 @@ _EXAMPLES = "\n\n".join(
             "fmstats analyze nets:Net --input 1,3,64,64 --columns name,params,traffic_bytes",
             "fmstats analyze nets:Net --input 1,3,64,64 --sort params --top 5 --json",
         ),
-        "Nothing is computed and no data is needed: MODEL runs once on tensors without numbers.",
+        "No data is needed: MODEL runs on fake tensors, which have shapes and no values.",
     ]
 )
 
@@ -59,50 +59,55 @@ def analyze(
         typer.Option(
             "--input",
             metavar="[NAME=]N,N,...[:DTYPE]",
-            help="Size of an input with all its dims; repeat it for several. With names they are "
-            "keyword arguments.",
+            help="Size of an input, the batch included; repeat it for several inputs. An input "
+            "with a name is passed as a keyword argument.",
         ),
     ],
     dtype: Annotated[
         str | None,
         typer.Option(
-            metavar="DTYPE", help="Of inputs that name none, e.g. int64; default: that of MODEL."
+            metavar="DTYPE",
+            help="Dtype of inputs that have no :DTYPE, e.g. int64; default: that of MODEL.",
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="meta computes nothing; cpu, cuda, ... where shapes need numbers.")
+        str,
+        typer.Option(
+            help="meta computes nothing; cpu, cuda, ... run a model whose shapes depend on values."
+        ),
     ] = "meta",
     batch_dim: Annotated[
         int | None,
         typer.Option(
-            metavar="DIM", help="Along which samples run; default: what layers and inputs tell."
+            metavar="DIM",
+            help="The dim along which samples are stacked; default: found from layers and inputs.",
         ),
     ] = None,
     depth: DepthOption = None,
     sort: Annotated[str | None, sort_option(COLUMNS)] = None,
     top: TopOption = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Columns of the table, by field.")
+        str | None, typer.Option(metavar="A,B,...", help="Columns of the table, by name.")
     ] = None,
-    macs: Annotated[bool, typer.Option("--macs", help="MACs where FLOPs would be.")] = False,
+    macs: Annotated[bool, typer.Option("--macs", help="Show MACs instead of FLOPs.")] = False,
     gpu: Annotated[
         str | None,
         typer.Option(
-            help="Side of this GPU's roofline, e.g. H100, by layer.",
+            help="Say for each layer whether compute or memory bounds it on this GPU, e.g. H100.",
             autocompletion=complete_gpus,
         ),
     ] = None,
     summary: Annotated[
-        bool, typer.Option("--summary", help="Totals and stages without the table.")
+        bool, typer.Option("--summary", help="Show totals and stages without the table.")
     ] = False,
     stages: Annotated[
-        bool, typer.Option("--stages", help="Stages alone: resolution against channels.")
+        bool, typer.Option("--stages", help="Show only the stages: resolution and channels.")
     ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write .json, .csv or .md: the rows of the table, .json with totals and stages.",
+            help="Write the table as .json, .csv or .md; .json has totals and stages, too.",
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -110,8 +115,8 @@ def analyze(
 ) -> None:
     """Say what each layer of MODEL costs.
 
-    Shapes, parameters, FLOPs and memory, a row per layer in the order of execution; totals and
-    stages.
+    Prints shapes, parameters, FLOPs and memory, one row per layer in the order of execution; then
+    totals and stages.
     """
     refuse_both_formats(as_json, as_csv)
     if out is not None:

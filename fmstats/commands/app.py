@@ -45,10 +45,10 @@ _EXAMPLES = keep_lines(
     "Examples:",
     "# a first look: a trained network, no data of your own",
     "fmstats demo",
-    "# your model over your data, kept in a file",
+    "# run your model over your data and save the profile",
     "fmstats profile net.py:make_net --data photos/ \\",
     "    --out run.fmstats",
-    "# the layers with most zeros; a row per block",
+    "# the layers with most zeros; then one row per block",
     "fmstats show run.fmstats --sort sparsity --top 10",
     "fmstats show run.fmstats --depth 1",
     "# what is wrong, and a check for CI",
@@ -58,7 +58,7 @@ _EXAMPLES = keep_lines(
     "fmstats compare run.fmstats old.fmstats",
     "fmstats report run.fmstats --baseline old.fmstats \\",
     "    -o report.html",
-    "# shards, machines or days as one",
+    "# merge shards, machines or days into one profile",
     "fmstats merge mon.fmstats tue.fmstats --out week.fmstats",
 )
 
@@ -83,7 +83,8 @@ ModelArgument = Annotated[
     typer.Argument(
         metavar="MODEL",
         help="net.py:make_net | package.module:Net | torchvision:NAME | timm:NAME | "
-        "transformers:FAMILY | program.pt2. Library models have random weights: see --weights.",
+        "transformers:FAMILY | program.pt2. Models of libraries have random weights unless "
+        "--weights is given.",
         autocompletion=complete_models,
     ),
 ]
@@ -91,7 +92,7 @@ ProfileArgument = Annotated[
     Path,
     typer.Argument(
         metavar="FILE",
-        help="A profile: .fmstats, from --out or Profile.save.",
+        help="A profile (.fmstats), written by --out or Profile.save.",
         autocompletion=complete_profiles,
     ),
 ]
@@ -99,29 +100,31 @@ BackendOption = Annotated[
     str, typer.Option(help=describe_option("backend"), autocompletion=complete_backends)
 ]
 WeightsOption = Annotated[
-    Path | None, typer.Option(help="Trained weights: .pth, .pt or .safetensors.")
+    Path | None, typer.Option(help="File of trained weights: .pth, .pt or .safetensors.")
 ]
 ImageSizeOption = Annotated[
-    int, typer.Option(metavar="N", min=1, help="Side of the centre crop, pixels.")
+    int, typer.Option(metavar="N", min=1, help="Side of the centre crop in pixels.")
 ]
 ResizeOption = Annotated[
     int | None,
     typer.Option(
-        metavar="N", help="Shorter side before the crop, pixels; default: 8/7 of --image-size."
+        metavar="N", help="Shorter side before the crop in pixels; default: 8/7 of --image-size."
     ),
 ]
 
 # Which rows of a table are shown, and as what: the same for every command that has them.
 DepthOption = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, help="Take layers below N parts of a name together."),
+    typer.Option(
+        metavar="N", min=1, help="Pool layers whose names share their first N parts into one row."
+    ),
 ]
 TopOption = Annotated[
-    int | None, typer.Option(metavar="N", min=0, help="Only the first N rows; 0: no table.")
+    int | None, typer.Option(metavar="N", min=0, help="Show only the first N rows; 0: no table.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 CsvOption = Annotated[
-    bool, typer.Option("--csv", help="Print CSV and nothing else: a line per row of the table.")
+    bool, typer.Option("--csv", help="Print CSV and nothing else: one line per row of the table.")
 ]
 
 
@@ -129,7 +132,7 @@ def sort_option(columns: Sequence[Column]) -> Any:
     """Make the option --sort for a table of these columns."""
     return typer.Option(
         metavar="COLUMN",
-        help="Sort by a column: largest first, names from A to Z; -COLUMN turns it round. "
+        help="Sort by a column: largest first, names from A to Z; -COLUMN reverses the order. "
         "Default: the order of execution.",
         autocompletion=list_columns(columns),
     )

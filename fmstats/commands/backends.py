@@ -1,4 +1,4 @@
-"""Run `fmstats backends`: list what can compute the statistics here."""
+"""Run `fmstats backends`: list the backends that can measure here."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from fmstats.output.terminal import print_blocks
 
 @app.command(epilog=keep_lines("Examples:", "fmstats backends"))
 def backends() -> None:
-    """List what can compute the statistics.
+    """List the backends and their devices.
 
-    Of each backend that cannot be used here it says why.
+    A backend measures tensors. The list says why one cannot be used here.
     """
     rows = [
         (row.name, "yes" if row.usable else "no", row.devices, row.detail)

@@ -20,8 +20,8 @@ ThresholdOption = Annotated[
     float | None,
     typer.Option(
         metavar="X",
-        help="Drift from this score on; chance alone gives about 1. Default: "
-        f"{THRESHOLD} with shards of the baseline ({LEAST_SHARDS} or more), "
+        help="It is drift if the score is at least X (about 1 by chance). Default: "
+        f"{THRESHOLD} with {LEAST_SHARDS} or more shards of the baseline, "
         f"{ASSUMED_THRESHOLD} without.",
     ),
 ]
@@ -89,7 +89,7 @@ def compare_with(
     """
     refuse_repeated(
         [run, *baseline],
-        "leave one out; what is in question would be among what chance gives, or count twice",
+        "leave one out, or a profile would be compared with itself or count twice",
     )
     files = [load(path) for path in baseline]
     shards = files if len(files) >= LEAST_SHARDS else None
@@ -102,7 +102,7 @@ def compare_with(
     if shards is not None or len(files) == 1:
         return found
     note = (
-        f"{len(files)} files of a baseline do not tell what chance gives: give {LEAST_SHARDS} or "
+        f"{len(files)} files of a baseline do not show what chance gives: give {LEAST_SHARDS} or "
         "more"
     )
     return replace(found, reasons=(*found.reasons, note))

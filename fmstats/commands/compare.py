@@ -31,10 +31,10 @@ _EXAMPLES = "\n\n".join(
         ),
         keep_lines(
             "Exit codes:",
-            "0  compared; without --fail-on-drift also where there is drift",
-            "1  drift, and --fail-on-drift",
-            "2  refused: a wrong option, an unreadable file, profiles that do not fit; with",
-            "   --fail-on-drift also not enough data for a verdict",
+            "0  the profiles were compared; without --fail-on-drift also if there is drift",
+            "1  there is drift, and --fail-on-drift is given",
+            "2  a wrong option, an unreadable file, or profiles that cannot be compared; with",
+            "   --fail-on-drift also if there is not enough data for a verdict",
         ),
     ]
 )
@@ -45,15 +45,15 @@ def compare(
     now: Annotated[
         Path,
         typer.Argument(
-            metavar="NOW", help="The profile in question.", autocompletion=complete_profiles
+            metavar="NOW", help="The profile to judge.", autocompletion=complete_profiles
         ),
     ],
     baseline: Annotated[
         list[Path],
         typer.Argument(
             metavar="BASELINE...",
-            help="The profile to compare with; better three or more shards of it, which also tell "
-            "what chance gives.",
+            help="The profile to compare with, or three or more shards of it, which also show how "
+            "much profiles differ by chance.",
             autocompletion=complete_profiles,
         ),
     ],
@@ -63,13 +63,13 @@ def compare(
     only_common: OnlyCommonOption = False,
     as_json: JsonOption = False,
     fail_on_drift: Annotated[
-        bool, typer.Option("--fail-on-drift", help="Exit with code 1 where there is drift.")
+        bool, typer.Option("--fail-on-drift", help="Exit with code 1 if there is drift.")
     ] = False,
 ) -> None:
-    """Say how far NOW has moved from BASELINE.
+    """Say whether NOW has drifted from BASELINE.
 
-    Prints one score, a verdict, and the layers and channels that moved most. Scores are effect
-    sizes over what chance gives for so many samples.
+    Prints a score, a verdict, and the layers and channels that changed most. A score is the size
+    of the change divided by the size that chance gives for this number of samples.
     """
     dropped = read_only_common(only_common, missing)
     found = compare_with(now, load(now), baseline, threshold=threshold, missing=dropped)

@@ -23,7 +23,7 @@ from fmstats.storage.exports import check_output, write_profile
 )
 def demo(
     crops: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Random crops of each photograph.")
+        int, typer.Option(metavar="N", min=0, help="Random crops per photograph.")
     ] = 8,
     batch_size: Annotated[
         int, typer.Option(metavar="N", min=1, help="Images per forward pass.")

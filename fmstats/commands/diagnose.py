@@ -27,10 +27,10 @@ _EXAMPLES = "\n\n".join(
             "fmstats diagnose run.fmstats --rule dead --set dead=0.999 --set samples=1000",
             "fmstats diagnose run.fmstats --json > findings.json",
         ),
-        f"MEASURE is {', '.join(COUNTED)}, or a rule, which stands for the share of channels or "
-        f"layers that it finds. Rules: {', '.join(RULES)}.",
+        f"MEASURE is {', '.join(COUNTED)}, or the name of a rule: the share of channels or layers "
+        f"that it finds. Rules: {', '.join(RULES)}.",
         "Exit codes: 0: no --fail-on condition holds. 1: one holds, or there is not enough data to "
-        "say. 2: wrong usage, or FILE cannot be read. docs/diagnose.md describes all of it.",
+        "say. 2: wrong usage, or FILE cannot be read. See docs/diagnose.md.",
     ]
 )
 
@@ -51,7 +51,7 @@ def diagnose(
         typer.Option(
             "--rule",
             metavar="NAME",
-            help="Apply this rule alone; may be repeated.",
+            help="Apply only this rule; may be repeated.",
             autocompletion=complete_rules,
         ),
     ] = None,
@@ -63,7 +63,7 @@ def diagnose(
 ) -> None:
     """Say what is wrong in a profile file.
 
-    Prints the findings rule by rule, what to do, and where there is too little data to say.
+    Prints the findings by rule, what to do about each, and where there is not enough data to judge.
     """
     conditions = [condition for text in fail_on or () for condition in read_conditions(text)]
     check_conditions(conditions, rule or tuple(RULES))

@@ -58,7 +58,7 @@ def merge(
 ) -> None:
     """Merge profiles of shards, days or machines.
 
-    The result is that of one run over all the data.
+    The result equals the profile of one run over all the data.
     """
     check_output(out)
     refuse_repeated(files, "its data would count twice; leave one out")

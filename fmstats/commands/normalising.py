@@ -18,7 +18,8 @@ MeanOption = Annotated[
     str | None,
     typer.Option(
         metavar="R,G,B",
-        help="Of images: subtracted from pixels in [0, 1], with --std; one number: for all three. "
+        help="Mean to subtract from pixels in [0, 1] of images, or one number for all three "
+        "colours; give --std, too. "
         "Default: ImageNet's, " + ",".join(map(str, IMAGENET_MEAN)) + ".",
     ),
 ]
@@ -26,13 +27,16 @@ StdOption = Annotated[
     str | None,
     typer.Option(
         metavar="R,G,B",
-        help="Of images: divides, after --mean. Default: ImageNet's, "
+        help="Standard deviation to divide by, after --mean. Default: ImageNet's, "
         + ",".join(map(str, IMAGENET_STD))
         + ".",
     ),
 ]
 NoNormalizeOption = Annotated[
-    bool, typer.Option("--no-normalize", help="Leave the pixels of images in [0, 1].")
+    bool,
+    typer.Option(
+        "--no-normalize", help="Leave the pixels of images in [0, 1], without mean and std."
+    ),
 ]
 
 Channels = tuple[float, ...]

@@ -92,8 +92,8 @@ def profile(
         typer.Option(
             metavar="DATA",
             help="A folder of images | x.npy | x.npz[:KEY] | x.safetensors[:KEY] | "
-            "loader.py:make_batches | package.module:make_batches. Images: RGB, resized, centre "
-            "crop, ImageNet mean and std unless told otherwise.",
+            "loader.py:make_batches | package.module:make_batches. Images are read as RGB, "
+            "resized, cut to the centre, and normalised by ImageNet's mean and std by default.",
         ),
     ],
     weights: WeightsOption = None,
@@ -108,7 +108,7 @@ def profile(
     batch_size: Annotated[
         int,
         typer.Option(
-            metavar="N", min=1, help="Samples per batch; batches made in Python keep their own."
+            metavar="N", min=1, help="Samples per batch; batches made in Python keep their size."
         ),
     ] = 32,
     limit: Annotated[
@@ -119,7 +119,7 @@ def profile(
         int | None,
         typer.Option(
             metavar="DIM",
-            help="The dim of samples in batches made in Python, where they cannot tell.",
+            help="The dim of batches made in Python along which samples are stacked.",
         ),
     ] = None,
     every: Annotated[int, typer.Option(metavar="N", min=1, help=describe_option("every"))] = 1,
@@ -128,7 +128,7 @@ def profile(
         typer.Option(metavar="SHARE", help=describe_option("budget")),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...; default: where MODEL is.")
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...; default: the device of MODEL.")
     ] = None,
     dtype: Annotated[
         Dtype | None, typer.Option(help="Run in this dtype; default: that of MODEL.")
@@ -154,31 +154,32 @@ def profile(
     on_bad_sample: Annotated[
         OnBadSample,
         typer.Option(
-            help="An image that cannot be read, or a batch that raises: fatal, or left out and "
-            "reported."
+            help="What to do with an image that cannot be read or a batch that raises: stop with "
+            "the error, or leave it out and report it."
         ),
     ] = OnBadSample.fatal,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Keep the profile in FILE; the same command goes on from there."
+            metavar="FILE", help="Save the run in FILE as it goes; the same command resumes it."
         ),
     ] = None,
     resume: Annotated[
         Resume,
         typer.Option(
-            help="What to do with FILE that is there: go on where weights, code, data and "
-            "versions are the same, or trust that it is of this run.",
+            help="What to do if --checkpoint FILE exists: resume if weights, code, data and "
+            "versions are the same, or trust that it belongs to this run.",
         ),
     ] = Resume.auto,
     checkpoint_every: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.0, help="How often FILE is written.")
+        float,
+        typer.Option(metavar="SECONDS", min=0.0, help="Time between writes of the checkpoint."),
     ] = 60.0,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write .fmstats, .json or .csv (a row per channel).",
+            help="Write the profile: .fmstats, .json or .csv (one row per channel).",
         ),
     ] = None,
     no_progress: Annotated[
@@ -190,10 +191,10 @@ def profile(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """Run MODEL over DATA, show what layers do.
+    """Run MODEL over DATA and measure its layers.
 
-    Prints a row per layer, what is wrong, and which layers were not measured. Ends with 0; with 2
-    where something is wrong with the request or the data; with 130 where it was told to stop.
+    Prints one row per layer, what is wrong, and which layers were not measured. Exit codes: 0:
+    done. 2: the request or the data is wrong. 130: interrupted.
     """
     # Before the run: an hour of work must not end in a misspelt folder or column.
     refuse_both_formats(as_json, as_csv)
@@ -270,7 +271,7 @@ def _describe_resumed(result: Profile, checkpoint: Path | None, resume: Resume) 
     of = "the same weights, code, data and options were compared"
     if resume is Resume.trust:
         of = "its weights, code and data were trusted, not all compared"
-    lines = [f"Gone on from {checkpoint}, which had {there} of {whole} {unit}; {of}"]
+    lines = [f"Resumed from {checkpoint}, which had {there} of {whole} {unit}; {of}"]
     if known["resumed_batches"] == known["batches"]:
         complete = "which is complete: nothing was run"
         lines = [f"All {whole} {unit} were in {checkpoint}, {complete}; {of}"]
@@ -281,11 +282,11 @@ def _describe_interrupted(stop: RunInterrupted, out: Path | None) -> None:
     """Say what has become of an interrupted run; without a checkpoint, write its profile."""
     typer.echo(f"\n{stop}", err=True)
     if stop.checkpoint is not None:
-        typer.echo("To go on, give the same command again", err=True)
+        typer.echo("To resume, give the same command again", err=True)
     elif out is not None and stop.profile is not None:
         stop.profile.metadata["interrupted"] = True
         write_profile(stop.profile, out)
-        typer.echo(f"What was folded is written to {out}", err=True)
+        typer.echo(f"What was measured so far is written to {out}", err=True)
 
 
 def _read_channel_dim(text: str) -> int | str:

@@ -30,8 +30,8 @@ _EXAMPLES = "\n\n".join(
             "fmstats report run.fmstats -o report.html",
             "fmstats report today.fmstats --baseline march-*.fmstats -o today.html",
         ),
-        "The page is one file, which any browser shows without a network: findings, curves along "
-        "the depth, drift, every channel of every layer, and the run. See docs/report.md.",
+        "The page is one file and needs no network. It shows the findings, curves over all layers, "
+        "drift, every channel of every layer, and how the run was made. See docs/report.md.",
     ]
 )
 
@@ -66,20 +66,20 @@ def report(
         Path,
         typer.Argument(
             metavar="RUN",
-            help="The profile: .fmstats, from --out or .save(). It stands before --baseline, which "
-            "takes all files up to the next option.",
+            help="A profile (.fmstats), written by --out or Profile.save. Give it before "
+            "--baseline, which takes all files up to the next option.",
             autocompletion=complete_profiles,
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="Write this page: .html.")
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Write the page to FILE (.html).")
     ],
     baseline: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILES...",
-            help="Show drift from this profile; better from three or more shards of it, which also "
-            "tell what chance gives.",
+            help="Show drift from this profile, or from three or more shards of it, which also "
+            "show how much profiles differ by chance.",
             autocompletion=complete_profiles,
         ),
     ] = None,
@@ -87,7 +87,7 @@ def report(
     missing: MissingOption = Missing.refuse,
     only_common: OnlyCommonOption = False,
 ) -> None:
-    """Write a page on a profile: what is wrong and where, and the numbers of every channel."""
+    """Write a profile as one HTML page: findings, curves, drift, every channel."""
     check_report(out)
     profile = load(run)
     comparison = None

@@ -38,10 +38,10 @@ _EXAMPLES = "\n\n".join(
         f"COLUMN is {', '.join(column.title for column in LAYER_COLUMNS)}. spread is the standard "
         "deviation of the channels' means; dead counts channels of more than 99 % zeros, those "
         "that were never active included.",
-        "--layer chooses, then --depth takes together, --sort sorts, --top cuts. JSON and CSV have "
-        "the same rows as the table; findings are always of the whole profile. A terminal that is "
-        "too narrow leaves columns out; a pipe or a file gets them all.",
-        "Every number of every channel: fmstats merge run.fmstats --out all.json (or .csv).",
+        "--layer chooses the rows, then --depth pools them, --sort sorts them and --top cuts the "
+        "list. JSON and CSV have the same rows as the table; findings are always those of the "
+        "whole profile. A narrow terminal shows fewer columns; a pipe or a file gets all of them.",
+        "To get every number of every channel: fmstats merge run.fmstats --out all.json (or .csv).",
     ]
 )
 
@@ -51,7 +51,7 @@ def show(
     file: ProfileArgument,
     layer: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Only layers of such a name; may be repeated."),
+        typer.Option(metavar="GLOB", help="Show only layers whose names match; may be repeated."),
     ] = None,
     depth: DepthOption = None,
     sort: SortOption = None,
@@ -61,7 +61,7 @@ def show(
 ) -> None:
     """Show what is in a profile file.
 
-    Prints what was run, a row per layer, and what is wrong.
+    Prints what was run, one row per layer, and what is wrong.
     """
     refuse_both_formats(as_json, as_csv)
     profile = load(file)

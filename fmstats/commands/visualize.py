@@ -39,7 +39,7 @@ _EXAMPLES = keep_lines(
 @app.command(epilog=_EXAMPLES)
 def visualize(
     model: ModelArgument,
-    image: Annotated[Path, typer.Option(metavar="FILE", help="The picture the model looks at.")],
+    image: Annotated[Path, typer.Option(metavar="FILE", help="The picture to run the model on.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="Write .png, .pdf or .svg.")
     ],
@@ -53,29 +53,34 @@ def visualize(
     max_channels: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Channels at most; default: 16, under --hierarchy 6 a layer."
+            metavar="N",
+            min=1,
+            help="Draw at most N channels; default: 16, with --hierarchy 6 per layer.",
         ),
     ] = None,
     order: Annotated[
         str,
-        typer.Option(help="index | variance | mean | sparsity; of the last three, most first."),
+        typer.Option(help="index | variance | mean | sparsity; the last three: largest first."),
     ] = "index",
     scale: Annotated[
-        str, typer.Option(help="Colours: shared by all channels, or of each channel.")
+        str,
+        typer.Option(
+            help="Colour scale: shared (one for all channels) or channel (one per channel)."
+        ),
     ] = "shared",
-    cmap: Annotated[str, typer.Option(help="A colour map of matplotlib.")] = "viridis",
+    cmap: Annotated[str, typer.Option(help="Name of a matplotlib colour map.")] = "viridis",
     hierarchy: Annotated[
         bool,
-        typer.Option("--hierarchy", help="A row for each stage, or for each --layer given."),
+        typer.Option("--hierarchy", help="Draw one row per stage, or per --layer given."),
     ] = False,
     overlay: Annotated[
         int | None,
-        typer.Option(metavar="CHANNEL", min=0, help="This channel alone, upon the picture."),
+        typer.Option(metavar="CHANNEL", min=0, help="Draw only this channel, over the picture."),
     ] = None,
     image_size: ImageSizeOption = 224,
     resize: ResizeOption = None,
 ) -> None:
-    """Draw what the channels of a layer answer to a picture."""
+    """Draw the feature maps that a picture gives."""
     check_picture(out)  # Before the run: loading a model takes its time.
     require_matplotlib("fmstats visualize")
     find_colours(cmap)
