@@ -222,14 +222,14 @@ def test_a_capture_begins_nothing_and_keeps_what_it_writes_to(
     forgotten: Any = backend.meter(State.identity(4), ALL)
     meter: Any = backend.meter(State.identity(4), ALL)
     for each in (forgotten, meter):
-        each.fold(x, view_of(x, 1))
+        each.update(x, view_of(x, 1))
     there.capturing_on = {there.now.number}
-    assert meter.try_fold(x)
+    assert meter.try_update(x)
     text = "while a graph is being captured.* before the capture"
     with pytest.raises(FmstatsError, match=f"a layer is measured for the first time {text}"):
         backend.meter(State.identity(4), ALL)
     with pytest.raises(FmstatsError, match=f"a tensor of another kind than before .* {text}"):
-        meter.fold(x[:1], view_of(x[:1], 1))
+        meter.update(x[:1], view_of(x[:1], 1))
     captured, never = weakref.ref(meter), weakref.ref(forgotten)
     del meter, forgotten, each
     gc.collect()
