@@ -35,7 +35,7 @@ from fmstats.statistic.channel_stats import ChannelStats
 from fmstats.statistic.fields import FIELDS
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
-from fmstats.storage import load, save
+from fmstats.storage import load, reading, save
 
 PICKLE = pickle.dumps({"a": 1})
 
@@ -300,6 +300,21 @@ def test_every_truncation(file: Path) -> None:
         refused(file, "cut short|damaged")
     file.write_bytes(content + b"\0")
     refused(file, "damaged")
+
+
+def test_a_file_that_is_cut_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Larger than what is read ahead."""
+    file, find = tmp_path / "p.fmstats", reading._find_rows
+    save(profile_of({"a": layer_of(torch.randn(3, 1 << 14))}), file)
+
+    def cut(*args: Any) -> dict[str, int]:
+        os.truncate(file, 1 << 18)
+        return find(*args)
+
+    monkeypatch.setattr(reading, "_find_rows", cut)
+    refused(file, "it became shorter while it was read$")
 
 
 def test_every_bit(file: Path) -> None:

@@ -1,7 +1,11 @@
 """`read_stack` reads a profile file, and checks everything on the way.
 
-The safetensors format is read here, not by its library, since a file may come from anywhere: no
-length is believed before it has been compared with the file's size.
+The safetensors format is read here, not by `safetensors.safe_open`, for three reasons. That one
+maps the file into memory, so a file that is cut short meanwhile, on a network's disk say, ends the
+process by SIGBUS (seen with safetensors 0.8.0) where this says that it became shorter. It shows no
+bytes of the header, over which the checksum goes, too. And it opens a path alone, while its
+`deserialize` for bytes gives no metadata. No length is believed before it has been compared with
+the file's size.
 """
 
 from __future__ import annotations
