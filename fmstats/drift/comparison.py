@@ -154,7 +154,7 @@ class Comparison:
         return join_blocks(self.blocks(top))
 
     def blocks(self, top: int | None = 10) -> list[Block]:
-        """Return what `describe(top)` says as blocks of text and tables."""
+        """Return the texts and tables of `describe(top)` as blocks. See `describe`."""
         blocks: list[Block] = [self._summary()]
         if top != 0 and self.layers:
             blocks.append(Table(_LAYER_COLUMNS, self.top_layers(top)))
