@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fmstats.backends import DTYPES, Backend
 from fmstats.backends.reference import ReferenceBackend
-from fmstats.statistic.fields import COUNTS
+from fmstats.statistic.fields import COUNTS, IDENTITY, MOMENTS
 from fmstats.statistic.state import State, merge
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
@@ -174,9 +174,9 @@ def extreme(rng: random.Random) -> torch.Tensor:
         "zeros": sizes,
         "sat_low": sizes + 1,
     }
-    moments = {"mean": mean, "m2": m2, "min": mean - width, "max": mean + width}
-    if count == 0:
-        moments |= {"min": math.inf, "max": -math.inf}
+    moments = {field: IDENTITY[field] for field in MOMENTS}
+    if count > 0:
+        moments |= {"mean": mean, "m2": m2, "min": mean - width, "max": mean + width}
     return State.of(
         {name: torch.tensor([n], dtype=torch.int64) for name, n in fields.items()}
         | {name: torch.tensor([r], dtype=torch.float64) for name, r in moments.items()}
