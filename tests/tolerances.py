@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from fmstats.statistic.fields import COUNTS, FIELDS
+from fmstats.statistic.fields import COUNTS, EXTREMES, FIELDS, SUMS
 from fmstats.statistic.state import State
 
 # dtype of the data: (error of the mean in standard deviations, relative error of the variance)
@@ -16,7 +16,7 @@ ACCURACY |= dict.fromkeys(
     (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
     (1e-6, 1e-6),
 )
-EXACT = (*COUNTS, "min", "max")
+EXACT = (*COUNTS, *EXTREMES)
 # States of the same data merged in another order.
 ROUNDING = (1e-13, 1e-12)
 
@@ -46,6 +46,8 @@ def assert_equal_states(
     allowed = var_error * m2 + torch.where(far, 2**-51 * want["mean"].abs() * std * n, 0.0)
     # And a square below 2^-1022 loses up to half of float64's smallest number.
     _assert_close("m2", got["m2"], m2, allowed + n * 2.0**-1074 * (width > 0), of)
+    for field in SUMS:
+        _assert_close(field, got[field], want[field], var_error * want[field].abs(), of)
 
 
 def _assert_close(field: str, got: Tensor, want: Tensor, allowed: Tensor, of: object) -> None:

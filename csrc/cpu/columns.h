@@ -147,7 +147,11 @@ class ColumnTile {
 #define FMSTATS_SUM(name, ...) add_lanes(sums[s].name, name##_ + i);
 #define FMSTATS_EXTREME(name, ...) __builtin_memcpy(name##_ + i, &lanes[s].name, sizeof(V));
       FMSTATS_COMPARISONS(FMSTATS_COUNT)
-      if (any_non_finite(sums[s].sum_sq)) reread(slot + s, lanes[s], sums[s], block);
+#define FMSTATS_OR_NOT(name, ...) || any_non_finite(sums[s].name)
+      if (any_non_finite(sums[s].sum_sq) FMSTATS_SUMS(FMSTATS_OR_NOT)) {
+        reread(slot + s, lanes[s], sums[s], block);
+      }
+#undef FMSTATS_OR_NOT
       FMSTATS_PART_SUMS(FMSTATS_SUM)
       FMSTATS_EXTREMES(FMSTATS_EXTREME)
 #undef FMSTATS_COUNT
@@ -160,7 +164,9 @@ class ColumnTile {
   void reread(i64 slot, Lanes<Real>& lanes, Sums<Real>& sums, const Block& block) const {
     const Real inf = static_cast<Real>(infinity());
     for (int l = 0; l < kWidth; ++l) {
-      if (sums.sum_sq[l] < inf) continue;  // false for NaN too
+#define FMSTATS_AND(name, ...) &&sums.name[l] < inf && -sums.name[l] < inf
+      if (sums.sum_sq[l] < inf FMSTATS_SUMS(FMSTATS_AND)) continue;  // false for NaN too
+#undef FMSTATS_AND
       const i64 lane = slot * kWidth + l, c = channel_of(lane);
 #define FMSTATS_SUM(name, ...) sums.name[l] = 0;
 #define FMSTATS_EXTREME(name, ...) lanes.name[l] = name##_[lane];

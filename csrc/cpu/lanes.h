@@ -164,7 +164,10 @@ struct Totals {
   bool any_non_finite() const {
     bool found = false;
     for (int i = 0; i < kLanes<Real>; i += kLanes<double>) {
-      found |= fmstats::any_non_finite(load_unaligned<f64v>(sum_sq + i));
+#define FMSTATS_SUM(name, ...) found |= fmstats::any_non_finite(load_unaligned<f64v>(name + i));
+      FMSTATS_SUM(sum_sq)
+      FMSTATS_SUMS(FMSTATS_SUM)
+#undef FMSTATS_SUM
     }
     return found;
   }

@@ -108,7 +108,11 @@ struct Lane {
     bool finite = true;
 #pragma unroll
     for (int c = 0; c < kPack; ++c) {
+#define FMSTATS_SUM(name, ...) \
+  finite &= (name.total[c] < 0 ? -name.total[c] : name.total[c]) < infinity();
       finite &= sum_sq.total[c] < infinity();
+      FMSTATS_SUMS(FMSTATS_SUM)
+#undef FMSTATS_SUM
       if (E::kHidesNan) finite &= !E::hides_nan(E::real(min, c)) & !E::hides_nan(E::real(max, c));
     }
     return finite;
