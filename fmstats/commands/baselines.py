@@ -28,7 +28,7 @@ ThresholdOption = Annotated[
 
 
 class Missing(str, Enum):
-    """What to do with layers that cannot be compared."""
+    """Says what to do with layers that cannot be compared."""
 
     refuse = "refuse"
     drop = "drop"

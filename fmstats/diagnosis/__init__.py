@@ -29,7 +29,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """The name that `RULE_THRESHOLDS` had in fmstats 0.1."""
+    """Return `RULE_THRESHOLDS` by the name that it had in fmstats 0.1."""
     if name != "THRESHOLDS":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     text = "fmstats.diagnosis.THRESHOLDS is deprecated: it is called RULE_THRESHOLDS"

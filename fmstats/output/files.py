@@ -38,7 +38,12 @@ def check_place(path: Path) -> None:
 
 
 def check_suffix(path: Path, suffixes: Sequence[str], what: str) -> str:
-    """The suffix of a path to which `what`, such as "a picture", is to be written, in lower case.
+    """Return the suffix, in lower case, of a path to which `what` is to be written.
+
+    Args:
+        path: of the file.
+        suffixes: those that it may have.
+        what: such as "a picture".
 
     Raises:
         FmstatsError: it is none of `suffixes`.

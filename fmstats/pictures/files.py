@@ -15,7 +15,7 @@ PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def check_picture(path: Path) -> str:
-    """The suffix of a file that `write_figure` is to write, in lower case.
+    """Return the suffix of a file that `write_figure` is to write, in lower case.
 
     Raises:
         FmstatsError: its suffix is none of `PICTURE_SUFFIXES`, or its folder is missing or closed.

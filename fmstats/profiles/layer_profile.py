@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fmstats.profiles.row_names import RowKey, read_name
-from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.channel_stats import Array, ChannelStats
 
 
 @dataclass(frozen=True)
@@ -80,3 +81,36 @@ def _with_key(
         return row
     layer, call = (name, None) if fits else read_name(name, per_call)
     return replace(row, layer=layer, call=call)
+
+
+def summarise(name: str, layer: LayerProfile, whole: ChannelStats) -> dict[str, Any]:
+    """Return a layer's row of `Profile.layers`.
+
+    Args:
+        name: the row's.
+        layer: what was measured.
+        whole: all its channels taken together.
+    """
+    stats = layer.stats
+    seen = stats.mean[stats.finite_count > 0]
+    return {
+        "layer": name,
+        "type": layer.type,
+        "channels": stats.channels,
+        "count": int(stats.count.sum()),
+        "mean": _only(whole.mean),
+        "mean_spread": float(seen.std()) if seen.size else float("nan"),
+        "std": _only(whole.std),
+        "sparsity": _only(whole.sparsity),
+        "dead": int(stats.dead.sum()),
+        "never_active": int(stats.never_active.sum()),
+        "saturated": None if whole.saturated is None else _only(whole.saturated),
+        "nan": int(stats.nan.sum()),
+        "inf": int((stats.pos_inf + stats.neg_inf).sum()),
+        "min": _only(whole.min),
+        "max": _only(whole.max),
+    }
+
+
+def _only(values: Array) -> float:
+    return float(values[0]) if len(values) else float("nan")

@@ -14,9 +14,9 @@ from fmstats.output.files import encode_text
 from fmstats.output.tables import Table
 from fmstats.profiles.columns import LAYER_COLUMNS
 from fmstats.profiles.coverage import describe_not_measured
-from fmstats.profiles.layer_profile import LayerProfile, with_keys
+from fmstats.profiles.layer_profile import LayerProfile, summarise, with_keys
 from fmstats.profiles.metadata import read_rows
-from fmstats.statistic.channel_stats import Array, ChannelStats, pool_channels
+from fmstats.statistic.channel_stats import ChannelStats, pool_channels
 from fmstats.statistic.fields import FIELDS
 
 __all__ = ["LayerProfile", "Profile", "check_profile"]
@@ -135,31 +135,11 @@ class Profile(Mapping[str, ChannelStats]):
         (`saturated` is None for a layer without bounds), `dead` and `never_active` are numbers of
         channels, `nan` and `inf` numbers of elements.
         """
-        rows = []
-        wholes = pool_channels(list(self.values()))
-        for (name, layer), whole in zip(self.info.items(), wholes, strict=True):
-            stats = layer.stats
-            seen = stats.mean[stats.finite_count > 0]
-            rows.append(
-                {
-                    "layer": name,
-                    "type": layer.type,
-                    "channels": stats.channels,
-                    "count": int(stats.count.sum()),
-                    "mean": _only(whole.mean),
-                    "mean_spread": float(seen.std()) if seen.size else float("nan"),
-                    "std": _only(whole.std),
-                    "sparsity": _only(whole.sparsity),
-                    "dead": int(stats.dead.sum()),
-                    "never_active": int(stats.never_active.sum()),
-                    "saturated": None if whole.saturated is None else _only(whole.saturated),
-                    "nan": int(stats.nan.sum()),
-                    "inf": int((stats.pos_inf + stats.neg_inf).sum()),
-                    "min": _only(whole.min),
-                    "max": _only(whole.max),
-                }
-            )
-        return rows
+        wholes = pool_channels([layer.stats for layer in self.info.values()])
+        return [
+            summarise(name, layer, whole)
+            for (name, layer), whole in zip(self.info.items(), wholes, strict=True)
+        ]
 
     def pooled(self, depth: int) -> Profile:
         """Return the profile of blocks: layers below `depth` parts of a name taken together.
@@ -302,7 +282,3 @@ def check_profile(given: object, asked: str) -> None:
     """
     if not isinstance(given, Profile):
         raise FmstatsError(f"{asked} takes a Profile, got {type(given).__name__}")
-
-
-def _only(values: Array) -> float:
-    return float(values[0]) if len(values) else float("nan")

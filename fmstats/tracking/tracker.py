@@ -114,7 +114,7 @@ def track(
 
 
 def start_tracking(model: nn.Module, options: TrackOptions) -> Tracker:
-    """As `track`, with options that were checked before.
+    """Track a model with options that were checked before.
 
     Raises:
         FmstatsError: nothing to track, a selector that matches nothing, a dim or a backend that
