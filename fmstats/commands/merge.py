@@ -20,7 +20,7 @@ from fmstats.storage.exports import check_output, write_profile
 
 
 class Missing(str, Enum):
-    """What to do with layers that not all profiles have."""
+    """Says what to do with layers that not all profiles have."""
 
     refuse = "refuse"
     keep = "keep"
