@@ -22,6 +22,7 @@ from fmstats.backends import DTYPES
 from fmstats.backends.cpu import CpuBackend
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.backends.triton.plan import plan
+from fmstats.statistic.fields import FIELDS, PART_FIELDS
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
@@ -61,6 +62,15 @@ def check(backend: PtxBackend, x: Tensor, thresholds: Thresholds) -> State:
     for run in backend.ptx.runs:
         assert (run.measure.findings, run.fold.findings) == ([], [])
     return got
+
+
+def test_every_field_has_its_row() -> None:
+    from fmstats.backends.triton.kernels import words
+
+    for field in FIELDS:
+        assert getattr(words, field.upper()).value == FIELDS.index(field)
+    for field in PART_FIELDS:
+        assert getattr(words, f"PART_{field.upper()}").value == PART_FIELDS.index(field)
 
 
 @every_kernel
