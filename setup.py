@@ -33,10 +33,10 @@ X86_FLAGS = {
 }
 COMMON = [
     Path("csrc/module.cpp"),
-    Path("csrc/expected.cpp"),
-    Path("csrc/cpu_plan.cpp"),
-    Path("csrc/cuda_plan.cpp"),
-    Path("csrc/cuda/launch.cpp"),
+    Path("csrc/expected_tensor.cpp"),
+    Path("csrc/cpu_fast_path.cpp"),
+    Path("csrc/cuda_fast_path.cpp"),
+    Path("csrc/cuda/planner.cpp"),
     Path("csrc/cuda/driver.cpp"),
     CPU / "driver.cpp",
     CPU / "isa.cpp",
@@ -45,7 +45,7 @@ COMMON = [
 CUDA = Path("csrc/cuda")
 # kernels.cu and what it includes.
 CUDA_SOURCES = [
-    *[Path("csrc", name) for name in ("again.h", "fields.h", "parts.h", "statistic.h", "view.h")],
+    *[Path("csrc", name) for name in ("reread.h", "fields.h", "parts.h", "statistic.h", "view.h")],
     *[*CUDA.glob("*.cu"), *CUDA.glob("*.cuh"), CUDA / "args.h"],
 ]
 

@@ -4,8 +4,8 @@
 
 #include "cpu/driver.h"
 #include "cpu/isa.h"
-#include "cpu_plan.h"
-#include "cuda_plan.h"
+#include "cpu_fast_path.h"
+#include "cuda_fast_path.h"
 
 namespace py = pybind11;
 using namespace fmstats;
@@ -39,7 +39,7 @@ CudaLaunch cuda_launch(int dtype, std::uintptr_t data, i64 channels, i64 channel
 void add_cpu(py::module_& m) {
   m.def("cpu_isas", &cpu_isas, "[(name, vector bits, usable here)], best first.");
   m.def("cpu_accumulate", &cpu_accumulate, "Update a state with a tensor; see csrc/cpu/driver.h.");
-  py::class_<CpuPlan>(m, "CpuPlan", "A layer's way into the kernels; see csrc/cpu_plan.h.")
+  py::class_<CpuPlan>(m, "CpuPlan", "A layer's way into the kernels; see csrc/cpu_fast_path.h.")
       .def(py::init<int, std::uintptr_t, i64, py::tuple, py::tuple, py::object, py::object>())
       .def("fold", &CpuPlan::fold)
       .def("try_fold", &CpuPlan::try_fold);
@@ -47,7 +47,7 @@ void add_cpu(py::module_& m) {
 
 void add_cuda(py::module_& m) {
   py::register_exception<cuda::DriverError>(m, "CudaDriverError", PyExc_RuntimeError);
-  py::class_<CudaLaunch>(m, "CudaLaunch", "How a tensor is read; see csrc/cuda/launch.h.")
+  py::class_<CudaLaunch>(m, "CudaLaunch", "How a tensor is read; see csrc/cuda/planner.h.")
       .def(py::init(&cuda_launch))
       .def_property_readonly("kernel", [](const CudaLaunch& l) { return kernel_name(l.kernel); })
       .def_property_readonly("grid",
@@ -56,9 +56,9 @@ void add_cuda(py::module_& m) {
       .def_readonly("parts_words", &CudaLaunch::parts_words)
       .def_readonly("tickets", &CudaLaunch::tickets)
       .def_property_readonly("args_bytes", [](const CudaLaunch&) { return sizeof(CudaArgs); });
-  py::class_<CudaMemory>(m, "CudaMemory", "What a launch writes to; see csrc/cuda_plan.h.")
+  py::class_<CudaMemory>(m, "CudaMemory", "What a launch writes to; see csrc/cuda_fast_path.h.")
       .def(py::init<std::uintptr_t, i64, std::uintptr_t, std::uintptr_t>());
-  py::class_<CudaPlan>(m, "CudaPlan", "A layer's way into the kernels; see csrc/cuda_plan.h.")
+  py::class_<CudaPlan>(m, "CudaPlan", "A layer's way into the kernels; see csrc/cuda_fast_path.h.")
       .def(py::init<py::object, py::object, int, int>())
       .def("fold", &CudaPlan::fold)
       .def("try_fold", &CudaPlan::try_fold)

@@ -79,7 +79,7 @@ struct ChannelStateOf {
 #undef FMSTATS_REAL
 };
 
-// That a first pivot is the mean of: one channel in some thousands is then read again (again.h).
+// That a first pivot is the mean of: one channel in some thousands is then read again (reread.h).
 constexpr int kSamples = 128;
 
 // No term of a float32 sum is rounded by more additions than this (a multiply-add is one) before

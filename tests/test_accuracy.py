@@ -1,4 +1,4 @@
-"""The accuracies promised, by argument: csrc/again.h says which errors there are, and here they
+"""The accuracies promised, by argument: csrc/reread.h says which errors there are, and here they
 are bounded with the constants of every backend, for any data. What is worst for a lane is tried,
 too."""
 
@@ -26,7 +26,7 @@ from fmstats.statistic.view import view_of
 UNIT = 2.0**-24  # the largest relative error of a float32 rounding
 MEAN, VARIANCE = ACCURACY[torch.float32]
 ROUNDINGS = int(constant("statistic.h", "kRoundings"))
-COARSE = constant("again.h", "kCoarse")
+COARSE = constant("reread.h", "kCoarse")
 
 
 def test_moments_are_as_exact_as_promised_whatever_the_data() -> None:

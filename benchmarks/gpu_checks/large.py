@@ -54,7 +54,7 @@ def _planes(flat: Tensor) -> Tensor:
     return flat[: len(flat) // 98 * 98].view(-1, 2, 7, 7)
 
 
-# Which kernel takes them is launch.cpp's choice: rows, rows, columns, columns_one, ragged, strided.
+# planner.cpp chooses the kernel: rows, rows, columns, columns_one, ragged, strided.
 LARGE = (
     Large(
         "2^31 positions of one channel, contiguous",

@@ -1,9 +1,9 @@
 // Before and after the scans: the pivots of channels, and the merge of their parts into the state.
-// Both take a vector of channels at a time, with the formulas of statistic.h and again.h: at 256
+// Both take a vector of channels at a time, with the formulas of statistic.h and reread.h: at 256
 // channels a call this costs as much as reading a small tensor.
 #pragma once
 
-#include "../again.h"
+#include "../reread.h"
 #include "exact.h"
 
 namespace fmstats {

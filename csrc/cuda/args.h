@@ -1,4 +1,4 @@
-// What a launch is given: one struct by value, filled on the host (launch.cpp), read by the
+// What a launch is given: one struct by value, filled on the host (planner.cpp), read by the
 // kernels.
 #pragma once
 

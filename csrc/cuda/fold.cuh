@@ -1,8 +1,8 @@
 // Before and after the pass over the data: a channel's pivot, and the merge of its parts into the
-// state. Formulas are those of statistic.h and again.h.
+// state. Formulas are those of statistic.h and reread.h.
 #pragma once
 
-#include "../again.h"
+#include "../reread.h"
 #include "group.cuh"
 #include "lane.cuh"
 #include "walk.cuh"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend
-from fmstats.statistic.ordering import INFINITY, at_places, place_of, places, to_float64
+from fmstats.statistic.float_order import INFINITY, at_places, place_of, places, to_float64
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import View

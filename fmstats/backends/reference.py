@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fmstats.backends.base import Backend
 from fmstats.statistic.fields import COUNTS, FIELDS, MOMENTS
-from fmstats.statistic.ordering import INFINITY, at_places, place_of, places, to_float64
+from fmstats.statistic.float_order import INFINITY, at_places, place_of, places, to_float64
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import View

@@ -47,7 +47,7 @@ OnlyCommonOption = Annotated[
 
 
 def read_only_common(only_common: bool, missing: Enum) -> str:
-    """Return what --missing is where a command line may still say --only-common, as in fmstats 0.1."""
+    """Return what --missing is; a command line may still say --only-common, as in fmstats 0.1."""
     if not only_common:
         return str(missing.value)
     typer.echo("fmstats: --only-common is deprecated: --missing drop says the same", err=True)

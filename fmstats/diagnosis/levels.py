@@ -16,11 +16,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from fmstats.diagnosis.alone import find_alone
 from fmstats.diagnosis.changes import Change, merge_changes
 from fmstats.diagnosis.kinds import Levels, keeps_its_scale, normalises
 from fmstats.diagnosis.observed import Mask, Observed
 from fmstats.diagnosis.robust import estimate_deviation
+from fmstats.diagnosis.scale_by_type import find_alone
 from fmstats.diagnosis.thresholds import RuleThresholds
 
 # So many layers of a group, and steps between them, are taken for right, and define what is usual.

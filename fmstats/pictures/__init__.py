@@ -6,12 +6,12 @@ A figure is returned and never shown; it belongs to no global state and needs no
 
 from __future__ import annotations
 
+from fmstats.pictures.best_images import top_images
 from fmstats.pictures.depth import plot_profile
 from fmstats.pictures.gallery import TopImage, TopImages
 from fmstats.pictures.grid import visualize
 from fmstats.pictures.hierarchy import visualize_hierarchy
 from fmstats.pictures.overlays import overlay
-from fmstats.pictures.top import top_images
 
 __all__ = [
     "TopImage",

@@ -24,7 +24,7 @@ from fmstats.pictures.canvas import (
     require_matplotlib,
     shorten,
 )
-from fmstats.pictures.head import Head
+from fmstats.pictures.figure_header import Head
 from fmstats.profiles.metadata import read_count, read_text
 from fmstats.profiles.profile import Profile, check_profile
 

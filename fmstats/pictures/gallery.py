@@ -27,7 +27,7 @@ from fmstats.pictures.canvas import (
     shorten,
     widen,
 )
-from fmstats.pictures.head import Head
+from fmstats.pictures.figure_header import Head
 from fmstats.pictures.inputs import Array, pictures_of
 from fmstats.pictures.maps import FeatureMaps
 from fmstats.pictures.overlays import draw_overlay

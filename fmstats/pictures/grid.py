@@ -25,7 +25,7 @@ from fmstats.pictures.canvas import (
     widen,
 )
 from fmstats.pictures.capture import capture, find_layer
-from fmstats.pictures.head import Head
+from fmstats.pictures.figure_header import Head
 from fmstats.pictures.inputs import Array, Transform, read_image
 from fmstats.pictures.maps import FeatureMaps, Order, Scale
 

@@ -27,8 +27,8 @@ from fmstats.pictures.canvas import (
     widen,
 )
 from fmstats.pictures.capture import capture, find_layer, look_at, run_image, watch
+from fmstats.pictures.figure_header import Head
 from fmstats.pictures.grid import title_of
-from fmstats.pictures.head import Head
 from fmstats.pictures.inputs import Array, OneImage, Transform, read_image
 from fmstats.pictures.maps import FeatureMaps, arrange, to_host
 

@@ -24,8 +24,8 @@ from fmstats.pictures.canvas import (
     widen,
 )
 from fmstats.pictures.capture import capture, find_layer
+from fmstats.pictures.figure_header import Head
 from fmstats.pictures.grid import title_of
-from fmstats.pictures.head import Head
 from fmstats.pictures.inputs import Array, Transform, read_image
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from fmstats.runs.identity import (
     describe_options,
     fingerprint_samples,
 )
-from fmstats.runs.part import Part
 from fmstats.runs.progress import Advance, show_progress
+from fmstats.runs.rank_run import Part
 from fmstats.runs.reading import (
     OnBadSample,
     Reading,

@@ -23,7 +23,7 @@ from fmstats.statistic.fields import (
     NON_FINITE,
     SUMS,
 )
-from fmstats.statistic.ordering import at_places, places
+from fmstats.statistic.float_order import at_places, places
 
 
 class State:

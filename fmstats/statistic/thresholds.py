@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from fmstats.errors import FmstatsError
-from fmstats.statistic.ordering import place_of, round_toward
+from fmstats.statistic.float_order import place_of, round_toward
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
-from fmstats.backends.captures import refusal
 from fmstats.backends.cuda import driver, nvrtc
 from fmstats.backends.cuda.device import Device
 from fmstats.backends.cuda.meter import CudaMeter
 from fmstats.backends.cuda.runtime import Gpu, Runtime
 from fmstats.backends.cuda.workspace import Workspaces
+from fmstats.backends.graph_captures import refusal
 from fmstats.backends.native import load_native, why_no_native
 from fmstats.errors import FmstatsError
 from fmstats.statistic.fields import MODES

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
-from fmstats.backends.captures import hold, refusal
 from fmstats.backends.cuda.device import Device
 from fmstats.backends.cuda.runtime import Runtime
+from fmstats.backends.graph_captures import hold, refusal
 from fmstats.statistic.fields import MODES
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
-from fmstats.backends.captures import refusal
+from fmstats.backends.graph_captures import refusal
 from fmstats.backends.triton.engine import (
     Engine,
     GpuEngine,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
-from fmstats.backends.captures import hold, refusal
+from fmstats.backends.graph_captures import hold, refusal
 from fmstats.backends.triton.engine import Engine
 from fmstats.backends.triton.plan import VECTOR_BYTES, Launch, pieces_of, plan
 from fmstats.statistic.state import State

@@ -13,8 +13,8 @@ from typing import Any
 from torch import nn
 
 from fmstats.models.copies.kinds import contents_of, is_library
+from fmstats.models.copies.namespaces import Attributes, Globals, Hooks, Shared, Space, is_data
 from fmstats.models.copies.objects import Copier
-from fmstats.models.copies.spaces import Attributes, Globals, Hooks, Shared, Space, is_data
 
 _CALLED = ("forward", "train", "eval")  # by torch and by fmstats
 

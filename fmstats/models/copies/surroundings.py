@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fmstats.models.copies.kinds import MISSING, contents_of
+from fmstats.models.copies.namespaces import Space, is_code, is_data, is_special
 from fmstats.models.copies.reach import Reach
-from fmstats.models.copies.spaces import Space, is_code, is_data, is_special
 
 # Of two looks at once, the one would put back the copies of the other.
 _one_at_a_time = threading.RLock()

@@ -1,4 +1,4 @@
-"""These are the formulas of csrc/statistic.h and again.h, for Triton, field by field.
+"""These are the formulas of csrc/statistic.h and reread.h, for Triton, field by field.
 
 A state or a part is passed field after field, since Triton 3.2 has no tuples. Each function takes
 numbers of one channel or blocks of several. Integers are int64 and reals are float64, whose
@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-COARSE = tl.constexpr(1.1)  # kCoarse of csrc/again.h, which bounds the error with it
+COARSE = tl.constexpr(1.1)  # kCoarse of csrc/reread.h, which bounds the error with it
 
 
 @triton.jit
@@ -107,7 +107,7 @@ def moments(n, sum, sum_sq, low, high, pivot, unit):
 
 @triton.jit
 def too_coarse(na, mean_a, nb, mean_b, m2_b, sum_sq, low, high, smallest):
-    """Tell where sums of float32 products must be made again in float64; see csrc/again.h."""
+    """Tell where sums of float32 products must be made again in float64; see csrc/reread.h."""
     gained = gained_m2(na, mean_a, nb, mean_b, m2_b)
     floor = nb.to(tl.float64) * smallest
     # Nothing finite leaves min = inf > max, a constant min = max: both are exact as they are.
@@ -117,7 +117,7 @@ def too_coarse(na, mean_a, nb, mean_b, m2_b, sum_sq, low, high, smallest):
 
 @triton.jit
 def read_again(mean, sum_sq):
-    """Return (pivot, unit) that a channel is read again with; see csrc/again.h."""
+    """Return (pivot, unit) that a channel is read again with; see csrc/reread.h."""
     unit = tl.where(sum_sq == float("inf"), 2.409919865102884e-181, 1.0)  # 2^-600
     return mean * unit, unit
 

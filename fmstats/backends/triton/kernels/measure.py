@@ -3,7 +3,7 @@
 A program walks over slots, all of one channel (rows, strided) or of WIDTH neighbouring channels
 (columns). A slot is VECTOR elements side by side, which a thread loads at once; distances are in
 slots, so that the compiler sees where vectors begin. Each lane adds up UNROLL elements in float32,
-no more than csrc/again.h bounds the error of, about a pivot that every program of a channel
+no more than csrc/reread.h bounds the error of, about a pivot that every program of a channel
 finds alike; above, sums are float64. A stretch whose squares are not finite is read again in
 float64.
 

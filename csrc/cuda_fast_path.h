@@ -3,8 +3,8 @@
 #pragma once
 
 #include "cuda/driver.h"
-#include "cuda/launch.h"
-#include "expected.h"
+#include "cuda/planner.h"
+#include "expected_tensor.h"
 
 namespace fmstats {
 

@@ -1,4 +1,4 @@
-#include "cuda_plan.h"
+#include "cuda_fast_path.h"
 
 namespace py = pybind11;
 

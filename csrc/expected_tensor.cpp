@@ -1,4 +1,4 @@
-#include "expected.h"
+#include "expected_tensor.h"
 
 #include <cstring>
 #include <stdexcept>

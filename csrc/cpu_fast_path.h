@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cpu/job.h"
-#include "expected.h"
+#include "expected_tensor.h"
 
 namespace fmstats {
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmstats.statistic.ordering import at_places, place_of, places, round_toward, to_float64
+from fmstats.statistic.float_order import at_places, place_of, places, round_toward, to_float64
 
 SMALLEST = 5e-324
 NUMBERS = [-math.inf, -1e308, -1.0, -1e-310, -SMALLEST, 0.0, SMALLEST, 1e-310, 2.5, math.inf]

@@ -13,9 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from fmstats.models.copies.objects import Copier
-from fmstats.models.copies.reach import Reach
-from fmstats.models.copies.spaces import (
+from fmstats.models.copies.namespaces import (
     Attributes,
     Globals,
     Hooks,
@@ -24,6 +22,8 @@ from fmstats.models.copies.spaces import (
     is_data,
     is_special,
 )
+from fmstats.models.copies.objects import Copier
+from fmstats.models.copies.reach import Reach
 from fmstats.models.copies.surroundings import kept
 from fmstats.models.copies.tensors import RealTensors
 

@@ -1,4 +1,4 @@
-#include "cpu_plan.h"
+#include "cpu_fast_path.h"
 
 #include <stdexcept>
 #include <string>

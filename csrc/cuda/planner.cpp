@@ -1,4 +1,4 @@
-#include "launch.h"
+#include "planner.h"
 
 #include <algorithm>
 #include <cmath>
