@@ -132,5 +132,5 @@ def test_transforms_are_held_to_their_word(photo: Path) -> None:
 
 def test_without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(FmstatsError, match="need Pillow"):
+    with pytest.raises(FmstatsError, match="needs Pillow"):
         read_image("photo.png")
