@@ -130,4 +130,4 @@ def test_widths_of_one_model_merge_in_any_order(missing: str) -> None:
 def test_the_docs_tell_the_bounds() -> None:
     text = (Path(__file__).parent.parent / "docs" / "options.md").read_text()
     assert f"at most {MOST_WIDTHS} rows" in text
-    assert f"beyond the {MOST_CALLS:,} that" in text
+    assert f"beyond the first {MOST_CALLS:,}" in text

@@ -53,4 +53,4 @@ def test_every_kernel() -> None:
 
 def test_the_way_to_the_launcher() -> None:
     suite = str(ROOT / "tests" / "test_triton_engine.py")
-    assert passed(python("-m", "pytest", "-q", "-p", "no:cacheprovider", suite)) == 3
+    assert passed(python("-m", "pytest", "-q", "-p", "no:cacheprovider", suite)) == 4
