@@ -196,7 +196,9 @@ class ChannelStats:
     def to_dict(self) -> dict[str, Any]:
         """Return every field and derived number as a list, and the thresholds."""
         fields = {f: self._row(f).tolist() for f in COUNTS}
-        fields |= {f: getattr(self, f, self._row(f)).tolist() for f in MOMENTS}
+        for f in MOMENTS:
+            values = getattr(self, f) if hasattr(type(self), f) else self._row(f)
+            fields[f] = values.tolist()
         for name in self.DERIVED:
             values = getattr(self, name)
             fields[name] = None if values is None else values.tolist()
