@@ -20,10 +20,10 @@ from fmstats.tracking.grad_scale import GradScale
 from fmstats.tracking.sampling import check_share
 
 
-def _told(
+def _metadata(
     description: str, *, choices: tuple[str, ...] = (), shared: bool = True, kept: bool = False
 ) -> dict[str, Any]:
-    """What there is to know of an option beside its type and default.
+    """Return what is declared of an option beside its name, type and default.
 
     Args:
         description: what it asks for, for tables and the help of commands.
@@ -46,12 +46,12 @@ class TrackOptions:
     """
 
     include: Selection = field(
-        default=None, metadata=_told("Measure these layers; without it, every leaf module.")
+        default=None, metadata=_metadata("Measure these layers; without it, every leaf module.")
     )
-    exclude: Selection = field(default=None, metadata=_told("Leave these layers out."))
+    exclude: Selection = field(default=None, metadata=_metadata("Leave these layers out."))
     of: str = field(
         default="output",
-        metadata=_told(
+        metadata=_metadata(
             "Measure the output of each layer, its input, or the gradient that flows back into "
             "its output.",
             choices=("output", "input", "grad_output"),
@@ -60,56 +60,63 @@ class TrackOptions:
     )
     when: str = field(
         default="always",
-        metadata=_told(
+        metadata=_metadata(
             "Measure the forward passes of the model in this mode.",
             choices=WHEN,
             shared=False,
             kept=True,
         ),
     )
-    every: int = field(default=1, metadata=_told("Measure the first of every N forward passes."))
+    every: int = field(
+        default=1, metadata=_metadata("Measure the first of every N forward passes.")
+    )
     budget: float | None = field(
         default=None,
-        metadata=_told(
+        metadata=_metadata(
             "Measure as many passes as cost at most this share of their time: 0.01 is a hundredth."
         ),
     )
     channel_dim: str | int | Mapping[Selector, int] = field(
         default="auto",
-        metadata=_told(
+        metadata=_metadata(
             "Take the channels from this dim; 'auto' chooses it by the type of each layer."
         ),
     )
-    zero_tol: float = field(default=0.0, metadata=_told("Count values this close to 0 as zeros."))
+    zero_tol: float = field(
+        default=0.0, metadata=_metadata("Count values this close to 0 as zeros.")
+    )
     backend: str = field(
-        default="auto", metadata=_told("Measure with this backend; 'fmstats backends' lists them.")
+        default="auto",
+        metadata=_metadata("Measure with this backend; 'fmstats backends' lists them."),
     )
     per_call: bool = field(
         default=False,
-        metadata=_told(
+        metadata=_metadata(
             "Keep a row name#i for the i-th call of a layer in a forward pass.", kept=True
         ),
     )
     on_error: str = field(
         default="warn",
-        metadata=_told(
+        metadata=_metadata(
             "Warn once and leave out a layer that cannot be measured as asked, or raise.",
             choices=("raise", "warn"),
         ),
     )
     saturation: Mapping[Selector, Bounds] | None = field(
         default=None,
-        metadata=_told(
+        metadata=_metadata(
             "Take these bounds (low, high) for the selected layers instead of those of their type."
         ),
     )
     warmup: bool = field(
         default=False,
-        metadata=_told("Compile kernels now instead of in the first forward pass.", shared=False),
+        metadata=_metadata(
+            "Compile kernels now instead of in the first forward pass.", shared=False
+        ),
     )
     grad_scale: object = field(
         default=None,
-        metadata=_told(
+        metadata=_metadata(
             "Divide gradients by what the loss was multiplied by: a number, a GradScaler, ...",
             shared=False,
         ),
@@ -132,11 +139,11 @@ class TrackOptions:
             raise FmstatsError(f"grad_scale= is for of='grad_output', not of={self.of!r}")
 
     def shared(self) -> dict[str, Any]:
-        """The options that `profile` has as well: what a checkpoint compares and a run tells."""
+        """Return the options that `profile` has as well: a checkpoint compares them."""
         return self._those("shared")
 
     def kept(self) -> dict[str, Any]:
-        """What profiles keep in their metadata, and do not merge where they differ in it."""
+        """Return what profiles keep in their metadata, and do not merge where they differ in it."""
         return self._those("kept")
 
     def _those(self, mark: str) -> dict[str, Any]:
@@ -145,6 +152,6 @@ class TrackOptions:
 
 
 def describe_option(name: str) -> str:
-    """What an option asks for, in a sentence."""
+    """Return what an option asks for, in a sentence."""
     description: str = TrackOptions.__dataclass_fields__[name].metadata["description"]
     return description
