@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
+
+import page_tables
+from page_tables import format_rows
 
 from fmstats.diagnosis import RULE_THRESHOLDS, RULES
 from fmstats.diagnosis.measures import COUNTED
@@ -18,22 +20,14 @@ def main() -> None:
 
 
 def renew(page: str) -> str:
-    """The page, what is between `<!-- NAME -->` and `<!-- /NAME -->` made anew."""
+    """Return the page with new tables."""
     for name, table in (
         ("rules", _rules()),
         ("meanings", _meanings()),
         ("thresholds", _thresholds()),
         ("measures", _measures()),
     ):
-        marks = f"<!-- {name} -->", f"<!-- /{name} -->"
-        page, found = re.subn(
-            f"{marks[0]}.*?{marks[1]}",
-            lambda _, table=table, marks=marks: f"{marks[0]}\n{table}\n{marks[1]}",
-            page,
-            flags=re.DOTALL,
-        )
-        if found != 1:
-            raise SystemExit(f"{PAGE}: {found} places for {marks[0]}, 1 needed")
+        page = page_tables.renew(page, name, table)
     return page
 
 
@@ -42,12 +36,12 @@ def _rules() -> str:
         (f"`{name}`", ", ".join(rule.severities), rule.unit, rule.condition.replace("|", "\\|"))
         for name, rule in RULES.items()
     ]
-    return _table(("rule", "severity", "judges", "it holds where"), rows)
+    return format_rows(("rule", "severity", "judges", "it holds where"), rows)
 
 
 def _meanings() -> str:
     rows = [(f"`{name}`", rule.meaning, rule.advice, rule.source) for name, rule in RULES.items()]
-    return _table(("rule", "what it means", "what to do", "source"), rows)
+    return format_rows(("rule", "what it means", "what to do", "source"), rows)
 
 
 def _thresholds() -> str:
@@ -62,7 +56,7 @@ def _thresholds() -> str:
         )
         for name, threshold in RULE_THRESHOLDS.items()
     ]
-    return _table(("threshold", "default", "range", "meaning"), rows)
+    return format_rows(("threshold", "default", "range", "meaning"), rows)
 
 
 def _measures() -> str:
@@ -71,12 +65,7 @@ def _measures() -> str:
         (f"`{name}`", f"share of {rule.unit} that the rule finds, of those it applies to")
         for name, rule in RULES.items()
     ]
-    return _table(("measure", "meaning"), rows)
-
-
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [header, ("---",) * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return format_rows(("measure", "meaning"), rows)
 
 
 if __name__ == "__main__":

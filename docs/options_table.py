@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
 from pathlib import Path
+
+import page_tables
 
 from fmstats.tracking.options import TrackOptions
 
 PAGE = Path(__file__).parent / "options.md"
-MARKS = "<!-- options -->", "<!-- /options -->"
 
 
 def main() -> None:
@@ -18,29 +18,21 @@ def main() -> None:
 
 
 def renew(page: str) -> str:
-    """The page, what is between `MARKS` made anew."""
-    page, found = re.subn(
-        f"{MARKS[0]}.*?{MARKS[1]}",
-        lambda _: f"{MARKS[0]}\n{_table()}\n{MARKS[1]}",
-        page,
-        flags=re.DOTALL,
-    )
-    if found != 1:
-        raise SystemExit(f"{PAGE}: {found} places for {MARKS[0]}, 1 needed")
-    return page
+    """Return the page with a new table."""
+    return page_tables.renew(page, "options", _table())
 
 
 def _table() -> str:
-    rows = [("option", "default", "what it asks for"), ("---", "---", "---")]
+    rows = []
     for option in fields(TrackOptions):
-        told = option.metadata
-        text = told["description"]
-        if told["choices"]:
-            text += f" One of {', '.join(f'`{choice!r}`' for choice in told['choices'])}."
-        if not told["shared"]:
+        declared = option.metadata
+        text = declared["description"]
+        if declared["choices"]:
+            text += f" One of {', '.join(f'`{choice!r}`' for choice in declared['choices'])}."
+        if not declared["shared"]:
             text += " `track` alone."
         rows.append((f"`{option.name}`", f"`{option.default!r}`", text))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return page_tables.format_rows(("option", "default", "what it asks for"), rows)
 
 
 if __name__ == "__main__":

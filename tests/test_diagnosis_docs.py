@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from pathlib import Path
+
+import pytest
 
 from fmstats.diagnosis import RULE_THRESHOLDS, RULES
 from fmstats.diagnosis.measures import COUNTED
@@ -11,12 +13,9 @@ from fmstats.diagnosis.measures import COUNTED
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def test_tables_are_those_of_the_registry() -> None:
-    spec = importlib.util.spec_from_file_location("diagnose_tables", DOCS / "diagnose_tables.py")
-    assert spec is not None
-    assert spec.loader is not None
-    tables = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tables)
+def test_tables_are_those_of_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(DOCS)
+    tables = importlib.import_module("diagnose_tables")
     page = (DOCS / "diagnose.md").read_text()
     assert tables.renew(page) == page, "run python docs/diagnose_tables.py"
 

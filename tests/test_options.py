@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import inspect
 import re
 from collections.abc import Callable
@@ -63,12 +63,9 @@ def test_the_command_line_has_the_same_defaults_and_descriptions() -> None:
         assert helps[name].removesuffix(" May be repeated.") == describe_option(name)
 
 
-def test_the_table_of_the_docs_is_that_of_the_declaration() -> None:
-    spec = importlib.util.spec_from_file_location("options_table", DOCS / "options_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    table = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(table)
+def test_the_table_of_the_docs_is_that_of_the_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(DOCS)
+    table = importlib.import_module("options_table")
     page = (DOCS / "options.md").read_text()
     assert table.renew(page) == page, "run python docs/options_table.py"
 
