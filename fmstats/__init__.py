@@ -26,6 +26,7 @@ from fmstats.profiles.profile import LayerProfile, Profile
 from fmstats.runs import RunInterrupted, profile
 from fmstats.statistic.channel_stats import ChannelStats
 from fmstats.storage import load, merge_files
+from fmstats.tracking.taps import tap
 from fmstats.tracking.tracker import Tracker, track
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "overlay",
     "plot_profile",
     "profile",
+    "tap",
     "top_images",
     "track",
     "visualize",

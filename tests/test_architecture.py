@@ -13,8 +13,18 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "fmstats"
 # Each package imports from itself and from those before it.
 ORDER = (
-    *("errors", "_version", "output", "statistic", "backends", "models", "profiles"),
-    *("storage", "diagnosis", "drift", "tracking", "sources", "runs", "analysis", "pictures"),
+    *("errors", "_version", "output", "statistic", "backends", "models", "operations"),
+    *(
+        "profiles",
+        "storage",
+        "diagnosis",
+        "drift",
+        "tracking",
+        "sources",
+        "runs",
+        "analysis",
+        "pictures",
+    ),
     *("integrations", "report", "demo", "commands", "cli", "__main__"),
 )
 # What may import upwards, within functions and for types alone: the methods of `Profile` for which

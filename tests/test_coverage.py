@@ -82,16 +82,16 @@ def test_the_three_states() -> None:
         model(torch.randn(2, 3))
     coverage = tracker.coverage()
     assert list(coverage) == [
-        CoverageRow("0", "Linear", "tracked", None, 2),
+        CoverageRow("0", "Linear", "tracked", None, 2, "dim 1 by its type"),
         CoverageRow("1", "Apply", "skipped", "its output is bool", 0),
         CoverageRow("spare", "ReLU", "never fired", None, 0),
     ]
     assert list(tracker.stats()) == ["0"]
     assert str(coverage).split("\n") == [
-        "layer  type    status       reason              calls",
-        "0      Linear  tracked                              2",
-        "1      Apply   skipped      its output is bool      0",
-        "spare  ReLU    never fired                          0",
+        "layer  type    status       reason              channels           calls",
+        "0      Linear  tracked                          dim 1 by its type      2",
+        "1      Apply   skipped      its output is bool                         0",
+        "spare  ReLU    never fired                                             0",
     ]
     assert repr(coverage).startswith("Coverage(3 layers)\nlayer ")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import fmstats
+from fmstats.operations.channel_finder import ChannelFinder
 
 X = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
@@ -119,7 +118,7 @@ def test_a_layer_that_failed_stays_disabled() -> None:
     with fmstats.track(model, of="grad_output", on_error="warn") as tracker:
         model(torch.randn(5, 3)).sum().backward()
         tracker._layers["0"].reset()
-        tracker._layers["0"].spec = dataclasses.replace(tracker._layers["0"].spec, channels=9)
+        tracker._layers["0"].channels = ChannelFinder(9)
         with pytest.warns(RuntimeWarning, match="no longer measures layer '0'"):
             model(torch.randn(5, 2, 3)).sum().backward()
         with torch.no_grad():

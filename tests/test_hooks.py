@@ -17,7 +17,8 @@ import fmstats
 from fmstats.errors import FmstatsError
 from fmstats.tracking.compiled import new_op_token
 from fmstats.tracking.gates import Gate
-from fmstats.tracking.hooks import InputHook, OutputHook, PassHook
+from fmstats.tracking.hooks import InputHook, OutputHook
+from fmstats.tracking.pass_hooks import PassHook
 from fmstats.tracking.sampling import Every
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats.integrations.readings import Readings
-from fmstats.profiles.profile import Profile
+from fmstats.profiles.profile import LayerProfile, Profile
 from fmstats.profiles.summary import choose_layers
 from fmstats.tracking.layers import MOST_WIDTHS
 
@@ -69,15 +69,20 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+def as_channels(y: Tensor, row: LayerProfile) -> Tensor:
+    dim = row.dims[y.dim()]
+    return y[None] if dim is None else y.movedim(dim, 0)
+
+
 def assert_all_rows(profile: Profile, seen: dict[str, list[Tensor]]) -> None:
     """Every output of every layer is in the row of its width, and every field is right."""
     assert {row.layer for row in profile.info.values()} == set(seen)
     told = 0
     for row in profile.info.values():
-        ys = [y for y in seen[row.layer or ""] if y.shape[row.dims[y.dim()]] == row.stats.channels]
+        ys = [y for y in seen[row.layer or ""] if len(as_channels(y, row)) == row.stats.channels]
         told += row.calls
         assert len(ys) == row.calls
-        flat = [y.movedim(row.dims[y.dim()], 0).flatten(1) for y in ys]
+        flat = [as_channels(y, row).flatten(1) for y in ys]
         assert_row(row.stats, flat, 0)
     assert told == sum(map(len, seen.values()))
 

@@ -87,7 +87,7 @@ class Observed:
         """
         shape, channels = self.profile.shape, self.profile.channel_dim
         about = self.profile.calls
-        if channels > 0:
+        if channels != 0:
             each = math.prod(n for dim, n in enumerate(shape) if dim not in (0, channels))
             about = int(self.stats.count.max(initial=0)) // max(each, 1)
         return about if self.fed is None else min(about, self.fed)

@@ -58,7 +58,7 @@ def describe_other_sizes(
 
 def _size(layer: LayerProfile) -> tuple[int, ...]:
     """Return the shape of a tensor without its batch dim."""
-    return layer.shape[1:] if layer.channel_dim else layer.shape
+    return layer.shape if layer.channel_dim == 0 else layer.shape[1:]
 
 
 def _name(size: tuple[int, ...]) -> str:

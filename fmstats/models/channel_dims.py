@@ -83,6 +83,12 @@ class ChannelRule:
     own: bool = True
     norm: bool = False
 
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Return whether the rule's dim has the size that its type tells, where it does."""
+        count = len(shape)
+        dim = self.dim if -count <= self.dim < count else -1
+        return self.size in (None, shape[dim])
+
     def resolve(self, shape: Sequence[int]) -> int:
         """Return the channel dim of a tensor of this shape, which has at least one dim."""
         n = len(shape)
@@ -117,7 +123,7 @@ def channel_rules(model: nn.Module, of: str = "output") -> dict[str, ChannelRule
         own = _own_rule(module)
         shape = _normalized_shape(module)
         if len(shape) > 1 and shape[0] == nearest.size and nearest.dim != -1:
-            own = ChannelRule(-len(shape), shape[0])  # a LayerNorm over (C, H, W)
+            own = ChannelRule(-len(shape), shape[0], own=False)  # a LayerNorm over (C, H, W)
         following = nearest
         if own is not None:
             pooled = "Pool" in type(module).__name__  # which has as many as go in

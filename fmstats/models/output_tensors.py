@@ -93,7 +93,7 @@ def _count_dims(x: Tensor) -> int:
         return x.dim()
 
 
-def plain_part(x: Tensor, dim_of: Callable[[Tensor], int]) -> Tensor | str:
+def plain_part(x: Tensor, dim_of: Callable[[Tensor], int | None]) -> Tensor | str:
     """Return the plain tensor that this rank holds of a DTensor, or why it is not measured.
 
     A replicated tensor is whole on every rank, and counted by each; of one that is sharded along
@@ -105,7 +105,7 @@ def plain_part(x: Tensor, dim_of: Callable[[Tensor], int]) -> Tensor | str:
 
     Args:
         x: a DTensor, the promise of a tensor, or anything else.
-        dim_of: tells the channel dim of a whole DTensor that has dims.
+        dim_of: tells the channel dim of a whole DTensor that has dims; None: all is one channel.
     """
     collectives = sys.modules.get("torch.distributed._functional_collectives")
     if collectives is not None and isinstance(x, collectives.AsyncCollectiveTensor):

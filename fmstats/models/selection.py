@@ -22,6 +22,8 @@ from fmstats.models.wrappers import children_of, named_modules
 Selector = Union[str, "re.Pattern[str]", type[nn.Module], Callable[[str, nn.Module], bool]]
 Selection = Union[Selector, Sequence[Selector], None]  # noqa: UP007  # holds a string
 
+# Rows of operations that are no modules are named "module/operation".
+OPERATION_MARK = "/"
 ROOT = "(model)"  # the name shown for the model itself
 
 
@@ -35,15 +37,20 @@ def select(model: nn.Module, include: Selection, exclude: Selection) -> dict[str
     if include is None:
         chosen = {name for name, module in modules.items() if is_leaf(module)}
     else:
-        chosen = set().union(*(_chosen_by(s, modules, "include") for s in _listed(include)))
-    for selector in _listed(exclude):
+        chosen = set().union(*(_chosen_by(s, modules, "include") for s in listed(include)))
+    for selector in listed(exclude):
         chosen -= _chosen_by(selector, modules, "exclude")
-    if not chosen:
+    if not chosen and not any(names_operation(selector) for selector in listed(include)):
         raise FmstatsError(
             f"nothing to track in {type(model).__name__}: include={include!r} and "
             f"exclude={exclude!r} leave none of its {len(modules)} modules"
         )
     return {name: module for name, module in modules.items() if name in chosen}
+
+
+def names_operation(selector: object) -> bool:
+    """Tell whether a selector is of operations, which no module needs to fit."""
+    return isinstance(selector, str) and OPERATION_MARK in selector
 
 
 def is_leaf(module: nn.Module) -> bool:
@@ -78,7 +85,7 @@ def fitting(selector: Selector, modules: Mapping[str, nn.Module], option: str) -
         FmstatsError: there is none, or the selector is of no known kind.
     """
     names = [name for name, module in modules.items() if matches(selector, name, module)]
-    return _some(names, selector, modules, option)
+    return names if names_operation(selector) else _some(names, selector, modules, option)
 
 
 def fitting_names(pattern: str, names: Collection[str], option: str) -> list[str]:
@@ -98,7 +105,8 @@ def _some(found: list[str], selector: Selector, names: Collection[str], option: 
     return found
 
 
-def _listed(selection: Selection) -> Sequence[Selector]:
+def listed(selection: Selection) -> Sequence[Selector]:
+    """Return the selectors of a selection."""
     if selection is None:
         return ()
     if isinstance(selection, (list, tuple, set, frozenset)):
@@ -110,7 +118,7 @@ def _chosen_by(selector: Selector, modules: dict[str, nn.Module], option: str) -
     chosen = {name for name, module in modules.items() if matches(selector, name, module)}
     if isinstance(selector, (str, re.Pattern)) and selector not in chosen:
         chosen = {name for name in chosen if is_leaf(modules[name])} or chosen
-    if not chosen:
+    if not chosen and not names_operation(selector):
         raise FmstatsError(f"{option}={_nothing_matches(selector, modules)}")
     return chosen
 
@@ -123,4 +131,7 @@ def _nothing_matches(selector: Selector, modules: dict[str, nn.Module]) -> str:
         return f"{selector!r} matches none of the {len(modules)} modules"
     shown = selector if isinstance(selector, str) else selector.pattern
     near = list_closest(shown, modules, count=3)
-    return f"{shown!r} matches none of the {len(modules)} modules; closest: {near}"
+    return (
+        f"{shown!r} matches none of the {len(modules)} modules; closest: {near} (functional "
+        "operations are selected by names like 'module/relu')"
+    )

@@ -21,6 +21,7 @@ class CoverageRow:
             measuring.
         reason: why something was left out, or that it is no longer in the model.
         calls: tensors measured.
+        channels: which dim was read as channels, and how it was found; "" before it was.
     """
 
     name: str
@@ -28,6 +29,7 @@ class CoverageRow:
     status: str
     reason: str | None
     calls: int
+    channels: str = ""
 
 
 class Coverage(Sequence[CoverageRow]):
@@ -37,8 +39,8 @@ class Coverage(Sequence[CoverageRow]):
         >>> import torch
         >>> with fmstats.track(torch.nn.ReLU()) as tracker:
         ...     print(tracker.coverage())
-        layer    type  status       reason  calls
-        (model)  ReLU  never fired              0
+        layer    type  status       reason  channels  calls
+        (model)  ReLU  never fired                        0
     """
 
     def __init__(self, rows: Sequence[CoverageRow]) -> None:
@@ -55,8 +57,11 @@ class Coverage(Sequence[CoverageRow]):
         return len(self._rows)
 
     def __str__(self) -> str:
-        rows = [(r.name, r.type, r.status, r.reason or "", str(r.calls)) for r in self._rows]
-        return format_table(("layer", "type", "status", "reason", "calls"), rows, left=4)
+        rows = [
+            (r.name, r.type, r.status, r.reason or "", r.channels, str(r.calls)) for r in self._rows
+        ]
+        heads = ("layer", "type", "status", "reason", "channels", "calls")
+        return format_table(heads, rows, left=5)
 
     def __repr__(self) -> str:
         return f"Coverage({len(self)} layers)\n{self}"

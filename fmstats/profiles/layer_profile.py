@@ -9,6 +9,9 @@ from typing import Any
 from fmstats.profiles.row_names import RowKey, read_name
 from fmstats.statistic.channel_stats import Array, ChannelStats
 
+# Numbers of dims of tensors, and the dim of their channels: None where all is one channel.
+OtherDims = tuple[tuple[int, int | None], ...]
+
 
 @dataclass(frozen=True)
 class LayerProfile:
@@ -24,7 +27,8 @@ class LayerProfile:
 
     Attributes:
         type: the module's class name.
-        channel_dim: the dim of its output that was read as channels, in tensors as `shape`.
+        channel_dim: the dim of its output that was read as channels, in tensors as `shape`; None
+            where all of it was read as one channel.
         shape: of the last tensor seen.
         dtype: of the last tensor seen, as "float32".
         calls: tensors measured.
@@ -37,7 +41,7 @@ class LayerProfile:
     """
 
     type: str
-    channel_dim: int
+    channel_dim: int | None
     shape: tuple[int, ...]
     dtype: str
     calls: int
@@ -45,7 +49,7 @@ class LayerProfile:
     stats: ChannelStats
     layer: str | None = None
     call: int | None = None
-    other_dims: tuple[tuple[int, int], ...] = ()
+    other_dims: OtherDims = ()
 
     @property
     def key(self) -> RowKey:
@@ -53,8 +57,8 @@ class LayerProfile:
         return RowKey(self.layer or "", self.call, self.stats.channels)
 
     @property
-    def dims(self) -> dict[int, int]:
-        """Return the channel dim, by the number of dims of a tensor."""
+    def dims(self) -> dict[int, int | None]:
+        """Return the channel dim by the number of dims of a tensor."""
         return {**dict(self.other_dims), len(self.shape): self.channel_dim}
 
 

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from fmstats.errors import FmstatsError
-from fmstats.profiles.layer_profile import with_keys
+from fmstats.profiles.layer_profile import OtherDims, with_keys
 from fmstats.profiles.metadata import merge_metadata, name_model, read_text
 from fmstats.profiles.profile import LayerProfile, Profile, check_profile
 from fmstats.profiles.row_names import RowKey, name_rows
 from fmstats.statistic.channel_stats import ChannelStats
 from fmstats.statistic.state import State, merge_fields
 from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import tell_dim
 
 MISSING = ("refuse", "keep", "drop")
 
@@ -34,7 +35,7 @@ class StackedLayer:
     """
 
     type: str
-    channel_dim: int
+    channel_dim: int | None
     shape: tuple[int, ...]
     dtype: str
     calls: int
@@ -43,7 +44,7 @@ class StackedLayer:
     thresholds: Thresholds
     layer: str
     call: int | None = None
-    other_dims: tuple[tuple[int, int], ...] = ()
+    other_dims: OtherDims = ()
 
     @property
     def key(self) -> RowKey:
@@ -51,8 +52,8 @@ class StackedLayer:
         return RowKey(self.layer, self.call, self.channels)
 
     @property
-    def dims(self) -> dict[int, int]:
-        """Return the channel dim, by the number of dims of a tensor."""
+    def dims(self) -> dict[int, int | None]:
+        """Return the channel dim by the number of dims of a tensor."""
         return {**dict(self.other_dims), len(self.shape): self.channel_dim}
 
     @classmethod
@@ -220,7 +221,7 @@ def find_misfit(a: StackedLayer, b: StackedLayer) -> str | None:
     for number in a.dims.keys() & b.dims.keys():
         if a.dims[number] != b.dims[number]:
             return (
-                f"channels in dim {a.dims[number]} and in dim {b.dims[number]} of tensors of "
+                f"{tell_dim(a.dims[number])} and {tell_dim(b.dims[number])} of tensors of "
                 f"{number} dims"
             )
     if a.thresholds != b.thresholds:

@@ -16,6 +16,7 @@ from fmstats.profiles.profile import Profile
 from fmstats.profiles.summary import describe_metadata, find_left_out
 from fmstats.report.packing import pack_channels
 from fmstats.report.readable import make_readable
+from fmstats.statistic.view import tell_dim
 
 # Described elsewhere on the page, or by describe_metadata.
 _TOLD = {"model", "samples", "batches", "seconds", "started", "ended", "coverage"}
@@ -120,7 +121,7 @@ def _gather_data(
     ]
     layers["known"] = [
         make_readable(
-            f"{'x'.join(map(str, layer.shape))}, channels in dim {layer.channel_dim}, "
+            f"{'x'.join(map(str, layer.shape))}, {tell_dim(layer.channel_dim)}, "
             f"{layer.dtype}, calls: {layer.calls:,}, measured by {layer.backend}"
         )
         for layer in profile.info.values()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +41,7 @@ def profile(
     backend: str = "auto",
     per_call: bool = False,
     on_error: str = "warn",
+    functional: bool | str | Collection[str] = "auto",
     saturation: Mapping[Selector, Bounds] | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
@@ -80,6 +81,8 @@ def profile(
         zero_tol: what counts as zero.
         backend: what measures.
         per_call: whether each call of a layer has a row.
+        functional: rows for operations that are no modules, as `F.relu(x)`: "auto", True, False, or
+            names of operations or rows (see docs/options.md).
         on_error: "warn" or "raise", where a layer cannot be measured as asked.
         saturation: bounds by selector.
         device: where to run; None: where the model is.
@@ -161,6 +164,7 @@ def profile(
         backend=backend,
         per_call=per_call,
         on_error=on_error,
+        functional=functional,
         saturation=saturation,
     )
     share = share_of(group)

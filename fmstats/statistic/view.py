@@ -54,19 +54,27 @@ def resolve_dim(dim: int, shape: Sequence[int]) -> int:
     return dim % len(shape)
 
 
-def view_of(x: Tensor, channel_dim: int) -> View:
+def tell_dim(dim: int | None) -> str:
+    """Tell which dim of a tensor holds its channels."""
+    return "all as one channel" if dim is None else f"channels in dim {dim}"
+
+
+def view_of(x: Tensor, channel_dim: int | None) -> View:
     """Read a tensor as channels x positions.
 
     Args:
         x: any strided tensor.
-        channel_dim: the dim of its channels; negative ones count from the end.
+        channel_dim: the dim of its channels; negative ones count from the end. None: all of it is
+            one channel.
 
     Raises:
         FmstatsError: `channel_dim` is not a dim of `x`.
     """
-    channel_dim = resolve_dim(channel_dim, x.shape)
     sizes, strides = list(x.shape), list(x.stride())
-    channels, channel_stride = sizes.pop(channel_dim), strides.pop(channel_dim)
+    channels, channel_stride = 1, 1
+    if channel_dim is not None:
+        channel_dim = resolve_dim(channel_dim, x.shape)
+        channels, channel_stride = sizes.pop(channel_dim), strides.pop(channel_dim)
     dims: list[tuple[int, int]] = []
     # Largest stride first, so that the run is the tightest dim; repeats (stride 0) before them.
     order = sorted(zip(sizes, strides, strict=True), key=lambda d: (d[1] != 0, -d[1]))

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from fmstats.errors import FmstatsError
+from fmstats.profiles.layer_profile import OtherDims
 from fmstats.profiles.merging import StackedLayer
 from fmstats.profiles.row_names import RowKey, read_name
 from fmstats.statistic.fields import COUNTS, FIELDS, MOMENTS
@@ -75,7 +76,7 @@ def _read_layer(name: str, entry: dict[str, Any], per_call: bool) -> StackedLaye
         if not _is_count(entry.get(key)):
             raise FmstatsError(f"{key!r} must be a count, not {_shown(entry.get(key))}")
     dim = entry.get("channel_dim")
-    if type(dim) is not int or not 0 <= dim < max(len(shape), 1):
+    if not _is_dim(dim, max(len(shape), 1)):
         raise FmstatsError(f"'channel_dim' must be a dim of {shape}, not {_shown(dim)}")
     return StackedLayer(
         type=entry["type"],
@@ -105,16 +106,22 @@ def _read_key(name: str, entry: dict[str, Any], per_call: bool) -> dict[str, Any
     return {"layer": layer, "call": call}
 
 
-def _read_dims(found: object, but: int) -> tuple[tuple[int, int], ...]:
+def _is_dim(found: object, count: int) -> bool:
+    """Tell whether it is a dim of so many; None says that all of a tensor is one channel."""
+    return found is None or (type(found) is int and 0 <= found < count)
+
+
+def _read_dims(found: object, but: int) -> OtherDims:
     """Read the channel dims of tensors of other numbers of dims than `but`."""
     if not isinstance(found, list):
         raise FmstatsError(f"'other_dims' must be a list, not {_shown(found)}")
     dims = {}
     for pair in found:
-        if not (isinstance(pair, list) and [type(n) for n in pair] == [int, int]):
+        if not (isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int):
             raise FmstatsError(f"'other_dims' must be pairs of numbers, not {_shown(pair)}")
         number, dim = pair
-        if not 0 <= dim < number <= MOST_DIMS or number == but or number in dims:
+        known = number == but or number in dims
+        if known or not 0 < number <= MOST_DIMS or not _is_dim(dim, number):
             raise FmstatsError(f"'other_dims' has no sense: {_shown(found)}")
         dims[number] = dim
     return tuple(sorted(dims.items()))

@@ -12,11 +12,15 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+import warnings
 import weakref
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
+
+from fmstats.operations.channel_flow import Origin
+from fmstats.operations.graphs import GraphOperations, add_operations, current_graph, is_last
 
 __all__ = [
     "Target",
@@ -30,12 +34,24 @@ __all__ = [
 
 
 class Target(Protocol):
-    """A target is a hook, as graphs call it."""
+    """A target is a hook, as graphs call it; `number` stands for it."""
+
+    number: int
 
     def observe(self, x: Tensor | None, training: bool) -> None:
         """Do what the hook does; `x` is what it is handed, None for the hook of a pass."""
 
+    @property
+    def operations(self) -> GraphOperations | None:
+        """Return the operations of its model that are layers; None if none shall be."""
 
+    def expect(self, count: int, origin: Origin) -> None:
+        """Note where the channels are of tensors of so many dims that it will be handed."""
+
+
+_tap_token = torch.zeros(1, dtype=torch.int64, device="cpu")
+# The operations of all models that are tracked: who taps is none of a module's hooks.
+tapping: weakref.WeakSet[Any] = weakref.WeakSet()
 _targets: weakref.WeakValueDictionary[int, Target] = weakref.WeakValueDictionary()
 _numbers = itertools.count()
 
@@ -44,6 +60,7 @@ _TAGS = tuple(
     getattr(torch.Tag, name) for name in ("cudagraph_unsafe",) if hasattr(torch.Tag, name)
 )
 _library: Any = torch.library.Library("fmstats", "DEF")  # type: ignore[no-untyped-call]
+_library.define("tap(Tensor x, Tensor(a!) op_token, str name) -> ()", tags=_TAGS)
 _library.define("observe(Tensor x, Tensor(a!) op_token, int target) -> ()", tags=_TAGS)
 _library.define(
     "mark_pass_boundary(Tensor(a!) op_token, int target, bool training) -> ()", tags=_TAGS
@@ -72,6 +89,12 @@ def mark_pass_boundary(op_token: Tensor, target: int, training: bool) -> None:
     """Tell a hook that a pass begins or ends, in a graph."""
     if not _is_exporting():
         torch.ops.fmstats.mark_pass_boundary(op_token, target, training)
+
+
+def tap(x: Tensor, name: str) -> None:
+    """Hand `x` to whoever tracks the model, in a graph, under a name."""
+    if not _is_exporting():
+        torch.ops.fmstats.tap(x.detach(), _tap_token, name)
 
 
 def run_as_is(function: Any) -> None:
@@ -167,9 +190,59 @@ def _mark_pass_boundary(op_token: Tensor, target: int, training: bool) -> None:
         hook.observe(None, training)
 
 
+# Hooks have taken its place in every graph.
+_library.impl("tap", lambda x, op_token, name: None, "CompositeExplicitAutograd")
 _library.impl("observe", _observe, "CompositeExplicitAutograd")
 _library.impl("mark_pass_boundary", _mark_pass_boundary, "CompositeExplicitAutograd")
-torch.library.register_fake("fmstats::observe", lambda x, op_token, target: None, lib=_library)
+
+
+class _Graph:
+    """What is noted of a graph while Dynamo makes it: the hooks that it calls."""
+
+    def __init__(self) -> None:
+        self.hooks: dict[int, Target] = {}
+
+    def finish(self, module: fx.GraphModule) -> None:
+        """Add what is measured beside modules to the graph, before it is compiled."""
+        of_hooks = (hook.operations for hook in self.hooks.values())
+        found = {id(some): some for some in (*of_hooks, *tapping) if some is not None}
+        operations = torch.ops.fmstats
+        try:
+            add_operations(
+                module, self.hooks, list(found.values()), operations.observe, operations.tap
+            )
+        except Exception as error:  # of what is not public: the graph is as it was, or whole
+            warnings.warn(
+                f"fmstats does not measure functional operations of a compiled model: {error!r}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def _note(x: Tensor, op_token: Tensor, target: int) -> None:
+    """Note that a graph calls a hook, while Dynamo makes it."""
+    output, hook = current_graph(), _targets.get(target)
+    if output is not None and hook is not None and is_last(output, "fmstats.observe"):
+        _notes_of(output).hooks[target] = hook
+
+
+def _note_tap(x: Tensor, op_token: Tensor, name: str) -> None:
+    """Note that a graph taps a tensor, while Dynamo makes it."""
+    output = current_graph()
+    if output is not None and is_last(output, "fmstats.tap"):
+        _notes_of(output)
+
+
+def _notes_of(output: Any) -> _Graph:
+    graph: _Graph | None = getattr(output, "_fmstats_graph", None)  # it cannot be hashed
+    if graph is None:
+        graph = output._fmstats_graph = _Graph()
+        output.add_graph_finalizer(graph.finish)
+    return graph
+
+
+torch.library.register_fake("fmstats::observe", _note, lib=_library)
+torch.library.register_fake("fmstats::tap", _note_tap, lib=_library)
 torch.library.register_fake(
     "fmstats::mark_pass_boundary", lambda op_token, target, training: None, lib=_library
 )

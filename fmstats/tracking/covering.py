@@ -32,5 +32,6 @@ def cover(
             status = "in part" if reason else status
         if name in gone:
             reason = "no longer in the model, replaced or removed: track() again to see it"
-        rows.append(CoverageRow(name, spec.type, status, reason, calls))
+        channels = next((part.channels.describe() for part in parts if part.calls), "")
+        rows.append(CoverageRow(name, spec.type, status, reason, calls, channels))
     return Coverage(rows)

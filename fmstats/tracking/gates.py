@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from torch import Tensor
+
+from fmstats.operations.channel_flow import Origin
+from fmstats.operations.watching import Watch
+
 WHEN = ("always", "train", "eval")
 
 
@@ -18,6 +23,7 @@ class Gate:
         closed: the tracker is: nothing is measured any more, whatever hooks are left in graphs.
         started: rows begun so far, which is the execution index of the next.
         open: whether hooks measure now: sampled, and neither paused nor closed.
+        watch: knows the channels of tensors while a pass is watched; None: no pass is.
     """
 
     paused: bool = False
@@ -25,6 +31,7 @@ class Gate:
     closed: bool = False
     started: int = 0
     open: bool = field(init=False)  # an attribute, since every hook asks
+    watch: Watch | None = None
 
     def __post_init__(self) -> None:
         self.set()
@@ -41,6 +48,11 @@ class Gate:
         self.sampled = self.sampled if sampled is None else sampled
         self.closed = self.closed if closed is None else closed
         self.open = self.sampled and not self.paused and not self.closed
+
+    def origin_of(self, x: Tensor) -> Origin | None:
+        """Return where the channels of a tensor come from, if this pass is watched."""
+        flow = None if self.watch is None else self.watch.flow
+        return None if flow is None else flow.origin_of(x)
 
     def next_execution_index(self) -> int:
         """Return the execution index of a row that begins now, and count it."""
@@ -63,6 +75,9 @@ class Updatable(Protocol):
 
     def claim(self) -> Updatable:
         """Return what an output of this call is for, to be handed something later."""
+
+    def expect(self, count: int, origin: Origin) -> None:
+        """Note where the channels of tensors are that are to come, by their number of dims."""
 
     def rescale(self, scale: float) -> None:
         """Take outputs for `scale` times what is to be told of them, from now on."""

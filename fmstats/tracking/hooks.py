@@ -9,7 +9,6 @@ not data.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -20,17 +19,18 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from fmstats.models.output_tensors import first_tensor
+from fmstats.operations.channel_flow import Origin
+from fmstats.operations.graphs import GraphOperations
 from fmstats.tracking import compiled as graph
 from fmstats.tracking.gates import Gate, Updatable
 from fmstats.tracking.grad_scale import GradScale
-from fmstats.tracking.per_call import PerCall
-from fmstats.tracking.sampling import Sampling, Timed, clock
+from fmstats.tracking.sampling import Timed
 
 # Called by every hook, so without a Python function around them. Dynamo, which traces hooks into
 # graphs, takes the first for true.
-_is_traced = torch.compiler.is_dynamo_compiling
-_backward_pass = torch._C._current_graph_task_id
-_NO_BACKWARD_PASS = -1
+is_traced = torch.compiler.is_dynamo_compiling
+backward_pass = torch._C._current_graph_task_id
+NO_BACKWARD_PASS = -1
 # What torch.jit.trace sets while it traces a module: a hook asks this faster than torch itself.
 _jit = torch.jit._trace
 
@@ -49,16 +49,32 @@ class _NoHook:
         """Measure nothing."""
 
 
-class _Hook:
+class Hook:
+    """A hook is found by graphs by its number; a copy of it does nothing."""
+
     def __init__(self, op_token: Tensor) -> None:
-        self._op_token, self._number = op_token, graph.number_of(self)  # type: ignore[arg-type]
+        self._op_token, self.number = op_token, graph.number_of(self)  # type: ignore[arg-type]
+
+    @property
+    def operations(self) -> GraphOperations | None:
+        """Return the operations of the model that are layers; None if none shall be."""
+        return None
+
+    def expect(self, count: int, origin: Origin) -> None:
+        """Do nothing: only hooks of layers are handed tensors."""
 
     def __reduce__(self) -> tuple[type[_NoHook], tuple[()]]:
         return _NoHook, ()
 
 
-class LayerHook(_Hook):
-    """What feeds a layer, which is `layer`."""
+class LayerHook(Hook):
+    """What feeds a layer, which is `layer`.
+
+    Attributes:
+        before: it is called before the layer runs, with what goes in.
+    """
+
+    before = False
 
     def __init__(self, layer: Updatable, gate: Gate, op_token: Tensor) -> None:
         super().__init__(op_token)
@@ -68,27 +84,40 @@ class LayerHook(_Hook):
         """Tell `spend` how many seconds each update takes, from now on."""
         self.layer = Timed(self.layer, spend)
 
+    @property
+    def operations(self) -> GraphOperations | None:
+        """Return the operations of the model that are layers; None if none shall be."""
+        return None if self._gate.watch is None else self._gate.watch.operations
+
+    def expect(self, count: int, origin: Origin) -> None:
+        """Note where the channels of tensors of a graph are, while it is made."""
+        self.layer.expect(count, origin)
+
     def observe(self, x: Tensor | None, training: bool) -> None:
         """Do what the hook does, in a graph."""
-        if self._gate.open and _backward_pass() == _NO_BACKWARD_PASS:
+        if self._gate.open and backward_pass() == NO_BACKWARD_PASS:
             self.layer.update(x)
+
+    def __call__(self, module: object, args: object, found: object) -> None:
+        """Measure the output, or before the layer what goes in."""
+        raise NotImplementedError
 
     def _trace(self, output: object) -> None:
         x = first_tensor(output)
         if x is not None:
-            graph.observe(x, self._op_token, self._number)
+            graph.observe(x, self._op_token, self.number)
 
 
 class OutputHook(LayerHook):
     """This forward hook measures the output."""
 
-    def __call__(self, module: nn.Module, args: object, output: object) -> None:
+    def __call__(self, module: object, args: object, output: object) -> None:
         """Measure the output, if the gate is open."""
-        if _is_traced():
+        if is_traced():
             self._trace(output)
         elif (
             self._gate.open
-            and _backward_pass() == _NO_BACKWARD_PASS
+            and backward_pass() == NO_BACKWARD_PASS
             and _jit._trace_module_map is None
         ):
             self.layer.update(output)
@@ -97,13 +126,15 @@ class OutputHook(LayerHook):
 class InputHook(LayerHook):
     """This forward pre-hook, registered with_kwargs, measures the first float input."""
 
-    def __call__(self, module: nn.Module, args: object, kwargs: object) -> None:
+    before = True
+
+    def __call__(self, module: object, args: object, kwargs: object) -> None:
         """Measure the input, if the gate is open."""
-        if _is_traced():
+        if is_traced():
             self._trace((args, kwargs))
         elif (
             self._gate.open
-            and _backward_pass() == _NO_BACKWARD_PASS
+            and backward_pass() == NO_BACKWARD_PASS
             and _jit._trace_module_map is None
         ):
             self.layer.update((args, kwargs))
@@ -122,14 +153,18 @@ class GradientHook(LayerHook):
         self._scale = scale
         self._on_leaf: RemovableHandle | None = None
 
-    def __call__(self, module: nn.Module, args: object, output: object) -> None:
+    def __call__(self, module: object, args: object, output: object) -> None:
         """Hook the output, if it has a gradient and the gate is open."""
-        if _is_traced():
+        if is_traced():
             self._trace(output)
         elif self._gate.open and _jit._trace_module_map is None:
             layer = self.layer.claim()
             try:
-                self._hook(layer, first_tensor(output))
+                x = first_tensor(output)
+                origin = None if x is None else self._gate.origin_of(x)
+                if x is not None and origin is not None:
+                    layer.expect(x.dim(), origin)
+                self._hook(layer, x)
             except Exception as error:
                 layer.fail(error)
 
@@ -163,104 +198,29 @@ class GradientHook(LayerHook):
         self.layer.skip("flows within a compiled graph: run the model without torch.compile")
 
 
-class PassHook(_Hook):
-    """This forward pre-hook of the tracked model counts its passes and samples them.
-
-    Attributes:
-        passes, measured: forward passes begun in the modes asked for, and those of them that
-            hooks were to measure.
-        sampling: which passes are taken.
-    """
-
-    def __init__(
-        self,
-        gate: Gate,
-        sampling: Sampling,
-        per_call: Sequence[PerCall],
-        op_token: Tensor,
-        when: str = "always",
-    ) -> None:
-        super().__init__(op_token)
-        self._gate, self.sampling, self._per_call = gate, sampling, per_call
-        self._when = when
-        self._thread = threading.local()  # each thread's passes begin and end for themselves
-        self.passes = self.measured = 0
-
-    def __call__(self, module: nn.Module, args: object) -> None:
-        """Begin a forward pass."""
-        if _is_traced():
-            graph.mark_pass_boundary(self._op_token, self._number, module.training)
-        else:
-            self.observe(None, module.training)
-
-    def observe(self, x: Tensor | None, training: bool) -> None:
-        """Begin a forward pass, also in a graph."""
-        if self._gate.paused or self._gate.closed or _backward_pass() != _NO_BACKWARD_PASS:
-            return
-        if torch._C._is_tracing():
-            self._gate.set(sampled=False)
-            return
-        if self._when != "always" and training != (self._when == "train"):
-            self._gate.set(sampled=False)
-            return
-        taken = self.sampling.take()
-        self._gate.set(sampled=taken)
-        self.passes += 1
-        self.measured += taken
-        for layer in self._per_call:
-            layer.begin_pass()
-        self._thread.began = clock() if self.sampling.timed else None
-
-    def end(self) -> None:
-        """End a forward pass of this thread, for a budget."""
-        began = getattr(self._thread, "began", None)
-        if began is not None:
-            self.sampling.end(clock() - began)
-            self._thread.began = None
-
-    def reset(self) -> None:
-        """Count from 0."""
-        self.passes = self.measured = 0
-        self.sampling.reset()
-        self._gate.set(sampled=True)
-
-
-class EndHook(_Hook):
-    """This forward hook of the tracked model ends its passes, for a budget."""
-
-    def __init__(self, passes: PassHook, op_token: Tensor) -> None:
-        super().__init__(op_token)
-        self._passes = passes
-
-    def __call__(self, module: nn.Module, args: object, output: object) -> None:
-        """End a forward pass."""
-        if _is_traced():
-            graph.mark_pass_boundary(self._op_token, self._number, module.training)
-        else:
-            self._passes.end()
-
-    def observe(self, x: Tensor | None, training: bool) -> None:
-        """End a forward pass, in a graph."""
-        self._passes.end()
-
-
-def register(
-    module: nn.Module, of: str, layer: Updatable, gate: Gate, op_token: Tensor, scale: GradScale
-) -> tuple[LayerHook, list[Handle]]:
-    """Hook a module, and return the hook and what removes it."""
+def make_hook(
+    of: str, layer: Updatable, gate: Gate, op_token: Tensor, scale: GradScale
+) -> LayerHook:
+    """Make the hook that feeds a layer with what is measured of it."""
     if of == "input":
-        before = InputHook(layer, gate, op_token)
-        return before, [module.register_forward_pre_hook(before, with_kwargs=True)]
+        return InputHook(layer, gate, op_token)
     if of == "output":
-        after = OutputHook(layer, gate, op_token)
-        return after, [module.register_forward_hook(after)]
-    gradients = GradientHook(layer, gate, op_token, scale)
-    return gradients, [module.register_forward_hook(gradients), gradients]
+        return OutputHook(layer, gate, op_token)
+    return GradientHook(layer, gate, op_token, scale)
+
+
+def register(module: nn.Module, hook: LayerHook) -> list[Handle]:
+    """Hook a module, and return what removes the hook."""
+    if hook.before:
+        return [module.register_forward_pre_hook(hook, with_kwargs=True)]
+    handle = module.register_forward_hook(hook)
+    return [handle, hook] if isinstance(hook, GradientHook) else [handle]
 
 
 @contextmanager
 def timed(hooks: Sequence[LayerHook], spend: Callable[[float], None]) -> Iterator[None]:
     """Time these hooks within it."""
+    hooks = list(hooks)  # a pass may find more
     layers = [hook.layer for hook in hooks]
     for hook in hooks:
         hook.time(spend)
@@ -271,5 +231,5 @@ def timed(hooks: Sequence[LayerHook], spend: Callable[[float], None]) -> Iterato
             hook.layer = layer
 
 
-for _kind in (OutputHook, InputHook, GradientHook, PassHook, EndHook):
+for _kind in (OutputHook, InputHook, GradientHook):
     graph.run_as_is(_kind.__call__)

@@ -19,11 +19,13 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from fmstats.errors import FmstatsError
 from fmstats.models.output_tensors import first_tensor, plain_part, why_skipped
+from fmstats.operations.channel_finder import ChannelFinder, Dims
+from fmstats.operations.channel_flow import Origin
 from fmstats.output.tables import format_plural
 from fmstats.profiles.profile import LayerProfile
 from fmstats.profiles.row_names import RowKey, name_rows
 from fmstats.statistic.state import State, copy_to_host
-from fmstats.statistic.view import resolve_dim, view_of
+from fmstats.statistic.view import view_of
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.rows import LayerSpec, Row, RowSnapshot
 
@@ -40,13 +42,13 @@ class LayerSnapshot:
 
     Attributes:
         reason, left_out: as of `Layer`.
-        dims: the dim of the channels, by the number of dims.
+        dims: the dim of the channels by the number of dims, None where all is one channel.
         rows: the snapshot of each row, by its width.
     """
 
     reason: str | None = None
     left_out: int = 0
-    dims: dict[int, int] = field(default_factory=dict)
+    dims: Dims = field(default_factory=dict)
     rows: dict[int, RowSnapshot] = field(default_factory=dict)
 
 
@@ -57,6 +59,7 @@ class Layer:
         rows: one for each width, in the order of their first tensors.
         reason: why the last output was not measured, None if it was.
         left_out: tensors without a row, since their widths came after `MOST_WIDTHS` others.
+        channels: chooses the dim that is read as channels.
     """
 
     def __init__(self, spec: LayerSpec, gate: Gate, call: int | None = None) -> None:
@@ -66,7 +69,7 @@ class Layer:
         self._last = self._nothing  # the row of the last tensor, which is at `_place` of `rows`
         self._place = 0
         self.rows: tuple[Row, ...] = ()
-        self._dims: dict[int, int] = {}
+        self.channels = ChannelFinder(spec.channels)
         self._disabled = False
         self._lock = threading.RLock()
         self.reason: str | None = None
@@ -128,6 +131,10 @@ class Layer:
         """Return itself: only `PerCall` has a layer for each call."""
         return self
 
+    def expect(self, count: int, origin: Origin) -> None:
+        """Note where the channels of tensors are that are to come, by their number of dims."""
+        self.channels.expect(count, origin)
+
     def rescale(self, scale: float) -> None:
         """Take outputs for `scale` times what is to be told of them, from now on."""
         if scale != self._scale:
@@ -148,16 +155,18 @@ class Layer:
                 return
         with self._lock:  # two threads must not begin a row each for itself
             self._last = self._nothing
-            if torch._C._len_torch_dispatch_stack():  # of others: states would be fake
-                with _disable_current_modes():
+            with torch._C.DisableTorchFunction():  # what watches the pass would see our operations
+                if torch._C._len_torch_dispatch_stack():  # of others: states would be fake
+                    with _disable_current_modes():
+                        self._update(output)
+                else:
                     self._update(output)
-            else:
-                self._update(output)
 
     def _update(self, output: object) -> None:
         x = first_tensor(output)
+        origin = None if x is None else self._gate.origin_of(x)
         if x is not None and type(x) is not Tensor:
-            part = plain_part(x, self._dim_of)
+            part = plain_part(x, lambda whole: self.channels.find(whole.shape, origin))
             if isinstance(part, str):
                 self.reason = f"its {self.spec.of} {part}"
                 return
@@ -170,22 +179,16 @@ class Layer:
         if x.numel() == 0:
             self.reason = None if self.calls else f"its {self.spec.of} is empty"
             return
-        dim = self._dim_of(x)
+        dim = self.channels.find(x.shape, origin)
+        if self.channels.mixed and self._gate.watch is not None:
+            self._gate.watch.tell_sizes_apart()
         view = view_of(x, dim)
         row = self._row_of(view.channels)
         if row is None:
             self.left_out += 1
             return
         row.update(x, view, dim)
-        self._dims[x.dim()] = dim
         self._last, self._place = row, self.rows.index(row)
-
-    def _dim_of(self, x: Tensor) -> int:
-        rule = self.spec.channels
-        if isinstance(rule, int):
-            return resolve_dim(rule, x.shape)
-        known = self._dims.get(x.dim())
-        return rule.resolve(x.shape) if known is None else known
 
     def _row_of(self, width: int) -> Row | None:
         """Return the row of a width; None if there are too many."""
@@ -209,7 +212,7 @@ class Layer:
     def why_partial(self) -> str | None:
         """Tell why some tensors have no row though others have; None if all have."""
         if not self.left_out:
-            return None
+            return self.spec.left_out
         return (
             f"{format_plural(self.left_out, 'tensor')} without a row: each came with another "
             f"number of channels than the first {MOST_WIDTHS}; give channel_dim= or exclude= it"
@@ -229,7 +232,7 @@ class Layer:
         """
         rows = tuple(row for row in self.rows if row.calls)
         self._add(rows, saved.stats.channels, execution_index).restore(saved)
-        self._dims |= saved.dims
+        self.channels.restore(saved.dims)
 
     def begin_anew(self) -> None:
         """Forget when the rows were first called; they have seen nothing since `reset()`."""
@@ -241,14 +244,15 @@ class Layer:
         with self._lock:  # not between the reading and the writing of an update
             for row in self.rows:
                 row.reset()
-            self._last, self._dims, self.left_out = self._nothing, {}, 0
+            self._last, self.left_out = self._nothing, 0
+            self.channels.reset()
             if not self._disabled:
                 self.reason = None
 
     def take_snapshot(self) -> LayerSnapshot:
         """Return what `rollback` needs beside the states to restore the layer of now."""
         rows = {row.width: row.take_snapshot() for row in self.rows}
-        return LayerSnapshot(self.reason, self.left_out, dict(self._dims), rows)
+        return LayerSnapshot(self.reason, self.left_out, dict(self.channels.dims), rows)
 
     def rollback(self, snapshot: LayerSnapshot) -> None:
         """Restore the layer of a snapshot, after the caller has put back the states of then.
@@ -258,7 +262,8 @@ class Layer:
         self.reset()
         for row in self.rows:
             row.rollback(snapshot.rows.get(row.width, RowSnapshot()))
-        self._dims, self.left_out = dict(snapshot.dims), snapshot.left_out
+        self.left_out = snapshot.left_out
+        self.channels.reset(snapshot.dims)
         self.reason = self.reason or snapshot.reason
 
     @contextmanager

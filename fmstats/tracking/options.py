@@ -7,7 +7,7 @@ the help of the command line has the descriptions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -114,6 +114,13 @@ class TrackOptions:
             "Compile kernels now instead of in the first forward pass.", shared=False
         ),
     )
+    functional: bool | str | Collection[str] = field(
+        default="auto",
+        metadata=_metadata(
+            "Give rows to functional operations as F.relu(x) and x + y: 'auto', True, False, or "
+            "names of operations or rows."
+        ),
+    )
     grad_scale: object = field(
         default=None,
         metadata=_metadata(
@@ -133,10 +140,23 @@ class TrackOptions:
             check_share(self.budget)
             if self.every != 1:
                 raise FmstatsError(f"every={self.every} and budget={self.budget}: give one of them")
+        check_functional(self.functional)
         Thresholds(self.zero_tol)
         GradScale(self.grad_scale)
         if self.grad_scale is not None and self.of != "grad_output":
             raise FmstatsError(f"grad_scale= is for of='grad_output', not of={self.of!r}")
+
+    @property
+    def functional_names(self) -> Collection[str] | None:
+        """Return the operations and rows that `functional` names; None if it names none."""
+        if isinstance(self.functional, bool) or self.functional == "auto":
+            return None
+        return (self.functional,) if isinstance(self.functional, str) else self.functional
+
+    @property
+    def channel_dim_follows(self) -> bool:
+        """Return whether the dim of some layer is to be found where its channels go."""
+        return not isinstance(self.channel_dim, int)
 
     def shared(self) -> dict[str, Any]:
         """Return the options that `profile` has as well: a checkpoint compares them."""
@@ -149,6 +169,20 @@ class TrackOptions:
     def _those(self, mark: str) -> dict[str, Any]:
         marked = (option.name for option in fields(self) if option.metadata[mark])
         return {name: getattr(self, name) for name in marked}
+
+
+def check_functional(asked: object) -> None:
+    """Refuse what is no choice of functional operations.
+
+    Raises:
+        FmstatsError: it is neither a bool, nor a name or a collection of names.
+    """
+    names = asked if isinstance(asked, Collection) and not isinstance(asked, str) else ()
+    if isinstance(asked, (bool, str, Collection)) and all(isinstance(n, str) for n in names):
+        return
+    raise FmstatsError(
+        f"functional={asked!r}: choose 'auto', True, False, or names of operations or of rows"
+    )
 
 
 def describe_option(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from fmstats.operations.channel_flow import Origin
 from fmstats.output.tables import format_plural
 from fmstats.profiles.row_names import MOST_CALLS
 from fmstats.tracking.gates import Gate, Updatable
@@ -17,6 +18,7 @@ class _Nothing:
     def update(self, output: object) -> None: ...
     def skip(self, reason: str) -> None: ...
     def fail(self, error: Exception) -> None: ...
+    def expect(self, count: int, origin: Origin) -> None: ...
     def rescale(self, scale: float) -> None: ...
     def claim(self) -> Updatable:
         return self
@@ -37,6 +39,7 @@ class PerCall:
         self._thread = threading.local()  # each thread's passes number their calls
         self._adding = threading.Lock()
         self._layers: list[Layer] = []
+        self._expected: dict[int, Origin] = {}
         self.left_out = 0
 
     @property
@@ -48,7 +51,10 @@ class PerCall:
         """Return the layer of one call, counted from 0; it is made if there is none yet."""
         with self._adding:
             while number >= len(self._layers):
-                self._layers.append(Layer(self.spec, self._gate, len(self._layers)))
+                layer = Layer(self.spec, self._gate, len(self._layers))
+                for count, origin in self._expected.items():
+                    layer.expect(count, origin)
+                self._layers.append(layer)
         return self._layers[number]
 
     def begin_pass(self) -> None:
@@ -66,6 +72,13 @@ class PerCall:
     def fail(self, error: Exception) -> None:
         """Stop measuring this call and warn of it."""
         self.claim().fail(error)
+
+    def expect(self, count: int, origin: Origin) -> None:
+        """Note where the channels of tensors of all calls are, by their number of dims."""
+        with self._adding:
+            self._expected[count] = origin
+            for layer in self._layers:
+                layer.expect(count, origin)
 
     def rescale(self, scale: float) -> None:
         """Take outputs of all calls for `scale` times what is to be told of them."""

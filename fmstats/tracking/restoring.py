@@ -10,12 +10,16 @@ from fmstats.profiles.metadata import name_model, refuse_other_options
 from fmstats.profiles.profile import LayerProfile, Profile
 from fmstats.profiles.row_names import MOST_CALLS
 from fmstats.statistic.view import resolve_dim
+from fmstats.tracking.functional import FunctionalLayers
 from fmstats.tracking.layers import Layer, LayerSpec
 from fmstats.tracking.per_call import PerCall
 
 
 def match_rows(
-    profile: Profile, metadata: Mapping[str, Any], layers: Mapping[str, Layer | PerCall]
+    profile: Profile,
+    metadata: Mapping[str, Any],
+    layers: Mapping[str, Layer | PerCall],
+    functional: FunctionalLayers | None,
 ) -> list[tuple[LayerProfile, Layer]]:
     """Return each row of a profile with the layer, or the call of one, that goes on from it.
 
@@ -23,6 +27,7 @@ def match_rows(
         profile: to go on from.
         metadata: of the tracker that shall.
         layers: of that tracker, by name.
+        functional: gives that tracker the layers that are no modules; None: it has none.
 
     Raises:
         FmstatsError: the profile is of another model, of other layers, options or thresholds.
@@ -32,6 +37,9 @@ def match_rows(
     if known.get("structure", metadata["structure"]) != metadata["structure"]:
         raise FmstatsError(f"cannot restore a profile of another model, {name_model(known)}")
     found = []
+    if functional is not None:
+        for row in profile.info.values():
+            functional.restore(row.layer or "", row.type, row.stats.thresholds)
     for name, row in profile.info.items():
         layer = _find(row, layers)
         misfit = "this tracker does not measure it" if layer is None else _misfit(row, layer.spec)

@@ -28,6 +28,7 @@ class LayerSpec:
         of: what is measured, "output" or "input".
         backend: a backend's name, or "auto".
         on_error: "raise" or "warn".
+        left_out: why some of its tensors were not measured, if that is known from the start.
     """
 
     name: str
@@ -37,6 +38,7 @@ class LayerSpec:
     of: str
     backend: str
     on_error: str
+    left_out: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,13 @@ class TensorInfo:
 
     Attributes:
         shape, dtype: of the last one.
-        dims: the dim of the channels, by the number of dims.
+        dims: the dim of the channels by the number of dims, None where all is one channel.
         backends: that measured what was restored.
     """
 
     shape: tuple[int, ...] = ()
     dtype: str = ""
-    dims: tuple[tuple[int, int], ...] = ()
+    dims: tuple[tuple[int, int | None], ...] = ()
     backends: tuple[str, ...] = ()
 
 
@@ -99,13 +101,13 @@ class Row:
         self.try_update: Callable[[object], bool] = decline
         self.calls = 0
 
-    def update(self, x: Tensor, view: View, dim: int) -> None:
+    def update(self, x: Tensor, view: View, dim: int | None) -> None:
         """Update the states with a tensor that has a statistic.
 
         Args:
             x: the tensor.
             view: how it is read.
-            dim: of its channels, of which there are `width`.
+            dim: of its channels, of which there are `width`; None where all is one channel.
         """
         self.try_update = decline  # to other threads, as long as the meter changes its mind
         if x.device not in self._meters:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fmstats.errors import FmstatsError
+from fmstats.operations.channel_flow import Origin
 from fmstats.tracking.gates import Updatable
 
 clock = time.perf_counter
@@ -177,6 +178,10 @@ class Timed:
     def claim(self) -> Updatable:
         """Return what an output of this call is for, timed."""
         return Timed(self._layer.claim(), self._spend)
+
+    def expect(self, count: int, origin: Origin) -> None:
+        """Note where the channels of tensors are that are to come, by their number of dims."""
+        self._layer.expect(count, origin)
 
     def rescale(self, scale: float) -> None:
         """Take outputs for `scale` times what is to be told of them, from now on."""

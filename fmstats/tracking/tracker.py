@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 
 import torch
@@ -14,18 +14,21 @@ from fmstats.errors import FmstatsError
 from fmstats.models.saturation import Bounds
 from fmstats.models.selection import Selection, Selector, select
 from fmstats.models.wrappers import hash_structure, unwrap_compiled
+from fmstats.operations.watching import Watch
 from fmstats.profiles.coverage import Coverage
 from fmstats.profiles.metadata import read_count
 from fmstats.profiles.profile import Profile
 from fmstats.profiles.ranks import merge_ranks, refuse_split_channels
 from fmstats.tracking import compiled as graph
+from fmstats.tracking import taps
 from fmstats.tracking.covering import cover
+from fmstats.tracking.functional import FunctionalLayers
 from fmstats.tracking.gates import Gate
-from fmstats.tracking.grad_scale import GradScale
-from fmstats.tracking.hooks import EndHook, Handle, LayerHook, PassHook, register
+from fmstats.tracking.hooks import Handle
+from fmstats.tracking.layer_set import LayerSet
 from fmstats.tracking.layers import Layer, LayerSpec, take_profiles
 from fmstats.tracking.options import TrackOptions
-from fmstats.tracking.per_call import PerCall
+from fmstats.tracking.pass_hooks import EndHook, PassHook
 from fmstats.tracking.restoring import match_rows
 from fmstats.tracking.specs import choose_sampling, choose_specs, warm_up
 
@@ -46,6 +49,7 @@ def track(
     on_error: str = "warn",
     saturation: Mapping[Selector, Bounds] | None = None,
     warmup: bool = False,
+    functional: bool | str | Collection[str] = "auto",
     grad_scale: object = None,
 ) -> Tracker:
     """Measure a model's feature maps from now on.
@@ -74,6 +78,11 @@ def track(
         saturation: bounds (low, high) by selector, instead of those of `fmstats.models.saturation`.
         warmup: compile kernels now, for tensors of the dtype of the model's parameters, instead of
             in the first forward pass.
+        functional: rows for operations that are no modules, as `F.relu(x)` and `x + y` in the
+            `forward` of a module `layer1.0`: `layer1.0/relu`, `layer1.0/add` (see docs/options.md).
+            "auto": activations, pooling, interpolation, normalisation, attention, and joins of two
+            feature maps, but not within modules that are one operation themselves; True: also
+            within these; False: none; names of operations ("relu") or globs of rows: those alone.
         grad_scale: of="grad_output" alone: what the loss is multiplied by before its backward pass,
             a torch.amp.GradScaler, a number or a function that returns one. Gradients are told
             without it. It is asked once a backward pass.
@@ -108,6 +117,7 @@ def track(
         on_error=on_error,
         saturation=saturation,
         warmup=warmup,
+        functional=functional,
         grad_scale=grad_scale,
     )
     return start_tracking(model, options)
@@ -146,7 +156,6 @@ class Tracker:
         specs: Mapping[str, LayerSpec],
         options: TrackOptions,
     ) -> None:
-        self._specs = dict(specs)
         self._metadata = {
             "model": type(model).__name__,
             **options.kept(),
@@ -156,30 +165,23 @@ class Tracker:
         # Weakly: a tracker keeps no model alive.
         self._model = weakref.ref(model)
         self._modules = {name: weakref.ref(module) for name, module in modules.items()}
-        self._gate = Gate()
-        self._layers: dict[str, Layer | PerCall] = {
-            name: (PerCall if options.per_call else Layer)(spec, self._gate)
-            for name, spec in specs.items()
-        }
         op_token = graph.new_op_token()
         self._sampling = sampling = choose_sampling(options)
-        numbered = [layer for layer in self._layers.values() if isinstance(layer, PerCall)]
-        self._passes = PassHook(self._gate, sampling, numbered, op_token, options.when)
-        first = model.register_forward_pre_hook(self._passes, prepend=True)
-        handles: list[Handle] = [first]
+        self._gate = Gate()
+        self._set = LayerSet(options, self._gate, op_token, sampling)
+        self._layers, self._specs, self.hooks = self._set.layers, self._set.specs, self._set.hooks
+        self._functional = FunctionalLayers(model, options, self._gate, self._set.add)
+        if options.functional is not False or options.channel_dim_follows:
+            self._gate.watch = Watch(self._functional)
+        taps.begin(self._functional)
+        self._passes = PassHook(self._gate, sampling, self._set.per_call, op_token, options.when)
+        first = model.register_forward_pre_hook(self._passes, prepend=True, with_kwargs=True)
+        handles: list[Handle] = [first, self._passes, self._functional]
         graph.hook_guards.begin()
         # Called by close() or when nothing refers to the tracker any more, whichever is first.
         self._remove_hooks = weakref.finalize(self, _remove, handles, self._gate)
-        scale = GradScale(options.grad_scale)
-        self.hooks: list[LayerHook] = []  # what feeds layers, one each
         for name, module in modules.items():
-            hook, own = register(
-                module, options.of, self._layers[name], self._gate, op_token, scale
-            )
-            self.hooks.append(hook)
-            handles += own
-            if sampling.timed:
-                hook.time(sampling.spend)
+            handles += self._set.add_module(specs[name], module)
         if sampling.timed:
             end = EndHook(self._passes, op_token)
             handles.append(model.register_forward_hook(end, always_call=True))
@@ -243,7 +245,7 @@ class Tracker:
         """
         if any(layer.calls for layer in self.layers):
             raise FmstatsError("restore() is for a tracker that has seen nothing: reset() it first")
-        found = match_rows(profile, self._metadata, self._layers)
+        found = match_rows(profile, self._metadata, self._layers, self._functional)
         for layer in self.layers:
             layer.begin_anew()
         for index, (row, layer) in enumerate(found):

@@ -1,0 +1,79 @@
+"""This table names the operations whose results are feature maps, as those of modules are.
+
+Activations, pooling, interpolation, normalisation and attention are found by their name, joins
+(x + y, x * y, torch.cat) where at least two operands come from layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fmstats.operations.rules import name_of
+
+_ACTIVATIONS = (
+    "celu elu gelu glu gumbel_softmax hardshrink hardsigmoid hardswish hardtanh leaky_relu "
+    "log_softmax logsigmoid mish prelu relu relu6 rrelu selu sigmoid silu softmax softmin softplus "
+    "softshrink softsign tanh tanhshrink threshold"
+)
+_POOLING = (
+    "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d lp_pool1d lp_pool2d "
+    "lp_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d "
+    "adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d"
+)
+_INTERPOLATION = "interpolate upsample grid_sample pixel_shuffle pixel_unshuffle"
+_NORMALISATION = (
+    "batch_norm group_norm instance_norm layer_norm local_response_norm normalize rms_norm"
+)
+_ATTENTION = "scaled_dot_product_attention"
+
+JOINS = frozenset(("add", "mul", "cat"))
+OPERATIONS = JOINS | frozenset(
+    " ".join((_ACTIVATIONS, _POOLING, _INTERPOLATION, _NORMALISATION, _ATTENTION)).split()
+)
+# Other names of theirs.
+_ALIASES = {
+    "concat": "cat",
+    "concatenate": "cat",
+    "multiply": "mul",
+    **{f"{name}_with_indices": name for name in _POOLING.split() if "max" in name},
+}
+
+
+def operation_of(function: object) -> str | None:
+    """Return the name of an operation whose result is a feature map, None of any other."""
+    return operation_named(name_of(function))
+
+
+def operation_named(name: str) -> str | None:
+    """Return the name of an operation whose result is a feature map, given a name without aliases.
+
+    Args:
+        name: as `fmstats.operations.rules.plain_name` gives it.
+    """
+    name = _ALIASES.get(name, name)
+    return name if name in OPERATIONS else None
+
+
+def bounds_of_operation(
+    name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[float | None, float | None]:
+    """Return where the results of an operation count as saturated, as for the modules of its name.
+
+    The table is that of `fmstats.models.saturation`.
+    """
+    if name == "hardtanh":
+        low, high = (
+            args[place] if len(args) > place else kwargs.get(key, usual)
+            for place, key, usual in ((1, "min_val", -1.0), (2, "max_val", 1.0))
+        )
+        return float(low), float(high)
+    return _BOUNDS.get(name, (None, None))
+
+
+_BOUNDS: dict[str, tuple[float | None, float | None]] = {
+    "relu6": (None, 6.0),
+    "hardsigmoid": (0.0, 1.0),
+    "sigmoid": (0.01, 0.99),
+    "tanh": (-0.99, 0.99),
+}

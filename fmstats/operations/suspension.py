@@ -1,0 +1,95 @@
+"""`Suspension` takes a mode away while modules run that would choose another way because of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn as nn
+from torch.nn.modules import module as calls
+from torch.utils.hooks import RemovableHandle
+
+from fmstats.models.channel_dims import channel_rules
+from fmstats.models.output_tensors import first_tensor
+from fmstats.models.selection import ROOT
+from fmstats.models.wrappers import named_modules
+from fmstats.operations.channel_flow import ChannelFlow, Origin
+from fmstats.operations.modes import Mode, is_active, is_traced, push, remove
+
+# These choose another way where a torch function mode is active: they run without ours.
+MINDFUL = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
+
+
+class Holder(Protocol):
+    """It tells which mode sees the operations of the pass of this thread."""
+
+    mode: Mode | None
+
+
+class Sources:
+    """The layers whose type tells where their channels are, whatever they do within."""
+
+    def __init__(self, model: nn.Module, flow: ChannelFlow) -> None:
+        self._flow = flow
+        rules = channel_rules(model)
+        self._rules = {
+            id(module): (name or ROOT, rules[name])
+            for name, module in named_modules(model).items()
+            if rules[name].own
+        }
+
+    def note(self, module: nn.Module, output: object) -> None:
+        """Note where the channels of an output are, if the type of its layer tells."""
+        name, rule = self._rules.get(id(module), (None, None))
+        if name is None or rule is None:
+            return
+        x = first_tensor(output)
+        if x is not None and not x.is_nested and x.dim() and rule.fits(x.shape):
+            self._flow.note(x, Origin((rule.resolve(x.shape),), name))
+
+
+class Suspension:
+    """While it lasts, modules that mind modes run without one, and sources note their channels.
+
+    Its hooks are those of all modules, since some of these mind hooks of their own as well.
+    """
+
+    def __init__(self, thread: Holder, sources: Sources | None) -> None:
+        assert thread.mode is not None
+        self._mode, self._thread, self._sources = thread.mode, thread, sources
+        self._before: list[bool] = []  # whether the mode was active, for each module it is off in
+        self._handles: list[RemovableHandle] = [
+            calls.register_module_forward_pre_hook(self.enter),
+            calls.register_module_forward_hook(self._leave, always_call=True),
+        ]
+
+    def enter(self, module: nn.Module, args: object) -> None:
+        """Take the mode away from a module that minds it."""
+        if isinstance(module, MINDFUL) and not is_traced() and self._is_mine():
+            self._before.append(is_active(self._mode))
+            self._switch(isinstance(module, nn.TransformerEncoderLayer) and _has_hooks(module))
+
+    def _leave(self, module: nn.Module, args: object, output: object) -> None:
+        if is_traced() or not self._is_mine():
+            return
+        if isinstance(module, MINDFUL) and self._before:
+            self._switch(self._before.pop())
+        if self._sources is not None:
+            with torch._C.DisableTorchFunction():  # the mode would see what is asked of the output
+                self._sources.note(module, output)
+
+    def _is_mine(self) -> bool:
+        return self._thread.mode is self._mode
+
+    def _switch(self, on: bool) -> None:
+        if on != is_active(self._mode):
+            push(self._mode) if on else remove(self._mode)
+
+    def remove(self) -> None:
+        """Take the hooks away."""
+        for handle in self._handles:
+            handle.remove()
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())

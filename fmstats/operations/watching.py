@@ -1,0 +1,163 @@
+"""A watch follows the operations of a forward pass: where channels go, and which are layers.
+
+Most passes are not followed: the first is, and then the first of each kind, since tensors of other
+numbers of dims, another device or another mode of the model may take other ways through its code.
+In the others the operations that are layers are handed to their hooks, if there are any; else
+nothing is watched at all. Outputs are the same bits, watched or not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Mapping, Sequence
+
+import torch.nn as nn
+from torch import Tensor
+
+from fmstats.models.selection import ROOT
+from fmstats.models.wrappers import has_compiled_parts, named_modules
+from fmstats.operations.channel_flow import ChannelFlow
+from fmstats.operations.modes import Mode, Operations, push, remove
+from fmstats.operations.places import modules_around, runs_compiled
+from fmstats.operations.suspension import MINDFUL, Sources, Suspension
+
+_MOST_KINDS = 4096  # of passes that are followed
+_MOST_RETRIES = 16  # for operations that were met in a pass that was not
+
+
+class _Thread(threading.local):
+    """What a watch knows of the pass of a thread.
+
+    Attributes:
+        flow: the channels of the tensors of a pass that is followed, None in any other.
+        mode: sees the operations of the pass, None if nothing does.
+        suspension: takes `mode` away while some modules run.
+    """
+
+    flow: ChannelFlow | None = None
+    mode: Mode | None = None
+    suspension: Suspension | None = None
+
+
+class Watch:
+    """A watch chooses the passes of a model that are followed, and begins and ends them.
+
+    Args:
+        operations: those that are layers; None if none shall be.
+    """
+
+    def __init__(self, operations: Operations | None = None) -> None:
+        self._thread = _Thread()
+        self._operations = operations
+        self._kinds: set[Hashable] = set()
+        self._by_size = False
+        self._retries = 0
+        self._in_graph = False  # whether passes run compiled
+        self._mindful = False  # whether the model had modules that mind modes
+
+    @property
+    def operations(self) -> Operations | None:
+        """Return the operations that are layers; None if none shall be."""
+        return self._operations
+
+    @property
+    def goes_on(self) -> bool:
+        """Return whether the next pass of the same kind is watched, too."""
+        return bool(self._operations)
+
+    @property
+    def flow(self) -> ChannelFlow | None:
+        """Return the channels of the tensors of this thread's pass, if it is followed."""
+        return self._thread.flow
+
+    def begin(self, model: nn.Module, args: Sequence[object], kwargs: Mapping[str, object]) -> bool:
+        """Watch the pass that begins; return whether `end` is to be called.
+
+        Args:
+            model: that begins it.
+            args: it is called with.
+            kwargs: it is called with as well.
+        """
+        thread, sources = self._thread, None
+        if thread.mode is not None or thread.suspension is not None:
+            if thread.mode is not None and _count_calls(model) > 1:
+                return True  # the model calls itself
+            self._clean()  # after a pass that was interrupted
+        kind = _kind_of(model, args, kwargs, self._by_size)
+        new = kind not in self._kinds and len(self._kinds) < _MOST_KINDS
+        if new:
+            self._kinds.add(kind)
+            self._in_graph = runs_compiled() or has_compiled_parts(model)
+        if self._in_graph:  # graphs would hold the mode: they hold the operations instead
+            return False
+        if new:
+            thread.flow = ChannelFlow()
+            thread.mode = Mode(thread.flow, _Names(model), self._operations)
+            sources = Sources(model, thread.flow)
+            self._mindful = any(isinstance(module, MINDFUL) for module in model.modules())
+        elif self._operations:
+            thread.mode = Mode(None, None, self._operations)
+        if thread.mode is None:
+            return False
+        if sources is not None or self._mindful:
+            thread.suspension = Suspension(thread, sources)
+        push(thread.mode)
+        if thread.suspension is not None:
+            thread.suspension.enter(model, ())
+        return True
+
+    def end(self, model: nn.Module) -> None:
+        """End the pass of this thread, also where it failed."""
+        thread = self._thread
+        if thread.mode is None or _count_calls(model) > 1:
+            return
+        self._clean()
+        if self._operations is not None and self._operations.missed:
+            self._operations.missed = False
+            self._retries += 1
+            if self._retries <= _MOST_RETRIES:
+                self._kinds.clear()
+
+    def _clean(self) -> None:
+        thread = self._thread
+        if thread.mode is not None:
+            remove(thread.mode)
+        if thread.suspension is not None:
+            thread.suspension.remove()
+        thread.flow = thread.mode = thread.suspension = None
+
+    def close(self) -> None:
+        """Leave nothing behind in this thread."""
+        self._clean()
+
+    def tell_sizes_apart(self) -> None:
+        """Follow passes of other sizes as well, from now on.
+
+        A layer that is called with two layouts of the same number of dims is told nothing by the
+        number of dims.
+        """
+        self._by_size = True
+
+
+def _kind_of(
+    model: nn.Module, args: Sequence[object], kwargs: Mapping[str, object], by_size: bool
+) -> tuple[Hashable, ...]:
+    """Return what tells passes apart that may take another way through the code of a model."""
+    given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+    sizes = [x.shape if by_size else x.dim() for x in given]
+    return (model.training, *sizes, *(x.device for x in given))
+
+
+def _count_calls(model: nn.Module) -> int:
+    return sum(module is model for module in modules_around())
+
+
+class _Names:
+    """The names of the modules of a model, and which of them runs."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._names = {id(m): name or ROOT for name, m in named_modules(model).items()}
+
+    def __call__(self) -> str:
+        names = (self._names.get(id(module)) for module in modules_around())
+        return next(filter(None, names), ROOT)

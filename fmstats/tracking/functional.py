@@ -1,0 +1,285 @@
+"""`FunctionalLayers` gives rows to the operations of a model that are no modules.
+
+`F.relu(x)`, `x + y` and the like in the `forward` of a module `layer1.0` are the layers
+`layer1.0/relu`, `layer1.0/add`; a second place in the code that calls `relu` is
+`layer1.0/relu_1`. Places are numbered as they are first called, so that the same code has the same
+names in every run; a loop calls one place several times, as it would call a module.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch.nn as nn
+
+from fmstats.models.channel_dims import ChannelRule
+from fmstats.models.selection import OPERATION_MARK, ROOT, Selection, has_name, is_leaf, listed
+from fmstats.models.wrappers import named_modules
+from fmstats.operations.channel_flow import ChannelFlow
+from fmstats.operations.functional import JOINS, bounds_of_operation
+from fmstats.operations.places import Line, Place, cut_lines, find_place
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.tracking import taps
+from fmstats.tracking.gates import Gate
+from fmstats.tracking.hooks import LayerHook
+from fmstats.tracking.options import TrackOptions
+from fmstats.tracking.rows import LayerSpec
+
+TAP = "tap"  # the type of what is tapped
+_MOST_PLACES = 10_000
+_LATE = "its first call was in a pass whose operations were not followed, and is left out"
+
+
+class _Found(NamedTuple):
+    """What is known of a place: the module, and the hook of its layer if it has one."""
+
+    module: weakref.ref[nn.Module]
+    hook: LayerHook | None
+
+
+class FunctionalLayers:
+    """The operations of one tracked model, as they are found while it runs.
+
+    Args:
+        model: that is tracked.
+        options: of the tracker.
+        gate: of the tracker.
+        add: makes a layer of the tracker, and returns the hook that feeds it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        options: TrackOptions,
+        gate: Gate,
+        add: Callable[[LayerSpec], LayerHook],
+    ) -> None:
+        self._options, self._add = options, add
+        self._names = {
+            id(module): (weakref.ref(module), name or ROOT)
+            for name, module in named_modules(model).items()
+        }
+        self._places: dict[tuple[int, str, tuple[Line, ...]], _Found] = {}
+        self._counts: dict[tuple[str, str], int] = {}
+        self._layers: dict[str, LayerHook] = {}
+        self._lock = threading.Lock()
+        self._any = False
+        self._late: set[object] = set()  # what was met in passes that were not followed
+        self.missed = False
+        self._root = id(model)
+        self._gate = gate
+
+    def __bool__(self) -> bool:
+        """Return whether any was found; taps need none that looks for them."""
+        return self._any
+
+    def find(
+        self,
+        operation: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        flow: ChannelFlow | None,
+    ) -> LayerHook | None:
+        """Return the hook of the operation that is called at this place; None if it has no layer.
+
+        Args:
+            operation: its name.
+            args: what it is called with.
+            kwargs: what else.
+            flow: the channels of tensors, in a pass that is watched. A place is given its layer in
+                such a pass alone; `missed` tells of one that was met in another.
+        """
+        place = find_place()
+        return None if place is None else self._find_at(place, operation, args, kwargs, flow)
+
+    def find_in_graph(
+        self,
+        operation: str,
+        module: int | None,
+        lines: Sequence[Line],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        flow: ChannelFlow,
+    ) -> LayerHook | None:
+        """Return the hook of an operation in a graph, see `GraphOperations`."""
+        number = self._root if module is None else module
+        owner = self._names.get(number, (None, ""))[0]
+        caller = None if owner is None else owner()
+        if caller is None:
+            return None
+        place = Place(caller, cut_lines(caller, lines))
+        hook = self._find_at(place, operation, args, kwargs, flow)
+        # Nothing sees the inputs of an operation in a graph.
+        return None if hook is None or hook.before else hook
+
+    def remove(self) -> None:
+        """See no tap any more; may be called twice."""
+        taps.end(self)
+
+    def update_tap(self, name: str, module: nn.Module, value: object) -> bool:
+        """Measure what is tapped in a module; return whether it is one of the model.
+
+        A tap is given its row in a pass that is watched, if passes are: its channels are known
+        there.
+        """
+        known, owner = self._names.get(id(module), (None, ""))
+        if known is None or known() is not module:
+            return False
+        hook = self._find_tap(owner, name)
+        if hook is None:
+            self.missed = True
+        elif hook.before:
+            hook(module, (value,), {})
+        else:
+            hook(module, (), value)
+        return True
+
+    def find_tap_in_graph(self, name: str, module: int | None) -> LayerHook | None:
+        """Return the hook of what is tapped in a graph, see `GraphOperations`."""
+        known, owner = self._names.get(self._root if module is None else module, (None, ""))
+        if known is None or known() is None:
+            return None
+        full = f"{owner}{OPERATION_MARK}{name}"
+        hook = self.layer(full, TAP, self._bounds(full, TAP, (), {}))
+        return None if hook.before else hook
+
+    def _find_tap(self, owner: str, name: str) -> LayerHook | None:
+        full = f"{owner}{OPERATION_MARK}{name}"
+        watch = self._gate.watch
+        if full not in self._layers and watch is not None and watch.flow is None:
+            return None
+        return self.layer(full, TAP, self._bounds(full, TAP, (), {}))
+
+    def _find_at(
+        self,
+        place: Place,
+        operation: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        flow: ChannelFlow | None,
+    ) -> LayerHook | None:
+        key = (id(place.module), operation, place.calls)
+        found = self._places.get(key)
+        if found is not None and found.module() is place.module:
+            return found.hook
+        if flow is None:
+            self._late.add(key)
+            self.missed = True
+            return None
+        with self._lock:
+            hook = self._begin(operation, place, args, kwargs, flow, key in self._late)
+            self._any = self._any or hook is not None
+            if len(self._places) < _MOST_PLACES:
+                self._places[key] = _Found(weakref.ref(place.module), hook)
+        return hook
+
+    def _begin(
+        self,
+        operation: str,
+        place: Place,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        flow: ChannelFlow,
+        late: bool,
+    ) -> LayerHook | None:
+        module, owner = self._names.get(id(place.module), (None, ""))
+        if module is None or module() is not place.module:
+            return None  # no module of the tracked model
+        if operation in JOINS and flow.count_known(args) < 2:
+            return None  # with weights, a mask or a number
+        if self._options.functional is False or not self._is_asked(operation, place.module):
+            return None
+        name = self._name(owner, operation)
+        if not self._is_selected(name, operation):
+            return None
+        return self.layer(name, operation, self._bounds(name, operation, args, kwargs), late)
+
+    def restore(self, name: str, operation: str, thresholds: Thresholds) -> None:
+        """Make the layer of an operation that another run has met, if its name is one."""
+        owner, mark, place = name.rpartition(OPERATION_MARK)
+        known = {known for _, known in self._names.values()}
+        numbered = re.fullmatch(re.escape(operation) + r"(_[1-9][0-9]*)?", place)
+        fits = numbered or operation == TAP
+        if mark and name not in known and owner in known and fits:
+            self.layer(name, operation, thresholds)
+
+    def layer(
+        self, name: str, operation: str, thresholds: Thresholds, late: bool = False
+    ) -> LayerHook:
+        """Return the hook of a layer, which is made if there is none of its name."""
+        if name not in self._layers:
+            options = self._options
+            spec = LayerSpec(
+                name=name,
+                type=operation,
+                channels=self._dim(name),
+                thresholds=thresholds,
+                of=options.of,
+                backend=options.backend,
+                on_error=options.on_error,
+                left_out=_LATE if late else None,
+            )
+            self._layers[name] = self._add(spec)
+        return self._layers[name]
+
+    def _name(self, owner: str, operation: str) -> str:
+        number = self._counts.get((owner, operation), 0)
+        self._counts[owner, operation] = number + 1
+        name = f"{owner}{OPERATION_MARK}{operation}" + (f"_{number}" if number else "")
+        taken = any(name == known for _, known in self._names.values())
+        return self._name(owner, operation) if taken else name
+
+    def _is_asked(self, operation: str, module: nn.Module) -> bool:
+        """Tell whether operations within a module are layers of their own."""
+        if self._options.functional is True or self._options.functional_names is not None:
+            return not _is_of_torch(module)
+        return not (is_leaf(module) and (_is_of_torch(module) or _is_one_operation(module)))
+
+    def _is_selected(self, name: str, operation: str) -> bool:
+        options = self._options
+        asked = options.functional_names
+        if asked is not None and not any(p == operation or has_name(p, name) for p in asked):
+            return False
+        included = options.include is None or _fits(options.include, name)
+        return included and not _fits(options.exclude, name)
+
+    def _bounds(
+        self, name: str, operation: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Thresholds:
+        bounds = bounds_of_operation(operation, args, kwargs)
+        if self._options.of != "output":
+            bounds = (None, None)
+        for selector, given in (self._options.saturation or {}).items():
+            if _fits(selector, name):
+                bounds = given
+        return Thresholds(self._options.zero_tol, *bounds)
+
+    def _dim(self, name: str) -> ChannelRule | int:
+        asked = self._options.channel_dim
+        if isinstance(asked, Mapping):
+            fitting = [dim for selector, dim in asked.items() if _fits(selector, name)]
+            return fitting[-1] if fitting else ChannelRule(1, own=False)
+        return asked if isinstance(asked, int) else ChannelRule(1, own=False)
+
+
+def _is_of_torch(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn.") and is_leaf(module)
+
+
+def _is_one_operation(module: nn.Module) -> bool:
+    """Tell whether a module without parts has no weights that mix channels: it is one operation."""
+    return all(parameter.dim() < 2 for parameter in module.parameters(recurse=False))
+
+
+def _fits(selection: Selection, name: str) -> bool:
+    """Tell whether the name of an operation is selected; types and functions are of modules."""
+    for selector in listed(selection):
+        if isinstance(selector, str) and has_name(selector, name):
+            return True
+        if isinstance(selector, re.Pattern) and selector.search(name):
+            return True
+    return False

@@ -1,0 +1,55 @@
+"""`LayerSet` holds the layers of a tracker, and the hooks that feed them."""
+
+from __future__ import annotations
+
+import torch.nn as nn
+from torch import Tensor
+
+from fmstats.tracking.gates import Gate
+from fmstats.tracking.grad_scale import GradScale
+from fmstats.tracking.hooks import Handle, LayerHook, make_hook, register
+from fmstats.tracking.layers import Layer
+from fmstats.tracking.options import TrackOptions
+from fmstats.tracking.per_call import PerCall
+from fmstats.tracking.rows import LayerSpec
+from fmstats.tracking.sampling import Sampling
+
+
+class LayerSet:
+    """A set begins with the modules that are tracked, and takes on operations as they are found.
+
+    Attributes:
+        specs: what is measured of each layer, by name.
+        layers: what has been measured of each, by the same names.
+        per_call: those of them that have rows for each call.
+        hooks: what feeds the layers, one each.
+    """
+
+    def __init__(
+        self, options: TrackOptions, gate: Gate, op_token: Tensor, sampling: Sampling
+    ) -> None:
+        self._options, self._gate, self._op_token = options, gate, op_token
+        self._sampling, self._scale = sampling, GradScale(options.grad_scale)
+        self.specs: dict[str, LayerSpec] = {}
+        self.layers: dict[str, Layer | PerCall] = {}
+        self.per_call: list[PerCall] = []
+        self.hooks: list[LayerHook] = []
+
+    def add(self, spec: LayerSpec) -> LayerHook:
+        """Add a layer, and return the hook that is to be called with what it gives."""
+        layer: Layer | PerCall
+        if self._options.per_call:
+            layer = PerCall(spec, self._gate)
+            self.per_call.append(layer)
+        else:
+            layer = Layer(spec, self._gate)
+        hook = make_hook(self._options.of, layer, self._gate, self._op_token, self._scale)
+        if self._sampling.timed:
+            hook.time(self._sampling.spend)
+        self.specs[spec.name], self.layers[spec.name] = spec, layer
+        self.hooks.append(hook)
+        return hook
+
+    def add_module(self, spec: LayerSpec, module: nn.Module) -> list[Handle]:
+        """Add a layer that is a module, and return what removes its hooks from it."""
+        return register(module, self.add(spec))

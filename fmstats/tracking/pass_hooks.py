@@ -1,0 +1,153 @@
+"""These hooks of the tracked model begin and end its forward passes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from fmstats.operations.watching import Watch
+from fmstats.tracking import compiled as graph
+from fmstats.tracking.gates import Gate
+from fmstats.tracking.hooks import NO_BACKWARD_PASS, Hook, backward_pass, is_traced
+from fmstats.tracking.per_call import PerCall
+from fmstats.tracking.sampling import Sampling, clock
+
+
+class PassHook(Hook):
+    """This forward pre-hook of the tracked model counts and samples its passes.
+
+    It is registered with_kwargs.
+
+    Attributes:
+        passes, measured: forward passes begun in the modes asked for, and those of them that
+            hooks were to measure.
+        sampling: which passes are taken.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        sampling: Sampling,
+        per_call: Sequence[PerCall],
+        op_token: Tensor,
+        when: str = "always",
+    ) -> None:
+        super().__init__(op_token)
+        self._gate, self.sampling, self._per_call = gate, sampling, per_call
+        self._when = when
+        self._thread = threading.local()  # each thread's passes begin and end for themselves
+        self.passes = self.measured = 0
+        self._end: RemovableHandle | None = None
+
+    def __call__(
+        self,
+        module: nn.Module,
+        args: Sequence[object],
+        kwargs: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        """Begin a forward pass."""
+        if is_traced():
+            graph.mark_pass_boundary(self._op_token, self.number, module.training)
+            return
+        self.observe(None, module.training)
+        watch = self._gate.watch
+        if watch is None or not self._gate.open or torch._C._is_tracing():
+            return
+        if watch.begin(module, args, kwargs):
+            if self._end is None:
+                end = WatchEndHook(self, watch, self._op_token)
+                self._end = module.register_forward_hook(end, always_call=True)
+        else:
+            self.remove_end()
+
+    def observe(self, x: Tensor | None, training: bool) -> None:
+        """Begin a forward pass, also in a graph."""
+        if self._gate.paused or self._gate.closed or backward_pass() != NO_BACKWARD_PASS:
+            return
+        if torch._C._is_tracing():
+            self._gate.set(sampled=False)
+            return
+        if self._when != "always" and training != (self._when == "train"):
+            self._gate.set(sampled=False)
+            return
+        taken = self.sampling.take()
+        self._gate.set(sampled=taken)
+        self.passes += 1
+        self.measured += taken
+        for layer in self._per_call:
+            layer.begin_pass()
+        self._thread.began = clock() if self.sampling.timed else None
+
+    def end(self) -> None:
+        """End a forward pass of this thread, for a budget."""
+        began = getattr(self._thread, "began", None)
+        if began is not None:
+            self.sampling.end(clock() - began)
+            self._thread.began = None
+
+    def remove(self) -> None:
+        """Watch no pass any more; may be called twice."""
+        if self._gate.watch is not None:
+            self._gate.watch.close()
+        self.remove_end()
+
+    def remove_end(self) -> None:
+        """Take the hook away that ends the watch of a pass."""
+        if self._end is not None:
+            self._end.remove()
+            self._end = None
+
+    def reset(self) -> None:
+        """Count from 0."""
+        self.passes = self.measured = 0
+        self.sampling.reset()
+        self._gate.set(sampled=True)
+
+
+class EndHook(Hook):
+    """This forward hook of the tracked model ends its passes, for a budget."""
+
+    def __init__(self, passes: PassHook, op_token: Tensor) -> None:
+        super().__init__(op_token)
+        self._passes = passes
+
+    def __call__(self, module: nn.Module, args: object, output: object) -> None:
+        """End a forward pass."""
+        if is_traced():
+            graph.mark_pass_boundary(self._op_token, self.number, module.training)
+        else:
+            self._passes.end()
+
+    def observe(self, x: Tensor | None, training: bool) -> None:
+        """End a forward pass, in a graph."""
+        self._passes.end()
+
+
+class WatchEndHook(Hook):
+    """This forward hook of the tracked model ends the watch of a pass, also of one that failed."""
+
+    def __init__(self, passes: PassHook, watch: Watch, op_token: Tensor) -> None:
+        super().__init__(op_token)
+        self._passes, self._watch = passes, watch
+
+    def __call__(self, module: nn.Module, args: object, output: object) -> None:
+        """End the watch of this thread's pass."""
+        if is_traced():
+            return
+        self._watch.end(module)
+        # Where the pass failed, there is no output, and torch is iterating over the hooks.
+        if output is not None and not self._watch.goes_on:
+            self._passes.remove_end()
+
+    def observe(self, x: Tensor | None, training: bool) -> None:
+        """Do nothing: in a graph nothing is watched."""
+
+
+for _kind in (PassHook, EndHook, WatchEndHook):
+    graph.run_as_is(_kind.__call__)
