@@ -120,7 +120,10 @@ CALLED = [
     *("def m(self, x): return {}", "@staticmethod\n    def m(x): return {}"),
     *("@classmethod\n    def m(cls, x): return {}", "@property\n    def m(self): return {}"),
     *("@cached\n    def m(self): return {}", "m = [{}]"),
-    *("def m(self, x): return self.n(x)\n    def n(self, x): return {}",),
+    # What it names in turn is of the same class.
+    "def m(self, x): return self.n(x)\n    def n(self, x): return {}",
+    *(f"{head}\n    def m(self): return self.n\n    n = {{}}" for head in ("@property", "@cached")),
+    "@classmethod\n    def m(cls, x): return cls.n\n    n = {}",
 ]
 
 
