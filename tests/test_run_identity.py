@@ -402,6 +402,20 @@ def test_scripted_models():
     assert "the values of 0.linear.weight differ" in differences(scripted(1, 1.0), scripted(2, 1.0))
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_a_scripted_module_is_told_as_one_with_its_parts():
+    parts = [nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 2)]
+    scripted = [torch.jit.script(part) for part in parts]
+    net = nn.Sequential(*(nn.Identity() for _ in range(11)))
+    net[1], net[10] = scripted  # neither is a part of the other, as 1 and 10 could be read
+    assert list(content(net)["code"]["parts"]) == [
+        "the scripted module '1'",
+        "the scripted module '10'",
+    ]
+    assert list(content(scripted[0])["code"]["parts"]) == ["the scripted module ''"]
+    assert "1.0.weight" in content(net)["weights"]["parts"]
+
+
 def test_options_are_told_by_what_they_do():
     def wanted(name, module):
         return name == "conv"
