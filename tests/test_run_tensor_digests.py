@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import nn
 
+from fmstats.runs import tensor_digests
 from fmstats.runs.tensor_digests import NoValuesError, digest_tensor
 
 ROW = 1 << 20  # float32 numbers of one block
@@ -102,6 +104,24 @@ def test_threads_make_no_difference():
     finally:
         torch.set_num_threads(before)
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("blocks", "threads", "pools"),
+    [(1, 4, []), (2, 2, [2]), (2, 4, [2]), (3, 2, [2]), (3, 1, [])],
+)
+def test_threads_are_as_many_as_asked_for_and_of_use(monkeypatch, blocks, threads, pools):
+    made = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers):
+            made.append(workers)
+            super().__init__(workers)
+
+    monkeypatch.setattr(tensor_digests, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    digest_tensor(noise(blocks * ROW))
+    assert made == pools
 
 
 def quantized(scale=0.1, zero=3, by_channel=False):
