@@ -110,6 +110,27 @@ def test_some_passes_are_timed_and_no_timer_stays():
     assert sum(map(any, timed)) == 8
 
 
+@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize("begun", range(4))
+def test_the_share_is_that_of_timed_cycles_but_the_first(every, begun):
+    """Each pass takes other times, so that each counts."""
+    model = nn.Sequential(Slow(), nn.Identity())
+    tracker = track(model)
+    cost, spent, whole = Cost(tracker.hooks, every, begun), 0.0, 0.0
+    assert cost.share is None
+    for number in range(begun % every, 51):
+        cycle = number // every
+        clock.now += 0.001 * number  # reading
+        with cost.batch():
+            model(torch.zeros(2, 3))
+            clock.now += 0.002 * number
+        if cycle == 1 and number % every == 0:
+            spent = whole = 0.0  # what warmed up is forgotten
+        if cycle in (0, 1) or cycle % 16 == 0:
+            spent, whole = spent + 0.02, whole + 0.03 + 0.003 * number
+        assert cost.share == pytest.approx(spent / whole)
+
+
 def test_a_pass_that_fails_leaves_no_timer():
     tracker = track(nn.Sequential(nn.ReLU()))
     layers = [hook.layer for hook in tracker.hooks]
