@@ -6,7 +6,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,14 @@ def test_the_command_line_has_the_same_defaults_and_descriptions() -> None:
         assert helps[name].removesuffix(" May be repeated.") == describe_option(name)
 
 
+def test_the_command_line_runs_as_profile_does_where_nothing_is_said() -> None:
+    own, command = (inspect.signature(f).parameters for f in (fmstats.profile, profile_command))
+    names = {name: name for name in own if name in command} | {"compile": "compiled"}
+    assert {"device", "dtype", "channels_last", "limit", "checkpoint_every", "resume"} < set(names)
+    for name, there in names.items():
+        assert own[name].default == command[there].default, name
+
+
 def test_the_table_of_the_docs_is_that_of_the_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(DOCS)
     table = importlib.import_module("options_table")
@@ -94,6 +102,14 @@ def test_a_run_tells_and_compares_every_option_that_it_has(tmp_path: Path) -> No
         options = {"zero_tol": 0.5, name: value}
         with pytest.raises(fmstats.FmstatsError, match=rf"of another run.*\b{name}: "):
             fmstats.profile(model, batches, checkpoint=file, **options)
+
+
+def test_options_stay_as_they_were_checked() -> None:
+    options = TrackOptions()
+    for option in fields(options):
+        with pytest.raises(FrozenInstanceError):
+            setattr(options, option.name, "anything")
+    assert options == TrackOptions()
 
 
 @pytest.mark.parametrize(
