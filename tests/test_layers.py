@@ -139,6 +139,7 @@ def test_warn_once_then_nothing() -> None:
     ) as caught:
         layer.update(torch.randn(4))
     assert len(caught) == 1
+    assert caught[0].filename == __file__  # what handed the output over
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         layer.update(torch.randn(4))
@@ -156,8 +157,11 @@ def test_empty_outputs_are_a_no_op() -> None:
     layer = layer_of()
     layer.update(torch.randn(0, 7))
     assert seen_by(layer) is None
+    assert layer.reason == "its output is empty"
     layer.update(X)
+    assert layer.reason is None
     layer.update(torch.randn(0, 3))
+    assert layer.reason is None
     profile = seen_by(layer)
     assert profile is not None
     assert profile.stats.count.tolist() == [4, 4, 4]
