@@ -178,6 +178,33 @@ def test_pause_resume_reset_close() -> None:
     assert tracker.coverage()[0].status == "tracked"
 
 
+@pytest.mark.parametrize("warmup", [False, True])
+def test_kernels_are_compiled_before_where_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, warmup: bool
+) -> None:
+    model, warmed = nn.Sequential(nn.Linear(3, 4), nn.ReLU()), []
+    monkeypatch.setattr(
+        "fmstats.tracking.tracker.warm_up", lambda model, specs: warmed.append((model, list(specs)))
+    )
+    fmstats.track(model, include="1", warmup=warmup)
+    assert warmed == ([(model, ["1"])] if warmup else [])
+
+
+@pytest.mark.parametrize("per_call", [False, True])
+def test_it_tells_how_it_is(per_call: bool) -> None:
+    model = nn.Sequential(nn.ReLU(), nn.ReLU())
+    tracker = fmstats.track(model, per_call=per_call)
+    assert repr(tracker) == "Tracker(Sequential, 2 layers, 0 passes, on)"
+    model(torch.ones(1, 2))
+    tracker.pause()
+    assert repr(tracker) == "Tracker(Sequential, 2 layers, 1 passes, paused)"
+    tracker.resume()
+    assert repr(tracker) == "Tracker(Sequential, 2 layers, 1 passes, on)"
+    tracker.pause()
+    tracker.close()
+    assert repr(tracker) == "Tracker(Sequential, 2 layers, 1 passes, closed)"
+
+
 def test_a_reset_begins_every_anew() -> None:
     model = nn.Identity()
     with fmstats.track(model, every=2) as tracker:
