@@ -137,6 +137,21 @@ def test_a_traced_pass_is_no_data(of: str, every: int) -> None:
     assert {row.status for row in tracker.coverage()} == {"tracked"}
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("of", ["output", "input"])
+@pytest.mark.parametrize("when", ["always", "eval"])
+def test_a_pass_within_a_traced_function_is_no_data(of: str, when: str) -> None:
+    model = net().eval().requires_grad_(False)
+    with fmstats.track(model, of=of, when=when) as tracker:
+        for passes in (1, 2):
+            model(X)
+            before = tracker.stats()
+            torch.jit.trace(lambda x: model(x), X, check_trace=False)(X)
+            assert tracker.stats().to_dict() == before.to_dict()
+            assert before.metadata["passes"] == passes
+            assert before["0"].count[0] == passes * len(X)
+
+
 # Of torch.export about its own internals.
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_programs() -> None:
