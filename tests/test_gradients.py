@@ -71,6 +71,7 @@ def test_pause_and_close() -> None:
     tracker.pause()
     model(X).sum().backward()
     assert not tracker.stats()
+    assert not any(row.reason for row in tracker.coverage())
     tracker.resume()
     loss = model(X).sum()
     tracker.close()
