@@ -6,6 +6,7 @@ Two processes run `rank_worker.py` once for all tests of this file.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from fmstats.errors import FmstatsError
 from fmstats.models.output_tensors import plain_part
 from fmstats.models.wrappers import named_modules, unwrap
 from fmstats.profiles.profile import Profile
-from fmstats.profiles.ranks import refuse_split_channels
+from fmstats.profiles.ranks import check_group, gather, refuse_split_channels
 
 if not dist.is_available() or not dist.is_gloo_available():
     pytest.skip("needs torch.distributed with gloo", allow_module_level=True)
@@ -282,6 +283,34 @@ def test_names_are_without_wrappers(kind: str) -> None:
         rank_worker.run(model, 1)
     assert set(tracker.stats()) == {"body", "(model)"}
     assert tracker.stats()["(model)"].channels == 5
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_group_is_given_by_name_or_by_itself() -> None:
+    assert check_group("world", "stats") is None  # as torch.distributed takes it
+    own = dist.new_group([0])
+    assert check_group(own, "stats") is own
+    for other in ("all", None, 3, [0]):
+        told = rf"^profile\(group={re.escape(repr(other))}\): choose 'world' or a process group$"
+        with pytest.raises(FmstatsError, match=told):
+            check_group(other, "profile")
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("size", [-1, 0, 1, 2])
+def test_a_rank_outside_of_the_group_is_refused(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Where torch.distributed says so: of such a group it has no size."""
+    outside = dist.GroupMember.NON_GROUP_MEMBER
+    monkeypatch.setattr(dist, "get_world_size", lambda among: size)
+    told = pytest.raises(FmstatsError, match=r"^stats\(group=\.\.\.\): rank 0 is not of that group")
+    with told if size == -1 else nullcontext():
+        assert check_group(outside, "stats") is outside
+
+
+@pytest.mark.usefixtures("alone")
+def test_what_every_rank_gives_is_given_to_every_rank() -> None:
+    assert gather({"a": 1}, None) == [{"a": 1}]
+    assert gather("b", dist.new_group([0])) == ["b"]
 
 
 def test_without_a_process_group() -> None:
