@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,63 @@ def test_a_private_file_is_private_while_it_is_written(
     monkeypatch.setattr(os, "open", note)
     write_whole(path, b"new")
     assert (made[0], seen[0]) == (0o600, 0o600)
+
+
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_the_content_is_on_the_disk_before_it_replaces_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bytes | None
+) -> None:
+    path, content, done, replace = tmp_path / "p", b"new", [], os.replace
+    if old is not None:
+        path.write_bytes(old)
+
+    def sync(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            done.append(("folder", found.st_ino))
+        else:
+            done.append(("file", found.st_size, path.read_bytes() if path.exists() else None))
+
+    def replacing(beside: Path, to: Path) -> None:
+        done.append(("replaced", beside.parent, to))
+        replace(beside, to)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", replacing)
+    write_whole(path, content)
+    assert done == [
+        *(("file", len(content), old), ("replaced", tmp_path, path)),
+        ("folder", tmp_path.stat().st_ino),
+    ]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EIO])
+def test_a_folder_that_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Network file systems say so; a disk that fails says something else."""
+
+    def sync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    open_before = len(os.listdir("/proc/self/fd"))
+    told = pytest.raises(FmstatsError, match=os.strerror(errno.EIO))
+    with told if code == errno.EIO else nullcontext():
+        write_whole(tmp_path / "p", b"new")
+    assert len(os.listdir("/proc/self/fd")) == open_before
+    assert [p.name for p in tmp_path.iterdir()] == ["p"]
+
+
+def test_a_replaced_file_keeps_its_owner(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, who may give files away")
+    (tmp_path / "p").write_bytes(b"old")
+    os.chown(tmp_path / "p", 1234, 4321)
+    write_whole(tmp_path / "p", b"new")
+    found = (tmp_path / "p").stat()
+    assert (found.st_uid, found.st_gid) == (1234, 4321)
 
 
 def test_a_replaced_file_keeps_its_owner_and_attributes(tmp_path: Path) -> None:
