@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import io
+import itertools
 import pickle
 import weakref
 from collections.abc import Callable
@@ -17,8 +19,8 @@ import fmstats
 from fmstats.errors import FmstatsError
 from fmstats.tracking.compiled import new_op_token
 from fmstats.tracking.gates import Gate
-from fmstats.tracking.hooks import InputHook, OutputHook
-from fmstats.tracking.pass_hooks import PassHook
+from fmstats.tracking.hooks import InputHook, OutputHook, timed
+from fmstats.tracking.pass_hooks import EndHook, PassHook
 from fmstats.tracking.sampling import Every
 
 
@@ -173,6 +175,86 @@ def test_closed_gates_fold_nothing() -> None:
         assert output(model, (1,), 2) is None  # type: ignore[func-returns-value]
         assert inputs(model, (3,), {"k": 4}) is None  # type: ignore[func-returns-value]
     assert sink.folded == [2, ((3,), {"k": 4})]
+
+
+def test_in_a_graph_a_hook_does_the_same() -> None:
+    sink, gate, x, flown = Sink(), Gate(), torch.ones(2), []
+    for kind in (OutputHook, InputHook):
+        hook = kind(sink, gate, new_op_token())
+        hook.observe(x, False)
+        assert sink.folded.pop() is x
+        gate.set(paused=True)
+        hook.observe(x, False)
+        gate.set(paused=False)
+        leaf = torch.ones(1, requires_grad=True)
+        leaf.register_hook(lambda gradient, hook=hook: flown.append(hook.observe(x, False)))
+        leaf.sum().backward()  # here forward passes are those of checkpointing
+    assert len(flown) == 2
+    assert sink.folded == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_hooks_are_timed_within_a_context_alone(
+    monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    ticks = itertools.count()
+    for module in ("sampling", "hooks"):
+        monkeypatch.setattr(f"fmstats.tracking.{module}.clock", lambda: float(next(ticks)))
+    sinks, spent, model = [Sink(), Sink()], [], nn.ReLU()
+    hooks = [OutputHook(sink, Gate(), new_op_token()) for sink in sinks]
+    with contextlib.suppress(ZeroDivisionError), timed(hooks, spent.append):
+        for hook in hooks:
+            hook(model, (), 1)
+        assert spent == [1.0, 1.0]
+        if fails:
+            raise ZeroDivisionError
+    assert [hook.layer for hook in hooks] == sinks
+    for hook in hooks:
+        hook(model, (), 2)
+    assert spent == [1.0, 1.0]
+    assert [sink.folded for sink in sinks] == [[1, 2]] * 2
+
+
+class Noted(Every):
+    """Takes every pass, and notes how long each took."""
+
+    timed = True
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.took: list[float] = []
+
+    def end(self, seconds: float) -> None:
+        self.took.append(seconds)
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_a_pass_takes_from_its_beginning_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, in_graph: bool
+) -> None:
+    times = iter([1.0, 4.0, 10.0, 20.0, 21.0])
+    monkeypatch.setattr("fmstats.tracking.hooks.clock", lambda: next(times))
+    sampling, model = Noted(), nn.ReLU()
+    begin = PassHook(Gate(), sampling, [], new_op_token())
+    end = EndHook(begin, new_op_token())
+
+    def call(hook: PassHook | EndHook) -> None:
+        if in_graph:
+            hook.observe(None, False)
+        elif isinstance(hook, EndHook):
+            hook(model, (), None)
+        else:
+            hook(model, ())
+
+    call(end)  # of no pass
+    assert sampling.took == []
+    for hook in (begin, end, end):  # it ends once
+        call(hook)
+    assert sampling.took == [3.0]
+    for hook in (begin, begin, end):  # the first was broken off
+        call(hook)
+    assert sampling.took == [3.0, 1.0]
+    assert (begin.passes, begin.measured) == (3, 3)
 
 
 def test_passes_are_sampled() -> None:
