@@ -122,6 +122,22 @@ def test_batches_folded_before_are_those_of_all_lives(
         profile(Net(), failing(), checkpoint=path)
 
 
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_what_cannot_be_read_is_of_the_data_as_well(tmp_path: Path, place: int) -> None:
+    """At the end of a run, too: the same data are the same once more."""
+    path, data = tmp_path / "run.fmstats", [*BATCHES[:place], "text", *BATCHES[place:]]
+
+    def run(batches: list[object]) -> dict[str, object]:
+        return profile(Net(), batches, checkpoint=path, on_bad_sample="skip").metadata
+
+    first = run(data)
+    assert (first["samples"], first["skipped_count"]) == (8, 1)
+    assert storage.load(path).metadata["checkpoint"]["known"][0] == 5
+    assert run(data)["resumed"] == 8
+    with pytest.raises(FmstatsError, match="batches"):
+        run([batch for batch in data if batch != "text"])
+
+
 def run_of(batches: object, ranks: int) -> Run:
     share = Share(0, ranks)
     place = Placement(None, None, False)
