@@ -382,6 +382,25 @@ def test_a_checkpoint_that_is_not_understood(path, damage):
         profile(net(), pairs(), checkpoint=path)
 
 
+@pytest.mark.parametrize("told", [{}, {"identity": 3}, {"identity": None, "passes": 1}, 5, [1]])
+def test_a_profile_that_tells_of_no_run_is_no_checkpoint(path, told):
+    made = profile(net(), pairs())
+    made.metadata["checkpoint"] = told
+    storage.save(made, path)
+    with pytest.raises(FmstatsError, match=r"run.fmstats' is a profile, but no checkpoint: it te"):
+        profile(net(), pairs(), checkpoint=path)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_data_are_read(tmp_path):
+    def batches():
+        pytest.fail("they were read")
+        yield
+
+    for place, why in ((tmp_path, "it is a folder"), (tmp_path / "no" / "p", "there is no folder")):
+        with pytest.raises(FmstatsError, match=f"cannot write '.*': {why}"):
+            profile(net(), batches(), checkpoint=place)
+
+
 @pytest.mark.parametrize("key", ["samples", "coverage", "backends"])
 @pytest.mark.parametrize("wrong", ["x", "missing"])
 def test_metadata_that_were_edited_are_refused(path, key, wrong):
