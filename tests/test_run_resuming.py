@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from fmstats import storage
 from fmstats.errors import FmstatsError
 from fmstats.runs import profile
 from fmstats.runs.batch_runner import Placement
+from fmstats.runs.checkpoints import Checkpoint, Progress
 from fmstats.runs.identity import find_differences
 from fmstats.runs.reading import Share
 from fmstats.runs.run import Run
@@ -356,6 +358,32 @@ def test_old_checkpoints(path):
     old_checkpoint(path, zero_tol=1.0)
     with pytest.raises(FmstatsError, match=r"\(zero_tol: 1.0 there, 0.0 here\)"):
         profile(net(), pairs(), checkpoint=path, resume="trust")
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_an_option_that_a_checkpoint_does_not_tell(path, old):
+    """Only a version that had no such option may be silent on it."""
+    old_checkpoint(path) if old else profile(net(), pairs(), checkpoint=path)
+    written = storage.load(path)
+    identity = written.metadata["checkpoint"]["identity"]
+    del (identity if old else identity["run"])["zero_tol"]
+    storage.save(written, path)
+    text = r"another run \(zero_tol: None there, 0.0 here\)"
+    with nullcontext() if old else pytest.raises(FmstatsError, match=text):
+        assert profile(net(), pairs(), checkpoint=path, resume="trust").metadata["samples"] == 23
+
+
+@pytest.mark.parametrize("every", [0.0, 60.0])
+def test_a_version_is_due_so_long_after_the_last_one(path, monkeypatch, every):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    identity = {"run": {}, "content": {}, "unknown": []}
+    keep = Checkpoint(path, every, identity, trusted=False)
+    for _ in range(2):
+        for later, due in ((0.0, every == 0), (59.0, every == 0), (1.0, True)):
+            now[0] += later
+            assert keep.is_due() == due
+        keep.write(fmstats.Profile({}, {}), Progress())
 
 
 @pytest.mark.parametrize(
