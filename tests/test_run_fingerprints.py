@@ -231,3 +231,15 @@ def test_settings_are_what_a_module_has_of_its_own() -> None:
     for handle in handles:
         handle.remove()
     assert settings_of(module) == {"p": 0.25, "inplace": False, "note": 1}
+
+
+def test_modules_that_are_no_layers_are_looked_into() -> None:
+    def deep(value: float, name: str = "a", buffer: float = 1.0) -> nn.Module:
+        part = nn.Linear(1, 1, bias=False)
+        nn.init.constant_(part.weight, value)
+        part.register_buffer("b", torch.tensor(buffer), persistent=False)
+        return nn.Sequential(OrderedDict({name: nn.Sequential(part)}))
+
+    found = [of(deep(1)), of(deep(2)), of(deep(1, "b")), of(deep(1, buffer=2.0))]
+    assert found[0] == of(deep(1))
+    assert len(set(found)) == len(found)

@@ -196,8 +196,9 @@ class Fingerprints:
         """Fingerprint a module that the model holds without having it as a layer."""
         parts = [self.of(type(module), place), *self.of_tensors(module, place)]
         parts.append(self.of(settings_of(module), place))
-        children = module.named_children()
-        return join("module", *parts, *(self.of(child, f"{place}.{n}") for n, child in children))
+        for name, child in module.named_children():
+            parts.append(join(name, self.of(child, f"{place}.{name}")))
+        return join("module", *parts)
 
     def of_tensors(self, module: nn.Module, place: str) -> list[bytes]:
         """Fingerprint a module's own parameters and buffers, unsaved ones included."""
