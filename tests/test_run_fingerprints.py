@@ -18,6 +18,7 @@ import pytest
 import torch
 from torch import nn
 
+import fmstats
 from fmstats.runs import fingerprints
 from fmstats.runs.code import fingerprint_code
 from fmstats.runs.fingerprints import Fingerprints, join, settings_of
@@ -231,6 +232,18 @@ def test_settings_are_what_a_module_has_of_its_own() -> None:
     for handle in handles:
         handle.remove()
     assert settings_of(module) == {"p": 0.25, "inplace": False, "note": 1}
+
+
+def test_extra_state_is_a_setting_and_hooks_of_a_tracker_are_none() -> None:
+    class Extra(nn.ReLU):
+        def get_extra_state(self) -> object:
+            return {"level": 3}
+
+    assert settings_of(Extra()) == {"inplace": False, "extra state": {"level": 3}}
+    module = nn.ReLU()
+    for of in ("output", "input", "grad_output"):
+        with fmstats.track(module, of=of):
+            assert settings_of(module) == {"inplace": False}
 
 
 def test_modules_that_are_no_layers_are_looked_into() -> None:
