@@ -185,6 +185,8 @@ def test_an_installed_package_counts_by_its_version(
         return [fingerprint_code(each, prints) for each in found], prints.packages
 
     (first, packages), (second, _) = print_of(1), print_of(2)
+    assert len(set(first)) == 3
+    assert {len(each) for each in first} == {16}
     if folder == "src":
         assert packages == {}
         assert not set(first) & set(second)
