@@ -217,10 +217,13 @@ class Placed(nn.Module):
 
 
 @pytest.mark.parametrize(("whole", "own", "refused"), [(8, 4, True), (4, 4, False), (8, 2, False)])
-def test_channels_that_each_rank_has_for_itself(whole: int, own: int, refused: bool) -> None:
+@pytest.mark.parametrize("row", ["l", "l#1"])
+def test_channels_that_each_rank_has_for_itself(
+    whole: int, own: int, refused: bool, row: str
+) -> None:
     """Neither those of a replicated weight, nor those that were gathered."""
-    profile = profile_of({"l": layer_of(torch.zeros(2, 4))})
-    said = pytest.raises(FmstatsError, match="gives this rank 4 of its 8")
+    profile = profile_of({row: layer_of(torch.zeros(2, 4))}, per_call="#" in row)
+    said = pytest.raises(FmstatsError, match=f"layer '{row}' .* gives this rank 4 of its 8")
     with said if refused else nullcontext():
         refuse_split_channels(profile, {"l": Placed(whole, own)})
 
