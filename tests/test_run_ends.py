@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from fmstats import storage
 from fmstats.errors import FmstatsError
 from fmstats.profiles.profile import Profile
 from fmstats.runs import RunInterrupted, profile
+from fmstats.runs.batch_log import BatchLog
 from fmstats.runs.batch_runner import Placement
 from fmstats.runs.reading import Share
 from fmstats.runs.run import Run
@@ -136,6 +138,29 @@ def test_what_cannot_be_read_is_of_the_data_as_well(tmp_path: Path, place: int) 
     assert run(data)["resumed"] == 8
     with pytest.raises(FmstatsError, match="batches"):
         run([batch for batch in data if batch != "text"])
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("stored", [False, True])
+def test_batches_are_logged_only_where_a_checkpoint_needs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kept: bool, stored: bool
+) -> None:
+    """A log reads every value; stored samples are identified without one."""
+    made: list[BatchLog] = []
+
+    class Log(BatchLog):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr("fmstats.runs.rank_run.BatchLog", Log)
+    np.save(tmp_path / "x.npy", np.ones((4, 3), np.float32))
+    path = tmp_path / "run.fmstats"
+    profile(Net(), tmp_path / "x.npy" if stored else BATCHES, checkpoint=path if kept else None)
+    assert len(made) == (kept and not stored)
+    if kept:
+        known = storage.load(path).metadata["checkpoint"]["known"]
+        assert known == (None if stored else [4, made[0].digest])
 
 
 def run_of(batches: object, ranks: int) -> Run:
