@@ -43,6 +43,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("backend", backends.values(), ids=backends.keys())
 
 
+@pytest.fixture(autouse=True)
+def _no_mode_stays() -> Iterator[None]:
+    """No tracker leaves a mode or a hook of all modules behind."""
+    yield
+    calls = torch.nn.modules.module
+    left = torch._C._len_torch_function_stack(), calls._global_forward_hooks
+    assert not any(left), f"left behind: {left}"
+
+
 @pytest.fixture
 def stub() -> Iterator[cuda_host.StubDriver]:
     """The stub of the CUDA driver, as new."""

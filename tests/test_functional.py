@@ -438,3 +438,29 @@ def test_two_trackers_see_the_same() -> None:
     assert set(a) == set(b) == LEAVES | set(ROWS)
     for name in a:
         assert torch.equal(a[name].state.words, b[name].state.words)
+
+
+def test_a_pass_that_a_signal_broke_off_is_forgotten() -> None:
+    """Nothing is called of it after some more operations, and the next pass begins as usual."""
+
+    class Interrupted(Loop):
+        breaks = True
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = super().forward(x)
+            if self.breaks:
+                raise KeyboardInterrupt
+            return x
+
+    model, x = Interrupted(1), torch.randn(5, 4)
+    with fmstats.track(model) as tracker:
+        with pytest.raises(KeyboardInterrupt):
+            model(x)
+        for _ in range(100):
+            torch.tanh(x)
+        mode = tracker._gate.watch._thread.mode  # type: ignore[union-attr]
+        assert mode._over  # type: ignore[union-attr]
+        model.breaks = False
+        model(x)
+        assert tracker.stats().info["(model)/tanh"].calls == 2
+        assert torch._C._len_torch_function_stack() == 0

@@ -198,7 +198,7 @@ def test_hooks_are_timed_within_a_context_alone(
     monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     ticks = itertools.count()
-    for module in ("sampling", "hooks"):
+    for module in ("sampling", "pass_hooks"):
         monkeypatch.setattr(f"fmstats.tracking.{module}.clock", lambda: float(next(ticks)))
     sinks, spent, model = [Sink(), Sink()], [], nn.ReLU()
     hooks = [OutputHook(sink, Gate(), new_op_token()) for sink in sinks]
@@ -233,7 +233,7 @@ def test_a_pass_takes_from_its_beginning_to_its_end(
     monkeypatch: pytest.MonkeyPatch, in_graph: bool
 ) -> None:
     times = iter([1.0, 4.0, 10.0, 20.0, 21.0])
-    monkeypatch.setattr("fmstats.tracking.hooks.clock", lambda: next(times))
+    monkeypatch.setattr("fmstats.tracking.pass_hooks.clock", lambda: next(times))
     sampling, model = Noted(), nn.ReLU()
     begin = PassHook(Gate(), sampling, [], new_op_token())
     end = EndHook(begin, new_op_token())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -35,6 +35,16 @@ class Called(nn.Module):
         return self.last(x)
 
 
+_trackers: list[fmstats.Tracker] = []
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Iterator[None]:
+    yield
+    while _trackers:
+        _trackers.pop().close()
+
+
 class Clockwork:
     """A runner over a model, with what a run has."""
 
@@ -43,6 +53,7 @@ class Clockwork:
     ) -> None:
         self.model = Called()
         self.tracker = fmstats.track(self.model, every=every, **options)
+        _trackers.append(self.tracker)
         self.runner = BatchRunner(
             *(self.model, self.model, self.tracker, placement),
             *(Cost([], every, passes), Interrupts()),

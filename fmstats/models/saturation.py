@@ -55,11 +55,12 @@ def chosen_bounds(
     bounds = {n: bounds_of(m) if of == "output" else (None, None) for n, m in modules.items()}
     for selector, pair in (given or {}).items():
         chosen = fitting(selector, modules, "saturation")
-        bounds |= dict.fromkeys(chosen, _checked((chosen or [selector])[0], pair))
+        shown = chosen[0] if chosen else str(selector)
+        bounds |= dict.fromkeys(chosen, _checked(shown, pair))
     return bounds
 
 
-def _checked(name: object, pair: object) -> Bounds:
+def _checked(name: str, pair: object) -> Bounds:
     numbers = isinstance(pair, (tuple, list)) and all(
         bound is None or isinstance(bound, (int, float)) for bound in pair
     )

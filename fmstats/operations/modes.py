@@ -50,6 +50,9 @@ class Operations(GraphOperations, Protocol):
         """Return the hook of the operation that is called; None if it is no layer."""
 
 
+_LOOK_EVERY = 64  # calls
+
+
 class Mode(TorchFunctionMode):
     """This mode sees each call of a public function of torch.
 
@@ -57,6 +60,8 @@ class Mode(TorchFunctionMode):
         flow: carries the channels on, if the pass is followed.
         names: tells in which layer the call is.
         operations: those that are layers.
+        is_over: tells whether the pass has ended. One that a signal broke off leaves the mode
+            behind, until the next begins or the tracker is closed: from then on it does nothing.
     """
 
     def __init__(
@@ -64,9 +69,11 @@ class Mode(TorchFunctionMode):
         flow: ChannelFlow | None,
         names: Callable[[], str] | None,
         operations: Operations | None,
+        is_over: Callable[[], bool],
     ) -> None:
         super().__init__()
         self._flow, self._names, self._operations = flow, names, operations
+        self._is_over, self._over, self._calls = is_over, False, 0
 
     def __torch_function__(
         self,
@@ -76,8 +83,11 @@ class Mode(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if is_traced():
-            return func(*args, **kwargs)  # such graphs are made once, and again without the mode
+        if is_traced() or self._over:  # such graphs are made once, and again without the mode
+            return func(*args, **kwargs)
+        self._calls += 1
+        if self._calls % _LOOK_EVERY == 0 and self._is_over():
+            self._over, self._flow, self._operations = True, None, None
         hook = None
         if self._operations is not None:
             operation = operation_of(func)

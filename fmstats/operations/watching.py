@@ -90,13 +90,18 @@ class Watch:
             self._in_graph = runs_compiled() or has_compiled_parts(model)
         if self._in_graph:  # graphs would hold the mode: they hold the operations instead
             return False
+        root = id(model)
+
+        def is_over() -> bool:
+            return not any(id(module) == root for module in modules_around())
+
         if new:
             thread.flow = ChannelFlow()
-            thread.mode = Mode(thread.flow, _Names(model), self._operations)
+            thread.mode = Mode(thread.flow, _Names(model), self._operations, is_over)
             sources = Sources(model, thread.flow)
             self._mindful = any(isinstance(module, MINDFUL) for module in model.modules())
         elif self._operations:
-            thread.mode = Mode(None, None, self._operations)
+            thread.mode = Mode(None, None, self._operations, is_over)
         if thread.mode is None:
             return False
         if sources is not None or self._mindful:
