@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ import torch
 
 from fmstats.errors import FmstatsError
 from fmstats.sources import open_data
+from fmstats.sources.images import ImageTransform, read_images
+from fmstats.sources.stored import Skipped
 
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
 
@@ -73,6 +77,35 @@ def test_resize_and_crop_are_those_of_torchvision(tmp_path):
     left, top = round((resized.width - 20) / 2.0), round((24 - 20) / 2.0)
     expected = np.array(resized)[top : top + 20, left : left + 20]
     assert np.array_equal((batch[0] * 255).round().byte().permute(1, 2, 0).numpy(), expected)
+
+
+@pytest.mark.parametrize("size", [(2, 3200), (3200, 2)])
+def test_of_an_image_too_narrow_to_resize_the_cut_is_the_same(tmp_path, size):
+    """Resized, this one has 128 x 204800 pixels, which are more than the largest resized image."""
+    rows = np.random.default_rng(0).integers(0, 256, (3200, 2, 3), dtype=np.uint8)
+    pixels = rows if size[0] < size[1] else rows.swapaxes(0, 1)
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.save(tmp_path / "x.png")
+    (batch,) = open_data(tmp_path, image_size=100, resize=128, **PLAIN)
+    width, height = (64 * side for side in size)
+    left, top = (width - 100) // 2, (height - 100) // 2
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    expected = np.array(resized.crop((left, top, left + 100, top + 100)), dtype=float)
+    found = (batch[0] * 255).permute(1, 2, 0).numpy()
+    assert np.ptp(expected) > 100
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1.01)  # rounded otherwise
+
+
+def test_the_smallest_size(tmp_path):
+    save(tmp_path / "x.png", (51, 0, 255))
+    (batch,) = open_data(tmp_path, image_size=1, resize=1, **PLAIN)
+    np.testing.assert_allclose(batch.flatten().numpy(), [0.2, 0, 1], rtol=1e-6)
+
+
+def test_a_transform_stays_as_it_is():
+    transform = ImageTransform(8, 9, PLAIN["mean"], PLAIN["std"])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        transform.resize = 10
 
 
 @pytest.mark.parametrize(
@@ -199,6 +232,21 @@ def test_a_pass_left_early_ends(folder):
     batches.close()
     with pytest.raises(StopIteration):
         next(batches)
+
+
+def test_what_is_waiting_is_not_read_after_a_pass_is_left(tmp_path):
+    read = []
+
+    def slow(path):
+        time.sleep(0 if len(read) < 10 else 0.02)
+        read.append(path)
+        return torch.zeros(3, 1, 1), 0
+
+    spans = [range(10), range(10, 400)]
+    batches = read_images([tmp_path] * 400, slow, spans, on_bad_sample="raise", skipped=Skipped())
+    next(batches)
+    batches.close()
+    assert 10 <= len(read) < 300
 
 
 @pytest.mark.parametrize("height", range(20, 41))
