@@ -126,6 +126,18 @@ def test_where_nothing_ever_differs_there_is_no_drift() -> None:
     assert np.isnan(drift.score)
 
 
+def test_one_channel_with_enough_elements_is_enough_for_no_drift() -> None:
+    """Where nothing differs there is no effect to score: 0 if any channel could have had one."""
+    x = np.random.default_rng(0).normal(size=(200, 4))
+    for whole in range(5):
+        x[10:, : 4 - whole] = np.nan
+        x[:, 4 - whole :] = np.random.default_rng(1).normal(size=(200, whole))
+        same = fmstats.channel_stats(torch.from_numpy(x), 1, backend="reference")
+        drift = compare_layer("a", "ReLU", same, same, [same] * 5, Evidence(9, 9, (9,) * 5), 16)
+        assert drift.scores == {}
+        assert drift.score == 0 if whole else np.isnan(drift.score)
+
+
 @pytest.mark.parametrize("shards", [0, 5])
 def test_so_many_elements_are_enough_and_one_less_is_not(shards: int) -> None:
     few, many = stats_of(0, 16), stats_of(1)
