@@ -190,6 +190,14 @@ def test_a_channel_that_breaks_is_drift(value: float) -> None:
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_a_channel_of_which_nothing_is_left() -> None:
+    for one, other, words in (
+        (broken(1.0), broken(0.0), "100 % more"),
+        (broken(0.001), broken(0.998), "100 % fewer"),
+    ):
+        assert f": {words} of a channel's elements" in one.compare(other).reasons[0]
+
+
 def test_one_element_that_breaks_is_told_and_no_drift() -> None:
     found = broken(1 / 384_000).compare(broken(0.0))
     assert (found.verdict, found.drift) == ("no drift", False)

@@ -150,6 +150,15 @@ def test_more_or_fewer_broken_elements_are_told_once() -> None:
     assert name_changes(dead[1]) == "dead, NaN or Inf -25%"
 
 
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.997, "+100%"), (-1.0, "-100%"), (0.128, "+13%"), (-0.00122, "-0.12%"), (2e-6, "+0.0002%")],
+)
+def test_a_share_of_broken_elements_is_told_in_percent(share: float, text: str) -> None:
+    (row, *_) = layer("a", 1.0, non_finite=np.array([share, 0.0, 0.0])).channels()
+    assert name_changes(row) == f"NaN or Inf {text}"
+
+
 SCORES = st.floats(0, 100)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fmstats.drift.comparison import Comparison, overall_score
+from fmstats.drift.comparison import Comparison, overall_score, to_percent
 from fmstats.drift.inputs import describe_other_preparation, describe_other_sizes
 from fmstats.drift.layers import Evidence, LayerDrift, compare_layer
 from fmstats.drift.matching import check_missing, match_layers, read_only_common
@@ -185,10 +185,10 @@ def _judge(
 def _describe_nonfinite(drifts: Sequence[LayerDrift]) -> str:
     """Name the layers, and the channel of the first one that changed most."""
     effects = drifts[0].effects
-    change = 100 * float(effects.non_finite[np.abs(effects.broken).argmax()])
+    change = to_percent(float(effects.non_finite[np.abs(effects.broken).argmax()]))
     return (
         f"in {format_plural(len(drifts), 'layer')}, the first of them {drifts[0].layer!r}: "
-        f"{abs(change):.2g} % {'more' if change > 0 else 'fewer'} of a channel's elements"
+        f"{abs(change):g} % {'more' if change > 0 else 'fewer'} of a channel's elements"
     )
 
 

@@ -34,8 +34,13 @@ def name_changes(row: Row) -> str:
     """Describe in words what happened to the channel of a row; often this is empty."""
     words = [word for key, word in _HAPPENED.items() if row[key]]
     if row["non_finite"] and not row["newly_broken"]:
-        words.append(f"{_HAPPENED['newly_broken']} {100 * row['non_finite']:+.2g}%")
+        words.append(f"{_HAPPENED['newly_broken']} {to_percent(row['non_finite']):+g}%")
     return ", ".join(words)
+
+
+def to_percent(share: float) -> float:
+    """Return a share in percent, rounded to two digits: `g` formats it, 100 not as 1e+02."""
+    return float(f"{100 * share:.2g}")
 
 
 def _grade_changes(words: str) -> str | None:
