@@ -102,6 +102,18 @@ def test_bounds_and_tolerance_compare_exact_values() -> None:
     assert sorted(stats.sat_high.tolist()) == [0, 1]
 
 
+@pytest.mark.parametrize("bound", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("chosen", ["auto", "torch", "reference"])
+def test_bounds_that_are_one_number(bound: float, chosen: str) -> None:
+    """An element at it is at both bounds, and counts once; only NaN is at neither."""
+    x = torch.tensor([[-1.0], [0.0], [0.0], [1.0], [float("nan")]])
+    stats = seen_by(nn.Identity(), x, saturation={"*": (bound, bound)}, backend=chosen)
+    assert stats.sat_low.tolist() == [int((x <= bound).sum())]
+    assert stats.sat_high.tolist() == [int((x >= bound).sum())]
+    assert stats.saturated is not None
+    assert stats.saturated.tolist() == [0.8]
+
+
 @pytest.mark.parametrize(
     ("saturation", "message"),
     [

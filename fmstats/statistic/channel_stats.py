@@ -146,7 +146,9 @@ class ChannelStats:
         """Return the share of elements at or beyond a bound; None for a layer without bounds."""
         if not self.thresholds.bounded:
             return None
-        return _ratio(self.sat_low + self.sat_high, self.count)
+        # Where both bounds are one number, an element at it is at both.
+        beyond = np.minimum(self.sat_low + self.sat_high, self.count - self.nan)
+        return _ratio(beyond, self.count)
 
     @property
     def rms(self) -> Array:
