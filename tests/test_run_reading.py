@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from fmstats.errors import FmstatsError
 from fmstats.runs.batch_log import BatchLog
@@ -154,6 +154,22 @@ def test_what_ends_by_raising_may_have_lost_the_rest() -> None:
 
     with pytest.raises(FmstatsError, match="the data ended at batch 2 because reading raised"):
         read(generate())
+
+
+class Rows(IterableDataset[torch.Tensor]):
+    """Rows one after the other, of which the last may raise."""
+
+    def __init__(self, last: bool) -> None:
+        self.rows = Failing(lambda n: last and n == 5)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return map(lambda pair: pair[0], self.rows)
+
+
+def test_a_loader_over_rows_of_unknown_number_does_not_say_where_it_ends() -> None:
+    assert read(DataLoader(Rows(last=False), batch_size=None))[0] == [0, 1, 2, 3, 4, 5]
+    with pytest.raises(FmstatsError, match=r"^the data ended at batch 7 because reading raised"):
+        read(DataLoader(Rows(last=True), batch_size=None))
 
 
 @pytest.mark.parametrize(("failures", "ends"), [(99, False), (100, True)])
