@@ -125,6 +125,24 @@ def exact_moments(batches: list[list[float]]) -> tuple[Fraction, Fraction]:
     return mean, sum(((x - mean) ** 2 for x in numbers), Fraction()) / len(numbers)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_read_again_does_not_grow_less_exact(backend: Backend, layout: str) -> None:
+    """No rounding of a sum is lost, so that more numbers give no larger error.
+
+    Each number is rounded when the pivot is taken from it, and its square once more: together three
+    units at most. The steps to the state and the merge may add as many again.
+    """
+    if backend.name in ("torch", "reference"):
+        pytest.skip("adds up in its own way")
+    x = torch.rand(1, 1 << 14, dtype=torch.float64)
+    x[:, 1 << 13 :] += 1  # what is summed first goes far below 0, then comes back
+    state = fold(backend, torch.zeros(1, 1, dtype=torch.float64), LAYOUTS[layout](x))
+    mean, variance = exact_moments([[0.0], x[0].tolist()])
+    assert abs(Fraction(state["mean"].item()) / mean - 1) <= 8 * Fraction(2) ** -53
+    m2 = variance * (x.numel() + 1)
+    assert abs(Fraction(state["m2"].item()) / m2 - 1) <= 8 * Fraction(2) ** -53
+
+
 @pytest.mark.parametrize("batches", [1, 30, 200])
 @pytest.mark.parametrize("ratio", [0.0, 1e4, 3e6, 3e12])
 def test_many_batches_of_float64(backend: Backend, ratio: float, batches: int) -> None:
