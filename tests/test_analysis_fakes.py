@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from analysis_models import from_transformers
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 import fmstats
 from fmstats.analysis.fakes import faking
+from fmstats.analysis.sparse import count_stored
 
 # Shapes of two factors, and where groups end: rows, columns, the inner dim, none.
 GROUPED = {
@@ -45,6 +46,19 @@ def test_it_keeps_its_inputs_for_the_backward_pass() -> None:
     assert a.grad is not None
     assert b.grad is not None
     assert (a.grad.shape, b.grad.shape) == (a.shape, b.shape)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_a_sparse_tensor_that_is_turned_stays_real() -> None:
+    """It is known then how many numbers it stores; any other result is fake."""
+    x = torch.eye(3).to_sparse()
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with faking(mode):
+        turned = [x.t(), x.transpose(0, 1), x.detach(), x.clone(), x.t().clone().t()]
+        made = [x * 2, torch.ones(3, 3).t(), torch.ones(3).clone()]
+    assert [isinstance(y, FakeTensor) for y in turned] == [False] * 5
+    assert [count_stored(y) for y in turned] == [3] * 5
+    assert [isinstance(y, FakeTensor) for y in made] == [True] * 3
 
 
 def test_what_does_not_fit_is_told() -> None:
