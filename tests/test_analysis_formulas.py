@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fmstats
+from fmstats.analysis.formulas import has_formula
+from fmstats.analysis.recorder import Recorder
 from fmstats.analysis.records import CHEAP, UNKNOWN
 
 DEVICES = pytest.mark.parametrize("device", ["meta", "cpu"])
@@ -198,3 +200,19 @@ def test_custom_operations_are_unknown() -> None:
     thrice.register_fake(torch.empty_like)
     found = fmstats.analyze(Doing(thrice), input_size=(2, 3))
     assert [u.operation for u in found.unknown] == ["fmstats_tests.thrice"]
+
+
+def test_which_operations_have_a_formula() -> None:
+    aten = torch.ops.aten
+    for known in (aten.mm.default, aten.dot.default, aten.convolution.default):
+        assert has_formula(known)
+    for unknown in (aten.relu.default, aten.add.Tensor, aten.view.default):
+        assert not has_formula(unknown)
+
+
+def test_each_call_without_a_formula_is_counted_once() -> None:
+    recorder = Recorder("model")
+    with recorder:
+        torch.ones(3).relu().relu()
+    counts = {name: n for (name, _), n in recorder.work["model"].uncounted.items()}
+    assert counts["relu"] == 2
