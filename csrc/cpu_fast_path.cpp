@@ -42,8 +42,9 @@ CpuPlan::CpuPlan(int isa, std::uintptr_t state, i64 row, const py::tuple& float3
       float64_(read_thresholds(float64_thresholds)),
       expected_(std::move(tensor_type), api, {dlpack::kCpu, 0}) {}
 
-void CpuPlan::fold(int dtype, std::uintptr_t data, const py::tuple& shape, const py::tuple& strides,
-                   i64 channels, i64 channel_stride, const py::tuple& dims, int threads) {
+void CpuPlan::update(int dtype, std::uintptr_t data, const py::tuple& shape,
+                     const py::tuple& strides, i64 channels, i64 channel_stride,
+                     const py::tuple& dims, int threads) {
   expected_.forget();  // until all went well, nothing is expected
   view_ = view_of(dtype, channels, channel_stride, dims);
   view_.data = reinterpret_cast<const void*>(data);
@@ -52,7 +53,7 @@ void CpuPlan::fold(int dtype, std::uintptr_t data, const py::tuple& shape, const
   expected_.remember(view_.dtype, shape, strides);
 }
 
-bool CpuPlan::try_fold(py::handle x) {
+bool CpuPlan::try_update(py::handle x) {
   view_.data = expected_.recognise(x);
   if (view_.data == nullptr) return false;
   accumulate(*kernels_, view_, view_.dtype == kFloat64 ? float64_ : float32_, state_, row_,

@@ -15,12 +15,12 @@ class CpuPlan {
           const pybind11::object& api);
 
   // Update the state with a tensor, and expect tensors of its dtype, sizes and strides from now on.
-  void fold(int dtype, std::uintptr_t data, const pybind11::tuple& shape,
-            const pybind11::tuple& strides, i64 channels, i64 channel_stride,
-            const pybind11::tuple& dims, int threads);
+  void update(int dtype, std::uintptr_t data, const pybind11::tuple& shape,
+              const pybind11::tuple& strides, i64 channels, i64 channel_stride,
+              const pybind11::tuple& dims, int threads);
 
   // Update with x if it is a tensor as the last one; else return false, with nothing done.
-  bool try_fold(pybind11::handle x);
+  bool try_update(pybind11::handle x);
 
  private:
   const Kernels* kernels_;

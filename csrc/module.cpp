@@ -1,5 +1,6 @@
 // fmstats._native: the C++ code as Python sees it. Pointers, sizes and strides arrive as integers;
-// the Python side has checked device, dtype and layout and keeps the tensors alive.
+// the Python side has checked device, dtype and layout and keeps the tensors alive. Functions of
+// many of these take them by keyword alone, so that no two can be confused by their places.
 #include <pybind11/pybind11.h>
 
 #include "cpu/driver.h"
@@ -9,6 +10,7 @@
 
 namespace py = pybind11;
 using namespace fmstats;
+using namespace py::literals;
 
 namespace {
 
@@ -21,11 +23,11 @@ py::list cpu_isas() {
 }
 
 void cpu_accumulate(int isa, int dtype, std::uintptr_t data, i64 channels, i64 channel_stride,
-                    const py::tuple& dims, std::uintptr_t state, i64 row, double zero_tol,
-                    double low, double high, int threads) {
+                    const py::tuple& dims, std::uintptr_t state, i64 row,
+                    const py::tuple& thresholds, int threads) {
   View view = view_of(dtype, channels, channel_stride, dims);
   view.data = reinterpret_cast<const void*>(data);
-  accumulate(usable_isa(isa), view, {zero_tol, low, high}, reinterpret_cast<i64*>(state), row,
+  accumulate(usable_isa(isa), view, read_thresholds(thresholds), reinterpret_cast<i64*>(state), row,
              threads);
 }
 
@@ -36,13 +38,37 @@ CudaLaunch cuda_launch(int dtype, std::uintptr_t data, i64 channels, i64 channel
   return plan_launch(view, multiprocessors);
 }
 
+// Complete a launch with what it reads and writes beside the tensor, and run it.
+void cuda_update(CudaPlan& plan, CudaLaunch launch, const py::tuple& shape,
+                 const py::tuple& strides, const py::tuple& thresholds, const py::tuple& limits,
+                 std::uintptr_t state, i64 row, std::uintptr_t parts, std::uintptr_t tickets,
+                 std::uintptr_t kernel, std::uintptr_t context, std::uintptr_t stream) {
+  CudaArgs& args = launch.args;
+  args.thresholds = read_thresholds(thresholds);
+  for (int i = 0; i < 3; ++i) args.limits[i] = limits[i].cast<i64>();
+  args.state = reinterpret_cast<i64*>(state);
+  args.row = row;
+  args.parts = reinterpret_cast<i64*>(parts);
+  args.tickets = reinterpret_cast<unsigned*>(tickets);
+  cuda::Target target = {};
+  target.kernel = reinterpret_cast<void*>(kernel);
+  target.context = reinterpret_cast<void*>(context);
+  target.stream = reinterpret_cast<void*>(stream);
+  plan.update(launch, target, shape, strides);
+}
+
 void add_cpu(py::module_& m) {
   m.def("cpu_isas", &cpu_isas, "[(name, vector bits, usable here)], best first.");
-  m.def("cpu_accumulate", &cpu_accumulate, "Update a state with a tensor; see csrc/cpu/driver.h.");
+  m.def("cpu_accumulate", &cpu_accumulate, py::kw_only(), "isa"_a, "dtype"_a, "data"_a,
+        "channels"_a, "channel_stride"_a, "dims"_a, "state"_a, "row"_a, "thresholds"_a, "threads"_a,
+        "Update a state with a tensor; see csrc/cpu/driver.h.");
   py::class_<CpuPlan>(m, "CpuPlan", "A layer's way into the kernels; see csrc/cpu_fast_path.h.")
-      .def(py::init<int, std::uintptr_t, i64, py::tuple, py::tuple, py::object, py::object>())
-      .def("fold", &CpuPlan::fold)
-      .def("try_fold", &CpuPlan::try_fold);
+      .def(py::init<int, std::uintptr_t, i64, py::tuple, py::tuple, py::object, py::object>(),
+           py::kw_only(), "isa"_a, "state"_a, "row"_a, "float32_thresholds"_a,
+           "float64_thresholds"_a, "tensor_type"_a, "exchange_api"_a)
+      .def("update", &CpuPlan::update, py::kw_only(), "dtype"_a, "data"_a, "shape"_a, "strides"_a,
+           "channels"_a, "channel_stride"_a, "dims"_a, "threads"_a)
+      .def("try_update", &CpuPlan::try_update);
 }
 
 void add_cuda(py::module_& m) {
@@ -56,12 +82,13 @@ void add_cuda(py::module_& m) {
       .def_readonly("parts_words", &CudaLaunch::parts_words)
       .def_readonly("tickets", &CudaLaunch::tickets)
       .def_property_readonly("args_bytes", [](const CudaLaunch&) { return sizeof(CudaArgs); });
-  py::class_<CudaMemory>(m, "CudaMemory", "What a launch writes to; see csrc/cuda_fast_path.h.")
-      .def(py::init<std::uintptr_t, i64, std::uintptr_t, std::uintptr_t>());
   py::class_<CudaPlan>(m, "CudaPlan", "A layer's way into the kernels; see csrc/cuda_fast_path.h.")
-      .def(py::init<py::object, py::object, int, int>())
-      .def("fold", &CudaPlan::fold)
-      .def("try_fold", &CudaPlan::try_fold)
+      .def(py::init<py::object, py::object, int, int>(), py::kw_only(), "tensor_type"_a,
+           "exchange_api"_a, "device_type"_a, "device_id"_a)
+      .def("update", &cuda_update, py::kw_only(), "launch"_a, "shape"_a, "strides"_a,
+           "thresholds"_a, "limits"_a, "state"_a, "row"_a, "parts"_a, "tickets"_a, "kernel"_a,
+           "context"_a, "stream"_a)
+      .def("try_update", &CudaPlan::try_update)
       .def("forget", &CudaPlan::forget);
   m.def("cuda_check_driver", &cuda::check_driver, "Raise CudaDriverError if none can launch.");
 }

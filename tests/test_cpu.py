@@ -269,14 +269,14 @@ def test_unknown_instruction_set() -> None:
 
 def test_the_native_module_refuses_what_it_cannot_do() -> None:
     native = CpuBackend()._native
-    good = [len(ISAS), 0, 0, 0, 0, ((1, 1),), 0, 0, 0.0, 0.0, 0.0, 1]
-    for place, value, text in (
-        (0, 99, "instruction set 99"),
-        (1, 77, "dtype code 77"),
-        (5, (), "1 to 64 dims, not 0"),
+    usable = next(i for i, (_, _, usable) in enumerate(native.cpu_isas()) if usable)
+    good = {"isa": usable, "dtype": 0, "data": 0, "dims": ((1, 1),), "state": 0, "row": 0}
+    good |= {"channels": 0, "channel_stride": 0, "thresholds": (0.0, 0.0, 0.0), "threads": 1}
+    native.cpu_accumulate(**good)
+    for name, value, text in (
+        ("isa", 99, "instruction set 99"),
+        ("dtype", 77, "dtype code 77"),
+        ("dims", (), "1 to 64 dims, not 0"),
     ):
-        bad = [*good]
-        bad[0] = native.cpu_isas().index(next(i for i in native.cpu_isas() if i[2]))
-        bad[place] = value
         with pytest.raises(ValueError, match=text):
-            native.cpu_accumulate(*bad)
+            native.cpu_accumulate(**good | {name: value})

@@ -63,14 +63,14 @@ class CpuBackend(Backend):
         """Make the native module's plan for tensors of one layer."""
         assert self._native is not None
         return self._native.CpuPlan(
-            self._isa,
-            state.words.data_ptr(),
-            state.words.stride(0),
-            thresholds.compared_as(torch.float32),
-            thresholds.compared_as(torch.float64),
-            Tensor,
+            isa=self._isa,
+            state=state.words.data_ptr(),
+            row=state.words.stride(0),
+            float32_thresholds=thresholds.compared_as(torch.float32),
+            float64_thresholds=thresholds.compared_as(torch.float64),
+            tensor_type=Tensor,
             # From torch 2.10; without it every tensor goes through update().
-            getattr(Tensor, "__dlpack_c_exchange_api__", None),
+            exchange_api=getattr(Tensor, "__dlpack_c_exchange_api__", None),
         )
 
     def dtype_code(self, dtype: torch.dtype) -> int:
@@ -81,16 +81,16 @@ class CpuBackend(Backend):
         assert self._native is not None
         compute = torch.float64 if x.dtype == torch.float64 else torch.float32
         self._native.cpu_accumulate(
-            self._isa,
-            self._dtypes[x.dtype],
-            x.data_ptr(),
-            view.channels,
-            view.channel_stride,
-            view.dims,
-            state.words.data_ptr(),
-            state.words.stride(0),
-            *thresholds.compared_as(compute),
-            torch.get_num_threads(),
+            isa=self._isa,
+            dtype=self._dtypes[x.dtype],
+            data=x.data_ptr(),
+            channels=view.channels,
+            channel_stride=view.channel_stride,
+            dims=view.dims,
+            state=state.words.data_ptr(),
+            row=state.words.stride(0),
+            thresholds=thresholds.compared_as(compute),
+            threads=torch.get_num_threads(),
         )
 
 
@@ -101,16 +101,16 @@ class CpuMeter(Meter):
         super().__init__(backend, state, thresholds)
         self._plan = backend.plan(state, thresholds)
         self._dtype_code = backend.dtype_code
-        self.try_update = self._plan.try_fold  # no Python between the hook and the kernel
+        self.try_update = self._plan.try_update  # no Python between the hook and the kernel
 
     def update(self, x: Tensor, view: View) -> None:
-        self._plan.fold(
-            self._dtype_code(x.dtype),
-            x.data_ptr(),
-            tuple(x.shape),
-            x.stride(),
-            view.channels,
-            view.channel_stride,
-            view.dims,
-            torch.get_num_threads(),
+        self._plan.update(
+            dtype=self._dtype_code(x.dtype),
+            data=x.data_ptr(),
+            shape=tuple(x.shape),
+            strides=x.stride(),
+            channels=view.channels,
+            channel_stride=view.channel_stride,
+            dims=view.dims,
+            threads=torch.get_num_threads(),
         )

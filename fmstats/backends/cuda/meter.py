@@ -49,13 +49,13 @@ class CudaMeter(Meter):
         self._captured: tuple[int, int] | None = None  # capture and stream of the last that was
         self._limits_as: dict[torch.dtype, tuple[Limits, tuple[int, ...]]] = {}
         self._plan = native.CudaPlan(
-            Tensor,
+            tensor_type=Tensor,
             # From torch 2.10; without it every tensor goes through update().
-            getattr(Tensor, "__dlpack_c_exchange_api__", None),
-            runtime.dlpack_type,
-            self._index,
+            exchange_api=getattr(Tensor, "__dlpack_c_exchange_api__", None),
+            device_type=runtime.dlpack_type,
+            device_id=self._index,
         )
-        self.try_update = self._plan.try_fold  # no Python between the hook and the driver
+        self.try_update = self._plan.try_update  # no Python between the hook and the driver
 
     def update(self, x: Tensor, view: View) -> None:
         if view.channels == 0 or view.positions == 0:
@@ -81,20 +81,20 @@ class CudaMeter(Meter):
         parts, tickets = self._device.workspaces.room_for(
             stream, capture, launch.parts_words, launch.tickets
         )
-        self._plan.fold(
-            launch,
-            tuple(x.shape),
-            x.stride(),
-            *self._limits(x.dtype),
-            self._native.CudaMemory(
-                self.state.words.data_ptr(),
-                self.state.words.stride(0),
-                parts.data_ptr(),
-                tickets.data_ptr(),
-            ),
-            kernel,
-            self._device.context,
-            stream,
+        thresholds, limits = self._limits(x.dtype)
+        self._plan.update(
+            launch=launch,
+            shape=tuple(x.shape),
+            strides=x.stride(),
+            thresholds=thresholds,
+            limits=limits,
+            state=self.state.words.data_ptr(),
+            row=self.state.words.stride(0),
+            parts=parts.data_ptr(),
+            tickets=tickets.data_ptr(),
+            kernel=kernel,
+            context=self._device.context,
+            stream=stream,
         )
 
     def wait(self) -> None:
