@@ -45,7 +45,7 @@ HEADER = (
 WIDTHS = (20, 13, 8, 8, 6, 6, 6, 9, 9, 6)
 
 
-def fold_of(x: Tensor) -> Callable[[], object]:
+def update_of(x: Tensor) -> Callable[[], object]:
     """Return what a hook runs for a tensor like the last one."""
     view = view_of(x, 1)
     meter = choose_backend("auto", x.device).meter(State.identity(x.shape[1]), Thresholds())
@@ -63,7 +63,7 @@ def measure(
         batch = shape[0] * 4 // dtype.itemsize
         x = torch.randn(batch, *shape[1:]).to(dtype).contiguous(memory_format=LAYOUTS[layout])
         tensors[name] = x
-        ways[f"fmstats {name}"] = fold_of(x)
+        ways[f"fmstats {name}"] = update_of(x)
         ways[f"sum {name}"] = x.sum
         if quick and name != "float32":
             continue
@@ -99,7 +99,7 @@ def measure_scaling(shape: Sequence[int], rounds: int) -> list[dict[str, Any]]:
     rows = []
     for layout, memory in LAYOUTS.items():
         x = torch.randn(*shape).contiguous(memory_format=memory)
-        ours = fold_of(x)
+        ours = update_of(x)
 
         def run(way: Callable[[], object], count: int) -> None:
             torch.set_num_threads(count)

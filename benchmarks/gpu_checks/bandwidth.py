@@ -88,7 +88,7 @@ def copies_of(shape: Sequence[int], layout: str, dtype: torch.dtype, setup: Setu
     return [x, *(torch.empty_like(x).copy_(x) for _ in range(count - 1))]
 
 
-def fold_of(
+def update_of(
     x: Tensor, dim: int, thresholds: Thresholds, setup: Setup
 ) -> Callable[[Tensor], object]:
     """Return what a hook runs for tensors like this one."""
@@ -114,8 +114,8 @@ def measure(
     dim = -1 if layout == "last" else 1
     copies = copies_of(shape, layout, dtype, setup)
     x = copies[0]
-    every = fold_of(x, dim, THRESHOLDS["all"], setup)
-    plain = fold_of(x, dim, THRESHOLDS["none"], setup)
+    every = update_of(x, dim, THRESHOLDS["all"], setup)
+    plain = update_of(x, dim, THRESHOLDS["none"], setup)
     target = torch.empty_like(x)
     ways = {
         "hook": [partial(every, c) for c in copies],

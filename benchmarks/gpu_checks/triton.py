@@ -1,6 +1,7 @@
 """Does the triton backend give the same numbers, and how does it compare with the cuda backend?
 
-Both fold the same tensors in turn, every statistic on; then the host's time of a hook of each.
+Both measure the same tensors in turn, with every threshold on. Then the host's time of a hook of
+each is measured.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def compare(
     copies = bandwidth.copies_of(shape, layout, dtype, some)
     ways = {}
     for name, setup in setups.items():
-        fold = bandwidth.fold_of(copies[0], dim, bandwidth.THRESHOLDS["all"], setup)
-        ways[name] = [partial(fold, copy) for copy in copies]
+        update = bandwidth.update_of(copies[0], dim, bandwidth.THRESHOLDS["all"], setup)
+        ways[name] = [partial(update, copy) for copy in copies]
     seconds = {name: median(each) for name, each in rounds_of(ways, some.device, rounds).items()}
     return {
         "shape": list(shape),

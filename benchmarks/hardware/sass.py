@@ -103,7 +103,7 @@ class KernelCode:
 def hot_loop(code: KernelCode) -> Loop:
     """Return the innermost loop that reads most bytes of a tensor per iteration.
 
-    Loops that write to memory, which choose pivots and fold states and parts, come after all that
+    Loops that write to memory, which choose pivots and fold parts into a state, come after all that
     only read, and loops that read a second time in float64 after those that do not. Of a float64
     kernel's the latter cannot be told: there the bytes alone decide.
 

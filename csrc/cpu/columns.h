@@ -48,12 +48,12 @@ class ColumnTile {
   }
 
   // Add the positions of a block, and fetch those of the next.
-  void fold_block(const Block& block, const Block& next) {
+  void take_block(const Block& block, const Block& next) {
     const auto* data = static_cast<const Storage*>(job_.view.data);
     Fetch<Storage> fetch(data + first_channel(0), c1_ - first_channel(0), next);
     i64 slot = 0;
-    for (; slot + 2 <= slots_; slot += 2) fold_slots<2>(slot, block, fetch);
-    if (slot < slots_) fold_slots<1>(slot, block, fetch);
+    for (; slot + 2 <= slots_; slot += 2) take_slots<2>(slot, block, fetch);
+    if (slot < slots_) take_slots<1>(slot, block, fetch);
   }
 
   void finish() const {
@@ -98,7 +98,7 @@ class ColumnTile {
   }
 
   template <int kSlots>
-  void fold_slots(i64 slot, const Block& block, Fetch<Storage>& fetch) {
+  void take_slots(i64 slot, const Block& block, Fetch<Storage>& fetch) {
     const auto* data = static_cast<const Storage*>(job_.view.data);
     const Storage* from[kSlots];
     V pivot[kSlots];
@@ -213,7 +213,7 @@ void scan_column_tile(const Job& job, const double* pivot, i64 c0, i64 c1, i64 p
   blocks.next(pair[0]);
   for (int now = 0; pair[now].size > 0; now = 1 - now) {
     blocks.next(pair[1 - now]);
-    tile.fold_block(pair[now], pair[1 - now]);
+    tile.take_block(pair[now], pair[1 - now]);
   }
   tile.finish();
 }

@@ -1,4 +1,4 @@
-// Before and after the scans: the pivots of channels, and the merge of their parts into the state.
+// Before and after the scans: the pivots of channels, and the fold of their parts into the state.
 // Both take a vector of channels at a time, with the formulas of statistic.h and reread.h: at 256
 // channels a call this costs as much as reading a small tensor.
 #pragma once

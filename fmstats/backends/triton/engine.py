@@ -54,7 +54,7 @@ class Engine:
     def launch(
         self, measure: Any, fold: Any, launch: Launch, x: Tensor, offset: int, *memory: Tensor
     ) -> None:
-        """Fold what lies `offset` elements from the first of `x`: both launches.
+        """Update with what lies `offset` elements from the first of `x`: both launches.
 
         `memory`: the state's words, parts and thresholds.
         """
