@@ -33,9 +33,11 @@ const Kernels& usable_isa(int isa) {
   return *kIsas[isa];
 }
 
-CpuPlan::CpuPlan(int isa, std::uintptr_t state, i64 row, const py::tuple& float32_thresholds,
-                 const py::tuple& float64_thresholds, py::object tensor_type, const py::object& api)
+CpuPlan::CpuPlan(int isa, int mode, std::uintptr_t state, i64 row,
+                 const py::tuple& float32_thresholds, const py::tuple& float64_thresholds,
+                 py::object tensor_type, const py::object& api)
     : kernels_(&usable_isa(isa)),
+      mode_(read_mode(mode)),
       state_(reinterpret_cast<i64*>(state)),
       row_(row),
       float32_(read_thresholds(float32_thresholds)),
@@ -48,17 +50,20 @@ void CpuPlan::update(int dtype, std::uintptr_t data, const py::tuple& shape,
   expected_.forget();  // until all went well, nothing is expected
   view_ = view_of(dtype, channels, channel_stride, dims);
   view_.data = reinterpret_cast<const void*>(data);
-  accumulate(*kernels_, view_, view_.dtype == kFloat64 ? float64_ : float32_, state_, row_,
-             threads);
+  measure(threads);
   expected_.remember(view_.dtype, shape, strides);
 }
 
 bool CpuPlan::try_update(py::handle x) {
   view_.data = expected_.recognise(x);
   if (view_.data == nullptr) return false;
-  accumulate(*kernels_, view_, view_.dtype == kFloat64 ? float64_ : float32_, state_, row_,
-             thread_count());
+  measure(thread_count());
   return true;
+}
+
+void CpuPlan::measure(int threads) {
+  const Thresholds& thresholds = view_.dtype == kFloat64 ? float64_ : float32_;
+  accumulate(*kernels_, view_, thresholds, mode_, state_, row_, threads);
 }
 
 }  // namespace fmstats

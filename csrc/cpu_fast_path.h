@@ -9,10 +9,10 @@ namespace fmstats {
 
 class CpuPlan {
  public:
-  // thresholds: exact in float32 and for float64.
-  CpuPlan(int isa, std::uintptr_t state, i64 row, const pybind11::tuple& float32_thresholds,
-          const pybind11::tuple& float64_thresholds, pybind11::object tensor_type,
-          const pybind11::object& api);
+  // thresholds: exact in float32 and for float64; mode: of the comparisons that both need.
+  CpuPlan(int isa, int mode, std::uintptr_t state, i64 row,
+          const pybind11::tuple& float32_thresholds, const pybind11::tuple& float64_thresholds,
+          pybind11::object tensor_type, const pybind11::object& api);
 
   // Update the state with a tensor, and expect tensors of its dtype, sizes and strides from now on.
   void update(int dtype, std::uintptr_t data, const pybind11::tuple& shape,
@@ -23,7 +23,10 @@ class CpuPlan {
   bool try_update(pybind11::handle x);
 
  private:
+  void measure(int threads);
+
   const Kernels* kernels_;
+  Mode mode_;
   i64* state_;
   i64 row_;
   Thresholds float32_, float64_;

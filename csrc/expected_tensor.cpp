@@ -101,4 +101,11 @@ Thresholds read_thresholds(const py::tuple& t) {
   return {t[0].cast<double>(), t[1].cast<double>(), t[2].cast<double>()};
 }
 
+Mode read_mode(int mode) {
+  if (mode < 0 || mode >= kModes) {
+    throw std::invalid_argument("mode " + std::to_string(mode) + " is not known");
+  }
+  return static_cast<Mode>(mode);
+}
+
 }  // namespace fmstats

@@ -42,4 +42,7 @@ View view_of(int dtype, i64 channels, i64 channel_stride, const pybind11::tuple&
 // (zero_tol, low, high)
 Thresholds read_thresholds(const pybind11::tuple& thresholds);
 
+// The mode of this number; throws std::invalid_argument.
+Mode read_mode(int mode);
+
 }  // namespace fmstats

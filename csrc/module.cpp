@@ -24,11 +24,11 @@ py::list cpu_isas() {
 
 void cpu_accumulate(int isa, int dtype, std::uintptr_t data, i64 channels, i64 channel_stride,
                     const py::tuple& dims, std::uintptr_t state, i64 row,
-                    const py::tuple& thresholds, int threads) {
+                    const py::tuple& thresholds, int mode, int threads) {
   View view = view_of(dtype, channels, channel_stride, dims);
   view.data = reinterpret_cast<const void*>(data);
-  accumulate(usable_isa(isa), view, read_thresholds(thresholds), reinterpret_cast<i64*>(state), row,
-             threads);
+  accumulate(usable_isa(isa), view, read_thresholds(thresholds), read_mode(mode),
+             reinterpret_cast<i64*>(state), row, threads);
 }
 
 CudaLaunch cuda_launch(int dtype, std::uintptr_t data, i64 channels, i64 channel_stride,
@@ -60,11 +60,11 @@ void cuda_update(CudaPlan& plan, CudaLaunch launch, const py::tuple& shape,
 void add_cpu(py::module_& m) {
   m.def("cpu_isas", &cpu_isas, "[(name, vector bits, usable here)], best first.");
   m.def("cpu_accumulate", &cpu_accumulate, py::kw_only(), "isa"_a, "dtype"_a, "data"_a,
-        "channels"_a, "channel_stride"_a, "dims"_a, "state"_a, "row"_a, "thresholds"_a, "threads"_a,
-        "Update a state with a tensor; see csrc/cpu/driver.h.");
+        "channels"_a, "channel_stride"_a, "dims"_a, "state"_a, "row"_a, "thresholds"_a, "mode"_a,
+        "threads"_a, "Update a state with a tensor; see csrc/cpu/driver.h.");
   py::class_<CpuPlan>(m, "CpuPlan", "A layer's way into the kernels; see csrc/cpu_fast_path.h.")
-      .def(py::init<int, std::uintptr_t, i64, py::tuple, py::tuple, py::object, py::object>(),
-           py::kw_only(), "isa"_a, "state"_a, "row"_a, "float32_thresholds"_a,
+      .def(py::init<int, int, std::uintptr_t, i64, py::tuple, py::tuple, py::object, py::object>(),
+           py::kw_only(), "isa"_a, "mode"_a, "state"_a, "row"_a, "float32_thresholds"_a,
            "float64_thresholds"_a, "tensor_type"_a, "exchange_api"_a)
       .def("update", &CpuPlan::update, py::kw_only(), "dtype"_a, "data"_a, "shape"_a, "strides"_a,
            "channels"_a, "channel_stride"_a, "dims"_a, "threads"_a)

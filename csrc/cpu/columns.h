@@ -225,10 +225,9 @@ void scan_columns(const Job& job, const double* pivot, i64 c0, i64 c1, i64 p0, i
     scan_rows<E, false>(job, pivot, c0, c1, p0, p1, parts);
     return;
   }
-  const Mode mode = mode_of(job.thresholds);
-  const auto scan = mode == kPlain   ? &scan_column_tile<E, kPlain>
-                    : mode == kUpper ? &scan_column_tile<E, kUpper>
-                                     : &scan_column_tile<E, kAll>;
+  const auto scan = job.mode == kPlain   ? &scan_column_tile<E, kPlain>
+                    : job.mode == kUpper ? &scan_column_tile<E, kUpper>
+                                         : &scan_column_tile<E, kAll>;
   scan(job, pivot, c0, c1, p0, p1, parts);
 }
 

@@ -17,11 +17,6 @@ static_assert(kChain + kChains - 1 <= kRoundings, "see statistic.h");
 constexpr int kGroup = 2 * kChains * kChain;
 static_assert(kChain + 3 <= kRoundings && kGroup == kChain << 3, "see statistic.h");
 
-inline Mode mode_of(const Thresholds& t) {
-  if (t.zero_tol > 0 || t.low == t.low) return kAll;
-  return t.high == t.high ? kUpper : kPlain;
-}
-
 // The thresholds as vectors, which elements are compared with.
 template <class Real>
 struct Limits {

@@ -181,10 +181,9 @@ void scan_channel(const Job& job, double exact_pivot, i64 channel, const Runs& s
 
 template <class E, bool kContiguous>
 void scan_rows(const Job& job, const double* pivot, i64 c0, i64 c1, i64 p0, i64 p1, i64* parts) {
-  const Mode mode = mode_of(job.thresholds);
-  const auto scan = mode == kPlain   ? &scan_channel<E, kPlain, kContiguous>
-                    : mode == kUpper ? &scan_channel<E, kUpper, kContiguous>
-                                     : &scan_channel<E, kAll, kContiguous>;
+  const auto scan = job.mode == kPlain   ? &scan_channel<E, kPlain, kContiguous>
+                    : job.mode == kUpper ? &scan_channel<E, kUpper, kContiguous>
+                                         : &scan_channel<E, kAll, kContiguous>;
   const i64 block = block_positions<E>(job.view);
   const Runs start(job.view, p0);
   for (i64 c = c0; c < c1; ++c) {

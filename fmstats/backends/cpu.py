@@ -14,6 +14,7 @@ from torch import Tensor
 from fmstats.backends.base import Backend, Meter
 from fmstats.backends.native import load_native, why_no_native
 from fmstats.errors import FmstatsError
+from fmstats.statistic.fields import MODES
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import View
@@ -68,6 +69,7 @@ class CpuBackend(Backend):
             row=state.words.stride(0),
             float32_thresholds=thresholds.compared_as(torch.float32),
             float64_thresholds=thresholds.compared_as(torch.float64),
+            mode=MODES.index(thresholds.mode),
             tensor_type=Tensor,
             # From torch 2.10; without it every tensor goes through update().
             exchange_api=getattr(Tensor, "__dlpack_c_exchange_api__", None),
@@ -90,6 +92,7 @@ class CpuBackend(Backend):
             state=state.words.data_ptr(),
             row=state.words.stride(0),
             thresholds=thresholds.compared_as(compute),
+            mode=MODES.index(thresholds.mode),
             threads=torch.get_num_threads(),
         )
 
