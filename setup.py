@@ -45,7 +45,7 @@ COMMON = [
 CUDA = Path("csrc/cuda")
 # kernels.cu and what it includes.
 CUDA_SOURCES = [
-    *[Path("csrc", name) for name in ("reread.h", "fields.h", "parts.h", "statistic.h", "view.h")],
+    *[Path("csrc", name) for name in ("reread.h", "fields.h", "parts.h", "state.h", "view.h")],
     *[*CUDA.glob("*.cu"), *CUDA.glob("*.cuh"), CUDA / "args.h"],
 ]
 

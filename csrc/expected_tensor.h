@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "dlpack.h"
+#include "parts.h"
 #include "view.h"
 
 namespace fmstats {

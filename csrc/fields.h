@@ -27,7 +27,7 @@
 // Sums over finite elements about a pivot that all parts of a channel share; parts alone have them.
 #define FMSTATS_PIVOTED(X) X(sum, Sum) X(sum_sq, SumSq)
 
-// What a state makes of those, by formulas of its own (statistic.h): float64, 0 of no data.
+// What a state makes of those, by formulas of its own (parts.h, state.h): float64, 0 of no data.
 #define FMSTATS_MOMENTS(X) X(mean, Mean) X(m2, M2)
 
 // Further sums over finite elements, which add up in parts and states alike.

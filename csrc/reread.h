@@ -1,9 +1,9 @@
 // Which channels are read again, since their sums are too coarse for the accuracy promised, and
-// how: in float64, with what its roundings leave over. Compiled wherever statistic.h is, by the
+// how: in float64, with what its roundings leave over. Compiled wherever state.h is, by the
 // same rules.
 #pragma once
 
-#include "statistic.h"
+#include "parts.h"
 
 namespace fmstats {
 

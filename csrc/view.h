@@ -2,7 +2,7 @@
 // fmstats/statistic/view.py. Includes nothing but the statistic, for NVRTC.
 #pragma once
 
-#include "statistic.h"
+#include "state.h"
 
 namespace fmstats {
 

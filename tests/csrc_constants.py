@@ -15,4 +15,4 @@ def constant(file: str, name: str) -> float:
     return float(found[1])
 
 
-SAMPLES = int(constant("statistic.h", "kSamples"))
+SAMPLES = int(constant("parts.h", "kSamples"))

@@ -25,7 +25,7 @@ from fmstats.statistic.view import view_of
 
 UNIT = 2.0**-24  # the largest relative error of a float32 rounding
 MEAN, VARIANCE = ACCURACY[torch.float32]
-ROUNDINGS = int(constant("statistic.h", "kRoundings"))
+ROUNDINGS = int(constant("parts.h", "kRoundings"))
 COARSE = constant("reread.h", "kCoarse")
 
 

@@ -31,7 +31,7 @@ MEASURED = {
             '        "abs_min": float(finite.abs().min()) if finite.numel() else math.inf,\n',
         ),
     ),
-    "csrc/statistic.h": (
+    "csrc/parts.h": (
         ("  part.sat_high += x >= t.high;\n", "  part.negatives += x < 0;\n"),
         (
             "    part.max = larger(part.max, x);\n",

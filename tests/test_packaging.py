@@ -90,7 +90,8 @@ def test_the_wheel_has_what_running_needs_and_no_more(wheel: Path) -> None:
     cuda = {path.name for path in (ROOT / "csrc/cuda").glob("*.cu*")}
     assert {f"fmstats/csrc/cuda/{name}" for name in cuda} <= names
     shared = {name for name in names if name.count("/") == 2 and name.startswith("fmstats/csrc/")}
-    assert shared == {f"fmstats/csrc/{n}.h" for n in ("again", "parts", "statistic", "view")}
+    headers = ("fields", "parts", "reread", "state", "view")
+    assert shared == {f"fmstats/csrc/{name}.h" for name in headers}
     assert not [name for name in names if "test" in name or name.endswith((".cpp", ".so.debug"))]
     print(f"{wheel.stat().st_size:,} bytes packed, {unpacked:,} unpacked, {len(names)} files")
     assert wheel.stat().st_size < 1_500_000

@@ -6,7 +6,7 @@
 namespace fmstats {
 
 // Update the state with the tensor: word (field, channel) at state[field * row + channel],
-// statistic.h. Thresholds must be exact in the type that the kernels compute in (float32; float64
+// state.h. Thresholds must be exact in the type that the kernels compute in (float32; float64
 // for float64), and `mode` must make every comparison that they need. The result's bits depend on
 // the tensor, the state and `kernels`, not on `threads`.
 void accumulate(const Kernels& kernels, const View& view, const Thresholds& thresholds, Mode mode,

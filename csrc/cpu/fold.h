@@ -1,6 +1,6 @@
 // Before and after the scans: the pivots of channels, and the fold of their parts into the state.
-// Both take a vector of channels at a time, with the formulas of statistic.h and reread.h: at 256
-// channels a call this costs as much as reading a small tensor.
+// Both take a vector of channels at a time, with the formulas of state.h, parts.h and reread.h: at
+// 256 channels a call this costs as much as reading a small tensor.
 #pragma once
 
 #include "../reread.h"

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "../parts.h"
-#include "../statistic.h"
 #include "../view.h"
 
 namespace fmstats {
@@ -16,7 +15,7 @@ struct Job {
   View view;
   Thresholds thresholds;
   Mode mode;     // of the comparisons that these thresholds need: chosen in Python
-  i64* state;    // words, field-major: statistic.h
+  i64* state;    // words, field-major: state.h
   i64 row;       // words from one field of the state to the next
   i64 part_row;  // words from one field of the parts to the next
 };

@@ -1,7 +1,7 @@
 // What each lane of a vector accumulates, and how it takes an element; rows and columns alike.
 //
 // d = x - pivot, sum += d, sum_sq += d * d: in float32 for a few vectors, so that no term is
-// rounded more than kRoundings times (../statistic.h) before the sums go on in float64. A finite
+// rounded more than kRoundings times (../parts.h) before the sums go on in float64. A finite
 // sum_sq proves that a block held no NaN, no infinity and no overflow. Minimum and maximum ignore
 // NaN by operand order; threshold counts are right for every value at once.
 #pragma once
@@ -13,9 +13,9 @@ namespace {
 
 constexpr int kChain = 4;   // vectors added one after the other
 constexpr int kChains = 4;  // chains joined one after the other, or twice as many in pairs of pairs
-static_assert(kChain + kChains - 1 <= kRoundings, "see statistic.h");
+static_assert(kChain + kChains - 1 <= kRoundings, "see parts.h");
 constexpr int kGroup = 2 * kChains * kChain;
-static_assert(kChain + 3 <= kRoundings && kGroup == kChain << 3, "see statistic.h");
+static_assert(kChain + 3 <= kRoundings && kGroup == kChain << 3, "see parts.h");
 
 // The thresholds as vectors, which elements are compared with.
 template <class Real>

@@ -6,7 +6,7 @@
 
 namespace fmstats {
 
-// A vector of channels, for the formulas of statistic.h.
+// A vector of channels, for the formulas of ../state.h and ../parts.h.
 template <>
 struct Numbers<i64v> {
   typedef f64v Real;

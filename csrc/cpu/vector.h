@@ -11,7 +11,7 @@
 #include <arm_neon.h>
 #endif
 
-#include "../statistic.h"
+#include "../state.h"
 
 #define FMSTATS_VECTOR(type) type __attribute__((vector_size(FMSTATS_VECTOR_BYTES)))
 

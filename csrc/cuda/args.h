@@ -3,7 +3,6 @@
 #pragma once
 
 #include "../parts.h"
-#include "../statistic.h"
 #include "../view.h"
 
 namespace fmstats {
@@ -45,7 +44,7 @@ struct CudaArgs {
   View view;
   Thresholds thresholds;  // rounded for comparisons in the element's own type
   i64 limits[3];          // the same three as packs: packs.cuh
-  i64* state;             // words, field-major: statistic.h
+  i64* state;             // words, field-major: state.h
   i64 row;                // words from one field of the state to the next
   i64* parts;             // parts.h
   i64 part_row;

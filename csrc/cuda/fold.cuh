@@ -1,5 +1,5 @@
 // Before and after the pass over the data: a channel's pivot, and the merge of its parts into the
-// state. Formulas are those of statistic.h and reread.h.
+// state. Formulas are those of state.h, parts.h and reread.h.
 #pragma once
 
 #include "../reread.h"

@@ -7,7 +7,7 @@
 // which the inverse of 0xffff undoes.
 #pragma once
 
-#include "../statistic.h"
+#include "../parts.h"
 #include "../view.h"
 
 namespace fmstats {

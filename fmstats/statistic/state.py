@@ -1,6 +1,6 @@
 """This module defines the state of some channels, its identity, and how two states merge.
 
-The C++ twin is csrc/statistic.h. A state is a commutative
+The C++ twin is csrc/state.h. A state is a commutative
 monoid: any split of the data, measured apart and merged, gives the same exact fields, and the same
 moments up to float64 rounding.
 """

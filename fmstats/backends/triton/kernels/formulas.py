@@ -1,4 +1,4 @@
-"""These are the formulas of csrc/statistic.h and reread.h, for Triton, field by field.
+"""These are the formulas of csrc/state.h, parts.h and reread.h, for Triton, field by field.
 
 A state or a part is passed field after field, since Triton 3.2 has no tuples. Each function takes
 numbers of one channel or blocks of several. Integers are int64 and reals are float64, whose
