@@ -11,6 +11,7 @@ into docs/diagnose.md.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +28,11 @@ from torch import Tensor, nn
 import fmstats
 from fmstats import Finding, Profile
 
-PAGE = Path(__file__).parent.parent / "docs" / "diagnose.md"
+DOCS = Path(__file__).parent.parent / "docs"
+sys.path.append(str(DOCS))
+import page_tables  # noqa: E402  # found there
+
+PAGE = DOCS / "diagnose.md"
 WIDTHS = (14, 7, 9, 8, 6, 6, 8)
 HEADER = ("network", "layers", "warnings", "silent", "faults", "seen", "located")
 # A channel that was 0 in all of its elements, or nearly all, is a fact, and no false warning.
@@ -190,16 +195,6 @@ def _shares(outcomes: Sequence[Outcome]) -> str:
     return f"{faults} | {100 * seen / faults:.1f} % | {100 * located / faults:.1f} %"
 
 
-def renew(page: str, tables: str) -> str:
-    """Return the page with new tables between its markers."""
-    marks = "<!-- bench -->", "<!-- /bench -->"
-    before, _, rest = page.partition(marks[0])
-    _, found, after = rest.partition(marks[1])
-    if not found:
-        raise ValueError(f"the document needs the markers {marks[0]!r} and {marks[1]!r}")
-    return f"{before}{marks[0]}\n{tables}\n{marks[1]}{after}"
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Print a row for each network, then how many faults were seen and located."""
     parser = options_of(__doc__ or "")
@@ -219,7 +214,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = [asdict(outcome) for _, outcomes in parts.values() for outcome in outcomes]
     write_json(options.json, rows)
     if options.docs:
-        PAGE.write_text(renew(PAGE.read_text(encoding="utf-8"), tables), encoding="utf-8")
+        page = page_tables.renew(PAGE.read_text(encoding="utf-8"), "bench", tables)
+        PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

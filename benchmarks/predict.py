@@ -29,6 +29,10 @@ from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
 from fmstats.statistic.view import View, view_of
 
+DOCS = Path(__file__).parent.parent / "docs"
+sys.path.append(str(DOCS))
+import page_tables  # noqa: E402  # found there
+
 # Threads of a block, by kernel.
 KERNELS: Mapping[str, int] = {
     "rows": 256,
@@ -49,8 +53,7 @@ SHAPES = (
     ((8, 1024, 1, 1), "contiguous"),
 )
 TRACKED = (torch.bfloat16, torch.float32)
-DOCS = Path(__file__).parent.parent / "docs"
-BEGIN, END = "<!-- predicted: begin -->", "<!-- predicted: end -->"
+PART = "predicted"  # of docs/performance.md
 
 
 @dataclass(frozen=True)
@@ -228,19 +231,6 @@ def report(dtypes: Sequence[torch.dtype], checks: Sequence[Mapping[str, Any]]) -
     return "\n\n".join(parts)
 
 
-def replace_between(text: str, new: str) -> str:
-    """Return a document with `new` between its markers.
-
-    Raises:
-        ValueError: it has not one of each marker, in order.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the document needs the markers {BEGIN!r} and {END!r}, in this order")
-    return f"{before}{BEGIN}\n\n{new}\n\n{END}{after}"
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables, or write them into the document."""
     parser = argparse.ArgumentParser(
@@ -256,7 +246,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     if options.write:
         path = DOCS / "performance.md"
-        path.write_text(replace_between(path.read_text(), text))
+        page = page_tables.renew(path.read_text(encoding="utf-8"), PART, f"\n{text}\n")
+        path.write_text(page, encoding="utf-8")
         print(f"wrote {path}")
     else:
         print(text)

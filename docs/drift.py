@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import page_tables
 import torch
 from PIL import Image, ImageFilter
 from torch import Tensor, nn
@@ -218,14 +219,6 @@ def make_table(splits: int, seed: int, by_photograph: bool) -> str:
     return "\n".join(lines)
 
 
-def write_table(mark: str, table: str) -> None:
-    """Put a table between its two markers in the page."""
-    start, end = f"<!-- {mark} -->\n", f"\n<!-- end of {mark} -->"
-    head, rest = PAGE.read_text(encoding="utf-8").split(start)
-    tail = rest.split(end)[1]
-    PAGE.write_text(head + start + table + end + tail, encoding="utf-8")
-
-
 def main() -> None:
     """Print the table; that of random halves, with no other options, goes into the page."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -237,7 +230,8 @@ def main() -> None:
     options = parser.parse_args()
     table = make_table(options.splits, options.seed, options.by_photograph)
     if (options.splits, options.seed, options.by_photograph) == (SPLITS, SEED, False):
-        write_table("random halves", table)
+        page = page_tables.renew(PAGE.read_text(encoding="utf-8"), "random halves", table)
+        PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

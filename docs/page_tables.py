@@ -1,4 +1,4 @@
-"""Renew tables of pages, between `<!-- NAME -->` and `<!-- /NAME -->`, from the code."""
+"""Renew parts of pages, between `<!-- NAME -->` and `<!-- /NAME -->`, that code makes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Sequence
 
 
 def renew(page: str, name: str, table: str) -> str:
-    """Return the page with a new table between the marks of `name`."""
+    """Return the page with a new table between the marks of `name`.
+
+    Raises:
+        SystemExit: the page has no such place, or several.
+    """
     marks = f"<!-- {name} -->", f"<!-- /{name} -->"
     page, found = re.subn(
         f"{marks[0]}.*?{marks[1]}",
@@ -16,7 +20,9 @@ def renew(page: str, name: str, table: str) -> str:
         flags=re.DOTALL,
     )
     if found != 1:
-        raise SystemExit(f"{found} places for {marks[0]}, 1 needed")
+        raise SystemExit(
+            f"the page has {found} places from {marks[0]} to {marks[1]}: it must have one"
+        )
     return page
 
 

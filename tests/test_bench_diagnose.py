@@ -116,10 +116,6 @@ def test_tables() -> None:
     assert "| net | 1 | 2 | 1 | 1 | 0 |" in text
     assert "| weights 0 | `constant` | 1 | 1 | 0 |" in text
     assert text.endswith("Not seen: none.\n\nSeen at another layer: weights 0 in net (b).")
-    page = "a <!-- bench -->old<!-- /bench --> b"
-    assert bench.renew(page, "new") == "a <!-- bench -->\nnew\n<!-- /bench --> b"
-    with pytest.raises(ValueError, match="needs the markers"):
-        bench.renew("a", "new")
 
 
 def test_the_page_has_the_figures_of_both_parts() -> None:

@@ -176,18 +176,10 @@ def test_layers_of_a_resnet() -> None:
     assert all(layer.view.positions % steps.BATCH == 0 for layer in layers)
 
 
-def test_the_document_keeps_its_markers() -> None:
-    text = f"a\n{predict.BEGIN}\nold\n{predict.END}\nb\n"
-    new = predict.replace_between(text, "new")
-    assert new == f"a\n{predict.BEGIN}\n\nnew\n\n{predict.END}\nb\n"
-    assert predict.replace_between(new, "new") == new
-    with pytest.raises(ValueError, match="markers"):
-        predict.replace_between(f"{predict.END} {predict.BEGIN}", "new")
-
-
 def test_what_was_written_says_predicted() -> None:
     text = (predict.DOCS / "performance.md").read_text()
-    inside = text.partition(predict.BEGIN)[2].partition(predict.END)[0]
+    inside = text.partition("<!-- predicted -->")[2].partition("<!-- /predicted -->")[0]
+    assert inside
     parts = [part for part in inside.split("\n\n") if part.strip()]
     for before, table in zip(parts[::2], parts[1::2], strict=True):
         assert before.strip().startswith("Predicted:")
@@ -201,14 +193,15 @@ def test_what_was_written_says_predicted() -> None:
 def test_writing_replaces_what_stands_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "performance.md").write_text(f"{predict.BEGIN}{predict.END}")
+    page = tmp_path / "performance.md"
+    page.write_text("a\n<!-- predicted -->\nold\n<!-- /predicted -->\nb\n")
     (tmp_path / "gpu-check-a100.json").write_text(json.dumps({"gpu": "A100"}))
     seen = []
     monkeypatch.setattr(predict, "DOCS", tmp_path)
     monkeypatch.setattr(predict, "report", lambda dtypes, checks: seen.append(checks) or "tables")
     predict.main(["--write", "--quick"])
     assert seen == [[{"gpu": "A100"}]]
-    assert "tables" in (tmp_path / "performance.md").read_text()
+    assert page.read_text() == "a\n<!-- predicted -->\n\ntables\n\n<!-- /predicted -->\nb\n"
     predict.main([])
     assert capsys.readouterr().out.endswith("tables\n")
 
