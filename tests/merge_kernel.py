@@ -5,6 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from fmstats.backends.triton.kernels.fold import store_state
 from fmstats.backends.triton.kernels.formulas import merge
 from fmstats.backends.triton.kernels.words import (
     COUNT,
@@ -59,14 +60,6 @@ def merge_states(a, b, out, row):
         real(b, MAX, row),
     )
     to = out + tl.program_id(0)
-    tl.store(to + COUNT * row, count)
-    tl.store(to + NAN * row, nan)
-    tl.store(to + POS_INF * row, pos_inf)
-    tl.store(to + NEG_INF * row, neg_inf)
-    tl.store(to + ZEROS * row, zeros)
-    tl.store(to + SAT_LOW * row, sat_low)
-    tl.store(to + SAT_HIGH * row, sat_high)
-    tl.store(to + MEAN * row, mean.to(tl.int64, bitcast=True))
-    tl.store(to + M2 * row, m2.to(tl.int64, bitcast=True))
-    tl.store(to + MIN * row, low.to(tl.int64, bitcast=True))
-    tl.store(to + MAX * row, high.to(tl.int64, bitcast=True))
+    store_state(
+        to, row, count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high, mean, m2, low, high
+    )

@@ -58,6 +58,24 @@ def part_reals(parts, field, part_row, stretch, stretches):
 
 
 @triton.jit
+def store_state(
+    s, row, count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high, mean, m2, low, high
+):
+    """Store the fields of a channel, whose first word is at `s`."""
+    tl.store(s + COUNT * row, count)
+    tl.store(s + NAN * row, nan)
+    tl.store(s + POS_INF * row, pos_inf)
+    tl.store(s + NEG_INF * row, neg_inf)
+    tl.store(s + ZEROS * row, zeros)
+    tl.store(s + SAT_LOW * row, sat_low)
+    tl.store(s + SAT_HIGH * row, sat_high)
+    tl.store(s + MEAN * row, mean.to(tl.int64, bitcast=True))
+    tl.store(s + M2 * row, m2.to(tl.int64, bitcast=True))
+    tl.store(s + MIN * row, low.to(tl.int64, bitcast=True))
+    tl.store(s + MAX * row, high.to(tl.int64, bitcast=True))
+
+
+@triton.jit
 def fold(
     x,
     state,
@@ -181,14 +199,4 @@ def fold(
         low,
         high,
     )
-    tl.store(s + COUNT * row, count)
-    tl.store(s + NAN * row, nan)
-    tl.store(s + POS_INF * row, pos_inf)
-    tl.store(s + NEG_INF * row, neg_inf)
-    tl.store(s + ZEROS * row, zeros)
-    tl.store(s + SAT_LOW * row, sat_low)
-    tl.store(s + SAT_HIGH * row, sat_high)
-    tl.store(s + MEAN * row, mean.to(tl.int64, bitcast=True))
-    tl.store(s + M2 * row, m2.to(tl.int64, bitcast=True))
-    tl.store(s + MIN * row, low.to(tl.int64, bitcast=True))
-    tl.store(s + MAX * row, high.to(tl.int64, bitcast=True))
+    store_state(s, row, count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high, mean, m2, low, high)
