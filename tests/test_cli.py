@@ -194,7 +194,7 @@ NET_SPEC = "some_cli_net.py:Net"
             [NET_SPEC, "--data", "two.npz:a"],
             "error: the model refused batch 1, (2, 3) float64: Runt",
         ),
-        ([NET_SPEC, "--data", "some_cli_net.py:wrong_batches"], "(1 batch was folded before)"),
+        ([NET_SPEC, "--data", "some_cli_net.py:wrong_batches"], "(1 batch was measured before)"),
         (
             [NET_SPEC, "--data", "x.npy", "--weights", "w.pth"],
             "error: there is no weights file 'w.pth'",

@@ -100,7 +100,7 @@ def test_a_run_tells_and_compares_every_option_that_it_has(tmp_path: Path) -> No
     assert others.keys() == SHARED
     for name, value in others.items():
         options = {"zero_tol": 0.5, name: value}
-        with pytest.raises(fmstats.FmstatsError, match=rf"of another run.*\b{name}: "):
+        with pytest.raises(fmstats.FmstatsError, match=rf"another run.*\b{name}: "):
             fmstats.profile(model, batches, checkpoint=file, **options)
 
 

@@ -68,11 +68,11 @@ def test_a_limit_holds_where_all_say_the_same() -> None:
     refuse(9, *square, model=RECURRENT)
     refuse(None, (7, 4, 3), (7, 1), model=RECURRENT)
     with pytest.raises(
-        FmstatsError, match=r"share 7 along dim 0, but .* they run along dim 1: giv"
+        FmstatsError, match=r"size 7 along dim 0, .* samples along dim 1: give batch_dim=1"
     ):
         refuse(9, (7, 4, 3), (7, 1), model=RECURRENT)
     with pytest.raises(
-        FmstatsError, match=r"share 3 along dim 0, .*it is one sample: leave limit="
+        FmstatsError, match=r"size 3 along dim 0, .* as one sample: leave limit= out"
     ):
         refuse(9, (3, 8, 8), (3, 1), model=nn.Conv2d(3, 2, 3))
 

@@ -84,9 +84,9 @@ def test_files_are_told_by_their_content(tmp_path: Path) -> None:
 def test_differences() -> None:
     there = {"a": 1, "b": "x", "weights": {"digest": "1", "parts": {"w": "1", "v": "2", "u": "3"}}}
     assert find_differences(there, dict(there)) == []
-    assert find_differences(there, {**there, "a": 2}) == ["a: 1 there, 2 here"]
-    assert find_differences({}, {"b": "x"}) == ["b: None there, 'x' here"]
-    assert find_differences({"b": "x"}, {}) == ["b: 'x' there, None here"]
+    assert find_differences(there, {**there, "a": 2}) == ["a: 1 in the checkpoint, 2 now"]
+    assert find_differences({}, {"b": "x"}) == ["b: None in the checkpoint, 'x' now"]
+    assert find_differences({"b": "x"}, {}) == ["b: 'x' in the checkpoint, None now"]
     for parts, text in (
         ({"w": "1", "v": "9", "u": "3"}, "the values of v differ"),
         ({"w": "1", "u": "3"}, "the values of v differ"),
@@ -107,7 +107,7 @@ def test_differences() -> None:
     assert find_differences({"samples": many[0]}, {"samples": many[1]}) == [
         "the content of the data differ"
     ]
-    assert find_differences({"code": 3}, {"code": 4}) == ["code: 3 there, 4 here"]
+    assert find_differences({"code": 3}, {"code": 4}) == ["code: 3 in the checkpoint, 4 now"]
 
 
 class Picks:

@@ -142,7 +142,7 @@ def test_a_stream_that_goes_on_loses_what_raised(ranks: int) -> None:
 
 
 def test_what_ends_by_raising_may_have_lost_the_rest() -> None:
-    lost = r"^the data ended at batch 7 because reading raised, and what follows is lost"
+    lost = r"^the data ended at batch 7 because reading it raised .* are lost"
     with pytest.raises(FmstatsError, match=lost):
         read(Failing(lambda n: n == 5))
     assert read(Sized(lambda n: n == 5))[0] == [0, 1, 2, 3, 4]  # all that it has
@@ -152,7 +152,7 @@ def test_what_ends_by_raising_may_have_lost_the_rest() -> None:
         yield pairs()[0]
         raise OSError("gone")
 
-    with pytest.raises(FmstatsError, match="the data ended at batch 2 because reading raised"):
+    with pytest.raises(FmstatsError, match="the data ended at batch 2 because reading it raised"):
         read(generate())
 
 
@@ -197,19 +197,19 @@ def test_batches_are_compared_with_those_of_before() -> None:
     assert (batch_log.seen, batch_log.digest) == log_of(pairs())
     other = pairs()
     other[2] = (other[2][0] + 1, other[2][1])
-    with pytest.raises(FmstatsError, match=r"^the first 3 batches are not those that were read"):
+    with pytest.raises(FmstatsError, match=r"^the first 3 batches differ from those"):
         read(other, share=share, batch_log=BatchLog(), known=known)
     assert read(pairs()[:3], share=share, batch_log=BatchLog(), known=known)[0] == []
-    with pytest.raises(FmstatsError, match=r"^the data ended after 2 batches, and 3 were read bef"):
+    with pytest.raises(FmstatsError, match=r"^the data ended after 2 batches, .* read 3 "):
         read(pairs()[:2], share=share, batch_log=BatchLog(), known=known)
-    with pytest.raises(FmstatsError, match=r"^the data ended after 2 batches, and 3 were read bef"):
+    with pytest.raises(FmstatsError, match=r"^the data ended after 2 batches, .* read 3 "):
         read(pairs()[:2], batch_log=BatchLog(), known=known)  # of which this share had none
 
 
 def test_data_that_go_on_where_a_run_had_ended() -> None:
     known = log_of(pairs()[:3])
     assert read(pairs()[:3], batch_log=BatchLog(), known=known, ended=True)[0] == [0, 1, 2]
-    with pytest.raises(FmstatsError, match=r"^the data go on after 3 batches, with which the run"):
+    with pytest.raises(FmstatsError, match=r"more batches than the 3 with which the run ended"):
         read(pairs()[:4], batch_log=BatchLog(), known=known, ended=True)
 
 

@@ -125,10 +125,7 @@ def test_what_is_said():
     told = RunInterrupted(profile, Path("a.fmstats"))
     assert isinstance(told, KeyboardInterrupt)
     assert (told.profile, told.checkpoint) == (profile, Path("a.fmstats"))
-    assert str(told) == (
-        "interrupted after 12 samples; what was folded is in 'a.fmstats': the same run again goes "
-        "on there"
-    )
-    assert str(RunInterrupted(None, None)) == (
-        "interrupted after 0 batches; there is no checkpoint to go on from"
-    )
+    assert str(told).startswith("interrupted after 12 samples; 'a.fmstats' ")
+    without = str(RunInterrupted(None, None))
+    assert without.startswith("interrupted after 0 batches; ")
+    assert "no checkpoint" in without

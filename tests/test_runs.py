@@ -249,7 +249,7 @@ def test_refused_batch_is_named_and_nothing_stays_hooked(model, images):
         profile(model, data)
     text = str(caught.value)
     assert text.startswith("the model refused batch 2, (10, 2, 8, 8) float32: RuntimeError: Given ")
-    assert text.endswith("(1 batch was folded before)")
+    assert text.endswith("(1 batch was measured before)")
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert hooks_of(model) == 0
     assert model.training
@@ -264,7 +264,7 @@ def test_failing_data_is_told_from_a_failing_model(model, images):
     with pytest.raises(
         FmstatsError,
         match=r"reading batch 3 raised OSError: disk is gone \(test_runs.py, line \d+\) "
-        r"\(2 batches were folded before\)$",
+        r"\(2 batches were measured before\)$",
     ):
         profile(model, give())
     assert hooks_of(model) == 0
@@ -275,7 +275,7 @@ def test_bad_sample_in_a_source_names_the_file(model, tmp_path):
     pillow.new("RGB", (9, 9)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"broken")
     with pytest.raises(
-        FmstatsError, match=r"b.png' cannot be read: .* \(1 batch was folded before"
+        FmstatsError, match=r"b.png' cannot be read: .* \(1 batch was measured before"
     ):
         profile(model, open_data(tmp_path, image_size=8, batch_size=1))
 
@@ -284,7 +284,7 @@ def test_error_in_a_hook_names_batch_and_layer(images):
     model = nn.Sequential(nn.Identity(), nn.ReLU())
     options = {"channel_dim": 3, "on_error": "raise"}
     with pytest.raises(
-        FmstatsError, match=r"batch 2: layer '0' \(Identity\): .*1 batch was folded"
+        FmstatsError, match=r"batch 2: layer '0' \(Identity\): .*1 batch was measured"
     ):
         profile(model, [images, images[0]], **options)
     assert hooks_of(model) == 0
@@ -324,7 +324,7 @@ def test_interruption_leaves_nothing_behind(model, images):
         (iter([]), "the data gave no batch"),
         (3, "data is of type int, not an iterable of batches"),
         ({"x": 1}, r"data is one dict, not an iterable of batches: write \[batch\]"),
-        (["text"], r"batch 1 is of type str: .* \(0 batches were folded before\)"),
+        (["text"], r"batch 1 is of type str: .* \(0 batches were measured before\)"),
         ("nowhere", "data 'nowhere' does not exist"),
         (torch.utils.data.TensorDataset(torch.zeros(3)), "data is a Dataset"),
     ],
@@ -420,15 +420,13 @@ def test_a_limit_of_unknown_samples_is_refused(model, images):
         profile(nn.Linear(8, 8), images.split(4), limit=5)
     time_major = [(torch.rand(50, 3, 10), torch.zeros(50))]
     rnn = nn.GRU(10, 20)
-    text = (
-        r"share 50 along dim 0, but by the layers that take them they run along dim 1: give batch_"
-    )
+    text = r"size 50 along dim 0, .* samples along dim 1: give batch_dim=1"
     with pytest.raises(FmstatsError, match=text):
         profile(rnn, time_major, limit=60)
     result = profile(rnn, time_major, limit=2, batch_dim=1)
     assert (result.metadata["samples"], result["(model)"].count[0]) == (2, 100)
     with pytest.raises(
-        FmstatsError, match=r"share 3 along dim 0, .* it is one sample: leave limit="
+        FmstatsError, match=r"size 3 along dim 0, .* as one sample: leave limit= out"
     ):
         profile(model.conv, [(images[0], torch.zeros(3))], limit=60)
     with pytest.raises(FmstatsError, match=r"batch_dim='1': give the number of a dim, or None"):

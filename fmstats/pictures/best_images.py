@@ -79,7 +79,9 @@ def top_images(
             seen.require(layer, kind)
             best.choose(inputs)
     if not best.samples:
-        raise FmstatsError("the data gave no batch: it is empty, or an iterator used up before")
+        raise FmstatsError(
+            "the data gave no batch: they are empty, or an iterator that was used up before"
+        )
     return TopImages(layer, kind, best.channel, by, best.samples, tuple(best.images))
 
 

@@ -119,7 +119,8 @@ class BatchRunner:
         except Exception as error:
             self.lost = True
             raise FmstatsError(
-                f"the device cannot go on after {describe_error(cause)}: {describe_error(error)}"
+                f"the device cannot be used any more after {describe_error(cause)}: "
+                f"{describe_error(error)}"
             ) from error
 
 

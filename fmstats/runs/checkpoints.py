@@ -23,8 +23,8 @@ from fmstats.sources.entrypoints import describe_error
 _KEY = "checkpoint"
 _NAMED = 3  # in a message
 _CHOICES = (
-    "For a new run, delete the file or give another one; if model and data are those of the file "
-    "all the same, say resume='trust' (--resume trust)"
+    "To start a new run, delete the file or give another one; if this is the same run after all, "
+    "give resume='trust' (--resume trust)"
 )
 
 
@@ -88,8 +88,8 @@ class Checkpoint:
         found: Any = profile.metadata.pop(_KEY, None)
         if not (isinstance(found, dict) and isinstance(found.get("identity"), dict)):
             raise FmstatsError(
-                f"{str(self.path)!r} is a profile, but no checkpoint: it tells of no run to go on "
-                "with. Give another file"
+                f"{str(self.path)!r} is a profile but not a checkpoint: it holds no run to "
+                "resume. Give another file"
             )
         there = found.pop("identity")
         doubts = self._compare(there, profile.metadata.get("fmstats"))
@@ -105,7 +105,7 @@ class Checkpoint:
         if doubts:
             profile.metadata["trusted"] = [*profile.metadata.get("trusted", []), doubts]
         if not isinstance(profile.metadata.get("backends"), dict):
-            raise self._misread("'backends' of the metadata is no mapping")
+            raise self._misread("'backends' of the metadata is not a mapping")
         try:
             account = Account.of_metadata(profile.metadata)
         except FmstatsError as error:
@@ -116,8 +116,8 @@ class Checkpoint:
 
     def _misread(self, why: str) -> FmstatsError:
         return FmstatsError(
-            f"{str(self.path)!r} tells of a run in a way that is not understood ({why}): "
-            "delete the file or give another one"
+            f"checkpoint {str(self.path)!r} cannot be read ({why}): delete the file or give "
+            "another one"
         )
 
     def _compare(self, there: dict[str, Any], version: object) -> str:
@@ -133,16 +133,16 @@ class Checkpoint:
         other = find_differences(run, wanted)
         if other:
             raise FmstatsError(
-                f"{named} is of another run ({'; '.join(other)}): run with what it was made with, "
-                "delete the file, or give another file"
+                f"{named} belongs to another run ({'; '.join(other)}): give the arguments that it "
+                "was made with, delete the file, or give another file"
             )
         if is_old:
             return (
-                f"{named} was written by fmstats {version}, which did not note for which weights, "
-                "code and data it stands"
+                f"{named} was written by fmstats {version}, which did not record the weights, code "
+                "and data of a run"
             )
         other = find_differences(there["content"], here["content"])
-        return f"{named} is of another run: {'; '.join(other)}" if other else ""
+        return f"{named} belongs to another run: {'; '.join(other)}" if other else ""
 
     def _ask(self, there: dict[str, Any], unknown: list[str]) -> str:
         """Name what cannot be compared with the run of the file."""
@@ -150,8 +150,8 @@ class Checkpoint:
         if not lacks:
             return ""
         return (
-            f"checkpoint {str(self.path)!r} may be of another run: nothing tells whether "
-            f"{name_some(lacks, _NAMED)} is as it was"
+            f"checkpoint {str(self.path)!r} may belong to another run: fmstats cannot compare "
+            f"{name_some(lacks, _NAMED)} with that run"
         )
 
     def is_due(self) -> bool:

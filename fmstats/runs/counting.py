@@ -54,11 +54,11 @@ class Counting:
         """
         if self._limit is not None and self.count(inputs) != inputs.samples:
             dim = None if self._place is None else self._place.dim
-            where = "it is one sample" if dim is None else f"they run along dim {dim}"
+            so = "take it as one sample" if dim is None else f"have the samples along dim {dim}"
             way = "leave limit= out" if dim is None else f"give batch_dim={dim} (--batch-dim {dim})"
             raise FmstatsError(
-                f"limit= counts samples: the entries of a batch, {inputs.describe()}, share "
-                f"{inputs.samples} along dim 0, but by the layers that take them {where}: {way}"
+                f"limit= cannot count the samples of a batch: its entries, {inputs.describe()}, "
+                f"have size {inputs.samples} along dim 0, but the layers that take them {so}: {way}"
             )
 
 

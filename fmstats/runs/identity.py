@@ -129,7 +129,7 @@ def find_differences(there: Mapping[str, object], here: Mapping[str, object]) ->
 
 def _describe_difference(key: str, there: object, here: object) -> str:
     if key not in _KINDS or not (isinstance(there, dict) and isinstance(here, dict)):
-        return f"{key}: {there!r} there, {here!r} here"
+        return f"{key}: {there!r} in the checkpoint, {here!r} now"
     parts = [found["parts"] for found in (there, here)]
     names = [n for n in dict.fromkeys([*parts[0], *parts[1]]) if parts[0].get(n) != parts[1].get(n)]
     several = "some of them" if key == "weights" else "some modules"

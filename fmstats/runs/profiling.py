@@ -111,14 +111,14 @@ def profile(
             same; or "trust", go on although weights, code, data or versions differ, or hold what
             cannot be compared. Options have to be the same.
         group: a process group of torch.distributed, or "world": every rank of it calls this with
-            the same arguments, folds its share of the batches, and gets the profile of all of
+            the same arguments, measures its share of the batches, and gets the profile of all of
             them. Each has a checkpoint of its own, with its rank in its name.
         progress: show a bar on stderr where rich is installed and stderr is a terminal: samples
             per second, and the share of the time that goes into statistics.
 
     Returns:
-        The profile. Its metadata has `samples` (None: unknown) and `batches` folded; `started` and
-        `ended` (UTC); `seconds`; `skipped`, what was left out and why for the first of
+        The profile. Its metadata has `samples` (None: unknown) and `batches` measured; `started`
+        and `ended` (UTC); `seconds`; `skipped`, what was left out and why for the first of
         `skipped_count`;
         `statistics_share`, of the seconds, by the host's clock and from some of the passes (None
         where something is compiled, or in too short a run); `coverage`, a list with the name, type,
@@ -129,7 +129,7 @@ def profile(
 
     Raises:
         FmstatsError: the data has no batch or cannot be read, or the model refuses a batch. The
-            message tells which batch and how many were folded before it, and the cause is kept.
+            message tells which batch and how many were measured before it, and the cause is kept.
             Or the checkpoint is of another model, of other data or options, or nothing tells: the
             message says what differs and what to choose from.
         RunInterrupted: a KeyboardInterrupt, upon Ctrl-C or SIGTERM, between two batches. The
@@ -190,4 +190,4 @@ def profile(
 def _nothing(skipped: list[str]) -> str:
     if skipped:
         return f"every batch was left out, the first one because: {skipped[0]}"
-    return "the data gave no batch: it is empty, or an iterator used up before"
+    return "the data gave no batch: they are empty, or an iterator that was used up before"

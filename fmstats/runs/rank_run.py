@@ -166,7 +166,7 @@ class Part:
     def _failed(self, error: FmstatsError) -> FmstatsError:
         base = None if self._checkpoint is None else self._checkpoint.base
         count = self._account.batches + (0 if base is None else base.metadata["batches"])
-        text = f"{count} {'batch was' if count == 1 else 'batches were'} folded before"
+        text = f"{count} {'batch was' if count == 1 else 'batches were'} measured before"
         if self._checkpoint is not None and not self._runner.lost:
             self._save()
             text += f", kept in {str(self._checkpoint.path)!r}"

@@ -32,8 +32,8 @@ from fmstats.sources.stored import Skipped, Stored
 OnBadSample = Literal["raise", "skip"]
 
 _OR_TRUST = (
-    "; or delete the checkpoint, give another one, or say resume='trust' (--resume trust) if they "
-    "mean the same"
+    "; or delete the checkpoint, give another one, or give resume='trust' (--resume trust) if the "
+    "data are equivalent"
 )
 _MOST_FAILURES = 100  # of reading, one after the other: whatever gives the batches is broken
 
@@ -142,8 +142,8 @@ class Reading:
                 before = max(self.share.first, 0 if self.known is None else self.known[0])
                 if number < before:
                     raise FmstatsError(
-                        f"the data ended after {number} batches, and {before} were read before "
-                        f"the run was broken off: give the same data from the start{_OR_TRUST}"
+                        f"the data ended after {number} batches, but the run had read {before} "
+                        f"when it stopped: give the same data from the start{_OR_TRUST}"
                     ) from None
                 if failures and not self._ends_at(number):
                     raise self._lost(number) from None
@@ -175,12 +175,13 @@ class Reading:
         seen, digest = self.known
         if self.batch_log.seen == seen and self.batch_log.digest != digest:
             raise FmstatsError(
-                f"the first {seen} batches are not those that were read before: the data are "
-                f"others, come in another order, or are altered at random{_OR_TRUST}"
+                f"the first {seen} batches differ from those that the run read before it stopped: "
+                "the data are different, are in a different order, or are augmented at random"
+                f"{_OR_TRUST}"
             )
         if self.ended and self.batch_log.seen > seen:
             raise FmstatsError(
-                f"the data go on after {seen} batches, with which the run had ended: give the "
+                f"the data have more batches than the {seen} with which the run ended: give the "
                 f"same data{_OR_TRUST}"
             )
 
@@ -215,7 +216,7 @@ class Reading:
 
     def _lost(self, number: int) -> FmstatsError:
         return FmstatsError(
-            f"the data ended at batch {number + 1} because reading raised, and what follows is "
-            "lost: a generator ends when it raises, so let it catch its errors, or give a "
-            "DataLoader or an iterator that goes on"
+            f"the data ended at batch {number + 1} because reading it raised an error, and the "
+            "batches after it are lost: a generator ends when it raises, so let it catch its "
+            "errors, or give a DataLoader or an iterator that continues after an error"
         )

@@ -40,9 +40,9 @@ class RunInterrupted(KeyboardInterrupt):
     def __init__(self, profile: Profile | None, checkpoint: Path | None) -> None:
         self.profile, self.checkpoint = profile, checkpoint
         done = "0 batches" if profile is None else describe_done(profile.metadata)
-        after = "there is no checkpoint to go on from"
+        after = "there is no checkpoint to resume from"
         if checkpoint is not None:
-            after = f"what was folded is in {str(checkpoint)!r}: the same run again goes on there"
+            after = f"{str(checkpoint)!r} holds what was measured: the same run again resumes it"
         super().__init__(f"interrupted after {done}; {after}")
 
 
