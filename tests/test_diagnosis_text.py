@@ -11,6 +11,7 @@ from diagnosis_profiles import healthy, layer_of, profile_of, unseen
 
 from fmstats import LayerProfile, Profile
 from fmstats.diagnosis.observed import SHOWN
+from fmstats.diagnosis.rules import RULES
 from fmstats.diagnosis.text import MOST_SHOWN
 
 
@@ -28,18 +29,15 @@ def test_a_whole_diagnosis() -> None:
     profile = profile_of(*layers, layer_of(healthy(20), "Linear"), unseen())
     assert str(profile.diagnose(["non-finite", "never-active", "one-sided"])) == (
         "error    non-finite, 1 layer\n"
-        "  do: look at the producer: overflow in a small format, a division by 0, a log or root of "
-        "a negative number; for the first layer, look at the data\n"
+        f"  do: {RULES['non-finite'].advice}\n"
         "  c  1 of 4 channels (1): 1 NaN and 0 infinite of 4,000 elements, made here (no layer "
         "before it had any); again in 1 layer (d)\n"
         "warning  never-active, 1 layer\n"
-        "  do: prune it; in training use a lower learning rate, a leaky activation, or another "
-        "initialisation\n"
+        f"  do: {RULES['never-active'].advice}\n"
         "  a  1 of 4 channels (1): exactly 0 in each of 1,000 finite elements; again in 1 layer "
         "(b)\n"
         "info     one-sided, 1 layer\n"
-        "  do: nothing by itself; a convolution of positive weights over a ReLU is one-sided by "
-        "rights\n"
+        f"  do: {RULES['one-sided'].advice}\n"
         "  e  4 of 4 channels (0, 1, 2, 3): 4 never below 0\n"
         "not enough data\n"
         "  20 finite elements seen, 300 needed: 1 layer (f); no verdict on never-active, "

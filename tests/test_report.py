@@ -20,6 +20,7 @@ from report_profiles import HOSTILE, MARKUP, broken_profile, hostile_profile, la
 from torch import nn
 
 import fmstats
+from fmstats.diagnosis.rules import RULES
 from fmstats.errors import FmstatsError
 from fmstats.profiles.profile import Profile
 from fmstats.report import render, write_report
@@ -111,7 +112,7 @@ def test_findings_come_first_and_lead_to_layers(faulty: Profile) -> None:
     assert '<a class="layer" href="#layer-1"><bdi>b.conv</bdi></a>' in html
     assert re.search(r'id="layer-1">.*<bdi>b\.conv</bdi>', html)
     assert "1 of 4 channels (0): 1 NaN and 0 infinite of 4,000 elements" in text
-    assert "What to do: look at the producer" in text
+    assert f"What to do: {RULES['non-finite'].advice}" in text
 
 
 def test_every_layer_has_its_row(faulty: Profile) -> None:

@@ -62,12 +62,13 @@ _THREE = "rule of three for `elements` (Hanley and Lippman-Hand 1983)"
 RULES: dict[str, Rule] = {
     "non-finite": Rule(
         ("error", "warning", "info"),
-        "any NaN or infinity; `error` where it is new, `warning` where it was received, or may be, "
-        "`info` for a mask: -inf alone, far from overflow, and finite behind it",
+        "any NaN or infinity; `error` if it is new in this layer, `warning` if the layer received "
+        "it, or may have, `info` for a mask: -inf alone, other numbers far from overflow, and a "
+        "finite layer after it",
         (),
-        "Numbers are lost: NaN spreads to all that depends on it.",
-        "look at the producer: overflow in a small format, a division by 0, a log or root of a "
-        "negative number; for the first layer, look at the data",
+        "Numbers are lost: a NaN makes everything NaN that is computed from it.",
+        "in the layer that made it, look for overflow in a small format, a division by 0, a log or "
+        "root of a negative number; if that is the first layer, look at the data",
         nonfinite.non_finite,
         source="definition",
     ),
@@ -75,7 +76,8 @@ RULES: dict[str, Rule] = {
         ("warning",),
         "min = max = 0 over all finite elements",
         _SEEN,
-        "The channel adds nothing but cost, and behind a ReLU it has no gradient to come back.",
+        "The channel costs time and contributes nothing. After a ReLU its gradient is 0, so that "
+        "training cannot revive it.",
         "prune it; in training use a lower learning rate, a leaky activation, or another "
         "initialisation",
         each_layer(silent.never_active),
@@ -86,8 +88,8 @@ RULES: dict[str, Rule] = {
         ("warning",),
         "zeros / count > `dead`, blank positions left out",
         ("dead", *_SEEN),
-        "The channel is 0 nearly always; it may be a detector of something rare, or useless.",
-        "look at the images that excite it (`fmstats.top_images`); prune it if there is nothing",
+        "The channel is 0 nearly always: it detects something rare, or it is useless.",
+        "look at the images that excite it (`fmstats.top_images`); prune it if they show nothing",
         each_layer(silent.dead),
         source=_THREE,
         family="silent",
@@ -95,63 +97,65 @@ RULES: dict[str, Rule] = {
     ),
     "constant": Rule(
         ("warning", "info"),
-        "max - min <= `constant` * abs_max, other than 0; `info` where an embedding was asked for "
-        "one row alone",
+        "max - min <= `constant` * abs_max, and not all 0; `info` if an embedding looked up one "
+        "entry of its table alone",
         ("constant", *_SEEN),
-        "The channel says the same of every input: it is a bias.",
-        "fold it into the next layer's bias; look for a weight of 0, or a dead channel before it",
+        "The channel has one value for all inputs: it acts as a bias.",
+        "add it to the next layer's bias; look for a weight of 0, or for a dead channel before it",
         silent.constant,
         source=_THREE,
         family="silent",
     ),
     "sparse": Rule(
         ("warning", "error"),
-        "zeros / count > `sparse` over all channels, blank positions left out; `error` where "
+        "zeros / count > `sparse` over all channels, blank positions left out; `error` if "
         "every element is 0",
         ("sparse", *_SEEN),
-        "The layer passes next to nothing on.",
-        "check the bias and the normalisation before it; of a layer of zeros, whether it is "
-        "masked, zero-initialised or cut off",
+        "The layer passes almost no information to the next one.",
+        "check the bias and the normalisation before it; if all elements are 0, check whether "
+        "the layer is masked, zero-initialised or cut off",
         each_layer(silent.sparse),
         unit="layers",
         family="sparse",
     ),
     "saturated-low": Rule(
         ("warning", "info"),
-        "elements at or below the lower bound / count > `saturated`; `info` in fewer than a tenth "
-        "of the channels, in fewer than nine tenths where the bounds are within 0 and 1",
+        "the share of elements at or below the lower bound > `saturated`; `info` if this holds for "
+        "fewer than a tenth of the channels, or nine tenths if both bounds are within 0 and 1",
         ("saturated", *_SEEN),
-        "The activation is flat there: differences are lost, gradients are small or 0.",
-        "shrink what goes in: normalise before it, lower the weights or the learning rate",
+        "The activation is flat at that bound: differences are lost, gradients are small or 0.",
+        "make its inputs smaller: normalise before it, lower the weights or the learning rate",
         each_layer(bounds.saturated_low),
         source="bounds of `fmstats.models.saturation`; Glorot and Bengio 2010",
     ),
     "saturated-high": Rule(
         ("warning", "info"),
-        "elements at or above the upper bound / count > `saturated`; `info` as saturated-low",
+        "the share of elements at or above the upper bound > `saturated`; `info` as for "
+        "saturated-low",
         ("saturated", *_SEEN),
-        "As saturated-low, at the other end.",
-        "shrink what goes in, as for saturated-low; for a ReLU6, raise the bound",
+        "The activation is flat at that bound: differences are lost, gradients are small or 0.",
+        "make its inputs smaller, as for saturated-low; for a ReLU6, raise the bound",
         each_layer(bounds.saturated_high),
         source="bounds of `fmstats.models.saturation`; Glorot and Bengio 2010",
     ),
     "saturated-both": Rule(
         ("warning", "info"),
-        "elements at either bound / count > `saturated`, at neither alone; `info` in fewer than a "
-        "tenth of the channels, and where the bounds are within 0 and 1",
+        "the share of elements at the two bounds together > `saturated`, but not at one of them; "
+        "`info` if this holds for fewer than a tenth of the channels, or if both bounds are within "
+        "0 and 1",
         ("saturated", *_SEEN),
-        "The channel works as a switch: it is at one bound or at the other.",
-        "nothing, if it is a gate; else shrink what goes in, as for saturated-low",
+        "The channel works as a switch: nearly all elements are at one bound or the other.",
+        "nothing if it is a gate; otherwise make its inputs smaller, as for saturated-low",
         each_layer(bounds.saturated_both),
         source="bounds of `fmstats.models.saturation`",
     ),
     "exploding": Rule(
         ("warning",),
-        "the rms of a layer is above that of all layers it is compared with, at least `depth` of "
-        "them, up to n steps before it, by a factor of `growth` and by `unusual` robust standard "
+        "for some n, the rms exceeds that of all layers n or more steps before it in its group of "
+        "at least `depth` layers, by a factor of `growth` and by `unusual` robust standard "
         "deviations of n steps",
         ("growth", "unusual", "depth", *_SEEN),
-        "Scale grows: what comes later is drowned, activations saturate, small formats overflow.",
+        "The scale grows along the depth: activations saturate, and small formats overflow.",
         "look at the weights, the gain and the running variance of the layer, and at how its input "
         "was normalised; scale residual branches, or use an initialisation that keeps the variance",
         depth.exploding,
@@ -160,10 +164,11 @@ RULES: dict[str, Rule] = {
     ),
     "vanishing": Rule(
         ("warning",),
-        "as exploding, of the std within channels, below those of the layers before it; a weighted "
-        "sum that no other layer is like: below the layer run before it and below 1",
+        "as exploding, but the std within channels is below that of the earlier layers; a "
+        "weighted sum that resembles no other layer is compared with the layer run before it and "
+        "with 1",
         ("growth", "unusual", "depth", *_SEEN),
-        "What differs between inputs shrinks: what is left at the end is rounding and bias.",
+        "The differences between inputs shrink along the depth until rounding and bias remain.",
         "look at the weights of the layer and for a scale that is applied twice; normalise, or use "
         "an initialisation that keeps the variance",
         depth.vanishing,
@@ -172,11 +177,11 @@ RULES: dict[str, Rule] = {
     ),
     "collapsed": Rule(
         ("warning",),
-        "std / rms < `collapsed` in the median of the channels that vary",
+        "the median of std / rms over the channels that vary < `collapsed`",
         ("collapsed", *_SEEN),
-        "Nearly the same comes out whatever goes in: the representation has collapsed.",
-        "look for a bias or a mean that drowns the rest, for weights that have decayed, and in "
-        "self-supervised training at the loss",
+        "The output is nearly the same for all inputs: the representation has collapsed.",
+        "look for a bias or a mean that is much larger than the rest, and for weights that have "
+        "decayed; in self-supervised training, look at the loss",
         alike.collapsed,
         unit="layers",
     ),
@@ -185,7 +190,8 @@ RULES: dict[str, Rule] = {
         "more than `identical` of the channels have the same mean, std, min and max, in a layer of "
         "at least `channels` channels",
         ("identical", "channels", *_SEEN),
-        "Neurons that start alike get the same gradients and stay alike: they count as one.",
+        "Channels that start alike get the same gradients and stay alike: together they do the "
+        "work of one.",
         "initialise the weights at random; look for a weight that was filled, tied or broadcast",
         each_layer(alike.identical),
         family="identical",
@@ -194,8 +200,8 @@ RULES: dict[str, Rule] = {
         ("info",),
         "min >= 0 or max <= 0, in a layer whose type gives both signs",
         _SEEN,
-        "Behind a ReLU, a channel that is never above 0 is dead, one never below 0 is linear.",
-        "nothing by itself; a convolution of positive weights over a ReLU is one-sided by rights",
+        "After a ReLU, a channel that is never above 0 is dead, and one never below 0 is linear.",
+        "nothing by itself: a convolution of positive weights after a ReLU is always one-sided",
         each_layer(silent.one_sided),
         source=_THREE,
         family="one-sided",
@@ -206,8 +212,8 @@ RULES: dict[str, Rule] = {
         "|log(rms / median rms)| above `outlier` robust standard deviations and above "
         "log(`outlier-ratio`), in a layer of at least `channels` channels",
         ("outlier", "outlier-ratio", "channels", *_SEEN),
-        "One scale for the whole layer, as quantisation has it, does not fit these channels.",
-        "quantise by channel, or move the scale into the weights before; look at what they detect",
+        "One quantisation scale for the whole layer does not fit these channels.",
+        "quantise per channel, or move the scale into the weights before; look at what they detect",
         each_layer(outliers.outlier),
         source="units: Iglewicz and Hoaglin 1993; outlier channels: Dettmers et al. 2022; "
         "thresholds: own choice",
@@ -223,14 +229,18 @@ RULES: dict[str, Rule] = {
             else f"abs_max * `headroom` > {form.largest:.5g}, or rms of the nonzero elements < "
             f"{form.smallest_normal:.4g}"
         )
-        + f"; `warning` where the layer runs in {form.name}"
-        + (f", then of {form.largest:.5g} and {form.smallest_normal:.4g}" if form.scaled else ""),
+        + f"; `warning` if the layer runs in {form.name}"
+        + (
+            f", whose limits are then {form.largest:.5g} and {form.smallest_normal:.4g}"
+            if form.scaled
+            else ""
+        ),
         ("headroom", *_SEEN),
-        f"Cast to {form.name} with one scale for the layer, these channels lose digits."
+        f"If the layer is cast to {form.name} with one scale, these channels lose digits."
         if form.scaled
-        else f"Cast to {form.name} without a scale, numbers of these channels overflow or lose "
-        "digits.",
-        "scale by channel, or keep the layer in a larger format"
+        else f"If the layer is cast to {form.name} without a scale, numbers of these channels "
+        "overflow or lose digits.",
+        "use a scale per channel, or keep the layer in a larger format"
         if form.scaled
         else "keep the layer in a larger format, or scale it before the cast",
         each_layer(RANGE_RULES[f"range-{form.name}"]),
