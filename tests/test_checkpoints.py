@@ -477,7 +477,7 @@ def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     assert last == "To resume, give the same command again"
     code, out, err = run("--checkpoint", "r.fmstats")
     assert (code, err) == (0, "")
-    compared = "the same weights, code, data and options were compared"
+    compared = "its weights, code, data and options were compared and are the same"
     assert f"\nResumed from r.fmstats, which had 12 of 23 samples; {compared}\n" in out
     assert "samples: 23, batches: 6" in out
     code, out, err = run("--checkpoint", "r.fmstats")

@@ -126,7 +126,7 @@ def test_missing_layers_are_dropped(run: Run) -> None:
 
 def test_the_old_way_to_drop_missing_layers(run: Run) -> None:
     code, out, err = run("short.fmstats", "a.fmstats", "--only-common")
-    assert err == "fmstats: --only-common is deprecated: --missing drop says the same\n"
+    assert err == "fmstats: --only-common is deprecated: use --missing drop\n"
     assert (code, out) == run("short.fmstats", "a.fmstats", "--missing", "drop")[:2]
 
 
@@ -134,16 +134,16 @@ def test_the_old_way_to_drop_missing_layers(run: Run) -> None:
 def test_dropping_of_a_baseline_of_several_files(run: Run, baseline: tuple[str, ...]) -> None:
     code, out, err = run("same.fmstats", *baseline, "--missing", "drop")
     assert (code, err) == (0, "")
-    assert ", 2 layers; what chance" in out
+    assert ", 2 layers; the size of chance differences" in out
     assert "not compared: 1 layer" in out
 
 
 def test_two_files_are_compared_without_calibration(run: Run) -> None:
     code, out, err = run("same.fmstats", "a.fmstats", "b.fmstats")
     assert (code, err) == (0, "")
-    assert "30 samples against 60, 3 layers; what chance gives is assumed" in out
+    assert "30 samples against 60, 3 layers; the size of chance differences is assumed" in out
     assert "drift if score >= 2.5" in out
-    note = "2 files of a baseline do not show what chance gives: give 3 or more"
+    note = "2 files of a baseline do not show how much profiles differ by chance: give 3 or more"
     assert f"\n  {note}\n" in out
     found = json.loads(run("same.fmstats", "a.fmstats", "b.fmstats", "--json")[1])
     assert found["reasons"] == [note]

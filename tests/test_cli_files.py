@@ -184,7 +184,7 @@ def test_merge_of_missing_layers(run, folder):
     assert list(fmstats.load("x.fmstats")) == ["head"]
     code, _, err = run(*arguments, "--only-common")
     assert code == 0
-    assert err == "fmstats: --only-common is deprecated: --missing drop says the same\n"
+    assert err == "fmstats: --only-common is deprecated: use --missing drop\n"
     assert list(fmstats.load("x.fmstats")) == ["head"]
     assert run(*arguments, "--missing", "keep")[0] == 0
     assert list(fmstats.load("x.fmstats")) == [*fmstats.load("a.fmstats"), "new"]

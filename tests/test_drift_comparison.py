@@ -73,7 +73,8 @@ def test_to_dict() -> None:
 def test_the_summary() -> None:
     assert compared(*THREE).describe(0) == (
         "no drift: score 1.2, drift if score >= 1.5 (about 1 by chance)\n"
-        "40 samples against 30, 3 layers; what chance gives is assumed to be that of photographs"
+        "40 samples against 30, 3 layers; the size of chance differences is assumed to be that of "
+        "photographs"
     )
     found = compared(
         *(THREE[0],),
@@ -82,8 +83,8 @@ def test_the_summary() -> None:
     )
     assert found.describe(0) == (
         "drift: score 3, drift if score >= 1.5 (about 1 by chance)\n"
-        "40 samples against 30, 1 layer; what chance gives is measured on 3 shards of the "
-        "baseline\n  one\n  two\n  not compared: 2 layers"
+        "40 samples against 30, 1 layer; the size of chance differences is measured on 3 shards "
+        "of the baseline\n  one\n  two\n  not compared: 2 layers"
     )
     assert compared(evidence=None).describe() == (
         "no drift: score 1.2, drift if score >= 1.5 (about 1 by chance)"

@@ -42,7 +42,7 @@ MissingOption = Annotated[
     ),
 ]
 OnlyCommonOption = Annotated[
-    bool, typer.Option("--only-common", hidden=True, help="The old way to say --missing drop.")
+    bool, typer.Option("--only-common", hidden=True, help="Deprecated: use --missing drop.")
 ]
 
 
@@ -50,7 +50,7 @@ def read_only_common(only_common: bool, missing: Enum) -> str:
     """Return what --missing is; a command line may still say --only-common, as in fmstats 0.1."""
     if not only_common:
         return str(missing.value)
-    typer.echo("fmstats: --only-common is deprecated: --missing drop says the same", err=True)
+    typer.echo("fmstats: --only-common is deprecated: use --missing drop", err=True)
     return "drop"
 
 
@@ -102,7 +102,7 @@ def compare_with(
     if shards is not None or len(files) == 1:
         return found
     note = (
-        f"{len(files)} files of a baseline do not show what chance gives: give {LEAST_SHARDS} or "
-        "more"
+        f"{len(files)} files of a baseline do not show how much profiles differ by chance: give "
+        f"{LEAST_SHARDS} or more"
     )
     return replace(found, reasons=(*found.reasons, note))

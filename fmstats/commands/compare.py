@@ -69,7 +69,7 @@ def compare(
     """Say whether NOW has drifted from BASELINE.
 
     Prints a score, a verdict, and the layers and channels that changed most. A score is the size
-    of the change divided by the size that chance gives for this number of samples.
+    of the change divided by its usual size by chance for this number of samples.
     """
     dropped = read_only_common(only_common, missing)
     found = compare_with(now, load(now), baseline, threshold=threshold, missing=dropped)

@@ -268,7 +268,7 @@ def _describe_resumed(result: Profile, checkpoint: Path | None, resume: Resume) 
         there, whole, unit = known["resumed_batches"], known["batches"], "batches"
     if not known["resumed_batches"]:
         return []
-    of = "the same weights, code, data and options were compared"
+    of = "its weights, code, data and options were compared and are the same"
     if resume is Resume.trust:
         of = "its weights, code and data were trusted, not all compared"
     lines = [f"Resumed from {checkpoint}, which had {there} of {whole} {unit}; {of}"]

@@ -38,9 +38,10 @@ _EXAMPLES = "\n\n".join(
         f"COLUMN is {', '.join(column.title for column in LAYER_COLUMNS)}. spread is the standard "
         "deviation of the channels' means; dead counts channels of more than 99 % zeros, those "
         "that were never active included.",
-        "--layer chooses the rows, then --depth pools them, --sort sorts them and --top cuts the "
-        "list. JSON and CSV have the same rows as the table; findings are always those of the "
-        "whole profile. A narrow terminal shows fewer columns; a pipe or a file gets all of them.",
+        "--layer chooses rows of the profile, then --depth pools them, --sort sorts them and --top "
+        "cuts the list. JSON and CSV have the same rows as the table; findings are always those of "
+        "the whole profile. A narrow terminal shows fewer columns; a pipe or a file gets all of "
+        "them.",
         "To get every number of every channel: fmstats merge run.fmstats --out all.json (or .csv).",
     ]
 )

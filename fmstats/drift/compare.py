@@ -114,7 +114,7 @@ def _choose_threshold(threshold: float | None, calibration: Sequence[Profile] | 
         return ASSUMED_THRESHOLD if calibration is None else THRESHOLD
     if not 0 < threshold < math.inf:
         raise FmstatsError(
-            f"threshold={threshold}: give a finite score above 0; chance gives about 1"
+            f"threshold={threshold}: give a finite score above 0; it is about 1 by chance"
         )
     return float(threshold)
 
@@ -126,7 +126,7 @@ def _check_shards(calibration: Sequence[Profile] | None) -> list[Profile]:
     if len(shards) < LEAST_SHARDS:
         raise FmstatsError(
             f"calibration has {len(shards)} profiles: give at least {LEAST_SHARDS} parts of the "
-            "baseline, or None to assume what chance gives"
+            "baseline, or None to assume how much profiles differ by chance"
         )
     return shards
 

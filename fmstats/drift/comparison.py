@@ -176,7 +176,8 @@ class Comparison:
                 chance = f"measured on {len(e.shards)} shards of the baseline"
             layers = format_plural(len(self.layers), "layer")
             lines.append(
-                f"{e.now} samples against {e.baseline}, {layers}; what chance gives is {chance}"
+                f"{e.now} samples against {e.baseline}, {layers}; "
+                f"the size of chance differences is {chance}"
             )
         lines += [f"  {reason}" for reason in self.reasons]
         if self.left_out:
