@@ -66,8 +66,8 @@ void add_cpu(py::module_& m) {
       .def(py::init<int, int, std::uintptr_t, i64, py::tuple, py::tuple, py::object, py::object>(),
            py::kw_only(), "isa"_a, "mode"_a, "state"_a, "row"_a, "float32_thresholds"_a,
            "float64_thresholds"_a, "tensor_type"_a, "exchange_api"_a)
-      .def("update", &CpuPlan::update, py::kw_only(), "dtype"_a, "data"_a, "shape"_a, "strides"_a,
-           "channels"_a, "channel_stride"_a, "dims"_a, "threads"_a)
+      // By place, for torch before 2.10, where every tensor comes here: names cost a microsecond.
+      .def("update", &CpuPlan::update)
       .def("try_update", &CpuPlan::try_update);
 }
 

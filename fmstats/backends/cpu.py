@@ -108,12 +108,12 @@ class CpuMeter(Meter):
 
     def update(self, x: Tensor, view: View) -> None:
         self._plan.update(
-            dtype=self._dtype_code(x.dtype),
-            data=x.data_ptr(),
-            shape=tuple(x.shape),
-            strides=x.stride(),
-            channels=view.channels,
-            channel_stride=view.channel_stride,
-            dims=view.dims,
-            threads=torch.get_num_threads(),
+            self._dtype_code(x.dtype),
+            x.data_ptr(),
+            tuple(x.shape),
+            x.stride(),
+            view.channels,
+            view.channel_stride,
+            view.dims,
+            torch.get_num_threads(),
         )
