@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import fmstats
 from fmstats.operations.channel_flow import ChannelFlow, Origin
 from fmstats.operations.labels import Label, one_dim, reshape
+from fmstats.pictures.capture import watch
 
 C = 6
 
@@ -512,3 +513,19 @@ def test_the_fast_paths_of_transformers_stay(training: bool, tracked: bool) -> N
     if not tracked:
         assert torch.equal(first, plain)
     assert {row.channel_dim for row in tracker.stats().info.values() if len(row.shape) > 2} == {2}
+
+
+def test_pictures_read_the_same_channels() -> None:
+    """A width that the batch has, too, and attention maps without heads, which are one channel."""
+    torch.manual_seed(0)
+    seen: dict[str, tuple[tuple[int, ...], int]] = {}
+    model = nn.Sequential(embed(16), nn.Linear(16, 8)).eval()
+    for run, x in ((model, images(16)), (CASES["attention maps of one head"][0](), images(8))):
+        names = ["0.1", "0.2"] if run is model else ["1.drop", "1.act"]
+        with watch(run, names, lambda name, x, dim: seen.update({name: (tuple(x.shape), dim)})):
+            run(x)
+    assert {name: dim for name, (_, dim) in seen.items()} == {
+        **{"0.1": 2, "0.2": 2},
+        **{"1.drop": 1, "1.act": 2},
+    }
+    assert seen["1.drop"][0][:2] == (8, 1)

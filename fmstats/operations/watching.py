@@ -9,7 +9,8 @@ nothing is watched at all. Outputs are the same bits, watched or not.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch.nn as nn
 from torch import Tensor
@@ -142,6 +143,29 @@ class Watch:
         number of dims.
         """
         self._by_size = True
+
+
+@contextmanager
+def following(model: nn.Module) -> Iterator[Watch]:
+    """Follow the passes of a model, each kind once, by hooks that are gone afterwards."""
+    watch = Watch()
+
+    def begin(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        watch.begin(module, args, kwargs)
+
+    def end(module: nn.Module, args: object, output: object) -> None:
+        watch.end(module)
+
+    handles = [
+        model.register_forward_pre_hook(begin, prepend=True, with_kwargs=True),
+        model.register_forward_hook(end, always_call=True),
+    ]
+    try:
+        yield watch
+    finally:
+        watch.close()
+        for handle in handles:
+            handle.remove()
 
 
 def _kind_of(

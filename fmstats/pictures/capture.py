@@ -17,12 +17,13 @@ from fmstats.models.modes import in_mode, uncompiled
 from fmstats.models.output_tensors import first_tensor, why_skipped
 from fmstats.models.selection import ROOT
 from fmstats.models.wrappers import named_modules, unwrap_replicated
+from fmstats.operations.channel_finder import ChannelFinder
+from fmstats.operations.watching import Watch, following
 from fmstats.pictures.inputs import OneImage
 from fmstats.pictures.maps import FeatureMaps, arrange, to_host
 from fmstats.sources.batches import ModelInput, map_tensors
 from fmstats.sources.entrypoints import describe_error
 from fmstats.sources.placement import find_placement
-from fmstats.statistic.view import resolve_dim
 
 Keep = Callable[[str, Tensor, int], None]
 
@@ -87,8 +88,9 @@ def watch(
     first_names = {id(module): name for name, module in named_modules(model).items()}
     seen = Seen()
 
-    def hook_of(name: str, module: nn.Module) -> Callable[..., None]:
-        rule = rules[first_names[id(module)]]
+    def hook_of(name: str, module: nn.Module, watch: Watch) -> Callable[..., None]:
+        asked = channel_dim if isinstance(channel_dim, int) else rules[first_names[id(module)]]
+        finder = ChannelFinder(asked)
 
         def hook(_module: nn.Module, _args: object, output: object) -> None:
             x = first_tensor(output)
@@ -98,19 +100,23 @@ def watch(
             if x is None or why is not None:
                 seen.reasons[name] = why or ""
                 return
-            if isinstance(channel_dim, int):
-                dim = resolve_dim(channel_dim, x.shape)
-            else:
-                dim = rule.resolve(x.shape)
-            keep(name, x.detach().resolve_neg(), dim)
+            flow = watch.flow
+            with torch._C.DisableTorchFunction():  # what follows the pass would see it
+                dim = finder.find(x.shape, None if flow is None else flow.origin_of(x))
+                x = x.detach().resolve_neg()
+                if dim is None:  # all is one channel
+                    x, dim = x.unsqueeze(1), 1
+                keep(name, x, dim)
             seen.calls[name] = seen.calls.get(name, 0) + 1
 
         return hook
 
     with contextlib.ExitStack() as stack:
+        followed = stack.enter_context(following(model))
         for layer in layers:
             name, module = find_layer(model, layer)
-            stack.callback(module.register_forward_hook(hook_of(name, module)).remove)
+            hook = hook_of(name, module, followed)
+            stack.callback(module.register_forward_hook(hook).remove)
         yield seen
 
 
