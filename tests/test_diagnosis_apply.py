@@ -247,6 +247,7 @@ def test_to_dict_is_plain_json() -> None:
     assert content["schema"] == 1
     assert set(content) == {
         *("schema", "layers", "rules", "thresholds", "measures", "findings", "not_enough_data"),
+        "unseen",
     }
     assert set(content["findings"][0]) == {
         *("layer", "type", "rule", "severity", "message", "channels", "width", "evidence"),

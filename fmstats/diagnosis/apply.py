@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from fmstats.diagnosis.findings import Finding, NotEnoughData
-from fmstats.diagnosis.measures import Measure, measure_counts, measure_share
+from fmstats.diagnosis.measures import Measure, measure_counts, measure_share, widen
 from fmstats.diagnosis.observed import Mask, Observed, Verdict, observe, why_too_little
 from fmstats.diagnosis.result import Diagnosis
 from fmstats.diagnosis.rules import RULES, SEVERITIES
 from fmstats.diagnosis.thresholds import RuleThresholds, choose_thresholds, unknown
 from fmstats.errors import FmstatsError
+from fmstats.profiles.coverage import UNSEEN, describe_row
+from fmstats.profiles.metadata import read_rows
 from fmstats.profiles.profile import Profile, check_profile
 
 Verdicts = Mapping[str, Sequence[Verdict | None]]
@@ -48,14 +50,21 @@ def diagnose(
     verdicts = {name: RULES[name].judge(layers, applied) for name in chosen}
     findings = _mark_repeats(layers, list(_find(layers, verdicts, applied)))
     lacking = list(_lack(layers, verdicts, applied))
+    unseen = _list_unseen(profile)
     return Diagnosis(
         sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)),
         lacking,
         chosen,
         applied,
-        _measure(layers, verdicts, findings, lacking),
+        widen(_measure(layers, verdicts, findings, lacking), len(unseen)),
         len(layers),
+        unseen,
     )
+
+
+def _list_unseen(profile: Profile) -> tuple[str, ...]:
+    rows = read_rows(profile.metadata, "coverage")
+    return tuple(describe_row(row) for row in rows if row.get("status") == UNSEEN)
 
 
 def choose_rules(given: Iterable[str] | None) -> tuple[str, ...]:

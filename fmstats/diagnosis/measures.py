@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fmstats.diagnosis.observed import Observed, Verdict
+from fmstats.output.tables import format_plural
 
 COUNTED = {
     "nan": "NaN elements",
@@ -88,6 +89,28 @@ def measure_counts(
         reason = f"{more} verdicts have too little data" if more else None
         counted[name] = Measure(number, number, number + more, COUNTED[name], reason)
     return counted
+
+
+def widen(measures: dict[str, Measure], unseen: int) -> dict[str, Measure]:
+    """Return measures that hold whatever the parts of the model hold that were not seen.
+
+    Args:
+        measures: of what was seen.
+        unseen: how many parts were not.
+    """
+    if not unseen:
+        return measures
+    why = f"{format_plural(unseen, 'part')} of the model not seen"
+    return {
+        name: measure
+        if name == "samples"
+        else replace(
+            measure,
+            at_most=1.0 if measure.unit.startswith("share") else None,
+            reason=f"{measure.reason}; {why}" if measure.reason else why,
+        )
+        for name, measure in measures.items()
+    }
 
 
 def _count(name: str, number: int | None, reason: str | None) -> Measure:

@@ -9,6 +9,7 @@ from typing import Any
 from fmstats.diagnosis.findings import Finding, NotEnoughData
 from fmstats.diagnosis.measures import Measure
 from fmstats.diagnosis.text import format_findings
+from fmstats.output.tables import make_printable
 
 SCHEMA = 1  # of `Diagnosis.to_dict`
 
@@ -24,6 +25,8 @@ class Diagnosis:
         thresholds: every threshold by name.
         measures: numbers of the whole model by name, as `--fail-on` takes them.
         layers: how many layers the profile has.
+        unseen: parts of the model whose operations could not be followed, with the reason: what is
+            wrong in them is not found.
 
     Examples:
         >>> import fmstats, torch
@@ -40,6 +43,7 @@ class Diagnosis:
     thresholds: Mapping[str, float]
     measures: Mapping[str, Measure]
     layers: int
+    unseen: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
@@ -50,7 +54,12 @@ class Diagnosis:
     def __str__(self) -> str:
         if not self.layers:
             return "no layer was measured: nothing can be said"
-        return format_findings(self.findings, self.not_enough_data, self.rules)
+        text = format_findings(self.findings, self.not_enough_data, self.rules)
+        return "\n".join([text, *self._describe_unseen()])
+
+    def _describe_unseen(self) -> list[str]:
+        lines = [f"  {make_printable(part)}" for part in self.unseen]
+        return ["", "Not seen, so that nothing is said of it", *lines] if lines else []
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers and strings in the schema of docs/diagnose.md."""
@@ -63,5 +72,6 @@ class Diagnosis:
             "findings": [
                 {**asdict(finding), "channels": list(finding.channels)} for finding in self.findings
             ],
+            "unseen": list(self.unseen),
             "not_enough_data": [asdict(row) for row in self.not_enough_data],
         }

@@ -62,6 +62,11 @@ class Watch:
         return self._operations
 
     @property
+    def in_graph(self) -> bool:
+        """Return whether the model runs compiled."""
+        return self._in_graph
+
+    @property
     def goes_on(self) -> bool:
         """Return whether the next pass of the same kind is watched, too."""
         return bool(self._operations)

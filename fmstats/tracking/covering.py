@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from fmstats.profiles.coverage import Coverage, CoverageRow
+from fmstats.profiles.coverage import UNSEEN, Coverage, CoverageRow
 from fmstats.tracking.layers import Layer, LayerSpec
 from fmstats.tracking.per_call import PerCall
 
@@ -13,6 +13,7 @@ def cover(
     specs: Mapping[str, LayerSpec],
     layers: Mapping[str, Layer | PerCall],
     gone: Collection[str],
+    unseen: Mapping[str, tuple[str, str]],
 ) -> Coverage:
     """Tell which of the selected layers were measured, and why the others were not.
 
@@ -20,6 +21,7 @@ def cover(
         specs: of the selected layers, by name.
         layers: what was measured of each, by the same names.
         gone: names of those that are no longer in the model.
+        unseen: parts whose operations are not followed, with their type and the reason.
     """
     rows = []
     for name, spec in specs.items():
@@ -34,4 +36,6 @@ def cover(
             reason = "no longer in the model, replaced or removed: track() again to see it"
         channels = next((part.channels.describe() for part in parts if part.calls), "")
         rows.append(CoverageRow(name, spec.type, status, reason, calls, channels))
+    for name, (kind, why) in unseen.items():
+        rows.append(CoverageRow(name, kind, UNSEEN, why, 0))
     return Coverage(rows)

@@ -14,16 +14,18 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn as nn
 
-from fmstats.models.channel_dims import ChannelRule
-from fmstats.models.selection import OPERATION_MARK, ROOT, Selection, has_name, is_leaf, listed
+from fmstats.models.selection import OPERATION_MARK, ROOT
 from fmstats.models.wrappers import named_modules
 from fmstats.operations.channel_flow import ChannelFlow
-from fmstats.operations.functional import JOINS, bounds_of_operation
+from fmstats.operations.functional import JOINS
 from fmstats.operations.places import Line, Place, cut_lines, find_place
+from fmstats.output.tables import format_plural
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.tracking import taps
+from fmstats.tracking.functional_choice import FunctionalChoice
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.hooks import LayerHook
 from fmstats.tracking.options import TrackOptions
@@ -32,6 +34,9 @@ from fmstats.tracking.rows import LayerSpec
 TAP = "tap"  # the type of what is tapped
 _MOST_PLACES = 10_000
 _LATE = "its first call was in a pass whose operations were not followed, and is left out"
+
+
+Key = tuple[int, str, tuple[Line, ...]]  # the module, the operation and the place
 
 
 class _Found(NamedTuple):
@@ -59,16 +64,18 @@ class FunctionalLayers:
         add: Callable[[LayerSpec], LayerHook],
     ) -> None:
         self._options, self._add = options, add
+        self._choice = FunctionalChoice(options)
         self._names = {
             id(module): (weakref.ref(module), name or ROOT)
             for name, module in named_modules(model).items()
         }
-        self._places: dict[tuple[int, str, tuple[Line, ...]], _Found] = {}
+        self._places: dict[Key, _Found] = {}
         self._counts: dict[tuple[str, str], int] = {}
         self._layers: dict[str, LayerHook] = {}
         self._lock = threading.Lock()
         self._any = False
-        self._late: set[object] = set()  # what was met in passes that were not followed
+        self._graphed = False  # whether a graph has been looked through
+        self._late: set[Key] = set()  # what was met in passes that were not followed
         self.missed = False
         self._root = id(model)
         self._gate = gate
@@ -106,6 +113,7 @@ class FunctionalLayers:
         flow: ChannelFlow,
     ) -> LayerHook | None:
         """Return the hook of an operation in a graph, see `GraphOperations`."""
+        self._graphed = True
         number = self._root if module is None else module
         owner = self._names.get(number, (None, ""))[0]
         caller = None if owner is None else owner()
@@ -115,6 +123,30 @@ class FunctionalLayers:
         hook = self._find_at(place, operation, args, kwargs, flow)
         # Nothing sees the inputs of an operation in a graph.
         return None if hook is None or hook.before else hook
+
+    def list_unseen(self, model: nn.Module | None) -> dict[str, tuple[str, str]]:
+        """Return the parts of the model whose operations were not followed: type and reason.
+
+        Only where the user asked for all layers: else what is left out was left out on purpose.
+        """
+        options, found = self._options, dict[str, tuple[str, str]]()
+        if options.include is not None or model is None:
+            return found
+        for name, module in named_modules(model).items():
+            if isinstance(module, torch.jit.ScriptModule):
+                why = "TorchScript runs without Python: no feature map within it has a row"
+                found[name or ROOT] = type(module).__name__, why
+        watch = self._gate.watch
+        if options.functional is False or watch is None:
+            return found
+        late = sum(key not in self._places for key in self._late)
+        if watch.in_graph and not self._graphed:
+            why = "it runs compiled, and no functional operation of its graphs is seen"
+            found.setdefault(ROOT, (type(model).__name__, why))
+        elif late:
+            why = f"{format_plural(late, 'functional operation')} came in no pass that was followed"
+            found.setdefault(ROOT, (type(model).__name__, why))
+        return found
 
     def remove(self) -> None:
         """See no tap any more; may be called twice."""
@@ -144,7 +176,7 @@ class FunctionalLayers:
         if known is None or known() is None:
             return None
         full = f"{owner}{OPERATION_MARK}{name}"
-        hook = self.layer(full, TAP, self._bounds(full, TAP, (), {}))
+        hook = self.layer(full, TAP, self._choice.thresholds(full, TAP, (), {}))
         return None if hook.before else hook
 
     def _find_tap(self, owner: str, name: str) -> LayerHook | None:
@@ -152,7 +184,7 @@ class FunctionalLayers:
         watch = self._gate.watch
         if full not in self._layers and watch is not None and watch.flow is None:
             return None
-        return self.layer(full, TAP, self._bounds(full, TAP, (), {}))
+        return self.layer(full, TAP, self._choice.thresholds(full, TAP, (), {}))
 
     def _find_at(
         self,
@@ -191,12 +223,14 @@ class FunctionalLayers:
             return None  # no module of the tracked model
         if operation in JOINS and flow.count_known(args) < 2:
             return None  # with weights, a mask or a number
-        if self._options.functional is False or not self._is_asked(operation, place.module):
+        if self._options.functional is False or not self._choice.is_asked(operation, place.module):
             return None
         name = self._name(owner, operation)
-        if not self._is_selected(name, operation):
+        if not self._choice.is_selected(name, operation):
             return None
-        return self.layer(name, operation, self._bounds(name, operation, args, kwargs), late)
+        return self.layer(
+            name, operation, self._choice.thresholds(name, operation, args, kwargs), late
+        )
 
     def restore(self, name: str, operation: str, thresholds: Thresholds) -> None:
         """Make the layer of an operation that another run has met, if its name is one."""
@@ -212,17 +246,7 @@ class FunctionalLayers:
     ) -> LayerHook:
         """Return the hook of a layer, which is made if there is none of its name."""
         if name not in self._layers:
-            options = self._options
-            spec = LayerSpec(
-                name=name,
-                type=operation,
-                channels=self._dim(name),
-                thresholds=thresholds,
-                of=options.of,
-                backend=options.backend,
-                on_error=options.on_error,
-                left_out=_LATE if late else None,
-            )
+            spec = self._choice.spec(name, operation, thresholds, _LATE if late else None)
             self._layers[name] = self._add(spec)
         return self._layers[name]
 
@@ -232,54 +256,3 @@ class FunctionalLayers:
         name = f"{owner}{OPERATION_MARK}{operation}" + (f"_{number}" if number else "")
         taken = any(name == known for _, known in self._names.values())
         return self._name(owner, operation) if taken else name
-
-    def _is_asked(self, operation: str, module: nn.Module) -> bool:
-        """Tell whether operations within a module are layers of their own."""
-        if self._options.functional is True or self._options.functional_names is not None:
-            return not _is_of_torch(module)
-        return not (is_leaf(module) and (_is_of_torch(module) or _is_one_operation(module)))
-
-    def _is_selected(self, name: str, operation: str) -> bool:
-        options = self._options
-        asked = options.functional_names
-        if asked is not None and not any(p == operation or has_name(p, name) for p in asked):
-            return False
-        included = options.include is None or _fits(options.include, name)
-        return included and not _fits(options.exclude, name)
-
-    def _bounds(
-        self, name: str, operation: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> Thresholds:
-        bounds = bounds_of_operation(operation, args, kwargs)
-        if self._options.of != "output":
-            bounds = (None, None)
-        for selector, given in (self._options.saturation or {}).items():
-            if _fits(selector, name):
-                bounds = given
-        return Thresholds(self._options.zero_tol, *bounds)
-
-    def _dim(self, name: str) -> ChannelRule | int:
-        asked = self._options.channel_dim
-        if isinstance(asked, Mapping):
-            fitting = [dim for selector, dim in asked.items() if _fits(selector, name)]
-            return fitting[-1] if fitting else ChannelRule(1, own=False)
-        return asked if isinstance(asked, int) else ChannelRule(1, own=False)
-
-
-def _is_of_torch(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("torch.nn.") and is_leaf(module)
-
-
-def _is_one_operation(module: nn.Module) -> bool:
-    """Tell whether a module without parts has no weights that mix channels: it is one operation."""
-    return all(parameter.dim() < 2 for parameter in module.parameters(recurse=False))
-
-
-def _fits(selection: Selection, name: str) -> bool:
-    """Tell whether the name of an operation is selected; types and functions are of modules."""
-    for selector in listed(selection):
-        if isinstance(selector, str) and has_name(selector, name):
-            return True
-        if isinstance(selector, re.Pattern) and selector.search(name):
-            return True
-    return False

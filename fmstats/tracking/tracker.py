@@ -210,7 +210,8 @@ class Tracker:
 
     def coverage(self) -> Coverage:
         """Tell which of the selected layers were measured, and why the others were not."""
-        return cover(self._specs, self._layers, self._gone())
+        unseen = self._functional.list_unseen(self._model())
+        return cover(self._specs, self._layers, self._gone(), unseen)
 
     def _gone(self) -> set[str]:
         """Return the layers that are not in the model any more."""
