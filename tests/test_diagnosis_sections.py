@@ -22,7 +22,8 @@ def finding(
     severity: str = "warning",
     follows: str | None = None,
 ) -> Finding:
-    return Finding(layer, "ReLU", rule, severity, "", channels, 8, {}, {}, "", follows)
+    evidence = {"min": -0.5, "max": 0.25} if rule == "constant" else {}
+    return Finding(layer, "ReLU", rule, severity, "", channels, 8, evidence, {}, "", follows)
 
 
 def told(*findings: Finding, rules: tuple[str, ...] = tuple(RULES)) -> list[tuple[object, ...]]:
@@ -93,3 +94,23 @@ def test_missing_evidence_by_reason() -> None:
         MissingEvidence("none", ["b"], ["dead"]),
     ]
     assert group_missing_evidence([]) == []
+
+
+def test_channels_that_turn_constant_are_told_with_their_values() -> None:
+    """Not as "again 0": what prunes them has to keep the value."""
+    found = (
+        *(finding("a", "never-active", 1, 2), finding("b", "never-active", 1, 2, follows="a")),
+        *(finding("c", "constant", 1, follows="a"), finding("d", "constant", 5, follows="a")),
+    )
+    (section,) = group_findings(found, tuple(RULES))
+    (group,) = section.groups
+    assert group.repeated_in == ["b"]
+    assert group.constant_in == [("c", -0.5, 0.25)]
+    assert group.constants == "constant, but not 0, in 1 layer after it (c: -0.5 to 0.25)"
+
+
+def test_the_largest_share_comes_first_but_for_what_spreads() -> None:
+    some = finding("a", "dead", 1), finding("b", "dead", 1, 2, 3), finding("c", "dead", 4)
+    assert told(*some) == [("warning", "dead", [("b", []), ("a", []), ("c", [])])]
+    bad = finding("a", "non-finite", 1), finding("b", "non-finite", 1, 2, 3)
+    assert told(*bad) == [("warning", "non-finite", [("a", []), ("b", [])])]

@@ -87,3 +87,11 @@ def test_reasons_are_cut() -> None:
     layers = [layer_of(torch.ones(n, 2)) for n in range(20, 27)]
     *_, last = str(profile_of(*layers).diagnose(["dead"])).splitlines()
     assert last == "  and 3 layers more"
+
+
+def test_a_dead_channel_behind_which_a_bias_stays() -> None:
+    x = healthy()
+    x[:, 1] = 0.125
+    text = str(profile_of(silent(1), silent(1), layer_of(x)).diagnose(["never-active", "constant"]))
+    assert "again in 1 layer (b); constant, but not 0, in 1 layer after it (c: 0.125)" in text
+    assert "add that constant to the bias of the next layer" in text

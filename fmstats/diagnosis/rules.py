@@ -78,8 +78,9 @@ RULES: dict[str, Rule] = {
         _SEEN,
         "The channel costs time and contributes nothing. After a ReLU its gradient is 0, so that "
         "training cannot revive it.",
-        "prune it; in training use a lower learning rate, a leaky activation, or another "
-        "initialisation",
+        "prune it; where it is constant, but not 0, in a layer after it, add that constant to the "
+        "bias of the next layer. In training, use a lower learning rate, a leaky activation, or "
+        "another initialisation",
         each_layer(silent.never_active),
         source=f"Lu et al. 2019 (dying ReLU); {_THREE}",
         family="silent",
@@ -200,8 +201,10 @@ RULES: dict[str, Rule] = {
         ("info",),
         "min >= 0 or max <= 0, in a layer whose type gives both signs",
         _SEEN,
-        "After a ReLU, a channel that is never above 0 is dead, and one never below 0 is linear.",
-        "nothing by itself: a convolution of positive weights after a ReLU is always one-sided",
+        "The layer can give both signs, but this channel gives one. A ReLU after it passes nothing "
+        "of a channel that is never above 0, and all of one that is never below 0.",
+        "look at channels that are never above 0: behind a ReLU they are dead. Otherwise do "
+        "nothing: a convolution with positive weights behind a ReLU always gives one sign",
         each_layer(silent.one_sided),
         source=_THREE,
         family="one-sided",

@@ -41,6 +41,7 @@ def _format_section(section: Section) -> str:
     width = max(len(group.finding.layer) for group in shown)
     for group in shown:
         again = f"; again in {_name(group.repeated_in)}" if group.repeated_in else ""
+        again += f"; {group.constants}" if group.constant_in else ""
         line = f"  {group.finding.layer:<{width}}  {group.finding.message}{again}"
         lines.append(make_printable(line))
     if len(groups) > len(shown):
