@@ -120,7 +120,7 @@ def test_files_stay_small() -> None:
 
 
 # What integrations may use beside the public API.
-SHARED = {"fmstats.errors", "fmstats.models.selection"}
+SHARED = {"fmstats.errors", "fmstats.models.selection", "fmstats.profiles.scalars"}
 
 
 def test_integrations_use_little_beside_the_public_api() -> None:

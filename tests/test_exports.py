@@ -16,6 +16,7 @@ from torch import nn
 
 import fmstats
 from fmstats.errors import FmstatsError
+from fmstats.integrations.readings import Readings
 from fmstats.output.files import encode_text
 from fmstats.profiles.metadata import DEEPEST
 from fmstats.profiles.profile import Profile
@@ -167,3 +168,21 @@ def test_json_has_a_line_for_each_value():
 def nested_until(depth):
     """Lists within one another, of which the last one is told by dots."""
     return [nested_until(depth - 1)] if depth else "..."
+
+
+def test_of_nothing_finite_only_counts_are_told() -> None:
+    """A sparsity of 0 of a layer that is all NaN would look healthy."""
+    with fmstats.track(model := nn.Sequential(nn.Identity(), nn.ReLU())) as tracker:
+        model(torch.full((4, 3), math.nan))
+    seen = tracker.stats()
+    for layer in seen:
+        told = seen.scalars(("mean", "std", "sparsity", "dead", "nan", "inf", "count", "channels"))
+        names = {key.rsplit(".", 1)[1] for key in told if key.startswith(f"{layer}.")}
+        assert names == {"nan", "inf", "count", "channels"}
+        rows = Readings(seen, min_interval=0).read().rows
+        said = {
+            metric.stat
+            for metric, some in rows.items()
+            if any(r[0]["layer"] == layer for r in some)
+        }
+        assert said == {"channels", "count", "nan", "inf"}

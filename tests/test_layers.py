@@ -376,7 +376,7 @@ def test_rollback_forgets_rows_and_dims_since() -> None:
     layer.rollback(snapshot)
     assert (layer.left_out, layer.calls) == (0, 1)
     assert (layer.rows[0].calls, layer.rows[1].calls) == (1, 0)
-    layer.update(torch.ones(7, 3, 9))  # by the rule, not as a sample would have it
+    layer.update(torch.ones(7, 3, 9))  # guessed anew, not as a sample would have it
     (profile,) = (row.profile(row.states) for row in layer.rows if row.width == 3)
     assert profile is not None
     assert profile.dims == {3: 1, 4: 1}

@@ -94,7 +94,7 @@ def test_models_that_share_layers(name: str) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("error")
         seen, plain = captured(model, lambda: model(x))
-        with fmstats.track(model) as tracker:
+        with fmstats.track(model, functional=False) as tracker:
             _, tracked = captured(model, lambda: model(x), {})
             model(x[:1])
             first = tracker.stats()
@@ -110,7 +110,7 @@ def test_models_that_share_layers(name: str) -> None:
 
 def test_a_width_for_each_length_is_bounded() -> None:
     model, lengths = SharedDropout().eval(), range(3, 3 + 2 * MOST_WIDTHS)
-    with fmstats.track(model) as tracker, torch.no_grad():
+    with fmstats.track(model, channel_dim={"drop": -1}) as tracker, torch.no_grad():
         for length in lengths:
             model(torch.randn(1, length, 8))
     rows = [row for row in tracker.stats().info.values() if row.layer == "drop"]
@@ -124,7 +124,8 @@ def test_a_width_for_each_length_is_bounded() -> None:
 
 def test_profile_tells_of_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     batches = [torch.randn(1, length, 8) for length in range(3, 4 + MOST_WIDTHS)]
-    result = fmstats.profile(SharedDropout(), batches, progress=False)
+    dims = {"drop": -1}  # the length of a text, in attention maps
+    result = fmstats.profile(SharedDropout(), batches, channel_dim=dims, progress=False)
     told = "1 selected layer\n  drop (Dropout): in part, 1 tensor without a row: "
     assert told in capsys.readouterr().err
     assert told in str(result)

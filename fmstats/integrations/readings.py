@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import fmstats
 from fmstats.models.selection import has_name
+from fmstats.profiles.scalars import has_number
 
 Source = fmstats.Tracker | fmstats.Profile | Callable[[], fmstats.Profile]
 
@@ -195,7 +196,7 @@ class Readings:
             numbers = {
                 metric: float(layer[metric.stat])
                 for metric in self.metrics
-                if metric.of == "layer" and _is_number(layer[metric.stat])
+                if metric.of == "layer" and has_number(layer, metric.stat)
             }
             if omitted or len(numbers) > left:
                 omitted += len(numbers)

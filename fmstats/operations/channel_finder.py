@@ -9,6 +9,7 @@ from fmstats.operations.channel_flow import Origin
 from fmstats.operations.labels import one_dim
 from fmstats.statistic.view import resolve_dim
 
+_GUESS = "a guess, by what is registered before it"
 _MOST_SHAPES = 256  # that are remembered of a layer
 
 Dims = dict[int, "int | None"]
@@ -25,12 +26,13 @@ class ChannelFinder:
     Attributes:
         dims: the dim of the channels by the number of dims; None where all is one channel.
         mixed: whether tensors of one number of dims had them in several.
+        guessed: whether the last answer was a guess.
     """
 
     def __init__(self, asked: ChannelRule | int) -> None:
         self._asked = asked
         self.dims: Dims = {}
-        self.mixed = False
+        self.mixed = self.guessed = False
         self._by_shape: dict[tuple[int, ...], int | None] = {}
         self._reasons: dict[int, str] = {}
 
@@ -45,6 +47,7 @@ class ChannelFinder:
             FmstatsError: the user asked for a dim that it lacks.
         """
         asked, count = self._asked, len(shape)
+        self.guessed = False
         if isinstance(asked, int):
             return self._note(shape, resolve_dim(asked, shape), "as asked")
         if asked.own and asked.fits(shape):
@@ -54,7 +57,10 @@ class ChannelFinder:
         known = self._by_shape.get(tuple(shape[1:]), self.dims.get(count, -1))
         if known is None or known >= 0:
             return known
-        return self._note(shape, asked.resolve(shape), "a guess, by what is registered before it")
+        self.guessed = True
+        dim = self.dims[count] = asked.resolve(shape)
+        self._reasons[count] = _GUESS
+        return dim
 
     def expect(self, count: int, origin: Origin) -> None:
         """Take the channels of tensors of so many dims to be where they come from, if need be."""
@@ -66,9 +72,10 @@ class ChannelFinder:
     def _note(self, shape: Sequence[int], dim: int | None, how: str) -> int | None:
         if len(self._by_shape) < _MOST_SHAPES:
             self._by_shape[tuple(shape[1:])] = dim
-        self.mixed = self.mixed or self.dims.get(len(shape), dim) != dim
-        self.dims[len(shape)] = dim
-        self._reasons[len(shape)] = how
+        count = len(shape)
+        if self._reasons.get(count) != _GUESS:
+            self.mixed = self.mixed or self.dims.get(count, dim) != dim
+        self.dims[count], self._reasons[count] = dim, how
         return dim
 
     def describe(self) -> str:
@@ -84,11 +91,10 @@ class ChannelFinder:
         """Take the dims that another run has found."""
         self.dims |= dims
 
-    def reset(self, dims: Mapping[int, int | None] | None = None) -> None:
-        """Forget all, or all but `dims`."""
-        self.dims = dict(dims or {})
-        self._by_shape.clear()
-        self._reasons = {count: why for count, why in self._reasons.items() if count in self.dims}
+    def forget(self) -> None:
+        """Forget what was guessed or restored; what operations and types tell, stays."""
+        known = {count for count, why in self._reasons.items() if why != _GUESS}
+        self.dims = {count: dim for count, dim in self.dims.items() if count in known}
 
 
 def _describe(origin: Origin) -> str:

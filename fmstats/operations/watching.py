@@ -8,6 +8,7 @@ nothing is watched at all. Outputs are the same bits, watched or not.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,11 +32,13 @@ class _Thread(threading.local):
 
     Attributes:
         flow: the channels of the tensors of a pass that is followed, None in any other.
+        kind: of that pass.
         mode: sees the operations of the pass, None if nothing does.
         suspension: takes `mode` away while some modules run.
     """
 
     flow: ChannelFlow | None = None
+    kind: Hashable = None
     mode: Mode | None = None
     suspension: Suspension | None = None
 
@@ -102,7 +105,7 @@ class Watch:
             return not any(id(module) == root for module in modules_around())
 
         if new:
-            thread.flow = ChannelFlow()
+            thread.flow, thread.kind = ChannelFlow(), kind
             thread.mode = Mode(thread.flow, _Names(model), self._operations, is_over)
             sources = Sources(model, thread.flow)
             self._mindful = any(isinstance(module, MINDFUL) for module in model.modules())
@@ -118,16 +121,22 @@ class Watch:
         return True
 
     def end(self, model: nn.Module) -> None:
-        """End the pass of this thread, also where it failed."""
+        """End the pass of this thread, also where it failed: then its kind is followed again."""
         thread = self._thread
         if thread.mode is None or _count_calls(model) > 1:
             return
+        if thread.flow is not None and sys.exc_info()[0] is not None:
+            self._kinds.discard(thread.kind)
         self._clean()
         if self._operations is not None and self._operations.missed:
             self._operations.missed = False
-            self._retries += 1
-            if self._retries <= _MOST_RETRIES:
-                self._kinds.clear()
+            self.follow_again()
+
+    def follow_again(self) -> None:
+        """Follow the next pass of each kind again: one went another way than those before."""
+        self._retries += 1
+        if self._retries <= _MOST_RETRIES:
+            self._kinds.clear()
 
     def _clean(self) -> None:
         thread = self._thread

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from fmstats.errors import FmstatsError
 from fmstats.profiles.profile import Profile
@@ -14,6 +15,7 @@ STATS = (
     *("saturated", "nan", "inf", "min", "max"),
 )
 ROW = ("layer", "type", *STATS)  # all of it
+_COUNTS = frozenset(("channels", "count", "nan", "inf"))
 DEFAULT = ("mean", "std", "sparsity", "dead", "saturated", "nan", "inf")
 
 
@@ -29,5 +31,16 @@ def flatten(
         f"{prefix}{row['layer']}.{stat}": float(row[stat])
         for row in profile.layers()
         for stat in chosen
-        if row[stat] is not None and math.isfinite(row[stat])
+        if has_number(row, stat) and math.isfinite(row[stat])
     }
+
+
+def has_number(row: Mapping[str, Any], stat: str) -> bool:
+    """Tell whether a row of `Profile.layers()` has a number that means something.
+
+    Of a layer that saw no finite element only counts do: a sparsity of 0 would look healthy.
+    """
+    value = row[stat]
+    if value is None or math.isnan(value):
+        return False
+    return stat in _COUNTS or row["count"] > row["nan"] + row["inf"]

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from fmstats.errors import FmstatsError
 from fmstats.models.output_tensors import first_tensor, plain_part, why_skipped
-from fmstats.operations.channel_finder import ChannelFinder, Dims
+from fmstats.operations.channel_finder import ChannelFinder
 from fmstats.operations.channel_flow import Origin
 from fmstats.output.tables import format_plural
 from fmstats.profiles.profile import LayerProfile
@@ -42,13 +42,11 @@ class LayerSnapshot:
 
     Attributes:
         reason, left_out: as of `Layer`.
-        dims: the dim of the channels by the number of dims, None where all is one channel.
         rows: the snapshot of each row, by its width.
     """
 
     reason: str | None = None
     left_out: int = 0
-    dims: Dims = field(default_factory=dict)
     rows: dict[int, RowSnapshot] = field(default_factory=dict)
 
 
@@ -180,8 +178,11 @@ class Layer:
             self.reason = None if self.calls else f"its {self.spec.of} is empty"
             return
         dim = self.channels.find(x.shape, origin)
-        if self.channels.mixed and self._gate.watch is not None:
-            self._gate.watch.tell_sizes_apart()
+        if self._gate.watch is not None:
+            if self.channels.mixed:
+                self._gate.watch.tell_sizes_apart()
+            if origin is None and self.channels.guessed:
+                self._gate.watch.follow_again()
         view = view_of(x, dim)
         row = self._row_of(view.channels)
         if row is None:
@@ -240,19 +241,19 @@ class Layer:
             row.execution_index = None
 
     def reset(self) -> None:
-        """Forget all that was seen; an error that disabled the layer stays."""
+        """Forget all that was seen, but not where channels are; an error that disabled it stays."""
         with self._lock:  # not between the reading and the writing of an update
             for row in self.rows:
                 row.reset()
             self._last, self.left_out = self._nothing, 0
-            self.channels.reset()
+            self.channels.forget()
             if not self._disabled:
                 self.reason = None
 
     def take_snapshot(self) -> LayerSnapshot:
         """Return what `rollback` needs beside the states to restore the layer of now."""
         rows = {row.width: row.take_snapshot() for row in self.rows}
-        return LayerSnapshot(self.reason, self.left_out, dict(self.channels.dims), rows)
+        return LayerSnapshot(self.reason, self.left_out, rows)
 
     def rollback(self, snapshot: LayerSnapshot) -> None:
         """Restore the layer of a snapshot, after the caller has put back the states of then.
@@ -263,7 +264,6 @@ class Layer:
         for row in self.rows:
             row.rollback(snapshot.rows.get(row.width, RowSnapshot()))
         self.left_out = snapshot.left_out
-        self.channels.reset(snapshot.dims)
         self.reason = self.reason or snapshot.reason
 
     @contextmanager
