@@ -48,7 +48,11 @@ def _no_mode_stays() -> Iterator[None]:
     """No tracker leaves a mode or a hook of all modules behind."""
     yield
     calls = torch.nn.modules.module
-    left = torch._C._len_torch_function_stack(), calls._global_forward_hooks
+    left = torch._C._len_torch_function_stack(), dict(calls._global_forward_hooks)
+    while torch._C._len_torch_function_stack():  # the next test begins without
+        torch._C._pop_torch_function_stack()
+    calls._global_forward_hooks.clear()
+    calls._global_forward_pre_hooks.clear()
     assert not any(left), f"left behind: {left}"
 
 

@@ -19,8 +19,9 @@ def channels_seen(model: nn.Module, *args: Tensor, **options: object) -> dict[st
     model.eval()
     with torch.no_grad(), fmstats.track(model, **options) as tracker:  # type: ignore[arg-type]
         model(*args)
-    profile = tracker.stats()
-    return {name: (row.channel_dim, row.stats.channels) for name, row in profile.info.items()}
+    modules = {name: row for name, row in tracker.stats().info.items() if "/" not in name}
+    assert all(row.channel_dim is not None for row in modules.values())
+    return {name: (row.channel_dim or 0, row.stats.channels) for name, row in modules.items()}
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Net(nn.Module):
 
 
 BATCHES = [torch.randn(n, 3, 9, 9, generator=torch.Generator().manual_seed(n)) for n in (2, 2, 2)]
-LAYERS = ["stem", "block.conv", "block.norm", "block.act", "block", "head"]
+LAYERS = ["stem", "block.conv", "block.norm", "block.act", "block/add", "block", "head"]
 EVERYTHING = ["stem", "block*", "block", "head"]
 
 

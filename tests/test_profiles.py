@@ -111,7 +111,7 @@ def test_other_channel_dims_do_not_merge() -> None:
     x = torch.ones(3, 3)
     a = profile_of(x, model=nn.ReLU())
     b = profile_of(x, model=nn.ReLU(), channel_dim=0)
-    with pytest.raises(FmstatsError, match=r"channels in dim 1 and in dim 0 of tensors of 2 dims$"):
+    with pytest.raises(FmstatsError, match=r"dim 1 and channels in dim 0 of tensors of 2 dims$"):
         a | b
 
 

@@ -35,7 +35,7 @@ clock = Clock()
 def _clock(monkeypatch):
     """Each update takes 10 ms, as each slow layer does."""
     clock.now = 0.0
-    for module in ("runs.cost", "tracking.sampling", "tracking.hooks"):
+    for module in ("runs.cost", "tracking.sampling", "tracking.pass_hooks"):
         monkeypatch.setattr(f"fmstats.{module}.clock", clock)
     update = Layer.update
 

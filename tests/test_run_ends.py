@@ -63,12 +63,12 @@ ENDS: dict[str, tuple[Callable[[], Iterator[object]], type[BaseException] | None
     "data that fail": (
         lambda: ending(fail),
         FmstatsError,
-        r"gone .*\(4 batches were folded before, kept in '",
+        r"gone .*\(4 batches were measured before, kept in '",
     ),
     "a batch that fails": (
         lambda: iter([*BATCHES, (torch.full((2, 3), 4.0), torch.zeros(2))]),
         FmstatsError,
-        r"four .*\(4 batches were folded before, kept in '",
+        r"four .*\(4 batches were measured before, kept in '",
     ),
 }
 
@@ -115,7 +115,7 @@ def test_batches_folded_before_are_those_of_all_lives(
 
     path, count = tmp_path / "run.fmstats", before + fold
     were = "batch was" if count == 1 else "batches were"
-    told = rf"batch {count + 1}\b.*\({count} {were} folded before"
+    told = rf"batch {count + 1}\b.*\({count} {were} measured before"
     with pytest.raises(FmstatsError, match=told + r"\)$"):
         profile(Net(), failing())
     with pytest.raises(RunInterrupted):

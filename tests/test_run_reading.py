@@ -168,7 +168,7 @@ class Rows(IterableDataset[torch.Tensor]):
 
 def test_a_loader_over_rows_of_unknown_number_does_not_say_where_it_ends() -> None:
     assert read(DataLoader(Rows(last=False), batch_size=None))[0] == [0, 1, 2, 3, 4, 5]
-    with pytest.raises(FmstatsError, match=r"^the data ended at batch 7 because reading raised"):
+    with pytest.raises(FmstatsError, match=r"^the data ended at batch 7 because reading"):
         read(DataLoader(Rows(last=True), batch_size=None))
 
 

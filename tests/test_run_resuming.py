@@ -361,7 +361,7 @@ def test_an_option_that_a_checkpoint_does_not_tell(path, old):
     identity = written.metadata["checkpoint"]["identity"]
     del (identity if old else identity["run"])["zero_tol"]
     storage.save(written, path)
-    text = r"another run \(zero_tol: None there, 0.0 here\)"
+    text = r"another run.*zero_tol: None .*, 0.0 "
     with nullcontext() if old else pytest.raises(FmstatsError, match=text):
         assert profile(net(), pairs(), checkpoint=path, resume="trust").metadata["samples"] == 23
 
@@ -406,7 +406,7 @@ def test_a_profile_that_tells_of_no_run_is_no_checkpoint(path, told):
     made = profile(net(), pairs())
     made.metadata["checkpoint"] = told
     storage.save(made, path)
-    with pytest.raises(FmstatsError, match=r"run.fmstats' is a profile, but no checkpoint: it te"):
+    with pytest.raises(FmstatsError, match=r"run.fmstats' is a profile .*checkpoint"):
         profile(net(), pairs(), checkpoint=path)
 
 
@@ -472,9 +472,8 @@ def test_the_command_line(command_line, tmp_path):
     assert run()[0] == 0
     code, out, _ = run()
     assert code == 0
-    assert (
-        "All 23 samples were in r.fmstats, which is complete: nothing was run; the same we" in out
-    )
+    assert "All 23 samples were in r.fmstats" in out
+    assert "complete" in out
     code, out, err = run(weights="w2.pth")
     assert (code, out) == (2, "")
     assert "the values of 0.weight, 0.bias differ" in err

@@ -54,7 +54,7 @@ class GraphOperations(Protocol):
     def find_in_graph(
         self,
         operation: str,
-        module: int | None,
+        module: int,
         lines: Sequence[Line],
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
@@ -64,19 +64,19 @@ class GraphOperations(Protocol):
 
         Args:
             operation: its name.
-            module: the number of the module that calls it; None: the one that is traced.
+            module: the number of the module that calls it.
             lines: that call it, innermost first, also those outside of the module.
             args: what it is called with.
             kwargs: what else.
             flow: the channels of the tensors of the graph.
         """
 
-    def find_tap_in_graph(self, name: str, module: int | None) -> Graphed | None:
+    def find_tap_in_graph(self, name: str, module: int) -> Graphed | None:
         """Return the hook of a tensor that the user's code taps; None if it is of another model.
 
         Args:
             name: that the code gives it.
-            module: the number of the module whose code it is; None: the one that is traced.
+            module: the number of the module whose code it is.
         """
 
 
@@ -102,6 +102,7 @@ def add_operations(
     operations: Iterable[GraphOperations],
     observe: Any,
     tap: Any,
+    traced: int,
 ) -> None:
     """Tell hooks where the channels of their tensors are, and have operations measured.
 
@@ -111,6 +112,7 @@ def add_operations(
         operations: those of each model that is tracked in it.
         observe: takes a tensor, what orders its calls, and the number of a hook.
         tap: takes a tensor, what orders its calls, and a name: hooks take its place.
+        traced: the number of the module whose forward pass the graph is of.
     """
     flow = ChannelFlow()
     calls = [node for node in module.graph.nodes if node.target in (observe, tap)]
@@ -126,7 +128,7 @@ def add_operations(
                 _expect(x, layers[number], flow)
             continue
         if node.target is tap:
-            _replace_tap(module.graph, node, operations, observe, flow)
+            _replace_tap(module.graph, node, operations, observe, flow, traced)
             continue
         call = _follow(node, flow)
         if call is None or not ready:
@@ -137,7 +139,7 @@ def add_operations(
             continue
         for some in operations:
             hook = some.find_in_graph(
-                operation, _module_of(node), _lines_of(node), args, kwargs, flow
+                operation, _module_of(node, traced), _lines_of(node), args, kwargs, flow
             )
             if hook is not None:
                 _insert(module.graph, node, observe, op_token, hook)
@@ -151,10 +153,11 @@ def _replace_tap(
     operations: Iterable[GraphOperations],
     observe: Any,
     flow: ChannelFlow,
+    traced: int,
 ) -> None:
     x, op_token, name = node.args
     for some in operations:
-        hook = some.find_tap_in_graph(str(name), _module_of(node))
+        hook = some.find_tap_in_graph(str(name), _module_of(node, traced))
         if hook is not None and isinstance(x, fx.Node):
             with graph.inserting_before(node):
                 call = graph.call_function(observe, (x, op_token, hook.number))
@@ -219,11 +222,11 @@ def _layer_of(node: fx.Node) -> str:
     return _LOCAL.sub("", str(stack[-1][0])) or ROOT if stack else ROOT
 
 
-def _module_of(node: fx.Node) -> int | None:
-    """Return the number of the module that calls the node; None of the one that is traced."""
+def _module_of(node: fx.Node, traced: int) -> int:
+    """Return the number of the module that calls the node."""
     stack = list(node.meta.get("nn_module_stack") or {})
     number = str(stack[-1]).split("@")[0] if stack else ""
-    return int(number) if number.isdecimal() else None
+    return int(number) if number.isdecimal() else traced
 
 
 def _lines_of(node: fx.Node) -> list[Line]:

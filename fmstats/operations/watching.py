@@ -56,6 +56,7 @@ class Watch:
         self._kinds: set[Hashable] = set()
         self._by_size = False
         self._retries = 0
+        self._watching: set[int] = set()  # the threads whose passes are watched now
         self._in_graph = False  # whether passes run compiled
         self._mindful = False  # whether the model had modules that mind modes
 
@@ -71,8 +72,8 @@ class Watch:
 
     @property
     def goes_on(self) -> bool:
-        """Return whether the next pass of the same kind is watched, too."""
-        return bool(self._operations)
+        """Return whether a pass of another thread is watched, or the next of the same kind."""
+        return bool(self._operations) or bool(self._watching)
 
     @property
     def flow(self) -> ChannelFlow | None:
@@ -115,6 +116,7 @@ class Watch:
             return False
         if sources is not None or self._mindful:
             thread.suspension = Suspension(thread, sources)
+        self._watching.add(threading.get_ident())
         push(thread.mode)
         if thread.suspension is not None:
             thread.suspension.enter(model, ())
@@ -140,6 +142,7 @@ class Watch:
 
     def _clean(self) -> None:
         thread = self._thread
+        self._watching.discard(threading.get_ident())
         if thread.mode is not None:
             remove(thread.mode)
         if thread.suspension is not None:

@@ -21,6 +21,7 @@ from torch import Tensor, fx
 
 from fmstats.operations.channel_flow import Origin
 from fmstats.operations.graphs import GraphOperations, add_operations, current_graph, is_last
+from fmstats.operations.places import modules_around
 
 __all__ = [
     "Target",
@@ -199,8 +200,9 @@ _library.impl("mark_pass_boundary", _mark_pass_boundary, "CompositeExplicitAutog
 class _Graph:
     """What is noted of a graph while Dynamo makes it: the hooks that it calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, traced: int) -> None:
         self.hooks: dict[int, Target] = {}
+        self._traced = traced  # the number of the module whose forward pass it is of
 
     def finish(self, module: fx.GraphModule) -> None:
         """Add what is measured beside modules to the graph, before it is compiled."""
@@ -209,7 +211,12 @@ class _Graph:
         operations = torch.ops.fmstats
         try:
             add_operations(
-                module, self.hooks, list(found.values()), operations.observe, operations.tap
+                module,
+                self.hooks,
+                list(found.values()),
+                operations.observe,
+                operations.tap,
+                self._traced,
             )
         except Exception as error:  # of what is not public: the graph is as it was, or whole
             warnings.warn(
@@ -236,7 +243,7 @@ def _note_tap(x: Tensor, op_token: Tensor, name: str) -> None:
 def _notes_of(output: Any) -> _Graph:
     graph: _Graph | None = getattr(output, "_fmstats_graph", None)  # it cannot be hashed
     if graph is None:
-        graph = output._fmstats_graph = _Graph()
+        graph = output._fmstats_graph = _Graph(id(next(modules_around(), None)))
         output.add_graph_finalizer(graph.finish)
     return graph
 

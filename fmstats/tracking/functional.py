@@ -77,7 +77,6 @@ class FunctionalLayers:
         self._graphed = False  # whether a graph has been looked through
         self._late: set[Key] = set()  # what was met in passes that were not followed
         self.missed = False
-        self._root = id(model)
         self._gate = gate
 
     def __bool__(self) -> bool:
@@ -106,7 +105,7 @@ class FunctionalLayers:
     def find_in_graph(
         self,
         operation: str,
-        module: int | None,
+        module: int,
         lines: Sequence[Line],
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
@@ -114,8 +113,7 @@ class FunctionalLayers:
     ) -> LayerHook | None:
         """Return the hook of an operation in a graph, see `GraphOperations`."""
         self._graphed = True
-        number = self._root if module is None else module
-        owner = self._names.get(number, (None, ""))[0]
+        owner = self._names.get(module, (None, ""))[0]
         caller = None if owner is None else owner()
         if caller is None:
             return None
@@ -170,9 +168,9 @@ class FunctionalLayers:
             hook(module, (), value)
         return True
 
-    def find_tap_in_graph(self, name: str, module: int | None) -> LayerHook | None:
+    def find_tap_in_graph(self, name: str, module: int) -> LayerHook | None:
         """Return the hook of what is tapped in a graph, see `GraphOperations`."""
-        known, owner = self._names.get(self._root if module is None else module, (None, ""))
+        known, owner = self._names.get(module, (None, ""))
         if known is None or known() is None:
             return None
         full = f"{owner}{OPERATION_MARK}{name}"

@@ -63,7 +63,7 @@ class PassHook(Hook):
             if self._end is None:
                 end = WatchEndHook(self, watch, self._op_token)
                 self._end = module.register_forward_hook(end, always_call=True)
-        else:
+        elif not watch.goes_on:
             self.remove_end()
 
     def observe(self, x: Tensor | None, training: bool) -> None:
