@@ -33,6 +33,11 @@ _COMPILERS = ("torch._dynamo", "torch._inductor", "torch._functorch", "torch.fx"
 Line = tuple[str, int, int]  # the file, the line and, from Python 3.11, the column
 
 
+def number_of(module: nn.Module) -> int:
+    """Return a number of a module that the replicas which `nn.DataParallel` makes of it share."""
+    return id(module._forward_hooks)  # the dict, which is not copied
+
+
 class Place(NamedTuple):
     """A place of an operation.
 

@@ -15,6 +15,7 @@ from fmstats.models.selection import ROOT
 from fmstats.models.wrappers import named_modules
 from fmstats.operations.channel_flow import ChannelFlow, Origin
 from fmstats.operations.modes import Mode, is_active, is_traced, push, remove
+from fmstats.operations.places import number_of
 
 # These choose another way where a torch function mode is active: they run without ours.
 MINDFUL = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
@@ -33,14 +34,14 @@ class Sources:
         self._flow = flow
         rules = channel_rules(model)
         self._rules = {
-            id(module): (name or ROOT, rules[name])
+            number_of(module): (name or ROOT, rules[name])
             for name, module in named_modules(model).items()
             if rules[name].own
         }
 
     def note(self, module: nn.Module, output: object) -> None:
         """Note where the channels of an output are, if the type of its layer tells."""
-        name, rule = self._rules.get(id(module), (None, None))
+        name, rule = self._rules.get(number_of(module), (None, None))
         if name is None or rule is None:
             return
         x = first_tensor(output)

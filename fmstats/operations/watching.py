@@ -20,7 +20,7 @@ from fmstats.models.selection import ROOT
 from fmstats.models.wrappers import has_compiled_parts, named_modules
 from fmstats.operations.channel_flow import ChannelFlow
 from fmstats.operations.modes import Mode, Operations, push, remove
-from fmstats.operations.places import modules_around, runs_compiled
+from fmstats.operations.places import modules_around, number_of, runs_compiled
 from fmstats.operations.suspension import MINDFUL, Sources, Suspension
 
 _MOST_KINDS = 4096  # of passes that are followed
@@ -96,9 +96,9 @@ class Watch:
         kind = _kind_of(model, args, kwargs, self._by_size)
         new = kind not in self._kinds and len(self._kinds) < _MOST_KINDS
         if new:
-            self._kinds.add(kind)
             self._in_graph = runs_compiled() or has_compiled_parts(model)
         if self._in_graph:  # graphs would hold the mode: they hold the operations instead
+            self._kinds.add(kind)
             return False
         root = id(model)
 
@@ -123,12 +123,12 @@ class Watch:
         return True
 
     def end(self, model: nn.Module) -> None:
-        """End the pass of this thread, also where it failed: then its kind is followed again."""
+        """End the pass of this thread; if it failed, the next of its kind is followed, too."""
         thread = self._thread
         if thread.mode is None or _count_calls(model) > 1:
             return
-        if thread.flow is not None and sys.exc_info()[0] is not None:
-            self._kinds.discard(thread.kind)
+        if thread.flow is not None and sys.exc_info()[0] is None:
+            self._kinds.add(thread.kind)  # until then other threads follow theirs, too
         self._clean()
         if self._operations is not None and self._operations.missed:
             self._operations.missed = False
@@ -202,8 +202,8 @@ class _Names:
     """The names of the modules of a model, and which of them runs."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._names = {id(m): name or ROOT for name, m in named_modules(model).items()}
+        self._names = {number_of(m): name or ROOT for name, m in named_modules(model).items()}
 
     def __call__(self) -> str:
-        names = (self._names.get(id(module)) for module in modules_around())
+        names = (self._names.get(number_of(module)) for module in modules_around())
         return next(filter(None, names), ROOT)

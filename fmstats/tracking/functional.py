@@ -21,7 +21,7 @@ from fmstats.models.selection import OPERATION_MARK, ROOT
 from fmstats.models.wrappers import named_modules
 from fmstats.operations.channel_flow import ChannelFlow
 from fmstats.operations.functional import JOINS
-from fmstats.operations.places import Line, Place, cut_lines, find_place
+from fmstats.operations.places import Line, Place, cut_lines, find_place, number_of
 from fmstats.output.tables import format_plural
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.tracking import taps
@@ -40,9 +40,9 @@ Key = tuple[int, str, tuple[Line, ...]]  # the module, the operation and the pla
 
 
 class _Found(NamedTuple):
-    """What is known of a place: the module, and the hook of its layer if it has one."""
+    """What is known of a place: the hooks of the module, and that of its layer if it has one."""
 
-    module: weakref.ref[nn.Module]
+    hooks: weakref.ref[Any]
     hook: LayerHook | None
 
 
@@ -66,7 +66,7 @@ class FunctionalLayers:
         self._options, self._add = options, add
         self._choice = FunctionalChoice(options)
         self._names = {
-            id(module): (weakref.ref(module), name or ROOT)
+            number_of(module): (weakref.ref(module), name or ROOT)
             for name, module in named_modules(model).items()
         }
         self._places: dict[Key, _Found] = {}
@@ -113,8 +113,7 @@ class FunctionalLayers:
     ) -> LayerHook | None:
         """Return the hook of an operation in a graph, see `GraphOperations`."""
         self._graphed = True
-        owner = self._names.get(module, (None, ""))[0]
-        caller = None if owner is None else owner()
+        caller = self._module(module)
         if caller is None:
             return None
         place = Place(caller, cut_lines(caller, lines))
@@ -147,7 +146,7 @@ class FunctionalLayers:
         return found
 
     def remove(self) -> None:
-        """See no tap any more; may be called twice."""
+        """Have taps see this model no more; may be called twice."""
         taps.end(self)
 
     def update_tap(self, name: str, module: nn.Module, value: object) -> bool:
@@ -156,8 +155,8 @@ class FunctionalLayers:
         A tap is given its row in a pass that is watched, if passes are: its channels are known
         there.
         """
-        known, owner = self._names.get(id(module), (None, ""))
-        if known is None or known() is not module:
+        owner = self._owner(module)
+        if owner is None:
             return False
         hook = self._find_tap(owner, name)
         if hook is None:
@@ -170,12 +169,25 @@ class FunctionalLayers:
 
     def find_tap_in_graph(self, name: str, module: int) -> LayerHook | None:
         """Return the hook of what is tapped in a graph, see `GraphOperations`."""
-        known, owner = self._names.get(module, (None, ""))
-        if known is None or known() is None:
+        known = self._module(module)
+        owner = None if known is None else self._owner(known)
+        if owner is None:
             return None
         full = f"{owner}{OPERATION_MARK}{name}"
         hook = self.layer(full, TAP, self._choice.thresholds(full, TAP, (), {}))
         return None if hook.before else hook
+
+    def _owner(self, module: nn.Module) -> str | None:
+        """Return the name of a module of the model, or of a replica of one; None of any other."""
+        known, name = self._names.get(number_of(module), (None, ""))
+        found = None if known is None else known()
+        same = found is not None and found._forward_hooks is module._forward_hooks
+        return name if same else None
+
+    def _module(self, number: int) -> nn.Module | None:
+        """Return the module of the model whose `id` it is."""
+        found = (known() for known, _ in self._names.values())
+        return next((module for module in found if id(module) == number), None)
 
     def _find_tap(self, owner: str, name: str) -> LayerHook | None:
         full = f"{owner}{OPERATION_MARK}{name}"
@@ -192,19 +204,22 @@ class FunctionalLayers:
         kwargs: Mapping[str, Any],
         flow: ChannelFlow | None,
     ) -> LayerHook | None:
-        key = (id(place.module), operation, place.calls)
+        key = (number_of(place.module), operation, place.calls)
         found = self._places.get(key)
-        if found is not None and found.module() is place.module:
+        if found is not None and found.hooks() is place.module._forward_hooks:
             return found.hook
         if flow is None:
             self._late.add(key)
             self.missed = True
             return None
         with self._lock:
+            found = self._places.get(key)
+            if found is not None and found.hooks() is place.module._forward_hooks:
+                return found.hook  # another thread was first
             hook = self._begin(operation, place, args, kwargs, flow, key in self._late)
             self._any = self._any or hook is not None
             if len(self._places) < _MOST_PLACES:
-                self._places[key] = _Found(weakref.ref(place.module), hook)
+                self._places[key] = _Found(weakref.ref(place.module._forward_hooks), hook)
         return hook
 
     def _begin(
@@ -216,8 +231,8 @@ class FunctionalLayers:
         flow: ChannelFlow,
         late: bool,
     ) -> LayerHook | None:
-        module, owner = self._names.get(id(place.module), (None, ""))
-        if module is None or module() is not place.module:
+        owner = self._owner(place.module)
+        if owner is None:
             return None  # no module of the tracked model
         if operation in JOINS and flow.count_known(args) < 2:
             return None  # with weights, a mask or a number
