@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fmstats
+from fmstats.operations import rules
 from fmstats.operations.channel_flow import ChannelFlow, Origin
+from fmstats.operations.functional import JOINS, OPERATIONS, operation_of
 from fmstats.operations.labels import Label, one_dim, reshape
 from fmstats.pictures.capture import watch
 
@@ -217,6 +219,35 @@ def test_einsum() -> None:
     new = torch.einsum("bhid, de -> bhie", q, w)
     flow.follow(torch.einsum, ("bhid, de -> bhie", q, w), {}, new, lambda: "here")
     assert [one_dim(flow.origin_of(x).label) for x in (weights, new)] == [1, 3]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", sorted(OPERATIONS | JOINS))
+def test_every_operation_that_is_a_layer_has_a_rule(name: str) -> None:
+    assert rules.is_known(name)
+    function = getattr(F, name, getattr(torch, name, None))
+    assert operation_of(function) == name
+    assert rules.is_known(rules.name_of(function))
+
+
+@pytest.mark.parametrize(
+    ("function", "args"),
+    [
+        (F.hardswish, ()),
+        (F.prelu, (torch.ones(C),)),
+        (F.threshold, (0.0, 0.0)),
+        (torch.divide, (2.0,)),
+        (torch.fft.fftn, ()),
+        (torch.fft.rfft2, ()),
+        (torch.linalg.norm, (2, 0)),
+        (F.conv_transpose2d, (torch.ones(C, 7, 2, 2),)),
+    ],
+)
+def test_operations_of_other_names(
+    function: Callable[..., object], args: tuple[object, ...]
+) -> None:
+    dim = 0 if function is torch.linalg.norm else 1
+    assert rules.is_known(rules.name_of(function))
+    assert follow(torch.randn(2, C, 3, 4), (1,), function, *args) == (dim,)
 
 
 class Chain(nn.Module):

@@ -36,6 +36,8 @@ _ALIASES = {
     "concat": "cat",
     "concatenate": "cat",
     "multiply": "mul",
+    "log_sigmoid": "logsigmoid",
+    "_threshold": "threshold",
     **{f"{name}_with_indices": name for name in _POOLING.split() if "max" in name},
 }
 

@@ -101,7 +101,7 @@ def reduce_dims(call: Call, out: Tensor, label: Label) -> Label:
     if out.dim() == 0:
         return ()
     asked = call.argument(1, "dim", call.kwargs.get("axis"))
-    if call.name in ("norm", "vector_norm", "linalg_vector_norm"):
+    if call.name in ("norm", "vector_norm", "linalg_vector_norm", "linalg_norm"):
         asked = call.argument(2, "dim", call.kwargs.get("axis"))
     if isinstance(asked, Tensor) or asked is None:
         return keep(call, out) or ()

@@ -62,7 +62,7 @@ def plain_name(name: str) -> str:
     return name if name.endswith("__") else name.rstrip("_")
 
 
-_CONVOLUTION = re.compile(r"(?:q|sparse_|quantized_)?conv(?:transpose)?([123])d")
+_CONVOLUTION = re.compile(r"(?:q|sparse_|quantized_)?conv(?:_?transpose)?([123])d")
 _OPERATOR = re.compile(r"__[ri]?(add|sub|mul|truediv|div|floordiv|mod|pow|matmul)__")
 _OPERATORS = {"truediv": "div"}
 
@@ -90,7 +90,8 @@ _NAMES: tuple[tuple[Rule, str], ...] = (
     (making.before_last, "im2col"),
     (making.attention, "scaled_dot_product_attention"),
     (making.multi_head, "multi_head_attention_forward"),
-    (making.product, "matmul mm bmm mv dot addmm baddbmm addbmm addmv"),
+    (making.product, "matmul mm bmm mv dot addmm baddbmm addbmm addmv linalg_matmul"),
+    (making.last, "grouped_mm _grouped_mm grouped_mm_fallback"),
     (making.einsum, "einsum"),
     (carrying.norm(-1), "layer_norm rms_norm"),
     (carrying.norm(1), "group_norm local_response_norm"),
@@ -103,6 +104,12 @@ _NAMES: tuple[tuple[Rule, str], ...] = (
         carrying.join,
         "smooth_l1_loss huber_loss soft_margin_loss poisson_nll_loss gaussian_nll_loss",
     ),
+    # Pointwise, but PyTorch makes them of others and does not say so.
+    (carrying.join, "hardswish log_sigmoid logsigmoid prelu softsign tanhshrink _threshold"),
+    (carrying.join, "multiply divide subtract negative absolute fix floordiv floor_divide mod"),
+    (carrying.join, "arccos arccosh arcsin arcsinh arctan arctan2 arctanh conj"),
+    (carrying.join, "special_erf special_erfc special_exp2 special_expit special_expm1"),
+    (carrying.join, "special_log1p special_logit special_sinc special_xlogy bool int long"),
     (moving.stack, "stack"),
     (moving.reduce_or_join, "max min"),
     (
@@ -133,7 +140,10 @@ _NAMES: tuple[tuple[Rule, str], ...] = (
     ),
     (carrying.keep, "requires_grad tril triu zeros_like ones_like empty_like rand_like randn_like"),
     (carrying.keep, "full_like masked_scatter index_add index_copy index_fill index_put scatter"),
-    (carrying.keep, "scatter_add scatter_reduce fft ifft data real imag"),
+    (carrying.keep, "scatter_add scatter_reduce data real imag cummax cummin native_dropout"),
+    (carrying.keep, "fft_fft fft_fft2 fft_fftn fft_ifft fft_ifft2 fft_ifftn fft_fftshift"),
+    (carrying.keep, "fft_rfft fft_rfft2 fft_rfftn fft_irfft fft_irfft2 fft_irfftn fft_ifftshift"),
+    (carrying.keep, "special_softmax special_log_softmax hstack vstack dstack column_stack"),
     (carrying.keep, "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d"),
     (carrying.keep, "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices"),
     (carrying.keep, "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"),
@@ -164,7 +174,7 @@ _NAMES: tuple[tuple[Rule, str], ...] = (
     ),
     (
         moving.moves(moving.reduce_dims),
-        "nanmedian logsumexp norm vector_norm linalg_vector_norm argmax argmin",
+        "nanmedian logsumexp norm vector_norm linalg_vector_norm linalg_norm argmax argmin",
     ),
     (
         moving.moves(moving.reduce_dims),
