@@ -130,6 +130,12 @@ def test_what_moves_elements_moves_the_label(
         ((2, 1), (2, 1, 1, 1), (1,), (1,)),
         ((2, 9, 1), (2, 9), (2,), ()),
         ((4, 6), (6, 4), (1,), (1,)),  # not the same elements side by side
+        # Heads among a batch of one are lost as among a larger one; their own channels are left.
+        ((1, 2, 5, 3), (2, 5, 3), (1, 3), (2,)),
+        ((3, 2, 5, 3), (6, 5, 3), (1, 3), (2,)),
+        ((1, 2, 5, 5), (2, 5, 5), (1,), ()),
+        ((1, 6, 4, 4), (2, 3, 4, 4), (1,), (1,)),  # samples were groups of a convolution
+        ((6, 4, 4), (2, 3, 4, 4), (0,), (0, 1)),  # groups of the channels of one sample
     ],
 )
 def test_reshapes(

@@ -48,7 +48,9 @@ def reshape(label: Label, before: Sequence[int], after: Sequence[int]) -> Label:
 
     A dim of the result has channels if all that it is made of has; if there is no such dim, those
     are taken that have channels among other dims, as the features that flattening a feature map
-    makes. Channels that are joined with the batch, which is dim 0, are lost among it.
+    makes. Channels that are joined with the batch, which is dim 0, are lost among it, also where
+    it is one sample; and what a dim 0 of size 1 is split from, as the samples of a convolution
+    that has them as groups, is the batch again.
     """
     sources = _overlaps(before, after)
     whole = [dim for dim, old in sources.items() if old and set(old) <= set(label)]
@@ -57,7 +59,8 @@ def reshape(label: Label, before: Sequence[int], after: Sequence[int]) -> Label:
         for dim, old in sources.items()
         if set(old) & set(label) and (0 in label or 0 not in old)
     ]
-    return tuple(whole or some) or _follow_single(label, before, after)
+    found = tuple(dim for dim in whole or some if dim > 0 or 0 in label)
+    return found or _follow_single(label, before, after)
 
 
 def _overlaps(before: Sequence[int], after: Sequence[int]) -> dict[int, list[int]]:
