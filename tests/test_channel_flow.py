@@ -61,6 +61,8 @@ MOVES: list[tuple[Callable[..., object], tuple[object, ...]]] = [
     (torch.roll, (1, 1)),
     (Tensor.expand, (7, 2, C, 3, 4)),
     (Tensor.repeat, (2, 1, 1, 1, 1)),
+    (Tensor.repeat, (1, 2, 1, 2)),
+    (torch.tile, ((2, 1),)),
     (torch.unbind, (0,)),
     (torch.unbind, (2,)),
     (torch.chunk, (2, 1)),
@@ -225,6 +227,13 @@ def test_einsum() -> None:
     new = torch.einsum("bhid, de -> bhie", q, w)
     flow.follow(torch.einsum, ("bhid, de -> bhie", q, w), {}, new, lambda: "here")
     assert [one_dim(flow.origin_of(x).label) for x in (weights, new)] == [1, 3]  # type: ignore[union-attr]
+
+
+def test_copies_of_channels_in_the_first_dim() -> None:
+    x = torch.randn(2, 5, 4)
+    assert follow(x, (0, 2), Tensor.repeat, 1, 3, 1) == (0, 2)
+    assert follow(x, (0, 2), Tensor.repeat, 3, 1, 1) == (2,)
+    assert follow(x, (0, 2), Tensor.repeat, 3, 1, 1, 1) == (1, 3)
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS | JOINS))

@@ -84,8 +84,16 @@ def squeeze(call: Call, out: Tensor, label: Label) -> Label:
 
 
 def align(call: Call, out: Tensor, label: Label) -> Label:
-    """Follow what puts new dims before the others: expand, repeat, tile."""
+    """Follow what puts new dims before the others: expand."""
     return shift(label, out.dim() - call.first.dim())
+
+
+def repeat(call: Call, out: Tensor, label: Label) -> Label:
+    """Follow repeat and tile; channels in dim 0 are lost among their copies, as in a batch."""
+    x = call.first
+    moved = align(call, out, label)
+    lost = out.dim() == x.dim() and out.shape[0] != x.shape[0]
+    return tuple(dim for dim in moved if dim > 0 or not lost)
 
 
 def drop_dim(call: Call, out: Tensor, label: Label) -> Label:

@@ -165,7 +165,8 @@ _NAMES: tuple[tuple[Rule, str], ...] = (
     (moving.moves(moving.squeeze), "squeeze"),
     (moving.moves(moving.unfold), "unfold"),
     (moving.moves(lambda call, out, label: label), "view_as_real"),
-    (moving.moves(moving.align), "expand expand_as broadcast_to repeat tile"),
+    (moving.moves(moving.align), "expand expand_as broadcast_to"),
+    (moving.moves(moving.repeat), "repeat tile"),
     (moving.moves(moving.drop_dim), "select unbind"),
     (moving.moves(moving.drop_last), "view_as_complex cosine_similarity pairwise_distance"),
     (
