@@ -236,6 +236,27 @@ def test_copies_of_channels_in_the_first_dim() -> None:
     assert follow(x, (0, 2), Tensor.repeat, 3, 1, 1, 1) == (1, 3)
 
 
+@pytest.mark.parametrize(
+    ("shape", "index", "want"),
+    [
+        ((9, 2), torch.arange(12).view(3, 4) % 9, (2,)),  # as of relative positions: by head
+        ((9, 2), torch.ones(9, dtype=torch.bool), None),
+        ((9, 2), slice(0, 4), None),
+        ((9, 2), (slice(None), torch.tensor([0, 1])), None),
+        ((9, 2, 3), torch.tensor([0, 1]), None),
+    ],
+)
+def test_rows_of_a_table_of_weights(
+    shape: tuple[int, ...], index: object, want: Label | None
+) -> None:
+    flow, weights = ChannelFlow(), nn.Parameter(torch.randn(shape))
+    for table, expected in ((weights, want), (weights.detach(), None)):
+        rows = table[index]  # type: ignore[index]
+        flow.follow(Tensor.__getitem__, (table, index), {}, rows, lambda: "here")
+        origin = flow.origin_of(rows)
+        assert (None if origin is None else origin.label) == expected
+
+
 @pytest.mark.parametrize("name", sorted(OPERATIONS | JOINS))
 def test_every_operation_that_is_a_layer_has_a_rule(name: str) -> None:
     assert rules.is_known(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from fmstats.operations.calls import Call, Rule
@@ -67,6 +68,19 @@ def _multiply(
             batches = {dim for dim in found if dim < n - 2 and dim - by in second}
             return tuple(sorted({n - 1, *batches}))
     return tuple(sorted(found))
+
+
+def look_up(otherwise: Rule) -> Rule:
+    """Make the rule of indexing: rows that are taken from a table of weights are embeddings."""
+
+    def rule(call: Call, out: Tensor) -> Label | None:
+        table, rows = call.first, call.args[1]
+        found = isinstance(rows, Tensor) and not rows.dtype.is_floating_point
+        if found and rows.dtype not in (torch.bool, torch.uint8) and call.label(table) is None:
+            return last(call, out) if isinstance(table, nn.Parameter) and table.dim() == 2 else None
+        return otherwise(call, out)
+
+    return rule
 
 
 def einsum(call: Call, out: Tensor) -> Label | None:

@@ -185,7 +185,7 @@ _NAMES: tuple[tuple[Rule, str], ...] = (
         moving.moves(moving.class_loss),
         "cross_entropy nll_loss cross_entropy_loss nll_loss_nd nll_loss2d",
     ),
-    (moving.moves(moving.index), "__getitem__"),
+    (making.look_up(moving.moves(moving.index)), "__getitem__"),
     (
         moving.nothing,
         "__setitem__ stft istft affine_grid one_hot arange new_zeros new_ones new_full",
