@@ -194,6 +194,8 @@ def random_move(rng: random.Random, x: Tensor) -> tuple[Callable[..., Tensor], t
         ((7, 6), None, (2, 6, 5), (1,), (1,)),
         ((2, 6), (1,), (6, 2), (0,), ()),  # how similar samples are
         ((6,), (0,), (6, 3), None, (0,)),
+        ((2, 1, 6), (2,), (2, 6, 7), None, (2,)),  # by the weights of an expert
+        ((2, 6, 5), (1,), (2, 5, 5), None, (1,)),
     ],
 )
 def test_products(
@@ -226,7 +228,13 @@ def test_einsum() -> None:
     flow.follow(torch.einsum, ("bhid,bhjd->bhij", q, k), {}, weights, lambda: "here")
     new = torch.einsum("bhid, de -> bhie", q, w)
     flow.follow(torch.einsum, ("bhid, de -> bhie", q, w), {}, new, lambda: "here")
-    assert [one_dim(flow.origin_of(x).label) for x in (weights, new)] == [1, 3]  # type: ignore[union-attr]
+    near = torch.randn(2, 3, 5)  # of no layer: what it multiplies keeps its channels
+    rows = torch.randn(2, 5, 6)
+    flow.note(rows, Origin((2,), "made"))
+    moved = torch.einsum("nvw,nwc->nvc", near, rows)
+    flow.follow(torch.einsum, ("nvw,nwc->nvc", near, rows), {}, moved, lambda: "here")
+    labels = [flow.origin_of(x).label for x in (weights, new, moved)]  # type: ignore[union-attr]
+    assert [one_dim(label) for label in labels] == [1, 3, 2]
 
 
 def test_copies_of_channels_in_the_first_dim() -> None:

@@ -57,6 +57,8 @@ def _multiply(
         return shift(second, n - right.dim())
     if first is None and second is None:
         return None
+    if second is None and first is not None and left.dim() - 1 in first and right.dim() > 1:
+        return (n - 1,)  # of weights of a layer, one matrix a sample or an expert
     found = set[int]()
     if first is not None and left.dim() > 1:
         by = n - left.dim() + (right.dim() == 1)
@@ -97,7 +99,9 @@ def einsum(call: Call, out: Tensor) -> Label | None:
     followed = {s[dim] for s, label in labels.items() for dim in label or ()}
     data = {letter for s, label in labels.items() if label is not None for letter in s}
     made = tuple(dim for dim, letter in enumerate(result) if letter not in data)
-    return made or tuple(dim for dim, letter in enumerate(result) if letter in followed)
+    if made and not followed <= set(result):  # the channels are multiplied away by weights
+        return made
+    return tuple(dim for dim, letter in enumerate(result) if letter in followed)
 
 
 def before_spatial(dims: int) -> Rule:
