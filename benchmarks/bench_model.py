@@ -7,7 +7,9 @@ the time over that of the bare model in the same round. Every table is made twic
 of its own. malloc "default" gives large tensors back to the system at once, so that a forward pass
 pays for the page faults of fresh memory and anything beside it looks cheap. malloc "kept" keeps
 them (MALLOC_* set high): the bare model is faster, and overhead shows as it is. --quick: two
-models, images in batches of 2.
+models, images in batches of 2. "fmstats" measures the modules that rivals can be attached to;
+"fmstats, functions" also functional operations, which it does by default. The models with F in
+their name have functions in place of activations, pooling and sums.
 """
 
 from __future__ import annotations
@@ -54,9 +56,9 @@ def copy_for_hooks(model: nn.Module) -> nn.Module:
 
 
 def profile_of(model: nn.Module, x: Tensor) -> Profile:
-    """Find in one pass which layers give tensors, and where these have their channels."""
+    """Find in one pass which modules give tensors, and where these have their channels."""
     watched = copy_for_hooks(model)
-    with fmstats.track(watched) as tracker:
+    with fmstats.track(watched, functional=False) as tracker:
         watched(x)
     return tracker.stats()
 
@@ -90,11 +92,12 @@ def count_faults(forward: Callable[[], object]) -> int:
 def measure(model: nn.Module, x: Tensor, rivals: Sequence[str], rounds: int) -> list[Row]:
     """Return the rows of one model, a way each, the bare one first."""
     profile = profile_of(model.eval(), x)
-    tracked = copy_for_hooks(model)
+    tracked, functional = copy_for_hooks(model), copy_for_hooks(model)
     ways: dict[str, Callable[[], object]] = {
         "bare": partial(model, x),
         "empty": partial(with_rival(model, profile, None), x),
         "fmstats": partial(tracked, x),
+        "fmstats, functions": partial(functional, x),
     }
     slow = {"bare": ways["bare"]}
     for name in rivals:
@@ -105,7 +108,7 @@ def measure(model: nn.Module, x: Tensor, rivals: Sequence[str], rounds: int) -> 
             else partial(with_rival(model, profile, rival), x)
         )
         (slow if rival.slow else ways)[name] = way
-    with fmstats.track(tracked):
+    with fmstats.track(tracked, functional=False), fmstats.track(functional):
         seconds = time_in_turn(ways, rounds)
         faults = count_faults(ways["bare"])
     few = time_in_turn(slow, FEW) if len(slow) > 1 else {}

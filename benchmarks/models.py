@@ -43,6 +43,16 @@ def mobilenet_v2() -> Made:
     return mobilenet.MobileNetV2(), torch.randn(8, 3, 224, 224)
 
 
+def resnet_18_functional() -> Made:
+    functional = importlib.import_module("functional_models")
+    return functional.ResNet18(), torch.randn(8, 3, 224, 224)
+
+
+def mobilenet_v2_functional() -> Made:
+    functional = importlib.import_module("functional_models")
+    return functional.MobileNetV2(), torch.randn(8, 3, 224, 224)
+
+
 def vit() -> Made:
     """Build ViT-S/16 of Touvron et al. 2021."""
     return _from_transformers(
@@ -55,16 +65,35 @@ def convnext() -> Made:
     return _from_transformers("ConvNext", 2, depths=[3, 3, 9, 3], hidden_sizes=[96, 192, 384, 768])
 
 
+def llama() -> Made:
+    """Build a Llama of 8 layers, and a batch of tokens for it."""
+    transformers = importlib.import_module("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=1000,
+        hidden_size=512,
+        intermediate_size=1376,
+        num_hidden_layers=8,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        use_cache=False,
+    )
+    return transformers.LlamaModel(config), torch.randint(1000, (2, 256))
+
+
 def mlp() -> Made:
     layers = [m for _ in range(48) for m in (nn.Linear(256, 256), nn.ReLU())]
     return nn.Sequential(*layers), torch.randn(32, 256)
 
 
+# F: with functions in place of modules.
 MODELS: Mapping[str, Callable[[], Made]] = {
     "ResNet-18": resnet_18,
     "ResNet-50": resnet_50,
     "MobileNetV2": mobilenet_v2,
+    "ResNet-18 F": resnet_18_functional,
+    "MobileNetV2 F": mobilenet_v2_functional,
     "ViT-S": vit,
     "ConvNeXt-T": convnext,
+    "Llama": llama,
     "MLP": mlp,
 }

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import fmstats
 
+bench_first_pass = importlib.import_module("bench_first_pass")
 bench_compile = importlib.import_module("bench_compile")
 bench_hook = importlib.import_module("bench_hook")
 bench_model = importlib.import_module("bench_model")
@@ -24,7 +25,10 @@ models = importlib.import_module("models")
 rivals = importlib.import_module("rivals")
 
 BENCHMARKS = Path(interleave.__file__).parent
-SCRIPTS = ("bench_kernel", "bench_hook", "bench_model", "bench_memory", "compare", "chart")
+SCRIPTS = (
+    *("bench_kernel", "bench_hook", "bench_model", "bench_first_pass", "bench_memory"),
+    *("compare", "chart"),
+)
 ON_TENSORS = [name for name, rival in rivals.RIVALS.items() if rival.start]
 
 
@@ -144,10 +148,56 @@ def test_a_model_is_measured_every_way() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(1))
     x = torch.randn(2, 3, 4, 4)
     rows = bench_model.measure(model, x, ["seed", "ao per channel"], rounds=1)
-    assert [row["way"] for row in rows] == ["bare", "empty", "fmstats", "seed", "ao per channel"]
+    assert [row["way"] for row in rows] == [
+        *("bare", "empty", "fmstats", "fmstats, functions", "seed", "ao per channel"),
+    ]
     assert rows[0]["layers"] == 3
     assert rows[0]["bytes"] == 3 * 2 * 4 * 4 * 4 * 4
     assert not any(module._forward_hooks for module in model)
+
+
+class WithFunctions(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.conv(x))
+        return y + self.conv(y)
+
+
+def test_rivals_are_attached_to_modules_alone() -> None:
+    rows = bench_model.measure(WithFunctions(), torch.randn(2, 3, 4, 4), ["seed"], rounds=1)
+    assert rows[0]["layers"] == 1
+
+
+def test_first_and_later_passes_are_measured() -> None:
+    row = bench_first_pass.measure(WithFunctions(), torch.randn(2, 3, 4, 4), rounds=1)
+    assert (row["modules"], row["functions"]) == (1, 2)
+    assert {f"{a}/{b}" for a, b in bench_first_pass.RATIOS} < row.keys()
+
+
+@pytest.mark.parametrize(
+    ("functional", "modules", "joins"),
+    [("ResNet-18 F", "ResNet-18", 8), ("MobileNetV2 F", "MobileNetV2", 10)],
+)
+def test_functional_models_are_those_of_modules(functional: str, modules: str, joins: int) -> None:
+    if modules == "ResNet-18":
+        pytest.importorskip("transformers")
+    counts, seen = [], []
+    for name in (functional, modules):
+        model, x = models.MODELS[name]()
+        counts.append(sorted(p.numel() for p in model.parameters()))
+        with torch.inference_mode(), fmstats.track(model.eval()) as tracker:
+            model(x[:1, :, :64, :64])
+        seen.append([row.type.lower() for row in tracker.stats().info.values()])
+    assert counts[0] == counts[1]
+    for kind in ("relu", "relu6", "add"):
+        assert seen[0].count(kind) == seen[1].count(kind)
+    assert seen[0].count("add") == joins
+    assert not {"ReLU", "ReLU6"} & {
+        type(m).__name__ for m in models.MODELS[functional]()[0].modules()
+    }
 
 
 def test_chart_takes_one_setting() -> None:
