@@ -25,6 +25,14 @@ class Net(nn.Sequential):
     def __init__(self):
         torch.manual_seed(0)
         super().__init__(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Sequential(nn.Conv2d(4, 2, 1)))
+class Act(nn.Module):
+    def forward(self, x): return torch.tanh(x)
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(3, 3, 1), Act()
+    def forward(self, x):
+        return self.act(self.conv(x)) + self.conv(x)
 def broken(): raise RuntimeError("no such layer")
 def batches():
     for _ in range(3):
@@ -157,6 +165,25 @@ def test_profile_options_reach_the_run(run, folder):
     assert content["metadata"]["options"]["batch_dim"] == 0
 
 
+@pytest.mark.parametrize(
+    ("asked", "rows"),
+    [
+        ([], ["conv", "act", "(model)/add"]),
+        (["--functional", "auto"], ["conv", "act", "(model)/add"]),
+        (["--functional", "on"], ["conv", "act/tanh", "act", "(model)/add"]),
+        (["--functional", "off"], ["conv", "act"]),
+        (["--functional", "add"], ["conv", "act", "(model)/add"]),
+        (["--functional", "relu, */tanh"], ["conv", "act/tanh", "act"]),
+    ],
+)
+def test_profile_of_functional_operations(run, folder, asked, rows):
+    code, _, err = run(
+        *("profile", "some_cli_net.py:Residual", "--data", "x.npy", "--out", "p.json"), *asked
+    )
+    assert (code, err) == (0, "")
+    assert list(json.loads((folder / "p.json").read_text())["layers"]) == rows
+
+
 def test_profile_of_images(run, folder):
     pillow = pytest.importorskip("PIL.Image", reason="needs Pillow")
     pillow.new("RGB", (50, 40)).save("photos/good.png")
@@ -211,6 +238,10 @@ NET_SPEC = "some_cli_net.py:Net"
         (
             [NET_SPEC, "--data", "x.npy", "--channel-dim", "C"],
             "error: --channel-dim 'C' is neither",
+        ),
+        (
+            [NET_SPEC, "--data", "x.npy", "--functional", "relu,"],
+            "error: --functional 'relu,': choose auto, on, off, or names",
         ),
         (
             ["absent.py:Net", "--data", "x.npy", "--out", "p.xml"],  # Refused before any work.

@@ -95,7 +95,7 @@ def test_a_run_tells_and_compares_every_option_that_it_has(tmp_path: Path) -> No
     others = {
         **{"include": "0", "exclude": "1", "of": "input", "every": 2, "channel_dim": 1},
         **{"zero_tol": 0.25, "backend": "torch", "per_call": True, "on_error": "raise"},
-        **{"budget": 0.5, "saturation": {"0": (0, 1)}, "functional": False},
+        **{"budget": 0.5, "saturation": {"0": (0, 1)}, "functional": ["relu"]},
     }
     assert others.keys() == SHARED
     for name, value in others.items():

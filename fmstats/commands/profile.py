@@ -33,7 +33,12 @@ from fmstats.commands.normalising import (
     choose_normalisation,
     refuse_without_images,
 )
-from fmstats.errors import FmstatsError
+from fmstats.commands.tracking import (
+    ChannelDimOption,
+    FunctionalOption,
+    read_channel_dim,
+    read_functional,
+)
 from fmstats.output.tables import find_column
 from fmstats.output.terminal import print_blocks
 from fmstats.profiles.columns import LAYER_COLUMNS
@@ -139,9 +144,8 @@ def profile(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Run the model under torch.compile.")
     ] = False,
-    channel_dim: Annotated[
-        str, typer.Option(metavar="DIM", help=describe_option("channel_dim"))
-    ] = "auto",
+    channel_dim: ChannelDimOption = "auto",
+    functional: FunctionalOption = "auto",
     backend: BackendOption = "auto",
     zero_tol: Annotated[
         float, typer.Option(metavar="X", min=0.0, help=describe_option("zero_tol"))
@@ -228,7 +232,8 @@ def profile(
                 exclude=exclude or None,
                 every=every,
                 budget=budget,
-                channel_dim=_read_channel_dim(channel_dim),
+                channel_dim=read_channel_dim(channel_dim),
+                functional=read_functional(functional),
                 zero_tol=zero_tol,
                 backend=backend,
                 device=device,
@@ -287,10 +292,3 @@ def _describe_interrupted(stop: RunInterrupted, out: Path | None) -> None:
         stop.profile.metadata["interrupted"] = True
         write_profile(stop.profile, out)
         typer.echo(f"What was measured so far is written to {out}", err=True)
-
-
-def _read_channel_dim(text: str) -> int | str:
-    try:
-        return text if text == "auto" else int(text)
-    except ValueError as error:
-        raise FmstatsError(f"--channel-dim {text!r} is neither 'auto' nor a number") from error

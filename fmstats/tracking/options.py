@@ -79,7 +79,8 @@ class TrackOptions:
     channel_dim: str | int | Mapping[Selector, int] = field(
         default="auto",
         metadata=_metadata(
-            "Take the channels from this dim; 'auto' chooses it by the type of each layer."
+            "Take the channels from this dim; 'auto' finds it by the type of each layer, or where "
+            "its channels come from."
         ),
     )
     zero_tol: float = field(

@@ -1,0 +1,44 @@
+"""Options of commands that `track` takes in other words, and how they are read."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fmstats.errors import FmstatsError
+from fmstats.tracking.options import describe_option
+
+ChannelDimOption = Annotated[str, typer.Option(metavar="DIM", help=describe_option("channel_dim"))]
+FunctionalOption = Annotated[
+    str, typer.Option(metavar="auto|on|off|NAME,...", help=describe_option("functional"))
+]
+
+
+def read_channel_dim(text: str) -> int | str:
+    """Return the dim that `--channel-dim` asks for, or "auto".
+
+    Raises:
+        FmstatsError: it is neither.
+    """
+    try:
+        return text if text == "auto" else int(text)
+    except ValueError as error:
+        raise FmstatsError(f"--channel-dim {text!r} is neither 'auto' nor a number") from error
+
+
+def read_functional(text: str) -> bool | str | list[str]:
+    """Return which functional operations `--functional` asks for, as `functional=` takes it.
+
+    Raises:
+        FmstatsError: a name is empty.
+    """
+    if text in ("auto", "on", "off"):
+        return text if text == "auto" else text == "on"
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise FmstatsError(
+            f"--functional {text!r}: choose auto, on, off, or names of operations or of rows, "
+            "separated by commas"
+        )
+    return names
