@@ -103,28 +103,30 @@ def test_replicas_of_data_parallel_are_not_seen() -> None:
         assert tracker.stats().info["first"].calls == 3
 
 
-def test_attention_and_encoders_of_torch_are_whole() -> None:
-    """They run without what sees operations, so that they take the way they take without it."""
+class Encoding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.encoder, self.head = nn.TransformerEncoder(layer, 1), nn.Linear(8, 8)
 
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            torch.manual_seed(0)
-            layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
-            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
-            self.encoder, self.head = nn.TransformerEncoder(layer, 1), nn.Linear(8, 8)
+    def forward(self, x: Tensor) -> Tensor:
+        y, _ = self.attention(x, x, x)
+        return torch.relu(self.head(self.encoder(y)))
 
-        def forward(self, x: Tensor) -> Tensor:
-            y, _ = self.attention(x, x, x)
-            return torch.relu(self.head(self.encoder(y)))
 
-    model, x = Model(), torch.randn(2, 5, 8)
-    with fmstats.track(model, functional=True) as tracker:
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("measured", [False, True])
+def test_attention_and_encoders_of_torch(measured: bool, training: bool) -> None:
+    """The code of an encoder layer has rows if a part of it is measured; that of attention none."""
+    model, x = Encoding().train(training), torch.randn(2, 5, 8)
+    include = None if measured else ["head", "*/relu", "*/add"]
+    with torch.no_grad(), fmstats.track(model, include, functional=True) as tracker:
         model(x)
         model(x)
-    rows = functions_of(tracker)
-    assert rows["(model)/relu"] == 2
-    assert not [name for name in rows if name.startswith(("attention/", "encoder/"))]
+    inside = [f"encoder.layers.0/{name}" for name in ("add", "relu", "add_1")]
+    assert functions_of(tracker) == dict.fromkeys([*inside * measured, "(model)/relu"], 2)
 
 
 class Interpolating(nn.Module):
