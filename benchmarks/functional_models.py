@@ -90,7 +90,8 @@ class InvertedResidual(nn.Module):
         """Map the channels and, with a stride of 2, halve the resolution."""
         y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
         y = self.project(F.relu6(self.filter(y), inplace=True))
-        return x + y if self.has_shortcut else y
+        out: Tensor = x + y if self.has_shortcut else y
+        return out
 
 
 class MobileNetV2(nn.Module):
