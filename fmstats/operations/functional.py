@@ -7,6 +7,7 @@ Activations, pooling, interpolation, normalisation and attention are found by th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from fmstats.operations.rules import name_of
@@ -42,6 +43,7 @@ _ALIASES = {
 }
 
 
+@lru_cache(maxsize=4096)
 def operation_of(function: object) -> str | None:
     """Return the name of an operation whose result is a feature map, None of any other."""
     return operation_named(name_of(function))

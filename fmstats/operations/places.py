@@ -30,6 +30,9 @@ _PASSED_OVER = (
 # What calls operations of its own to make a graph.
 _COMPILERS = ("torch._dynamo", "torch._inductor", "torch._functorch", "torch.fx", "torch._export")
 
+# Where torch keeps modules that are made of others.
+_BLOCKS = ("torch.nn.modules.container", "torch.nn.modules.transformer")
+
 Line = tuple[str, int, int]  # the file, the line and, from Python 3.11, the column
 
 
@@ -51,14 +54,18 @@ class Place(NamedTuple):
 
 
 def find_place() -> Place | None:
-    """Return the place that Python is at; None outside of all modules, and within a compiler."""
+    """Return the place that Python is at.
+
+    None outside of all modules, within a compiler, and in the layers of torch itself, which are
+    measured as a whole.
+    """
     calls: list[Line] = []
     for frame in _frames():
         code = frame.f_code
         if code is MODULE_CALL:
             return Place(frame.f_locals["self"], tuple(calls))
         kind = _kind_of(frame)
-        if kind == "compiler":
+        if kind in ("compiler", "layer"):
             return None
         if kind == "model":
             calls.append(line_of(code, frame.f_lasti))
@@ -127,8 +134,15 @@ def _kind_of(frame: FrameType) -> str:
     known = _kinds.get(id(code))
     if known is None or known[0] is not code:
         name = str(frame.f_globals.get("__name__", ""))
-        kind = "compiler" if name.startswith(_COMPILERS) else "model"
-        known = _kinds[id(code)] = code, "torch" if is_passed_over(name) else kind
+        if is_passed_over(name):
+            kind = "torch"
+        elif name.startswith(_COMPILERS):
+            kind = "compiler"
+        elif name.startswith("torch.nn.modules.") and name not in _BLOCKS:
+            kind = "layer"
+        else:
+            kind = "model"
+        known = _kinds[id(code)] = code, kind
     return known[1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn as nn
 from torch.nn.modules import module as calls
 from torch.utils.hooks import RemovableHandle
 
-from fmstats.models.channel_dims import channel_rules
+from fmstats.models.channel_dims import ChannelRule, channel_rules
 from fmstats.models.output_tensors import first_tensor
 from fmstats.models.selection import ROOT
 from fmstats.models.wrappers import named_modules
@@ -27,17 +28,21 @@ class Holder(Protocol):
     mode: Mode | None
 
 
+def rules_by_type(model: nn.Module) -> dict[int, tuple[str, ChannelRule]]:
+    """Return the name and the rule of each layer whose type tells where its channels are."""
+    rules = channel_rules(model)
+    return {
+        number_of(module): (name or ROOT, rules[name])
+        for name, module in named_modules(model).items()
+        if rules[name].own
+    }
+
+
 class Sources:
     """The layers whose type tells where their channels are, whatever they do within."""
 
-    def __init__(self, model: nn.Module, flow: ChannelFlow) -> None:
-        self._flow = flow
-        rules = channel_rules(model)
-        self._rules = {
-            number_of(module): (name or ROOT, rules[name])
-            for name, module in named_modules(model).items()
-            if rules[name].own
-        }
+    def __init__(self, rules: Mapping[int, tuple[str, ChannelRule]], flow: ChannelFlow) -> None:
+        self._rules, self._flow = rules, flow
 
     def note(self, module: nn.Module, output: object) -> None:
         """Note where the channels of an output are, if the type of its layer tells."""

@@ -16,12 +16,13 @@ from contextlib import contextmanager
 import torch.nn as nn
 from torch import Tensor
 
+from fmstats.models.channel_dims import ChannelRule
 from fmstats.models.selection import ROOT
 from fmstats.models.wrappers import has_compiled_parts, named_modules
 from fmstats.operations.channel_flow import ChannelFlow
 from fmstats.operations.modes import Mode, Operations, push, remove
 from fmstats.operations.places import modules_around, number_of, runs_compiled
-from fmstats.operations.suspension import MINDFUL, Sources, Suspension
+from fmstats.operations.suspension import MINDFUL, Sources, Suspension, rules_by_type
 
 _MOST_KINDS = 4096  # of passes that are followed
 _MOST_RETRIES = 16  # for operations that were met in a pass that was not
@@ -56,6 +57,7 @@ class Watch:
         self._kinds: set[Hashable] = set()
         self._by_size = False
         self._retries = 0
+        self._rules: dict[int, tuple[str, ChannelRule]] | None = None
         self._watching: set[int] = set()  # the threads whose passes are watched now
         self._in_graph = False  # whether passes run compiled
         self._mindful = False  # whether the model had modules that mind modes
@@ -108,7 +110,9 @@ class Watch:
         if new:
             thread.flow, thread.kind = ChannelFlow(), kind
             thread.mode = Mode(thread.flow, _Names(model), self._operations, is_over)
-            sources = Sources(model, thread.flow)
+            if self._rules is None:
+                self._rules = rules_by_type(model)
+            sources = Sources(self._rules, thread.flow)
             self._mindful = any(isinstance(module, MINDFUL) for module in model.modules())
         elif self._operations:
             thread.mode = Mode(None, None, self._operations, is_over)

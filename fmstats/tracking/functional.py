@@ -118,8 +118,10 @@ class FunctionalLayers:
             return None
         place = Place(caller, cut_lines(caller, lines))
         hook = self._find_at(place, operation, args, kwargs, flow)
-        # Nothing sees the inputs of an operation in a graph.
-        return None if hook is None or hook.before else hook
+        if hook is not None and hook.before:
+            hook.layer.skip("goes into an operation of a compiled graph, and is not seen there")
+            return None
+        return hook
 
     def list_unseen(self, model: nn.Module | None) -> dict[str, tuple[str, str]]:
         """Return the parts of the model whose operations were not followed: type and reason.
