@@ -464,3 +464,22 @@ def test_a_pass_that_a_signal_broke_off_is_forgotten() -> None:
         model(x)
         assert tracker.stats().info["(model)/tanh"].calls == 2
         assert torch._C._len_torch_function_stack() == 0
+
+
+def test_a_tap_that_comes_later_is_found_in_the_next_pass() -> None:
+    """Also where no pass is watched any more, since there are no other operations."""
+
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.late = nn.Linear(4, 4), False
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.layer(x)
+            return fmstats.tap(x, "late") if self.late else x
+
+    model, x = Late(), torch.randn(5, 4)
+    with fmstats.track(model) as tracker:
+        for model.late in (False, True, True, True):
+            model(x)
+    assert tracker.stats().info["(model)/late"].calls == 2

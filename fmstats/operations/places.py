@@ -33,6 +33,8 @@ _COMPILERS = ("torch._dynamo", "torch._inductor", "torch._functorch", "torch.fx"
 # Where torch keeps modules that are made of others.
 _BLOCKS = ("torch.nn.modules.container", "torch.nn.modules.transformer")
 
+_MOST_KNOWN = 100_000  # code objects, and calls in them
+
 Line = tuple[str, int, int]  # the file, the line and, from Python 3.11, the column
 
 
@@ -142,6 +144,8 @@ def _kind_of(frame: FrameType) -> str:
             kind = "layer"
         else:
             kind = "model"
+        if len(_kinds) >= _MOST_KNOWN:  # of code that is made anew again and again
+            _kinds.clear()
         known = _kinds[id(code)] = code, kind
     return known[1]
 
@@ -150,6 +154,8 @@ def line_of(code: CodeType, offset: int) -> Line:
     """Return where in its file the instruction stands that is at an offset of a code object."""
     known = _lines.get((id(code), offset))
     if known is None or known[0] is not code:
+        if len(_lines) >= _MOST_KNOWN:
+            _lines.clear()
         known = _lines[id(code), offset] = code, _read_line(code, offset)
     return known[1]
 

@@ -95,6 +95,7 @@ class Watch:
             if thread.mode is not None and _count_calls(model) > 1:
                 return True  # the model calls itself
             self._clean()  # after a pass that was interrupted
+        self._look_for_missed()
         kind = _kind_of(model, args, kwargs, self._by_size)
         new = kind not in self._kinds and len(self._kinds) < _MOST_KINDS
         if new:
@@ -134,6 +135,8 @@ class Watch:
         if thread.flow is not None and sys.exc_info()[0] is None:
             self._kinds.add(thread.kind)  # until then other threads follow theirs, too
         self._clean()
+
+    def _look_for_missed(self) -> None:
         if self._operations is not None and self._operations.missed:
             self._operations.missed = False
             self.follow_again()

@@ -194,7 +194,8 @@ class FunctionalLayers:
     def _find_tap(self, owner: str, name: str) -> LayerHook | None:
         full = f"{owner}{OPERATION_MARK}{name}"
         watch = self._gate.watch
-        if full not in self._layers and watch is not None and watch.flow is None:
+        unknown = watch is not None and watch.flow is None and not watch.in_graph
+        if full not in self._layers and unknown:
             return None
         return self.layer(full, TAP, self._choice.thresholds(full, TAP, (), {}))
 
