@@ -51,6 +51,9 @@ class Graphed(Protocol):
 class GraphOperations(Protocol):
     """The operations of a model that are layers, as graphs ask for them."""
 
+    def note_graph(self, module: int) -> None:
+        """Note that the graph of the forward pass of a module is looked through."""
+
     def find_in_graph(
         self,
         operation: str,
@@ -114,6 +117,8 @@ def add_operations(
         tap: takes a tensor, what orders its calls, and a name: hooks take its place.
         traced: the number of the module whose forward pass the graph is of.
     """
+    for some in operations:
+        some.note_graph(traced)
     flow = ChannelFlow()
     calls = [node for node in module.graph.nodes if node.target in (observe, tap)]
     if not calls:

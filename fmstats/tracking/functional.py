@@ -74,7 +74,7 @@ class FunctionalLayers:
         self._layers: dict[str, LayerHook] = {}
         self._lock = threading.Lock()
         self._any = False
-        self._graphed = False  # whether a graph has been looked through
+        self._graphs: set[int] = set()  # modules whose graphs were looked through
         self._late: set[Key] = set()  # what was met in passes that were not followed
         self.missed = False
         self._gate = gate
@@ -102,6 +102,10 @@ class FunctionalLayers:
         place = find_place()
         return None if place is None else self._find_at(place, operation, args, kwargs, flow)
 
+    def note_graph(self, module: int) -> None:
+        """Note that a graph is looked through, see `GraphOperations`."""
+        self._graphs.add(module)
+
     def find_in_graph(
         self,
         operation: str,
@@ -112,7 +116,6 @@ class FunctionalLayers:
         flow: ChannelFlow,
     ) -> LayerHook | None:
         """Return the hook of an operation in a graph, see `GraphOperations`."""
-        self._graphed = True
         caller = self._module(module)
         if caller is None:
             return None
@@ -139,8 +142,8 @@ class FunctionalLayers:
         if options.functional is False or watch is None:
             return found
         late = sum(key not in self._places for key in self._late)
-        if watch.in_graph and not self._graphed:
-            why = "it runs compiled, and no functional operation of its graphs is seen"
+        if watch.in_graph and id(model) not in self._graphs:
+            why = "what it does itself, beside its compiled parts, is not followed"
             found.setdefault(ROOT, (type(model).__name__, why))
         elif late:
             why = f"{format_plural(late, 'functional operation')} came in no pass that was followed"
