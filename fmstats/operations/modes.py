@@ -97,7 +97,8 @@ class Mode(TorchFunctionMode):
                     hook(None, args, kwargs)
         result = func(*args, **kwargs)
         if self._flow is not None and self._names is not None:
-            self._flow.follow(func, args, kwargs, result, self._names)
+            with torch._C.DisableTorchFunction():  # subclasses and other modes see no questions
+                self._flow.follow(func, args, kwargs, result, self._names)
         if hook is not None and not hook.before:
             hook(None, args, result)
         return result

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import torch
 import torch.nn as nn
 from torch import Tensor
 
@@ -96,7 +97,8 @@ class Watch:
                 return True  # the model calls itself
             self._clean()  # after a pass that was interrupted
         self._look_for_missed()
-        kind = _kind_of(model, args, kwargs, self._by_size)
+        with torch._C.DisableTorchFunction():  # a subclass may do anything when it is asked
+            kind = _kind_of(model, args, kwargs, self._by_size)
         new = kind not in self._kinds and len(self._kinds) < _MOST_KINDS
         if new:
             self._in_graph = runs_compiled() or has_compiled_parts(model)

@@ -1,0 +1,83 @@
+"""Functional operations among strangers: subclasses of tensors, modes and functions of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+import fmstats
+
+X = torch.linspace(-1, 1, 12).reshape(4, 3)
+Function = Callable[[nn.Module, Tensor], Any]
+
+
+class Net(nn.Module):
+    """A linear layer, and what a function makes of it."""
+
+    def __init__(self, function: Function) -> None:
+        super().__init__()
+        self.layer, self.function = nn.Linear(3, 3), function
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(self, self.layer(x))
+
+
+def relu(model: nn.Module, x: Tensor) -> Tensor:
+    return F.relu(x)
+
+
+class Strict(Tensor):
+    """A subclass that refuses what it does not know, and keeps the names of what it is asked."""
+
+    asked: ClassVar[list[str]] = []
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        cls.asked.append(func.__name__)
+        if func.__name__ not in ("linear", "relu"):
+            raise NotImplementedError(func.__name__)
+        return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
+
+
+def test_a_subclass_is_asked_nothing_of_its_tensors() -> None:
+    Strict.asked.clear()
+    with fmstats.track(model := Net(relu), on_error="raise") as tracker:
+        model(X.as_subclass(Strict))
+    assert Strict.asked == ["linear", "relu"]
+    assert tracker.stats()["(model)/relu"].count.tolist() == [4, 4, 4]
+
+
+class Counting(TorchFunctionMode):
+    count = 0
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_following_asks_the_mode_of_a_user_nothing() -> None:
+    counts = []
+    model = Net(lambda _, x: x.exp().sin().cos().neg().square())
+    for functional in (False, "auto"):
+        # The dim that is asked for: without functional operations, no pass is followed.
+        with fmstats.track(model, functional=functional, channel_dim=1), Counting() as mode:
+            model(X)
+        counts.append(mode.count)
+    assert counts[0] == counts[1]
