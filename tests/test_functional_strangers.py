@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
 
 import fmstats
 
@@ -81,3 +83,47 @@ def test_following_asks_the_mode_of_a_user_nothing() -> None:
             model(X)
         counts.append(mode.count)
     assert counts[0] == counts[1]
+
+
+class Doubling:
+    """What can be called, overridden by modes, and put into no table."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __call__(self, x: Tensor) -> Any:
+        if has_torch_function((x,)):
+            return handle_torch_function(self, (x,), x)
+        return x * 2
+
+
+def test_a_function_without_a_hash_is_called() -> None:
+    double = Doubling()
+    with fmstats.track(model := Net(lambda _, x: F.relu(double(x)))) as tracker:
+        out = model(X)
+    assert torch.equal(out, F.relu(model.layer(X) * 2))
+    assert "(model)/relu" in tracker.stats()
+
+
+class Overridable(nn.Module):
+    """A module whose method modes can override."""
+
+    def twice(self, x: Tensor) -> Any:
+        if has_torch_function((x,)):
+            return handle_torch_function(self.twice, (x,), x)
+        return x * 2
+
+    def forward(self, x: Tensor) -> Any:
+        return F.relu(self.twice(x))
+
+
+def test_the_method_of_a_model_keeps_it_not_alive() -> None:
+    model = Overridable()
+    alive = weakref.ref(model)
+    with fmstats.track(model, functional=True):
+        model(X)
+    del model
+    gc.collect()
+    assert alive() is None

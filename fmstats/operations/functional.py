@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from fmstats.operations.rules import name_of
+from fmstats.operations.rules import STAYING, name_of
 
 _ACTIVATIONS = (
     "celu elu gelu glu gumbel_softmax hardshrink hardsigmoid hardswish hardtanh leaky_relu "
@@ -43,9 +43,15 @@ _ALIASES = {
 }
 
 
-@lru_cache(maxsize=4096)
 def operation_of(function: object) -> str | None:
     """Return the name of an operation whose result is a feature map, None of any other."""
+    if type(function) in STAYING:
+        return _operation_of_torch(function)
+    return operation_named(name_of(function))
+
+
+@lru_cache(maxsize=4096)
+def _operation_of_torch(function: object) -> str | None:
     return operation_named(name_of(function))
 
 

@@ -10,6 +10,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodWrapperType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 import torch
@@ -38,13 +45,31 @@ def is_known(name: str) -> bool:
     return _rule_of(name) is not carrying.keep_shape
 
 
-@lru_cache(maxsize=4096)
 def name_of(function: Any) -> str:
     """Return the name of a public function or method of torch, as the rules have it.
 
     What works in place, the right-hand forms of operators and the overloads of an operation have
-    the name of the operation; an attribute of tensors, as `x.T`, has its own.
+    the name of the operation; an attribute of tensors, as `x.T`, has its own. What others make
+    overridable is asked each time: it may be of an object, which nothing here shall keep.
     """
+    return _name_of_torch(function) if type(function) in STAYING else _read_name(function)
+
+
+# Types of functions that stay as long as torch does: no methods of objects, nor what can be called.
+STAYING = frozenset(
+    (
+        *(BuiltinFunctionType, FunctionType, MethodDescriptorType),
+        *(MethodWrapperType, WrapperDescriptorType, torch._ops.OpOverload),
+    )
+)
+
+
+@lru_cache(maxsize=4096)
+def _name_of_torch(function: object) -> str:
+    return _read_name(function)
+
+
+def _read_name(function: Any) -> str:
     if function is torch.nn.functional.unfold:
         return "im2col"  # as aten calls it: Tensor.unfold does something else
     packet = getattr(function, "overloadpacket", function)
