@@ -351,17 +351,22 @@ def test_checkpointing_counts_an_activation_once(reentrant: bool) -> None:
             super().__init__()
             self.first, self.block = nn.Conv2d(3, 4, 1), Block()
 
+        def activate(self, x: Tensor) -> Tensor:
+            return torch.tanh(self.first(x))
+
         def forward(self, x: Tensor) -> Tensor:
-            out = checkpoint(self.block, self.first(x), use_reentrant=reentrant)
+            x = checkpoint(self.activate, x, use_reentrant=reentrant)  # a function, not a module
+            out = checkpoint(self.block, x, use_reentrant=reentrant)
             assert isinstance(out, Tensor)
             return out
 
-    model, x = Checkpointed(), images()
+    model, x = Checkpointed(), images().requires_grad_()
     with fmstats.track(model) as tracker:
         for _ in range(3):
             model(x).sum().backward()
     assert tracker.stats().info["block/relu"].calls == 3
     assert tracker.stats().info["block/relu_1"].calls == 3
+    assert tracker.stats().info["(model)/tanh"].calls == 3
 
 
 def test_autocast_is_measured_in_its_dtype() -> None:
