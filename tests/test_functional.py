@@ -429,6 +429,48 @@ def test_taps() -> None:
     assert plain.dim() == 0
 
 
+class Namesake(nn.Module):
+    """A tap that has the name of an operation, before it or after it; and one with a slash."""
+
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        self.layer, self.first = nn.Linear(4, 6), first
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = fmstats.tap(self.layer(x), "by/layer")
+        if self.first:
+            return torch.relu(fmstats.tap(x - 100, "relu"))
+        return fmstats.tap(torch.relu(x) - 100, "relu")
+
+
+@pytest.mark.parametrize(
+    ("first", "want"),
+    [
+        (True, {"0/relu": "tap", "0/relu_1": "relu"}),
+        (False, {"0/relu": "relu", "0/relu_tap": "tap"}),
+    ],
+)
+def test_a_tap_and_an_operation_of_one_name_have_a_row_each(
+    first: bool, want: dict[str, str]
+) -> None:
+    model, x = nn.Sequential(Namesake(first)), torch.randn(5, 4)
+    with fmstats.track(model) as tracker:
+        model(x)
+        model(x)
+    profile = tracker.stats()
+    types = {name: row.type for name, row in profile.info.items() if "/" in name}
+    assert types == {"0/by/layer": "tap", **want}
+    for name, kind in want.items():
+        assert profile[name].count.tolist() == [10] * 6
+        assert (profile[name].min < 0).all() == (kind == "tap")
+    with fmstats.track(model) as tracker:
+        tracker.restore(profile)
+        model(x)
+    assert {name: row.calls for name, row in tracker.stats().info.items()} == dict.fromkeys(
+        profile, 3
+    )
+
+
 def test_a_tap_without_a_tracker_returns_its_argument() -> None:
     value = object()
     assert fmstats.tap(value, "anything") is value

@@ -72,6 +72,7 @@ class FunctionalLayers:
         self._places: dict[Key, _Found] = {}
         self._counts: dict[tuple[str, str], int] = {}
         self._layers: dict[str, LayerHook] = {}
+        self._types: dict[str, str] = {}  # the operations of the layers
         self._lock = threading.Lock()
         self._any = False
         self._graphs: set[int] = set()  # modules whose graphs were looked through
@@ -178,8 +179,7 @@ class FunctionalLayers:
         owner = None if known is None else self._owner(known)
         if owner is None:
             return None
-        full = f"{owner}{OPERATION_MARK}{name}"
-        hook = self.layer(full, TAP, self._choice.thresholds(full, TAP, (), {}))
+        hook = self._tap_layer(owner, name)
         return None if hook.before else hook
 
     def _owner(self, module: nn.Module) -> str | None:
@@ -195,12 +195,22 @@ class FunctionalLayers:
         return next((module for module in found if id(module) == number), None)
 
     def _find_tap(self, owner: str, name: str) -> LayerHook | None:
-        full = f"{owner}{OPERATION_MARK}{name}"
         watch = self._gate.watch
         unknown = watch is not None and watch.flow is None and not watch.in_graph
-        if full not in self._layers and unknown:
+        if self._tap_name(owner, name) not in self._layers and unknown:
             return None
+        return self._tap_layer(owner, name)
+
+    def _tap_layer(self, owner: str, name: str) -> LayerHook:
+        full = self._tap_name(owner, name)
         return self.layer(full, TAP, self._choice.thresholds(full, TAP, (), {}))
+
+    def _tap_name(self, owner: str, name: str) -> str:
+        """Return the name of the row of a tap, another one where something else has it."""
+        full = f"{owner}{OPERATION_MARK}{name}"
+        while self._is_taken(full, TAP):
+            full += "_tap"
+        return full
 
     def _find_at(
         self,
@@ -253,11 +263,14 @@ class FunctionalLayers:
 
     def restore(self, name: str, operation: str, thresholds: Thresholds) -> None:
         """Make the layer of an operation that another run has met, if its name is one."""
-        owner, mark, place = name.rpartition(OPERATION_MARK)
         known = {known for _, known in self._names.values()}
-        numbered = re.fullmatch(re.escape(operation) + r"(_[1-9][0-9]*)?", place)
-        fits = numbered or operation == TAP
-        if mark and name not in known and owner in known and fits:
+        owner, mark, place = name.rpartition(OPERATION_MARK)
+        if operation == TAP:  # whose name may have marks, too
+            fits = any(name.startswith(owner + OPERATION_MARK) for owner in known)
+        else:
+            numbered = re.fullmatch(re.escape(operation) + r"(_[1-9][0-9]*)?", place)
+            fits = bool(mark and numbered) and owner in known
+        if fits and name not in known:
             self.layer(name, operation, thresholds)
 
     def layer(
@@ -266,6 +279,7 @@ class FunctionalLayers:
         """Return the hook of a layer, which is made if there is none of its name."""
         if name not in self._layers:
             spec = self._choice.spec(name, operation, thresholds, _LATE if late else None)
+            self._types[name] = operation
             self._layers[name] = self._add(spec)
         return self._layers[name]
 
@@ -273,5 +287,10 @@ class FunctionalLayers:
         number = self._counts.get((owner, operation), 0)
         self._counts[owner, operation] = number + 1
         name = f"{owner}{OPERATION_MARK}{operation}" + (f"_{number}" if number else "")
-        taken = any(name == known for _, known in self._names.values())
-        return self._name(owner, operation) if taken else name
+        return self._name(owner, operation) if self._is_taken(name, operation) else name
+
+    def _is_taken(self, name: str, operation: str) -> bool:
+        """Tell whether a module has the name, or a row of another operation or a tap."""
+        if name in self._types:
+            return self._types[name] != operation
+        return any(name == known for _, known in self._names.values())
