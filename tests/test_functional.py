@@ -237,6 +237,33 @@ class Loop(nn.Module):
         return x
 
 
+class Residual(nn.Module):
+    """A loop of sums that begins with the input, or with the number 0."""
+
+    def __init__(self, from_input: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+        self.from_input = from_input
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.from_input:
+            return torch.as_tensor(sum(layer(x) for layer in self.layers))
+        for layer in self.layers:
+            x = x + layer(x)
+        return x
+
+
+@pytest.mark.parametrize(("from_input", "calls"), [(True, 2 + 3 + 3), (False, 2 + 2 + 2)])
+def test_a_loop_of_sums_that_begins_with_no_layer_has_a_row(from_input: bool, calls: int) -> None:
+    model, x = Residual(from_input), torch.randn(5, 4)
+    with fmstats.track(model) as tracker:
+        for _ in range(3):
+            model(x)
+    (row,) = [row for row in tracker.coverage() if row.type == "add"]
+    assert (row.name, row.calls) == ("(model)/add", calls)
+    assert row.status == ("in part" if from_input else "tracked")
+
+
 @pytest.mark.parametrize("per_call", [False, True])
 def test_a_loop_calls_one_place(per_call: bool) -> None:
     model = Loop(3)

@@ -65,6 +65,13 @@ def operation_named(name: str) -> str | None:
     return name if name in OPERATIONS else None
 
 
+def has_number(operation: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether an operation is a sum or a product with a number, as the 0 of `sum()`."""
+    if operation not in ("add", "mul"):
+        return False
+    return any(isinstance(x, (int, float, complex)) for x in (*args[:2], kwargs.get("other")))
+
+
 def bounds_of_operation(
     name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[float | None, float | None]:

@@ -12,7 +12,7 @@ import re
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -20,7 +20,7 @@ import torch.nn as nn
 from fmstats.models.selection import OPERATION_MARK, ROOT
 from fmstats.models.wrappers import named_modules
 from fmstats.operations.channel_flow import ChannelFlow
-from fmstats.operations.functional import JOINS
+from fmstats.operations.functional import JOINS, has_number
 from fmstats.operations.places import Line, Place, cut_lines, find_place, number_of
 from fmstats.output.tables import format_plural
 from fmstats.statistic.thresholds import Thresholds
@@ -28,22 +28,13 @@ from fmstats.tracking import taps
 from fmstats.tracking.functional_choice import FunctionalChoice
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.hooks import LayerHook
+from fmstats.tracking.known_places import Key, KnownPlaces
 from fmstats.tracking.options import TrackOptions
 from fmstats.tracking.rows import LayerSpec
 
 TAP = "tap"  # the type of what is tapped
-_MOST_PLACES = 10_000
 _LATE = "its first call was in a pass whose operations were not followed, and is left out"
-
-
-Key = tuple[int, str, tuple[Line, ...]]  # the module, the operation and the place
-
-
-class _Found(NamedTuple):
-    """What is known of a place: the hooks of the module, and that of its layer if it has one."""
-
-    hooks: weakref.ref[Any]
-    hook: LayerHook | None
+_OPENED = "its first calls joined no two feature maps, and are left out"
 
 
 class FunctionalLayers:
@@ -69,7 +60,7 @@ class FunctionalLayers:
             number_of(module): (weakref.ref(module), name or ROOT)
             for name, module in named_modules(model).items()
         }
-        self._places: dict[Key, _Found] = {}
+        self._places = KnownPlaces()
         self._counts: dict[tuple[str, str], int] = {}
         self._layers: dict[str, LayerHook] = {}
         self._types: dict[str, str] = {}  # the operations of the layers
@@ -100,7 +91,7 @@ class FunctionalLayers:
             flow: the channels of tensors, in a pass that is watched. A place is given its layer in
                 such a pass alone; `missed` tells of one that was met in another.
         """
-        place = find_place()
+        place = None if has_number(operation, args, kwargs) else find_place()
         return None if place is None else self._find_at(place, operation, args, kwargs, flow)
 
     def note_graph(self, module: int) -> None:
@@ -118,7 +109,7 @@ class FunctionalLayers:
     ) -> LayerHook | None:
         """Return the hook of an operation in a graph, see `GraphOperations`."""
         caller = self._module(module)
-        if caller is None:
+        if caller is None or has_number(operation, args, kwargs):
             return None
         place = Place(caller, cut_lines(caller, lines))
         hook = self._find_at(place, operation, args, kwargs, flow)
@@ -221,21 +212,24 @@ class FunctionalLayers:
         flow: ChannelFlow | None,
     ) -> LayerHook | None:
         key = (number_of(place.module), operation, place.calls)
-        found = self._places.get(key)
-        if found is not None and found.hooks() is place.module._forward_hooks:
+        found = self._places.find(key, place)
+        if found is not None and (flow is None or not found.open):
             return found.hook
         if flow is None:
             self._late.add(key)
             self.missed = True
             return None
         with self._lock:
-            found = self._places.get(key)
-            if found is not None and found.hooks() is place.module._forward_hooks:
+            found = self._places.find(key, place)
+            if found is not None and not found.open:
                 return found.hook  # another thread was first
-            hook = self._begin(operation, place, args, kwargs, flow, key in self._late)
+            hook = None
+            is_open = operation in JOINS and flow.count_known(args) < 2
+            if not is_open:  # with weights or a mask, as a loop may begin
+                late = _LATE if key in self._late else None if found is None else _OPENED
+                hook = self._begin(operation, place, args, kwargs, late)
             self._any = self._any or hook is not None
-            if len(self._places) < _MOST_PLACES:
-                self._places[key] = _Found(weakref.ref(place.module._forward_hooks), hook)
+            self._places.note(key, place, hook, is_open)
         return hook
 
     def _begin(
@@ -244,21 +238,18 @@ class FunctionalLayers:
         place: Place,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        flow: ChannelFlow,
-        late: bool,
+        left_out: str | None,
     ) -> LayerHook | None:
         owner = self._owner(place.module)
         if owner is None:
             return None  # no module of the tracked model
-        if operation in JOINS and flow.count_known(args) < 2:
-            return None  # with weights, a mask or a number
         if self._options.functional is False or not self._choice.is_asked(operation, place.module):
             return None
         name = self._name(owner, operation)
         if not self._choice.is_selected(name, operation):
             return None
         return self.layer(
-            name, operation, self._choice.thresholds(name, operation, args, kwargs), late
+            name, operation, self._choice.thresholds(name, operation, args, kwargs), left_out
         )
 
     def restore(self, name: str, operation: str, thresholds: Thresholds) -> None:
@@ -274,11 +265,11 @@ class FunctionalLayers:
             self.layer(name, operation, thresholds)
 
     def layer(
-        self, name: str, operation: str, thresholds: Thresholds, late: bool = False
+        self, name: str, operation: str, thresholds: Thresholds, left_out: str | None = None
     ) -> LayerHook:
         """Return the hook of a layer, which is made if there is none of its name."""
         if name not in self._layers:
-            spec = self._choice.spec(name, operation, thresholds, _LATE if late else None)
+            spec = self._choice.spec(name, operation, thresholds, left_out)
             self._types[name] = operation
             self._layers[name] = self._add(spec)
         return self._layers[name]
