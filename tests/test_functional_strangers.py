@@ -7,10 +7,12 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
+from torch.utils.checkpoint import checkpoint
 
 import fmstats
 
@@ -127,3 +129,33 @@ def test_the_method_of_a_model_keeps_it_not_alive() -> None:
     del model
     gc.collect()
     assert alive() is None
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_model_that_is_checkpointed_as_a_whole_runs_not_compiled(reentrant: bool) -> None:
+    with fmstats.track(model := Net(relu)) as tracker:
+        for _ in range(3):
+            x = X.clone().requires_grad_()
+            checkpoint(model, x, use_reentrant=reentrant).sum().backward()
+    assert {row.name: row.calls for row in tracker.coverage()} == {"layer": 3, "(model)/relu": 3}
+    assert "from 'layer'" in str(tracker.coverage())
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_model_that_was_exported_is_followed_afterwards(strict: bool) -> None:
+    with fmstats.track(model := Net(relu)) as tracker:
+        torch.export.export(model, (X,), strict=strict)
+        for _ in range(2):
+            model(X)
+    assert {row.name: row.calls for row in tracker.coverage()} == {"layer": 2, "(model)/relu": 2}
+
+
+def test_a_pass_of_code_that_handles_an_error_is_followed_once() -> None:
+    with fmstats.track(model := Net(relu)) as tracker:
+        try:
+            raise ValueError
+        except ValueError:
+            model(X)
+        model.function = lambda _, x: torch.tanh(x)  # no pass is followed: it comes late
+        model(X)
+    assert "(model)/tanh" not in tracker.stats()

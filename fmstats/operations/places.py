@@ -113,7 +113,10 @@ def runs_compiled() -> bool:
     eval_frame = sys.modules.get("torch._dynamo.eval_frame")
     if eval_frame is None or eval_frame._stance.stance == "force_eager":
         return False
-    return any(frame.f_globals is vars(eval_frame) for frame in _frames())
+    # The functions that `torch.compiler.disable` makes, as that of activation checkpointing.
+    eager = eval_frame.DisableContext.__call__.__code__.co_consts
+    around = (frame.f_code for frame in _frames() if frame.f_globals is vars(eval_frame))
+    return any(not any(code is known for known in eager) for code in around)
 
 
 def is_passed_over(name: str) -> bool:

@@ -61,6 +61,7 @@ class Watch:
         self._rules: dict[int, tuple[str, ChannelRule]] | None = None
         self._watching: set[int] = set()  # the threads whose passes are watched now
         self._in_graph = False  # whether passes run compiled
+        self._called_compiled = False  # whether that is because what calls them is compiled
         self._mindful = False  # whether the model had modules that mind modes
 
     @property
@@ -100,10 +101,12 @@ class Watch:
         with torch._C.DisableTorchFunction():  # a subclass may do anything when it is asked
             kind = _kind_of(model, args, kwargs, self._by_size)
         new = kind not in self._kinds and len(self._kinds) < _MOST_KINDS
-        if new:
-            self._in_graph = runs_compiled() or has_compiled_parts(model)
+        if new or self._called_compiled:  # it may run eagerly again, as after torch.export
+            self._called_compiled = runs_compiled()
+            self._in_graph = self._called_compiled or has_compiled_parts(model)
         if self._in_graph:  # graphs would hold the mode: they hold the operations instead
-            self._kinds.add(kind)
+            if not self._called_compiled:
+                self._kinds.add(kind)
             return False
         root = id(model)
 
@@ -129,12 +132,18 @@ class Watch:
             thread.suspension.enter(model, ())
         return True
 
-    def end(self, model: nn.Module) -> None:
-        """End the pass of this thread; if it failed, the next of its kind is followed, too."""
+    def end(self, model: nn.Module, output: object) -> None:
+        """End the pass of this thread; if it failed, the next of its kind is followed, too.
+
+        Args:
+            model: that ends it.
+            output: of it; None also where it failed.
+        """
         thread = self._thread
         if thread.mode is None or _count_calls(model) > 1:
             return
-        if thread.flow is not None and sys.exc_info()[0] is None:
+        # A pass that has an output may be one of code that handles an error of its own.
+        if thread.flow is not None and (output is not None or sys.exc_info()[0] is None):
             self._kinds.add(thread.kind)  # until then other threads follow theirs, too
         self._clean()
 
@@ -180,7 +189,7 @@ def following(model: nn.Module) -> Iterator[Watch]:
         watch.begin(module, args, kwargs)
 
     def end(module: nn.Module, args: object, output: object) -> None:
-        watch.end(module)
+        watch.end(module, output)
 
     handles = [
         model.register_forward_pre_hook(begin, prepend=True, with_kwargs=True),

@@ -59,6 +59,8 @@ class PassHook(Hook):
         watch = self._gate.watch
         if watch is None or not self._gate.open or torch._C._is_tracing():
             return
+        if backward_pass() != NO_BACKWARD_PASS:
+            return  # of activation checkpointing, which has run it before
         if watch.begin(module, args, kwargs):
             if self._end is None:
                 end = WatchEndHook(self, watch, self._op_token)
@@ -140,7 +142,7 @@ class WatchEndHook(Hook):
         """End the watch of this thread's pass."""
         if is_traced():
             return
-        self._watch.end(module)
+        self._watch.end(module, output)
         # Where the pass failed, there is no output, and torch is iterating over the hooks.
         if output is not None and not self._watch.goes_on:
             self._passes.remove_end()
