@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules import module as calls
 from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
 from torch.utils.checkpoint import checkpoint
 
@@ -159,3 +161,19 @@ def test_a_pass_of_code_that_handles_an_error_is_followed_once() -> None:
         model.function = lambda _, x: torch.tanh(x)  # no pass is followed: it comes late
         model(X)
     assert "(model)/tanh" not in tracker.stats()
+
+
+def test_a_pass_that_broke_off_in_another_thread_leaves_no_hooks() -> None:
+    def stop(model: nn.Module, x: Tensor) -> Tensor:
+        raise SystemExit  # no error that torch tells its hooks of
+
+    def run() -> None:
+        with pytest.raises(SystemExit):
+            model(X)
+
+    with fmstats.track(model := Net(stop)):
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    assert not calls._global_forward_hooks
+    assert not calls._global_forward_pre_hooks

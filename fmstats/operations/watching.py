@@ -60,6 +60,7 @@ class Watch:
         self._retries = 0
         self._rules: dict[int, tuple[str, ChannelRule]] | None = None
         self._watching: set[int] = set()  # the threads whose passes are watched now
+        self._suspensions: set[Suspension] = set()  # those of all threads
         self._in_graph = False  # whether passes run compiled
         self._called_compiled = False  # whether that is because what calls them is compiled
         self._mindful = False  # whether the model had modules that mind modes
@@ -126,6 +127,7 @@ class Watch:
             return False
         if sources is not None or self._mindful:
             thread.suspension = Suspension(thread, sources)
+            self._suspensions.add(thread.suspension)
         self._watching.add(threading.get_ident())
         push(thread.mode)
         if thread.suspension is not None:
@@ -165,11 +167,14 @@ class Watch:
             remove(thread.mode)
         if thread.suspension is not None:
             thread.suspension.remove()
+            self._suspensions.discard(thread.suspension)
         thread.flow = thread.mode = thread.suspension = None
 
     def close(self) -> None:
-        """Leave nothing behind in this thread."""
+        """Leave nothing behind in this thread, and no hooks of passes that broke off in others."""
         self._clean()
+        while self._suspensions:
+            self._suspensions.pop().remove()
 
     def tell_sizes_apart(self) -> None:
         """Follow passes of other sizes as well, from now on.
