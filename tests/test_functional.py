@@ -156,7 +156,7 @@ def test_names_do_not_depend_on_the_choice() -> None:
     assert "blocks.0/relu_1" in tracker.stats()
 
 
-@pytest.mark.parametrize("functional", [None, 1, 0.5, [1], {"relu": None, 2: None}])
+@pytest.mark.parametrize("functional", [None, 1, 0.5, [1], {"relu": None, 2: None}, {3}])
 def test_a_wrong_choice_is_refused(functional: object) -> None:
     with pytest.raises(FmstatsError, match=r"functional=.*'auto', True, False"):
         fmstats.track(Net(), functional=functional)  # type: ignore[arg-type]
@@ -557,3 +557,32 @@ def test_a_tap_that_comes_later_is_found_in_the_next_pass() -> None:
         for model.late in (False, True, True, True):
             model(x)
     assert tracker.stats().info["(model)/late"].calls == 2
+
+
+@pytest.mark.parametrize("functional", ["rleu", ["relu", "add_1"], {"layer"}])
+def test_a_name_that_can_be_no_operation_is_refused(functional: object) -> None:
+    with pytest.raises(FmstatsError, match=r"is no operation that has rows; closest: .*relu"):
+        fmstats.track(Net(), functional=functional)  # type: ignore[arg-type]
+
+
+def test_a_join_by_keyword_is_a_join() -> None:
+    class Keyword(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 4), nn.Linear(3, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.add(self.a(x), other=self.b(x))
+
+    with fmstats.track(model := Keyword()) as tracker:
+        model(torch.randn(5, 3))
+    assert "(model)/add" in tracker.stats()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace. is deprecated")
+def test_an_example_of_a_traced_function_is_no_data() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.randn(5, 3)
+    with fmstats.track(model) as tracker:
+        model(x)
+        torch.jit.trace(lambda x: model[1](model[0](x)), x, check_trace=False)
+    assert tracker.stats().info["0"].calls == 1

@@ -42,9 +42,9 @@ class ChannelFlow:
         found = self._known.get(id(x))
         return found[1] if found is not None and found[0]() is x else None
 
-    def count_known(self, args: Sequence[Any]) -> int:
+    def count_known(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
         """Count the tensors with known channels among arguments and lists of them."""
-        tensors = Call("", args, {}, self._label_of).tensors
+        tensors = Call("", args, dict(kwargs), self._label_of).tensors
         return sum(self.origin_of(x) is not None for x in tensors)
 
     def note(self, x: Tensor, origin: Origin) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn as nn
@@ -28,11 +29,16 @@ class Holder(Protocol):
     mode: Mode | None
 
 
-def rules_by_type(model: nn.Module) -> dict[int, tuple[str, ChannelRule]]:
+# By the numbers of modules: their hooks, which tell whether a module is still the same, the name
+# and the rule.
+RulesByType = Mapping[int, tuple["weakref.ref[Any]", str, ChannelRule]]
+
+
+def rules_by_type(model: nn.Module) -> RulesByType:
     """Return the name and the rule of each layer whose type tells where its channels are."""
     rules = channel_rules(model)
     return {
-        number_of(module): (name or ROOT, rules[name])
+        number_of(module): (weakref.ref(module._forward_hooks), name or ROOT, rules[name])
         for name, module in named_modules(model).items()
         if rules[name].own
     }
@@ -41,13 +47,13 @@ def rules_by_type(model: nn.Module) -> dict[int, tuple[str, ChannelRule]]:
 class Sources:
     """The layers whose type tells where their channels are, whatever they do within."""
 
-    def __init__(self, rules: Mapping[int, tuple[str, ChannelRule]], flow: ChannelFlow) -> None:
+    def __init__(self, rules: RulesByType, flow: ChannelFlow) -> None:
         self._rules, self._flow = rules, flow
 
     def note(self, module: nn.Module, output: object) -> None:
         """Note where the channels of an output are, if the type of its layer tells."""
-        name, rule = self._rules.get(number_of(module), (None, None))
-        if name is None or rule is None:
+        hooks, name, rule = self._rules.get(number_of(module), (None, "", None))
+        if hooks is None or rule is None or hooks() is not module._forward_hooks:
             return
         x = first_tensor(output)
         if x is not None and not x.is_nested and x.dim() and rule.fits(x.shape):

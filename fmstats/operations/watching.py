@@ -17,13 +17,12 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from fmstats.models.channel_dims import ChannelRule
 from fmstats.models.selection import ROOT
 from fmstats.models.wrappers import has_compiled_parts, named_modules
 from fmstats.operations.channel_flow import ChannelFlow
 from fmstats.operations.modes import Mode, Operations, push, remove
 from fmstats.operations.places import modules_around, number_of, runs_compiled
-from fmstats.operations.suspension import MINDFUL, Sources, Suspension, rules_by_type
+from fmstats.operations.suspension import MINDFUL, RulesByType, Sources, Suspension, rules_by_type
 
 _MOST_KINDS = 4096  # of passes that are followed
 _MOST_RETRIES = 16  # for operations that were met in a pass that was not
@@ -58,7 +57,7 @@ class Watch:
         self._kinds: set[Hashable] = set()
         self._by_size = False
         self._retries = 0
-        self._rules: dict[int, tuple[str, ChannelRule]] | None = None
+        self._rules: RulesByType | None = None
         self._watching: set[int] = set()  # the threads whose passes are watched now
         self._suspensions: set[Suspension] = set()  # those of all threads
         self._in_graph = False  # whether passes run compiled

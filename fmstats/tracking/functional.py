@@ -193,8 +193,9 @@ class FunctionalLayers:
         return self._tap_layer(owner, name)
 
     def _tap_layer(self, owner: str, name: str) -> LayerHook:
-        full = self._tap_name(owner, name)
-        return self.layer(full, TAP, self._choice.thresholds(full, TAP, (), {}))
+        with self._lock:  # of two threads that tap first, one makes the layer
+            full = self._tap_name(owner, name)
+            return self.layer(full, TAP, self._choice.thresholds(full, TAP, (), {}))
 
     def _tap_name(self, owner: str, name: str) -> str:
         """Return the name of the row of a tap, another one where something else has it."""
@@ -224,7 +225,7 @@ class FunctionalLayers:
             if found is not None and not found.open:
                 return found.hook  # another thread was first
             hook = None
-            is_open = operation in JOINS and flow.count_known(args) < 2
+            is_open = operation in JOINS and flow.count_known(args, kwargs) < 2
             if not is_open:  # with weights or a mask, as a loop may begin
                 late = _LATE if key in self._late else None if found is None else _OPENED
                 hook = self._begin(operation, place, args, kwargs, late)

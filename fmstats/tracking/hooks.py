@@ -31,8 +31,7 @@ from fmstats.tracking.sampling import Timed
 is_traced = torch.compiler.is_dynamo_compiling
 backward_pass = torch._C._current_graph_task_id
 NO_BACKWARD_PASS = -1
-# What torch.jit.trace sets while it traces a module: a hook asks this faster than torch itself.
-_jit = torch.jit._trace
+_is_traced_by_jit = torch._C._is_tracing
 
 
 class Handle(Protocol):
@@ -115,11 +114,7 @@ class OutputHook(LayerHook):
         """Measure the output, if the gate is open."""
         if is_traced():
             self._trace(output)
-        elif (
-            self._gate.open
-            and backward_pass() == NO_BACKWARD_PASS
-            and _jit._trace_module_map is None
-        ):
+        elif self._gate.open and backward_pass() == NO_BACKWARD_PASS and not _is_traced_by_jit():
             self.layer.update(output)
 
 
@@ -132,11 +127,7 @@ class InputHook(LayerHook):
         """Measure the input, if the gate is open."""
         if is_traced():
             self._trace((args, kwargs))
-        elif (
-            self._gate.open
-            and backward_pass() == NO_BACKWARD_PASS
-            and _jit._trace_module_map is None
-        ):
+        elif self._gate.open and backward_pass() == NO_BACKWARD_PASS and not _is_traced_by_jit():
             self.layer.update((args, kwargs))
 
 
@@ -157,7 +148,7 @@ class GradientHook(LayerHook):
         """Hook the output, if it has a gradient and the gate is open."""
         if is_traced():
             self._trace(output)
-        elif self._gate.open and _jit._trace_module_map is None:
+        elif self._gate.open and not _is_traced_by_jit():
             layer = self.layer.claim()
             try:
                 x = first_tensor(output)

@@ -11,9 +11,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from fmstats.errors import FmstatsError, check_whole
+from fmstats.errors import FmstatsError, check_whole, list_closest
 from fmstats.models.saturation import Bounds
-from fmstats.models.selection import Selection, Selector
+from fmstats.models.selection import OPERATION_MARK, Selection, Selector
+from fmstats.operations.functional import OPERATIONS
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.tracking.gates import WHEN
 from fmstats.tracking.grad_scale import GradScale
@@ -176,14 +177,22 @@ def check_functional(asked: object) -> None:
     """Refuse what is no choice of functional operations.
 
     Raises:
-        FmstatsError: it is neither a bool, nor a name or a collection of names.
+        FmstatsError: it is neither a bool, nor a name or a collection of names, or a name can be
+            that of no operation and no row.
     """
-    names = asked if isinstance(asked, Collection) and not isinstance(asked, str) else ()
-    if isinstance(asked, (bool, str, Collection)) and all(isinstance(n, str) for n in names):
+    if isinstance(asked, bool) or asked == "auto":
         return
-    raise FmstatsError(
-        f"functional={asked!r}: choose 'auto', True, False, or names of operations or of rows"
-    )
+    names = [asked] if isinstance(asked, str) else asked
+    if not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
+        raise FmstatsError(
+            f"functional={asked!r}: choose 'auto', True, False, or names of operations or of rows"
+        )
+    for name in names:
+        if not (name in OPERATIONS or OPERATION_MARK in name or set(name) & set("*?[")):
+            raise FmstatsError(
+                f"functional={asked!r}: {name!r} is no operation that has rows; closest: "
+                f"{list_closest(name, OPERATIONS)}; rows are named as 'module/relu' or '*/relu'"
+            )
 
 
 def describe_option(name: str) -> str:
