@@ -582,6 +582,7 @@ def test_a_join_by_keyword_is_a_join() -> None:
 @pytest.mark.filterwarnings("ignore:.torch.jit.trace. is deprecated")
 def test_an_example_of_a_traced_function_is_no_data() -> None:
     model, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.randn(5, 3)
+    model.requires_grad_(False)
     with fmstats.track(model) as tracker:
         model(x)
         torch.jit.trace(lambda x: model[1](model[0](x)), x, check_trace=False)
