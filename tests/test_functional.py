@@ -587,3 +587,21 @@ def test_an_example_of_a_traced_function_is_no_data() -> None:
         model(x)
         torch.jit.trace(lambda x: model[1](model[0](x)), x, check_trace=False)
     assert tracker.stats().info["0"].calls == 1
+
+
+def test_each_sum_of_a_line_is_a_place() -> None:
+    class Sums(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = (nn.Linear(3, 4) for _ in range(3))
+            self.shift = nn.Parameter(torch.ones(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.a(x) + self.shift + self.b(x)
+            return y + self.b(x) + self.c(x)
+
+    with fmstats.track(model := Sums()) as tracker:
+        model(torch.randn(5, 3))
+    rows = {name: row.calls for name, row in tracker.stats().info.items() if "/" in name}
+    assert rows == {"(model)/add": 1, "(model)/add_1": 1, "(model)/add_2": 1}
+    assert {row.status for row in tracker.coverage()} == {"tracked"}

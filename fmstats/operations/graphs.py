@@ -244,8 +244,10 @@ def _lines_of(node: fx.Node) -> list[Line]:
             continue
         code = linecache.getline(frame[1], int(frame[2]))
         column = len(code) - len(code.lstrip())
+        end = len(code.rstrip())
         marks = text[number + 2] if number + 2 < len(text) else ""
         if marks.strip() and not marks.strip("^~ "):
             column += len(marks) - len(marks.lstrip()) - _INDENT
-        lines.append((frame[1], int(frame[2]), column))
+            end = column + len(marks.strip())
+        lines.append((frame[1], int(frame[2]), column, end))
     return lines[::-1]

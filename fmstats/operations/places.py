@@ -7,6 +7,7 @@ frames of Python.
 
 from __future__ import annotations
 
+import linecache
 import sys
 from collections.abc import Iterator, Sequence
 from types import CodeType, FrameType
@@ -36,7 +37,9 @@ _BLOCKS = ("torch.nn.modules.container", "torch.nn.modules.transformer")
 
 _MOST_KNOWN = 100_000  # code objects, and calls in them
 
-Line = tuple[str, int, int]  # the file, the line and, from Python 3.11, the column
+# The file, the line and, from Python 3.11, the columns: of `a + b + c` the first sum ends before
+# the second.
+Line = tuple[str, int, int, int]
 
 
 def number_of(module: nn.Module) -> int:
@@ -166,11 +169,13 @@ def line_of(code: CodeType, offset: int) -> Line:
 
 def _read_line(code: CodeType, offset: int) -> Line:
     if sys.version_info >= (3, 11):
-        for number, (line, _, column, _) in enumerate(code.co_positions()):
+        for number, (line, last, column, end) in enumerate(code.co_positions()):
             if 2 * number == offset:
-                return code.co_filename, line or 0, column or 0
+                if last != line:  # as tracebacks mark it
+                    end = len(linecache.getline(code.co_filename, line or 0).rstrip())
+                return code.co_filename, line or 0, column or 0, end or 0
     else:
         for start, end, line in code.co_lines():
             if start <= offset < end:
-                return code.co_filename, line or 0, 0
-    return code.co_filename, 0, 0
+                return code.co_filename, line or 0, 0, 0
+    return code.co_filename, 0, 0, 0
