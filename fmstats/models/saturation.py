@@ -23,19 +23,28 @@ from fmstats.models.selection import Selector, fitting
 
 Bounds = tuple[float | None, float | None]
 
+# Of those whose bounds are numbers, by the name of the operation.
+BOUNDS: Mapping[str, Bounds] = {
+    "relu6": (None, 6.0),
+    "hardsigmoid": (0.0, 1.0),
+    "sigmoid": (0.01, 0.99),
+    "tanh": (-0.99, 0.99),
+}
+_OPERATIONS = {
+    nn.ReLU6: "relu6",
+    nn.Hardsigmoid: "hardsigmoid",
+    nn.Sigmoid: "sigmoid",
+    nn.Tanh: "tanh",
+}
+
 
 def bounds_of(module: nn.Module) -> Bounds:
     """Return (low, high) of a module's output by its type; None where it has no such bound."""
-    if isinstance(module, nn.ReLU6):  # before Hardtanh, its base class
-        return None, 6.0
+    for kind, operation in _OPERATIONS.items():  # ReLU6 before Hardtanh, its base class
+        if isinstance(module, kind):
+            return BOUNDS[operation]
     if isinstance(module, nn.Hardtanh):
         return float(module.min_val), float(module.max_val)
-    if isinstance(module, nn.Hardsigmoid):
-        return 0.0, 1.0
-    if isinstance(module, nn.Sigmoid):
-        return 0.01, 0.99
-    if isinstance(module, nn.Tanh):
-        return -0.99, 0.99
     return None, None
 
 

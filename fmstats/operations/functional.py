@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from fmstats.models.saturation import BOUNDS, Bounds
 from fmstats.operations.rules import STAYING, name_of
 
 _ACTIVATIONS = (
@@ -72,25 +73,12 @@ def has_number(operation: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     return any(isinstance(x, (int, float, complex)) for x in (*args[:2], kwargs.get("other")))
 
 
-def bounds_of_operation(
-    name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[float | None, float | None]:
-    """Return where the results of an operation count as saturated, as for the modules of its name.
-
-    The table is that of `fmstats.models.saturation`.
-    """
+def bounds_of_operation(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bounds:
+    """Return where results of an operation count as saturated, as those of its modules do."""
     if name == "hardtanh":
         low, high = (
             args[place] if len(args) > place else kwargs.get(key, usual)
             for place, key, usual in ((1, "min_val", -1.0), (2, "max_val", 1.0))
         )
         return float(low), float(high)
-    return _BOUNDS.get(name, (None, None))
-
-
-_BOUNDS: dict[str, tuple[float | None, float | None]] = {
-    "relu6": (None, 6.0),
-    "hardsigmoid": (0.0, 1.0),
-    "sigmoid": (0.01, 0.99),
-    "tanh": (-0.99, 0.99),
-}
+    return BOUNDS.get(name, (None, None))
