@@ -10,16 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# (expansion, channels, repeats, stride of the first repeat): table 2 of Sandler et al. 2018.
-_STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
+from fmstats.demo.mobilenet import STAGES
 
 
 class Normalised(nn.Module):
@@ -101,7 +92,7 @@ class MobileNetV2(nn.Module):
         super().__init__()
         self.stem = Normalised(3, 32, 3, 2)
         blocks, inputs = [], 32
-        for expansion, outputs, repeats, first_stride in _STAGES:
+        for expansion, outputs, repeats, first_stride in STAGES:
             for repeat in range(repeats):
                 stride = first_stride if repeat == 0 else 1
                 blocks.append(InvertedResidual(inputs, outputs, stride, expansion))

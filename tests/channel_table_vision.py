@@ -5,17 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from channel_table import LAST, ONE, Entry, Net, given
-from compat_models import Bottleneck, SharedActivation, SqueezeExcitation
+from compat_models import Bottleneck, Permute, SharedActivation, SqueezeExcitation
 from torch import Tensor, nn
-
-
-class Permute(nn.Module):
-    def __init__(self, dims: list[int]) -> None:
-        super().__init__()
-        self.dims = dims
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.permute(x, self.dims)
 
 
 class LayerNorm2d(nn.LayerNorm):

@@ -215,6 +215,17 @@ class SqueezeExcitation(nn.Module):
         return x
 
 
+class Permute(nn.Module):
+    """As in torchvision's Swin and ConvNeXt."""
+
+    def __init__(self, dims: list[int]) -> None:
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.permute(x, self.dims)
+
+
 class SharedDropout(nn.Module):
     """One dropout over attention maps and over tokens, whose number changes from batch to batch."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from compat_models import Permute
 from torch import Tensor, nn
 
 import fmstats
@@ -315,17 +316,6 @@ class Lambda:
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.function(x)
-
-
-class Permute(nn.Module):
-    """As in torchvision's Swin and ConvNeXt."""
-
-    def __init__(self, dims: list[int]) -> None:
-        super().__init__()
-        self.dims = dims
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.permute(x, self.dims)
 
 
 class Attention(nn.Module):

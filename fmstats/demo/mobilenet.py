@@ -20,7 +20,7 @@ from fmstats.errors import FmstatsError
 WEIGHTS_FILE = "mobilenet_v2-b0353104.pth"
 
 # (expansion t, output channels c, repeats n, stride s of the first repeat): table 2 of the paper.
-_STAGES = (
+STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
     (6, 32, 3, 2),
@@ -76,7 +76,7 @@ class MobileNetV2(nn.Module):
         super().__init__()
         channels = _STEM_CHANNELS
         layers: list[nn.Module] = [_conv_bn_relu6(3, channels, stride=2)]
-        for expansion, outputs, repeats, first_stride in _STAGES:
+        for expansion, outputs, repeats, first_stride in STAGES:
             for repeat in range(repeats):
                 stride = first_stride if repeat == 0 else 1
                 layers.append(
