@@ -60,6 +60,7 @@ class FunctionalLayers:
             number_of(module): (weakref.ref(module), name or ROOT)
             for name, module in named_modules(model).items()
         }
+        self._modules = frozenset(name for _, name in self._names.values())
         self._places = KnownPlaces()
         self._counts: dict[tuple[str, str], int] = {}
         self._layers: dict[str, LayerHook] = {}
@@ -255,7 +256,7 @@ class FunctionalLayers:
 
     def restore(self, name: str, operation: str, thresholds: Thresholds) -> None:
         """Make the layer of an operation that another run has met, if its name is one."""
-        known = {known for _, known in self._names.values()}
+        known = self._modules
         owner, mark, place = name.rpartition(OPERATION_MARK)
         if operation == TAP:  # whose name may have marks, too
             fits = any(name.startswith(owner + OPERATION_MARK) for owner in known)
@@ -285,4 +286,4 @@ class FunctionalLayers:
         """Tell whether a module has the name, or a row of another operation or a tap."""
         if name in self._types:
             return self._types[name] != operation
-        return any(name == known for _, known in self._names.values())
+        return name in self._modules

@@ -19,7 +19,7 @@ def match_rows(
     profile: Profile,
     metadata: Mapping[str, Any],
     layers: Mapping[str, Layer | PerCall],
-    functional: FunctionalLayers | None,
+    functional: FunctionalLayers,
 ) -> list[tuple[LayerProfile, Layer]]:
     """Return each row of a profile with the layer, or the call of one, that goes on from it.
 
@@ -27,7 +27,7 @@ def match_rows(
         profile: to go on from.
         metadata: of the tracker that shall.
         layers: of that tracker, by name.
-        functional: gives that tracker the layers that are no modules; None: it has none.
+        functional: gives that tracker the layers that are no modules.
 
     Raises:
         FmstatsError: the profile is of another model, of other layers, options or thresholds.
@@ -37,9 +37,8 @@ def match_rows(
     if known.get("structure", metadata["structure"]) != metadata["structure"]:
         raise FmstatsError(f"cannot restore a profile of another model, {name_model(known)}")
     found = []
-    if functional is not None:
-        for row in profile.info.values():
-            functional.restore(row.layer or "", row.type, row.stats.thresholds)
+    for row in profile.info.values():
+        functional.restore(row.layer or "", row.type, row.stats.thresholds)
     for name, row in profile.info.items():
         layer = _find(row, layers)
         misfit = "this tracker does not measure it" if layer is None else _misfit(row, layer.spec)
