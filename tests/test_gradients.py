@@ -118,8 +118,8 @@ def test_a_layer_that_failed_stays_disabled() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     with fmstats.track(model, of="grad_output", on_error="warn") as tracker:
         model(torch.randn(5, 3)).sum().backward()
-        tracker._layers["0"].reset()
-        tracker._layers["0"].channels = ChannelFinder(9)
+        tracker._set.layers["0"].reset()
+        tracker._set.layers["0"].channels = ChannelFinder(9)
         with pytest.warns(RuntimeWarning, match="no longer measures layer '0'"):
             model(torch.randn(5, 2, 3)).sum().backward()
         with torch.no_grad():

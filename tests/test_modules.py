@@ -239,7 +239,7 @@ def test_a_parametrized_layer_is_a_leaf(kind: str) -> None:
 
 def test_a_block_named_parametrizations_is_one_like_others() -> None:
     model = nn.ModuleDict({"parametrizations": nn.Sequential(nn.ReLU())})
-    assert list(fmstats.track(model)._specs) == ["parametrizations.0"]
+    assert [row.name for row in fmstats.track(model).coverage()] == ["parametrizations.0"]
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
@@ -405,7 +405,8 @@ def test_other_channels_have_a_row_of_their_own(layer: nn.Module) -> None:
 
 def test_leaves_of_is_what_track_takes() -> None:
     model = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 4)), nn.Sequential(nn.ReLU()))
-    assert [name for name, _ in leaves_of(model)] == list(fmstats.track(model)._specs)
+    rows = [row.name for row in fmstats.track(model).coverage()]
+    assert [name for name, _ in leaves_of(model)] == rows
 
 
 class Refusing(nn.Module):

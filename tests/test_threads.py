@@ -26,6 +26,7 @@ from fmstats.statistic.fields import COUNTS, FIELDS
 from fmstats.statistic.state import State, merge
 from fmstats.tracking import per_call as calls
 from fmstats.tracking import rows
+from fmstats.tracking.layers import Layer
 
 # The fast way and the slow one; any other is slow as torch is.
 NAMES = [b.name for b in BACKENDS if b.why_not() is None and b.name in ("cpu", "torch")]
@@ -248,6 +249,26 @@ def test_stats_read_during_the_run_are_whole(name: str) -> None:
             assert counts[0] >= last.get(layer, 0)
             last[layer] = int(counts[0])
     assert_same(tracker.stats(), want)
+
+
+def test_coverage_is_read_while_a_pass_adds_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole pass runs, as in another thread, between two rows of a coverage."""
+    model, x, asked = (
+        nn.Sequential(nn.Conv2d(3, 3, 1), ResidualBlock(3)),
+        torch.ones(2, 3, 4, 4),
+        [],
+    )
+
+    def why_partial(layer: Layer) -> None:
+        if not asked:
+            asked.append(layer.name)
+            model(x)
+
+    monkeypatch.setattr(Layer, "why_partial", why_partial)
+    with fmstats.track(model) as tracker:
+        before, after = len(tracker.coverage()), len(tracker.coverage())
+    assert asked == ["0"]
+    assert before < after
 
 
 def test_a_snapshot_is_of_whole_batches() -> None:

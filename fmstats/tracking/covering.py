@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from fmstats.profiles.coverage import UNSEEN, Coverage, CoverageRow
-from fmstats.tracking.layers import Layer, LayerSpec
+from fmstats.tracking.layers import Layer
 from fmstats.tracking.per_call import PerCall
 
 
 def cover(
-    specs: Mapping[str, LayerSpec],
     layers: Mapping[str, Layer | PerCall],
     gone: Collection[str],
     unseen: Mapping[str, tuple[str, str]],
@@ -18,24 +17,23 @@ def cover(
     """Tell which of the selected layers were measured, and why the others were not.
 
     Args:
-        specs: of the selected layers, by name.
-        layers: what was measured of each, by the same names.
+        layers: what was measured of each of the selected layers, by name.
         gone: names of those that are no longer in the model.
         unseen: parts whose operations are not followed, with their type and the reason.
     """
     rows = []
-    for name, spec in specs.items():
-        parts = layers[name].layers
+    for name, layer in layers.items():
+        parts = layer.layers
         calls = sum(part.calls for part in parts)
         reason = next((part.reason for part in parts if part.reason), None)
         status = "skipped" if reason else "tracked" if calls else "never fired"
         if reason is None:
-            reason = layers[name].why_partial()
+            reason = layer.why_partial()
             status = "in part" if reason else status
         if name in gone:
             reason = "no longer in the model, replaced or removed: track() again to see it"
         channels = next((part.channels.describe() for part in parts if part.calls), "")
-        rows.append(CoverageRow(name, spec.type, status, reason, calls, channels))
+        rows.append(CoverageRow(name, layer.spec.type, status, reason, calls, channels))
     for name, (kind, why) in unseen.items():
         rows.append(CoverageRow(name, kind, UNSEEN, why, 0))
     return Coverage(rows)

@@ -134,7 +134,7 @@ class FunctionalLayers:
         watch = self._gate.watch
         if options.functional is False or watch is None:
             return found
-        late = sum(key not in self._places for key in self._late)
+        late = sum(key not in self._places for key in tuple(self._late))
         if watch.in_graph and id(model) not in self._graphs:
             why = "what it does itself, beside its compiled parts, is not followed"
             found.setdefault(ROOT, (type(model).__name__, why))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch.nn as nn
 from torch import Tensor
 
@@ -18,9 +20,11 @@ from fmstats.tracking.sampling import Sampling
 class LayerSet:
     """A set begins with the modules that are tracked, and takes on operations as they are found.
 
+    A pass may add a layer while another thread reads the set, so nothing that it hands out grows
+    while someone iterates over it.
+
     Attributes:
-        specs: what is measured of each layer, by name.
-        layers: what has been measured of each, by the same names.
+        layers: what has been measured of each layer, by name.
         per_call: those of them that have rows for each call.
         hooks: what feeds the layers, one each.
     """
@@ -30,8 +34,7 @@ class LayerSet:
     ) -> None:
         self._options, self._gate, self._op_token = options, gate, op_token
         self._sampling, self._scale = sampling, GradScale(options.grad_scale)
-        self.specs: dict[str, LayerSpec] = {}
-        self.layers: dict[str, Layer | PerCall] = {}
+        self.layers: Mapping[str, Layer | PerCall] = {}
         self.per_call: list[PerCall] = []
         self.hooks: list[LayerHook] = []
 
@@ -46,8 +49,8 @@ class LayerSet:
         hook = make_hook(self._options.of, layer, self._gate, self._op_token, self._scale)
         if self._sampling.timed:
             hook.time(self._sampling.spend)
-        self.specs[spec.name], self.layers[spec.name] = spec, layer
         self.hooks.append(hook)
+        self.layers = {**self.layers, spec.name: layer}
         return hook
 
     def add_module(self, spec: LayerSpec, module: nn.Module) -> list[Handle]:

@@ -11,6 +11,7 @@ from fmstats.profiles.profile import LayerProfile, Profile
 from fmstats.profiles.row_names import MOST_CALLS
 from fmstats.statistic.view import resolve_dim
 from fmstats.tracking.functional import FunctionalLayers
+from fmstats.tracking.layer_set import LayerSet
 from fmstats.tracking.layers import Layer, LayerSpec
 from fmstats.tracking.per_call import PerCall
 
@@ -18,7 +19,7 @@ from fmstats.tracking.per_call import PerCall
 def match_rows(
     profile: Profile,
     metadata: Mapping[str, Any],
-    layers: Mapping[str, Layer | PerCall],
+    layer_set: LayerSet,
     functional: FunctionalLayers,
 ) -> list[tuple[LayerProfile, Layer]]:
     """Return each row of a profile with the layer, or the call of one, that goes on from it.
@@ -26,7 +27,7 @@ def match_rows(
     Args:
         profile: to go on from.
         metadata: of the tracker that shall.
-        layers: of that tracker, by name.
+        layer_set: its layers.
         functional: gives that tracker the layers that are no modules.
 
     Raises:
@@ -40,7 +41,7 @@ def match_rows(
     for row in profile.info.values():
         functional.restore(row.layer or "", row.type, row.stats.thresholds)
     for name, row in profile.info.items():
-        layer = _find(row, layers)
+        layer = _find(row, layer_set.layers)
         misfit = "this tracker does not measure it" if layer is None else _misfit(row, layer.spec)
         if layer is None or misfit is not None:
             raise FmstatsError(f"cannot restore layer {name!r}: {misfit}")

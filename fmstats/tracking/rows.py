@@ -131,7 +131,7 @@ class Row:
         """Tell which backend served each device that the row was measured on, and why."""
         return {
             str(device): f"{meter.backend.name}: {why_chosen(self._spec.backend, device)}"
-            for device, meter in self._meters.items()
+            for device, meter in tuple(self._meters.items())  # a pass may add one
         }
 
     @property

@@ -169,7 +169,7 @@ class Tracker:
         self._sampling = sampling = choose_sampling(options)
         self._gate = Gate()
         self._set = LayerSet(options, self._gate, op_token, sampling)
-        self._layers, self._specs, self.hooks = self._set.layers, self._set.specs, self._set.hooks
+        self.hooks = self._set.hooks
         self._functional = FunctionalLayers(model, options, self._gate, self._set.add)
         if options.functional is not False or options.channel_dim_follows:
             self._gate.watch = Watch(self._functional)
@@ -211,7 +211,7 @@ class Tracker:
     def coverage(self) -> Coverage:
         """Tell which of the selected layers were measured, and why the others were not."""
         unseen = self._functional.list_unseen(self._model())
-        return cover(self._specs, self._layers, self._gone(), unseen)
+        return cover(self._set.layers, self._gone(), unseen)
 
     def _gone(self) -> set[str]:
         """Return the layers that are not in the model any more."""
@@ -224,7 +224,7 @@ class Tracker:
     @property
     def layers(self) -> list[Layer]:
         """Return the layers, or their calls under `per_call`, as they are being filled."""
-        return [layer for found in self._layers.values() for layer in found.layers]
+        return [layer for found in self._set.layers.values() for layer in found.layers]
 
     @property
     def pass_hook(self) -> PassHook:
@@ -246,7 +246,7 @@ class Tracker:
         """
         if any(layer.calls for layer in self.layers):
             raise FmstatsError("restore() is for a tracker that has seen nothing: reset() it first")
-        found = match_rows(profile, self._metadata, self._layers, self._functional)
+        found = match_rows(profile, self._metadata, self._set, self._functional)
         for layer in self.layers:
             layer.begin_anew()
         for index, (row, layer) in enumerate(found):
@@ -266,7 +266,7 @@ class Tracker:
     def reset(self) -> None:
         """Forget all that was seen; the hooks stay."""
         self._passes.reset()
-        for layer in self._layers.values():
+        for layer in self._set.layers.values():
             layer.reset()
 
     def close(self) -> None:
@@ -289,7 +289,7 @@ class Tracker:
             "closed" if not self._remove_hooks.alive else "paused" if self._gate.paused else "on"
         )
         model, passes = self._metadata["model"], self._passes.passes
-        return f"Tracker({model}, {len(self._specs)} layers, {passes} passes, {state})"
+        return f"Tracker({model}, {len(self._set.layers)} layers, {passes} passes, {state})"
 
 
 def _remove(handles: list[Handle], gate: Gate) -> None:
