@@ -33,13 +33,14 @@ const Kernels& usable_isa(int isa) {
   return *kIsas[isa];
 }
 
-CpuPlan::CpuPlan(int isa, int mode, std::uintptr_t state, i64 row,
+CpuPlan::CpuPlan(int isa, int mode, std::uintptr_t state, i64 row, std::uintptr_t clock,
                  const py::tuple& float32_thresholds, const py::tuple& float64_thresholds,
                  py::object tensor_type, const py::object& api)
     : kernels_(&usable_isa(isa)),
       mode_(read_mode(mode)),
       state_(reinterpret_cast<i64*>(state)),
       row_(row),
+      clock_(reinterpret_cast<i64*>(clock)),
       float32_(read_thresholds(float32_thresholds)),
       float64_(read_thresholds(float64_thresholds)),
       expected_(std::move(tensor_type), api, {dlpack::kCpu, 0}) {}
@@ -63,7 +64,7 @@ bool CpuPlan::try_update(py::handle x) {
 
 void CpuPlan::measure(int threads) {
   const Thresholds& thresholds = view_.dtype == kFloat64 ? float64_ : float32_;
-  accumulate(*kernels_, view_, thresholds, mode_, state_, row_, threads);
+  accumulate(*kernels_, view_, thresholds, mode_, state_, row_, clock_, threads);
 }
 
 }  // namespace fmstats

@@ -10,7 +10,7 @@ namespace fmstats {
 class CpuPlan {
  public:
   // thresholds: exact in float32 and for float64; mode: of the comparisons that both need.
-  CpuPlan(int isa, int mode, std::uintptr_t state, i64 row,
+  CpuPlan(int isa, int mode, std::uintptr_t state, i64 row, std::uintptr_t clock,
           const pybind11::tuple& float32_thresholds, const pybind11::tuple& float64_thresholds,
           pybind11::object tensor_type, const pybind11::object& api);
 
@@ -29,6 +29,7 @@ class CpuPlan {
   Mode mode_;
   i64* state_;
   i64 row_;
+  i64* clock_;
   Thresholds float32_, float64_;
   Expected expected_;
   View view_ = {};

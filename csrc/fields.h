@@ -39,10 +39,14 @@
   X(min, Min, smaller, +)   \
   X(max, Max, larger, -)
 
-// The words of a state, in their order: counts are int64, the others float64.
+// When a channel first saw an element that is no finite number: int64, the smaller of two states,
+// kNever of no data and of finite data. Kernels take each from the clock that they are given.
+#define FMSTATS_FIRSTS(X) X(first_pass, FirstPass) X(first_step, FirstStep)
+
+// The words of a state, in their order: counts and firsts are int64, the others float64.
 #define FMSTATS_COUNTS(X) FMSTATS_TOTAL(X) FMSTATS_PART_COUNTS(X)
 #define FMSTATS_REALS(X) FMSTATS_MOMENTS(X) FMSTATS_SUMS(X) FMSTATS_EXTREMES(X)
-#define FMSTATS_FIELDS(X) FMSTATS_COUNTS(X) FMSTATS_REALS(X)
+#define FMSTATS_FIELDS(X) FMSTATS_COUNTS(X) FMSTATS_REALS(X) FMSTATS_FIRSTS(X)
 
 // The words of a part, in theirs.
 #define FMSTATS_PART_COUNTS(X) FMSTATS_NON_FINITE(X) FMSTATS_COMPARISONS(X)

@@ -23,12 +23,12 @@ py::list cpu_isas() {
 }
 
 void cpu_accumulate(int isa, int dtype, std::uintptr_t data, i64 channels, i64 channel_stride,
-                    const py::tuple& dims, std::uintptr_t state, i64 row,
+                    const py::tuple& dims, std::uintptr_t state, i64 row, std::uintptr_t clock,
                     const py::tuple& thresholds, int mode, int threads) {
   View view = view_of(dtype, channels, channel_stride, dims);
   view.data = reinterpret_cast<const void*>(data);
   accumulate(usable_isa(isa), view, read_thresholds(thresholds), read_mode(mode),
-             reinterpret_cast<i64*>(state), row, threads);
+             reinterpret_cast<i64*>(state), row, reinterpret_cast<i64*>(clock), threads);
 }
 
 CudaLaunch cuda_launch(int dtype, std::uintptr_t data, i64 channels, i64 channel_stride,
@@ -41,13 +41,15 @@ CudaLaunch cuda_launch(int dtype, std::uintptr_t data, i64 channels, i64 channel
 // Complete a launch with what it reads and writes beside the tensor, and run it.
 void cuda_update(CudaPlan& plan, CudaLaunch launch, const py::tuple& shape,
                  const py::tuple& strides, const py::tuple& thresholds, const py::tuple& limits,
-                 std::uintptr_t state, i64 row, std::uintptr_t parts, std::uintptr_t tickets,
-                 std::uintptr_t kernel, std::uintptr_t context, std::uintptr_t stream) {
+                 std::uintptr_t state, i64 row, std::uintptr_t clock, std::uintptr_t parts,
+                 std::uintptr_t tickets, std::uintptr_t kernel, std::uintptr_t context,
+                 std::uintptr_t stream) {
   CudaArgs& args = launch.args;
   args.thresholds = read_thresholds(thresholds);
   for (int i = 0; i < 3; ++i) args.limits[i] = limits[i].cast<i64>();
   args.state = reinterpret_cast<i64*>(state);
   args.row = row;
+  args.clock = reinterpret_cast<i64*>(clock);
   args.parts = reinterpret_cast<i64*>(parts);
   args.tickets = reinterpret_cast<unsigned*>(tickets);
   cuda::Target target = {};
@@ -60,11 +62,12 @@ void cuda_update(CudaPlan& plan, CudaLaunch launch, const py::tuple& shape,
 void add_cpu(py::module_& m) {
   m.def("cpu_isas", &cpu_isas, "[(name, vector bits, usable here)], best first.");
   m.def("cpu_accumulate", &cpu_accumulate, py::kw_only(), "isa"_a, "dtype"_a, "data"_a,
-        "channels"_a, "channel_stride"_a, "dims"_a, "state"_a, "row"_a, "thresholds"_a, "mode"_a,
-        "threads"_a, "Update a state with a tensor; see csrc/cpu/driver.h.");
+        "channels"_a, "channel_stride"_a, "dims"_a, "state"_a, "row"_a, "clock"_a, "thresholds"_a,
+        "mode"_a, "threads"_a, "Update a state with a tensor; see csrc/cpu/driver.h.");
   py::class_<CpuPlan>(m, "CpuPlan", "A layer's way into the kernels; see csrc/cpu_fast_path.h.")
-      .def(py::init<int, int, std::uintptr_t, i64, py::tuple, py::tuple, py::object, py::object>(),
-           py::kw_only(), "isa"_a, "mode"_a, "state"_a, "row"_a, "float32_thresholds"_a,
+      .def(py::init<int, int, std::uintptr_t, i64, std::uintptr_t, py::tuple, py::tuple, py::object,
+                    py::object>(),
+           py::kw_only(), "isa"_a, "mode"_a, "state"_a, "row"_a, "clock"_a, "float32_thresholds"_a,
            "float64_thresholds"_a, "tensor_type"_a, "exchange_api"_a)
       // By place, for torch before 2.10, where every tensor comes here: names cost a microsecond.
       .def("update", &CpuPlan::update)
@@ -86,8 +89,8 @@ void add_cuda(py::module_& m) {
       .def(py::init<py::object, py::object, int, int>(), py::kw_only(), "tensor_type"_a,
            "exchange_api"_a, "device_type"_a, "device_id"_a)
       .def("update", &cuda_update, py::kw_only(), "launch"_a, "shape"_a, "strides"_a,
-           "thresholds"_a, "limits"_a, "state"_a, "row"_a, "parts"_a, "tickets"_a, "kernel"_a,
-           "context"_a, "stream"_a)
+           "thresholds"_a, "limits"_a, "state"_a, "row"_a, "clock"_a, "parts"_a, "tickets"_a,
+           "kernel"_a, "context"_a, "stream"_a)
       .def("try_update", &CudaPlan::try_update)
       .def("forget", &CudaPlan::forget);
   m.def("cuda_check_driver", &cuda::check_driver, "Raise CudaDriverError if none can launch.");

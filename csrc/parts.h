@@ -50,6 +50,13 @@ constexpr int kSamples = 128;
 // the sum goes on in float64; every kernel states how it keeps to that.
 constexpr int kRoundings = 8;
 
+template <class Int, class Real>
+FMSTATS_FN Int non_finite_count(const PartialOf<Int, Real>& part) {
+#define FMSTATS_PLUS(name, ...) +part.name
+  return Int{} FMSTATS_NON_FINITE(FMSTATS_PLUS);
+#undef FMSTATS_PLUS
+}
+
 FMSTATS_FN Partial empty_partial() {
   Partial part = {};
 #define FMSTATS_EXTREME(name, Name, join, side) part.name = side infinity();

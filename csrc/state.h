@@ -6,7 +6,7 @@
 // on a machine without AVX-512. The same holds for each header that includes it here.
 //
 // State in memory: 8-byte words, field-major, word(field, channel) = base[field * row + channel].
-// Counts are int64, moments are float64 in the same words.
+// Counts and firsts are int64, moments are float64 in the same words.
 #pragma once
 
 #include "fields.h"
@@ -31,6 +31,14 @@ typedef long long i64;
 enum Field { FMSTATS_FIELDS(FMSTATS_ROW) kFields };
 #undef FMSTATS_ROW
 
+// The words of a clock: the time, in the terms of each first, and a word that is 0 until a kernel
+// meets an element that is no finite number.
+#define FMSTATS_NOW(name, Name, ...) kNow##Name,
+enum ClockWord { FMSTATS_FIRSTS(FMSTATS_NOW) kAlarm, kClockWords };
+#undef FMSTATS_NOW
+
+constexpr i64 kNever = 0x7fffffffffffffff;
+
 // The formulas below take one channel (Int = i64, Real = double) or a vector of channels; a choice
 // is written `mask ? a : b`, which both have.
 template <class Int>
@@ -51,7 +59,8 @@ struct Numbers {
   }
 };
 
-// What is known of a channel: all data that it has seen.
+// What is known of a channel: all data that it has seen. Its firsts stay in memory: they are read and
+// written only where an element is no finite number.
 template <class Int, class Real>
 struct ChannelStateOf {
 #define FMSTATS_COUNT(name, ...) Int name;
@@ -149,6 +158,20 @@ FMSTATS_FN void store_state(i64* words, i64 row, i64 channel, const ChannelState
   FMSTATS_REALS(FMSTATS_REAL)
 #undef FMSTATS_COUNT
 #undef FMSTATS_REAL
+}
+
+// Note the time in the state of a channel that an element of this tensor, no finite number, came to.
+FMSTATS_FN void note_non_finite(i64* words, i64 row, i64 channel, i64* clock) {
+#define FMSTATS_FIRST(name, Name, ...)             \
+  i64* const name = words + k##Name * row + channel; \
+  if (clock[kNow##Name] < *name) *name = clock[kNow##Name];
+  FMSTATS_FIRSTS(FMSTATS_FIRST)
+#undef FMSTATS_FIRST
+#if defined(__CUDA_ARCH__)  // other blocks and threads may set it, too
+  atomicExch(reinterpret_cast<unsigned long long*>(clock + kAlarm), 1ULL);
+#else
+  __atomic_store_n(clock + kAlarm, i64{1}, __ATOMIC_RELAXED);
+#endif
 }
 
 }  // namespace fmstats

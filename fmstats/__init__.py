@@ -26,8 +26,10 @@ from fmstats.profiles.profile import LayerProfile, Profile
 from fmstats.runs import RunInterrupted, profile
 from fmstats.statistic.channel_stats import ChannelStats
 from fmstats.storage import load, merge_files
+from fmstats.tracking.nonfinite import NonFiniteError, NonFiniteEvent
 from fmstats.tracking.taps import tap
-from fmstats.tracking.tracker import Tracker, track
+from fmstats.tracking.track import track
+from fmstats.tracking.tracker import Tracker
 
 __all__ = [
     "Analysis",
@@ -38,6 +40,8 @@ __all__ = [
     "Finding",
     "FmstatsError",
     "LayerProfile",
+    "NonFiniteError",
+    "NonFiniteEvent",
     "Profile",
     "RunInterrupted",
     "TopImage",

@@ -27,7 +27,8 @@ from fmstats.backends.cuda.backend import CudaBackend
 from fmstats.backends.cuda.runtime import Gpu, Runtime
 from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
-from fmstats.statistic.fields import FIELDS, PART_FIELDS
+from fmstats.statistic.clock import Clock
+from fmstats.statistic.fields import FIELDS, FIRSTS, PART_FIELDS
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
@@ -76,6 +77,7 @@ class CudaArgs(ctypes.Structure):
         ("limits", ctypes.c_int64 * 3),
         ("state", ctypes.c_uint64),
         ("row", ctypes.c_int64),
+        ("clock", ctypes.c_uint64),
         ("parts", ctypes.c_uint64),
         ("part_row", ctypes.c_int64),
         ("tickets", ctypes.c_uint64),
@@ -230,6 +232,7 @@ def memory_of(args: CudaArgs, grid: tuple[int, int]) -> Memory:
     memory = Memory()
     memory.map_address(args.data, args.extent * sizes[args.dtype], "x", read_only=True)
     memory.map_address(args.state, 8 * ((len(FIELDS) - 1) * args.row + args.channels), "state")
+    memory.map_address(args.clock, 8 * (len(FIRSTS) + 1), "clock")
     if args.splits > 1 or args.lanes:
         parts = args.splits + (args.groups if args.groups > 1 else 0)
         memory.map_address(args.parts, 8 * parts * len(PART_FIELDS) * args.part_row, "parts")
@@ -278,15 +281,18 @@ def fold(
     thresholds: Thresholds = PLAIN,
     state: State | None = None,
 ) -> State:
-    """What a backend makes of a tensor, added to a state if one is given."""
-    view = view_of(x, channel_dim)
+    """What a backend makes of a tensor in some pass, added to a state if one is given."""
+    view, clock = view_of(x, channel_dim), Clock()
+    clock.set("first_pass", 7)
+    clock.set("first_step", 40)
     state = State.identity(view.channels) if state is None else state
     try:
-        backend.accumulate(state, x, view, thresholds)
+        backend.accumulate(state, x, view, thresholds, clock)
     except RuntimeError as error:
         if backend.name == "cuda" and the_stub().errors:
             raise the_stub().errors[-1] from error  # the driver only knows that it failed
         raise
+    assert clock.words.tolist() == [7, 40, int(not x.isfinite().all())]
     return state
 
 

@@ -17,6 +17,7 @@ from fmstats.backends import DTYPES
 from fmstats.backends.cpu import CpuBackend
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.errors import FmstatsError
+from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
@@ -135,13 +136,14 @@ def test_every_kind_of_data_in_many_tasks(dtype: torch.dtype, layout: str, shape
     columns = [make(kind, (n, 1, *size), dtype).double() for kind in kinds]
     x, dim = LAYOUTS[layout](torch.cat(columns, 1).to(dtype))
     view, want = view_of(x, dim), State.identity(channels)
-    thresholds = Thresholds(rng.choice([0.0, 0.1]), rng.choice([None, -0.5]), 1.0)
+    thresholds, clock = Thresholds(rng.choice([0.0, 0.1]), rng.choice([None, -0.5]), 1.0), Clock()
+    clock.set("first_pass", 3)
     with threads(1):
-        ReferenceBackend().accumulate(want, x, view, thresholds)
+        ReferenceBackend().accumulate(want, x, view, thresholds, clock)
     for isa in ISAS:
         got = State.identity(channels)
         with threads(3):
-            CpuBackend(isa).accumulate(got, x, view, thresholds)
+            CpuBackend(isa).accumulate(got, x, view, thresholds, clock)
         assert_equal_states(got, want, ACCURACY[dtype], isa)
 
 
@@ -272,7 +274,7 @@ def test_the_native_module_refuses_what_it_cannot_do() -> None:
     usable = next(i for i, (_, _, usable) in enumerate(native.cpu_isas()) if usable)
     good = {"isa": usable, "dtype": 0, "data": 0, "dims": ((1, 1),), "state": 0, "row": 0}
     good |= {"channels": 0, "channel_stride": 0, "thresholds": (0.0, 0.0, 0.0), "mode": 0}
-    good |= {"threads": 1}
+    good |= {"threads": 1, "clock": 0}
     native.cpu_accumulate(**good)
     for name, value, text in (
         ("isa", 99, "instruction set 99"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cuda_host
 import pytest
 import torch
@@ -10,7 +12,7 @@ from cuda_host import ALL, Launch, StubDriver, host_backend, kernel_of
 from torch import Tensor
 
 from fmstats.backends.cuda import nvrtc
-from fmstats.statistic.fields import FIELDS, PART_FIELDS
+from fmstats.statistic.fields import COUNTS, FIRSTS, MOMENTS, PART_FIELDS
 from fmstats.statistic.state import State
 from fmstats.statistic.view import view_of
 
@@ -81,12 +83,25 @@ def test_stores_are_of_parts_and_state_alone(stub: StubDriver, kernel: str) -> N
     channels = x.shape[1]
     for launch in launches(stub, x):
         stores, args = launch.report.stores, launch.args
-        assert stores["state"].bytes == len(FIELDS) * 8 * channels
+        assert stores["state"].bytes == len((*COUNTS, *MOMENTS)) * 8 * channels
         parts = args.splits + (args.groups if args.groups > 1 else 0)
         written = stores["parts"].bytes if "parts" in stores else 0
         assert written <= PART * channels * parts
         assert set(stores) <= {"state", "parts"}  # tickets are counted up, and nothing is cleared
         assert set(launch.report.atomics) <= {"tickets"}
+
+
+@pytest.mark.parametrize("kernel", [*ALIGNED, *OTHERS])
+def test_the_clock_is_for_what_is_not_finite(stub: StubDriver, kernel: str) -> None:
+    """Its words and those of a state are touched where an element is NaN, and nowhere else."""
+    x = (ALIGNED | OTHERS)[kernel](torch.float32)
+    for launch in launches(stub, x):
+        assert "clock" not in launch.report.loads
+    x[(0, 1) + (0,) * (x.dim() - 2)] = math.nan
+    stub.reset()
+    for launch in launches(stub, x):
+        assert launch.report.loads["clock"].bytes == 8 * len(FIRSTS)
+        assert launch.report.atomics["clock"].bytes == 8
 
 
 def test_the_kernels_here_are_all_there_are() -> None:

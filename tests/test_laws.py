@@ -22,7 +22,8 @@ from torch import Tensor
 
 from fmstats.backends import DTYPES, Backend
 from fmstats.backends.reference import ReferenceBackend
-from fmstats.statistic.fields import COUNTS, IDENTITY, MOMENTS
+from fmstats.statistic.clock import Clock
+from fmstats.statistic.fields import COUNTS, FIRSTS, IDENTITY, MOMENTS, NEVER
 from fmstats.statistic.state import State, merge
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
@@ -69,11 +70,18 @@ def law_cases(law: str, dtype: torch.dtype, quick: bool) -> Iterator[Case]:
 
 
 def measure(
-    backend: Backend, *parts: Sample, thresholds: Thresholds = PLAIN, onto: State | None = None
+    backend: Backend,
+    *parts: Sample,
+    thresholds: Thresholds = PLAIN,
+    onto: State | None = None,
+    time: int = 5,
 ) -> State:
+    clock = Clock()
+    clock.set("first_pass", time)
+    clock.set("first_step", time**2)
     state = State.identity(parts[0].x.shape[parts[0].channel_dim]) if onto is None else onto.clone()
     for part in parts:
-        backend.accumulate(state, part.x, view_of(part.x, part.channel_dim), thresholds)
+        backend.accumulate(state, part.x, view_of(part.x, part.channel_dim), thresholds, clock)
     return state
 
 
@@ -137,7 +145,8 @@ def commutes_and_associates(
     """Neither order nor grouping of merges matters but for float64 rounding."""
     size = sample.x.shape[dim := rng.choice(sample.position_dims)]
     cuts = sorted(rng.randint(0, size) for _ in range(2))
-    a, b, c = (measure(backend, part, thresholds=t) for part in sample.parts(dim, cuts))
+    parts = zip(sample.parts(dim, cuts), (6, 4, 5), strict=True)
+    a, b, c = (measure(backend, part, thresholds=t, time=time) for part, time in parts)
     assert_equal_states(merge(a, b), merge(b, a), ROUNDING, sample)
     assert_equal_states(merge(merge(a, b), c), merge(a, merge(b, c)), ROUNDING, sample)
 
@@ -173,6 +182,7 @@ def extreme(rng: random.Random) -> torch.Tensor:
         "nan": nan,
         "zeros": sizes,
         "sat_low": sizes + 1,
+        **{name: rng.choice([NEVER, 0, 4, 30]) if nan else NEVER for name in FIRSTS},
     }
     moments = {field: IDENTITY[field] for field in MOMENTS}
     if count > 0:

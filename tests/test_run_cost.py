@@ -15,7 +15,7 @@ from fmstats.runs import profile
 from fmstats.runs.cost import Cost
 from fmstats.tracking.layers import Layer
 from fmstats.tracking.sampling import Timed
-from fmstats.tracking.tracker import track
+from fmstats.tracking.track import track
 
 
 class Clock:

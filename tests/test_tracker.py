@@ -184,7 +184,7 @@ def test_kernels_are_compiled_before_where_that_is_asked_for(
 ) -> None:
     model, warmed = nn.Sequential(nn.Linear(3, 4), nn.ReLU()), []
     monkeypatch.setattr(
-        "fmstats.tracking.tracker.warm_up", lambda model, specs: warmed.append((model, list(specs)))
+        "fmstats.tracking.track.warm_up", lambda model, specs: warmed.append((model, list(specs)))
     )
     fmstats.track(model, include="1", warmup=warmup)
     assert warmed == ([(model, ["1"])] if warmup else [])

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from fmstats.statistic.fields import COUNTS, EXTREMES, FIELDS, SUMS
+from fmstats.statistic.fields import COUNTS, EXTREMES, FIELDS, FIRSTS, SUMS
 from fmstats.statistic.state import State
 
 # dtype of the data: (error of the mean in standard deviations, relative error of the variance)
@@ -16,7 +16,7 @@ ACCURACY |= dict.fromkeys(
     (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
     (1e-6, 1e-6),
 )
-EXACT = (*COUNTS, *EXTREMES)
+EXACT = (*COUNTS, *EXTREMES, *FIRSTS)
 # States of the same data merged in another order.
 ROUNDING = (1e-13, 1e-12)
 

@@ -93,7 +93,14 @@ class PtxEngine(Engine):
         return self.kernels[dtype]
 
     def launch(
-        self, measure: Any, fold: Any, launch: Launch, x: Tensor, offset: int, *memory: Tensor
+        self,
+        measure: Any,
+        fold: Any,
+        launch: Launch,
+        x: Tensor,
+        offset: int,
+        clock: Tensor,
+        *memory: Tensor,
     ) -> None:
         address = x.data_ptr() + offset * x.itemsize
         state, parts, _ = memory
@@ -103,12 +110,15 @@ class PtxEngine(Engine):
         mapped.map_address(state.data_ptr(), 8 * ((len(FIELDS) - 1) * row + channels), "state")
         mapped.map_address(parts.data_ptr(), parts.numel() * 8, "parts")
         mapped.map_address(memory[2].data_ptr(), 24, "thresholds", read_only=True)
+        mapped.map_address(clock.data_ptr(), 8 * clock.numel(), "clock")
         pointers = [address, *(m.data_ptr() for m in memory)]
         self.runs.append(
             Run(
                 launch,
                 self._run(measure, launch.programs, mapped, [*pointers, *launch.measure]),
-                self._run(fold, launch.channels, mapped, [*pointers, *launch.fold]),
+                self._run(
+                    fold, launch.channels, mapped, [*pointers, clock.data_ptr(), *launch.fold]
+                ),
             )
         )
 

@@ -99,13 +99,13 @@ class Buffer {
 }  // namespace
 
 void accumulate(const Kernels& kernels, const View& view, const Thresholds& thresholds, Mode mode,
-                i64* state, i64 row, int threads) {
+                i64* state, i64 row, i64* clock, int threads) {
   const i64 positions = position_count(view), channels = view.channels;
   if (channels == 0 || positions == 0) return;
   const Plan plan = plan_of(kernels, view, positions);
   // A step of 4 KB from field to field would put them all in one set of the cache.
   const i64 part_row = ceil_div(channels, kLineWords) * kLineWords + kLineWords;
-  const Job job = {view, thresholds, mode, state, row, part_row};
+  const Job job = {view, thresholds, mode, state, row, clock, part_row};
   static thread_local Buffer buffer;
   i64* words = buffer.words(part_row * (1 + plan.splits * kPartFields));
   const Scratch scratch = {reinterpret_cast<double*>(words), words + part_row};

@@ -7,9 +7,10 @@ namespace fmstats {
 
 // Update the state with the tensor: word (field, channel) at state[field * row + channel],
 // state.h. Thresholds must be exact in the type that the kernels compute in (float32; float64
-// for float64), and `mode` must make every comparison that they need. The result's bits depend on
-// the tensor, the state and `kernels`, not on `threads`.
+// for float64), and `mode` must make every comparison that they need. `clock` has the words of
+// ClockWord. The result's bits depend on the tensor, the state, the clock and `kernels`, not on
+// `threads`.
 void accumulate(const Kernels& kernels, const View& view, const Thresholds& thresholds, Mode mode,
-                i64* state, i64 row, int threads);
+                i64* state, i64 row, i64* clock, int threads);
 
 }  // namespace fmstats

@@ -72,6 +72,7 @@ inline void fold_one(const Job& job, i64 c, i64 positions, i64 splits, const Scr
     batch = to_state(part, positions, again.pivot, again.unit);
   }
   store_state(job.state, job.row, c, merge(before, batch));
+  if (non_finite_count(part) != 0) note_non_finite(job.state, job.row, c, job.clock);
 }
 
 inline void fold_channels(const Job& job, i64 c0, i64 c1, i64 splits, const Scratch& scratch) {
@@ -88,6 +89,11 @@ inline void fold_channels(const Job& job, i64 c0, i64 c1, i64 splits, const Scra
       for (int l = 0; l < kWidth; ++l) fold_one(job, c + l, positions, splits, scratch);
     } else {
       store_state(job.state, job.row, c, merge(before, batch));
+      const i64v bad = non_finite_count(part);
+      if (!any(bad != 0)) continue;
+      for (int l = 0; l < kWidth; ++l) {
+        if (bad[l] != 0) note_non_finite(job.state, job.row, c + l, job.clock);
+      }
     }
   }
   for (; c < c1; ++c) fold_one(job, c, positions, splits, scratch);

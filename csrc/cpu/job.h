@@ -17,6 +17,7 @@ struct Job {
   Mode mode;     // of the comparisons that these thresholds need: chosen in Python
   i64* state;    // words, field-major: state.h
   i64 row;       // words from one field of the state to the next
+  i64* clock;    // what time it is: state.h
   i64 part_row;  // words from one field of the parts to the next
 };
 

@@ -46,6 +46,7 @@ struct CudaArgs {
   i64 limits[3];          // the same three as packs: packs.cuh
   i64* state;             // words, field-major: state.h
   i64 row;                // words from one field of the state to the next
+  i64* clock;             // what time it is: state.h
   i64* parts;             // parts.h
   i64 part_row;
   unsigned* tickets;  // see fold_parts; all 0 between launches

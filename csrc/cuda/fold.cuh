@@ -86,10 +86,11 @@ __device__ __forceinline__ Partial sum_again(const CudaArgs& a, const Threads& g
 }
 
 // Merge a channel's part into the state. If it is too coarse, the unit to read the channel again
-// in, and nothing is merged; else 0.
+// in, and nothing is merged; else 0. When it was not finite is noted in either case.
 template <class E>
 __device__ __forceinline__ double fold_unless_coarse(const CudaArgs& a, i64 channel,
                                                      const Partial& part, double& pivot) {
+  if (non_finite_count(part) != 0) note_non_finite(a.state, a.row, channel, a.clock);
   const ChannelState before = load_state<i64>(a.state, a.row, channel);
   const ChannelState batch = to_state(part, a.positions, pivot);
   if (too_coarse(part, before, batch, smallest_square(sizeof(typename E::Real) == 4))) {

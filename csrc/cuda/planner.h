@@ -11,7 +11,7 @@ struct CudaLaunch {
   unsigned grid_x, grid_y, block;
   i64 parts_words;  // of the workspace that `args.parts` has to point to
   i64 tickets;      // that `args.tickets` has to point to, all 0
-  CudaArgs args;    // but for state, parts, tickets and thresholds
+  CudaArgs args;    // but for state, clock, parts, tickets and thresholds
 };
 
 // The kernel's name in kernels.cu.

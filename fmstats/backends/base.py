@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fmstats.errors import FmstatsError
+from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import View
@@ -47,7 +48,14 @@ class Backend:
         """Tell whether tensors of this `device` are for this backend."""
         return not self.devices or device.type in self.devices
 
-    def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
+    def accumulate(
+        self,
+        state: State,
+        x: Tensor,
+        view: View,
+        thresholds: Thresholds,
+        clock: Clock | None = None,
+    ) -> None:
         """Update `state` in place with `x`, read as `view`, on the tensor's device.
 
         Empty tensors change nothing. The caller has asked `why_unmeasurable` and `check_input`.
@@ -57,6 +65,7 @@ class Backend:
             x: a strided tensor of one of `DTYPES`; it is not changed.
             view: how to read it as channels x positions.
             thresholds: what counts as zero and as saturated.
+            clock: of the tensor's device; None: the time is not known.
         """
         raise NotImplementedError
 
@@ -71,14 +80,15 @@ class Backend:
             thresholds: what will count as zero and as saturated.
         """
 
-    def meter(self, state: State, thresholds: Thresholds) -> Meter:
+    def meter(self, state: State, thresholds: Thresholds, clock: Clock | None = None) -> Meter:
         """Make the meter that updates `state` with the tensors of one layer.
 
         Args:
             state: of the layer, filled in place.
             thresholds: what counts as zero and as saturated, of all tensors of the layer.
+            clock: of the state's device; None: the time is not known.
         """
-        return Meter(self, state, thresholds)
+        return Meter(self, state, thresholds, clock)
 
 
 class Meter:
@@ -87,18 +97,22 @@ class Meter:
     Attributes:
         backend: what measures.
         state: where to.
+        clock: what time it is there.
         try_update: updates with an output at once if it is a plain tensor of the same device,
             dtype, shape and strides as the last one. False if it is anything else, or if the
             backend has no such way: then nothing was done, and `update` is to be called.
     """
 
-    def __init__(self, backend: Backend, state: State, thresholds: Thresholds) -> None:
+    def __init__(
+        self, backend: Backend, state: State, thresholds: Thresholds, clock: Clock | None = None
+    ) -> None:
         self.backend, self.state, self._thresholds = backend, state, thresholds
+        self.clock = Clock(state.words.device) if clock is None else clock
         self.try_update: Callable[[object], bool] = decline
 
     def update(self, x: Tensor, view: View) -> None:
         """Update the state with `x`, read as `view`; `check_input` has passed it."""
-        self.backend.accumulate(self.state, x, view, self._thresholds)
+        self.backend.accumulate(self.state, x, view, self._thresholds, self.clock)
 
     def wait(self) -> None:
         """Return when all that was measured is in the state, whatever stream it was measured on."""

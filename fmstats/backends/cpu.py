@@ -14,6 +14,7 @@ from torch import Tensor
 from fmstats.backends.base import Backend, Meter
 from fmstats.backends.native import load_native, why_no_native
 from fmstats.errors import FmstatsError
+from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import MODES
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
@@ -57,16 +58,17 @@ class CpuBackend(Backend):
     def describe(self) -> str:
         return f"{self.isa} ({self._bits}-bit vectors), {torch.get_num_threads()} threads"
 
-    def meter(self, state: State, thresholds: Thresholds) -> Meter:
-        return CpuMeter(self, state, thresholds)
+    def meter(self, state: State, thresholds: Thresholds, clock: Clock | None = None) -> Meter:
+        return CpuMeter(self, state, thresholds, clock)
 
-    def plan(self, state: State, thresholds: Thresholds) -> Any:
+    def plan(self, state: State, thresholds: Thresholds, clock: Clock) -> Any:
         """Make the native module's plan for tensors of one layer."""
         assert self._native is not None
         return self._native.CpuPlan(
             isa=self._isa,
             state=state.words.data_ptr(),
             row=state.words.stride(0),
+            clock=clock.words.data_ptr(),
             float32_thresholds=thresholds.compared_as(torch.float32),
             float64_thresholds=thresholds.compared_as(torch.float64),
             mode=MODES.index(thresholds.mode),
@@ -79,8 +81,16 @@ class CpuBackend(Backend):
         """Return the native module's number of a dtype."""
         return self._dtypes[dtype]
 
-    def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
+    def accumulate(
+        self,
+        state: State,
+        x: Tensor,
+        view: View,
+        thresholds: Thresholds,
+        clock: Clock | None = None,
+    ) -> None:
         assert self._native is not None
+        clock = Clock() if clock is None else clock
         compute = torch.float64 if x.dtype == torch.float64 else torch.float32
         self._native.cpu_accumulate(
             isa=self._isa,
@@ -91,6 +101,7 @@ class CpuBackend(Backend):
             dims=view.dims,
             state=state.words.data_ptr(),
             row=state.words.stride(0),
+            clock=clock.words.data_ptr(),
             thresholds=thresholds.compared_as(compute),
             mode=MODES.index(thresholds.mode),
             threads=torch.get_num_threads(),
@@ -100,9 +111,11 @@ class CpuBackend(Backend):
 class CpuMeter(Meter):
     """The hot path of this meter is one native call."""
 
-    def __init__(self, backend: CpuBackend, state: State, thresholds: Thresholds) -> None:
-        super().__init__(backend, state, thresholds)
-        self._plan = backend.plan(state, thresholds)
+    def __init__(
+        self, backend: CpuBackend, state: State, thresholds: Thresholds, clock: Clock | None
+    ) -> None:
+        super().__init__(backend, state, thresholds, clock)
+        self._plan = backend.plan(state, thresholds, self.clock)
         self._dtype_code = backend.dtype_code
         self.try_update = self._plan.try_update  # no Python between the hook and the kernel
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend
+from fmstats.statistic.clock import Clock
 from fmstats.statistic.float_order import INFINITY, at_places, place_of, places, to_float64
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
@@ -26,9 +27,17 @@ class TorchBackend(Backend):
     def describe(self) -> str:
         return f"plain operations of PyTorch {torch.__version__}"
 
-    def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
+    def accumulate(
+        self,
+        state: State,
+        x: Tensor,
+        view: View,
+        thresholds: Thresholds,
+        clock: Clock | None = None,
+    ) -> None:
         sizes = (view.channels, *(size for size, _ in view.dims))
         strides = (view.channel_stride, *(stride for _, stride in view.dims))
+        clock = Clock(x.device) if clock is None else clock
         pieces = [x.detach().as_strided(sizes, strides)] if x.numel() else []
         while pieces:
             piece = pieces.pop()
@@ -36,7 +45,9 @@ class TorchBackend(Backend):
             if piece.numel() > PIECE and piece.shape[longest] > 1:
                 pieces += reversed(piece.tensor_split(2, longest))
             else:
-                state.merge_(measure(piece, thresholds))
+                batch = measure(piece, thresholds)
+                clock.stamp(batch)
+                state.merge_(batch)
 
 
 def measure(x: Tensor, thresholds: Thresholds) -> State:

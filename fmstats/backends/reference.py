@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend
-from fmstats.statistic.fields import COUNTS, FIELDS, MOMENTS
+from fmstats.statistic.clock import Clock
+from fmstats.statistic.fields import COUNTS, MOMENTS
 from fmstats.statistic.float_order import INFINITY, at_places, place_of, places, to_float64
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
@@ -26,16 +27,24 @@ class ReferenceBackend(Backend):
     def describe(self) -> str:
         return "float64, two passes, one channel at a time; for tests"
 
-    def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
+    def accumulate(
+        self,
+        state: State,
+        x: Tensor,
+        view: View,
+        thresholds: Thresholds,
+        clock: Clock | None = None,
+    ) -> None:
         sizes = (view.channels, *(size for size, _ in view.dims))
         strides = (view.channel_stride, *(stride for _, stride in view.dims))
         channels = x.detach().as_strided(sizes, strides)
         rows = [measure(to_float64(channels[c]), thresholds) for c in range(view.channels)]
         if view.positions > 0 and rows:
-            columns = {f: [row[f] for row in rows] for f in FIELDS}
             dtypes = dict.fromkeys(COUNTS, torch.int64) | dict.fromkeys(MOMENTS, torch.float64)
-            fields = {f: torch.tensor(columns[f], dtype=dtypes[f]) for f in FIELDS}
-            state.merge_(State.of(fields).to(x.device))
+            columns = {f: torch.tensor([row[f] for row in rows], dtype=dtypes[f]) for f in dtypes}
+            batch = State.of(columns).to(x.device)
+            (Clock(x.device) if clock is None else clock).stamp(batch)
+            state.merge_(batch)
 
 
 def measure(x: Tensor, thresholds: Thresholds) -> dict[str, float]:

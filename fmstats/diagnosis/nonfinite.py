@@ -1,11 +1,15 @@
 """Find NaN and infinities, and the layers that produced them.
 
-A profile knows the order of execution, not which layer feeds which, and nothing of functional
-operations between layers. What can be said is therefore "likely" or "unsure":
+A profile knows the forward pass in which a layer first had some, and the order of execution, not
+which layer feeds which. What can be said is therefore "likely" or "unsure":
 
-- The first layer with non-finite outputs is the producer: all that was measured before it was
-  finite. Unsure if it is the first layer of all, since the model's own input is not measured.
-- A later layer received them, if the layer right before it has some, too.
+- The producer is the first layer, in the order of execution, of those that had some in the earliest
+  pass: all that was measured before it was finite until then. Unsure if it is the first layer of
+  all, since the model's own input is not measured. Where passes are not known, as in profiles of
+  fmstats 0.1, the order of execution decides alone.
+- A layer that had some in a later pass, and none before it in that pass, perhaps received them: an
+  optimizer turns a NaN into weights that are NaN. A fault of its own looks the same.
+- A later layer of the pass received them, if the layer right before it had some by then, too.
 - It made its own, likely, if it has infinities where only NaN came before: no arithmetic turns NaN
   into an infinity.
 - It made its own, unsure, if the layer right before it was finite: a branch may go around that one.
@@ -52,23 +56,51 @@ class Origin:
     reason: str
 
 
+@dataclass(frozen=True)
+class _Source:
+    """Is a layer with new non-finite numbers, and says where they came from."""
+
+    name: str
+    time: int
+    origin: Origin
+
+
 def origins(layers: Sequence[Observed]) -> list[Origin | None]:
     """Return where the NaN and infinities of each layer come from; None where it has none."""
-    found: list[Origin | None] = []
-    since, latest = "", None  # the last layer with new ones, and where they came from
+    found: list[Origin | None] = [None] * len(layers)
     masked = find_masks(layers)
     for layer in layers:
-        before = layers[: layer.index]
-        origin = None
         if masked[layer.index]:
-            origin = _mask(layer, before, since=found[-1] if before else None)
-        elif layer.nan + layer.inf:
-            inf = any(earlier.inf and not masked[earlier.index] for earlier in before)
-            origin = _later(layer, before, inf, since, latest) if latest else _first(layer, before)
-            if origin.since is None:
-                since, latest = layer.name, origin
-        found.append(origin)
+            since = found[layer.index - 1] if layer.index else None
+            found[layer.index] = _mask(layer, layers[: layer.index], since)
+    times = _times(layers, masked)
+    sources: list[_Source] = []
+    for time, index in sorted((time, index) for index, time in times.items()):
+        layer, before = layers[index], layers[:index]
+        broken = [earlier for earlier in before if times.get(earlier.index, time + 1) <= time]
+        # The last layer before it with new ones; else the one that was first of all.
+        near = [source for source in sources if source.name in {each.name for each in broken}]
+        if not sources:
+            origin = _first(layer, before)
+        elif not broken and time > sources[0].time:
+            origin = _afterwards(sources[0])
+        else:
+            origin = _later(layer, before, broken, (near or sources)[-1])
+        if origin.since is None:
+            sources.append(_Source(layer.name, time, origin))
+        found[index] = origin
     return found
+
+
+def _times(layers: Sequence[Observed], masked: Sequence[bool]) -> dict[int, int]:
+    """Return when each layer with non-finite numbers first had some, by its index.
+
+    Unless that is known of all of them, all have the same time.
+    """
+    broken = [each for each in layers if each.nan + each.inf and not masked[each.index]]
+    known = [each.first_pass for each in broken if each.first_pass is not None]
+    times = known if len(known) == len(broken) else [0] * len(broken)
+    return {each.index: time for each, time in zip(broken, times, strict=True)}
 
 
 def find_masks(layers: Sequence[Observed]) -> list[bool]:
@@ -109,16 +141,24 @@ def _first(layer: Observed, before: Sequence[Observed]) -> Origin:
     return Origin("error", None, "likely", _maker(layer, before), reason)
 
 
+def _afterwards(first: _Source) -> Origin:
+    """Tell of a layer with nothing broken before it in its pass, but a source in an earlier one."""
+    reason = f"{first.name} had some in an earlier pass, which may be in the weights since"
+    return Origin("warning", first.name, "unsure", first.origin.producer, reason)
+
+
 def _later(
-    layer: Observed, before: Sequence[Observed], inf: bool, since: str, latest: Origin
+    layer: Observed, before: Sequence[Observed], broken: Sequence[Observed], source: _Source
 ) -> Origin:
-    if layer.inf and not inf:
+    """Tell of a layer behind others, of which those that are `broken` had some by then."""
+    if layer.inf and not any(earlier.inf for earlier in broken):
         reason = "infinities, where only NaN came before"
         return Origin("error", None, "likely", _maker(layer, before), reason)
-    if before[-1].nan + before[-1].inf == 0:
+    if broken[-1].index != before[-1].index:
         reason = f"{before[-1].name} right before it was finite, unless a branch went around that"
         return Origin("warning", None, "unsure", _maker(layer, before), reason)
-    return Origin("warning", since, "likely", latest.producer, f"{since} before it had some")
+    reason = f"{source.name} before it had some"
+    return Origin("warning", source.name, "likely", source.origin.producer, reason)
 
 
 def _maker(layer: Observed, before: Sequence[Observed]) -> str:
@@ -137,7 +177,7 @@ def _judge(layer: Observed, origin: Origin | None) -> Verdict:
         assert origin is not None
         message = (
             f"{name_channels(where)}: {layer.nan:,} NaN and {layer.inf:,} infinite of "
-            f"{int(stats.count.sum()):,} elements, {_in_words(layer, origin)}"
+            f"{int(stats.count.sum()):,} elements{_when(layer)}, {_in_words(layer, origin)}"
         )
         numbers = {
             "nan": layer.nan,
@@ -146,11 +186,21 @@ def _judge(layer: Observed, origin: Origin | None) -> Verdict:
             "role": "producer" if origin.producer == layer.name else "received",
             "certainty": origin.certainty,
             "producer": origin.producer,
+            "first_pass": layer.first_pass,
+            "first_step": layer.first_step,
         }
         return FindingText(message, numbers, origin.severity, follows=origin.since)
 
     judged = stats.count > 0
     return Verdict(judged, judged & (stats.nan + stats.pos_inf + stats.neg_inf > 0), describe)
+
+
+def _when(layer: Observed) -> str:
+    """Tell when a layer first had some, as ` from pass 10 (step 9) on`; "" if it is not known."""
+    if layer.first_pass is None:
+        return ""
+    step = "" if layer.first_step is None else f" (step {layer.first_step:,})"
+    return f" from pass {layer.first_pass:,}{step} on"
 
 
 def _in_words(layer: Observed, origin: Origin) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fmstats.diagnosis.thresholds import RuleThresholds
 from fmstats.profiles.metadata import read_count, read_text
 from fmstats.profiles.profile import LayerProfile, Profile
-from fmstats.statistic.channel_stats import ChannelStats, pool_channels
+from fmstats.statistic.channel_stats import Array, ChannelStats, pool_channels
 
 Mask = NDArray[np.bool_]
 Numbers = Mapping[str, float | int | str | None]
@@ -79,6 +79,16 @@ class Observed:
         return int((self.stats.pos_inf + self.stats.neg_inf).sum())
 
     @cached_property
+    def first_pass(self) -> int | None:
+        """Return the forward pass of the first element that was not finite; None if not known."""
+        return _first(self.stats.first_pass)
+
+    @cached_property
+    def first_step(self) -> int | None:
+        """Return the user's step of that element; None if not known."""
+        return _first(self.stats.first_step)
+
+    @cached_property
     def samples(self) -> int:
         """Estimate how many samples the layer saw.
 
@@ -124,6 +134,11 @@ class Verdict:
     hit: Mask
     describe: Callable[[Mask], FindingText]
     lacks: str | None = None
+
+
+def _first(times: Array) -> int | None:
+    known = times[times >= 0]
+    return int(known.min()) if known.size else None
 
 
 def observe(profile: Profile) -> list[Observed]:

@@ -37,7 +37,8 @@ from fmstats.runs.stopping import Interrupts
 from fmstats.sources.data import DataSource
 from fmstats.sources.stored import Skipped
 from fmstats.tracking.options import TrackOptions
-from fmstats.tracking.tracker import Tracker, start_tracking
+from fmstats.tracking.track import start_tracking
+from fmstats.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Undo:
         """Remember what has been seen up to now."""
         layers = self._tracker.layers
         hook = self._tracker.pass_hook
-        self._passes = hook.passes, hook.measured
+        self._counts = hook.counts
         self._sampling = copy.copy(hook.sampling)
         self._snapshots: dict[Layer, LayerSnapshot] = {
             layer: layer.take_snapshot() for layer in layers
@@ -49,5 +49,5 @@ class Undo:
         if self._words:
             torch._foreach_copy_(self._words, self._copies)
         hook = self._tracker.pass_hook
-        hook.passes, hook.measured = self._passes
+        hook.go_on_from(*self._counts)
         vars(hook.sampling).update(vars(self._sampling))

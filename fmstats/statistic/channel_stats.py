@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fmstats.errors import FmstatsError
-from fmstats.statistic.fields import COUNTS, MOMENTS
+from fmstats.statistic.fields import COUNTS, FIRSTS, MOMENTS, NEVER
 from fmstats.statistic.state import State, merge, pool
 from fmstats.statistic.thresholds import Thresholds
 
@@ -76,6 +76,25 @@ class ChannelStats:
     def neg_inf(self) -> Array:
         """Count the elements that are -inf (int64)."""
         return self._row("neg_inf")
+
+    def _first(self, field: str) -> Array:
+        row = self._row(field)
+        return np.where(row == NEVER, -1, row)
+
+    @property
+    def first_pass(self) -> Array:
+        """Return the forward pass of the first element that was NaN or infinite (int64).
+
+        Passes are counted from 1 since the tracker was made; of merged profiles it is the smallest.
+        -1: in none, or it is not known, as by `channel_stats` and in files of
+        fmstats 0.1. 0: before any, as where a layer is called by itself.
+        """
+        return self._first("first_pass")
+
+    @property
+    def first_step(self) -> Array:
+        """Return what `Tracker.step` was as that element came (int64; -1 as of `first_pass`)."""
+        return self._first("first_step")
 
     @property
     def zeros(self) -> Array:
@@ -201,6 +220,7 @@ class ChannelStats:
         for f in MOMENTS:
             values = getattr(self, f) if hasattr(type(self), f) else self._row(f)
             fields[f] = values.tolist()
+        fields |= {f: self._first(f).tolist() for f in FIRSTS}
         for name in self.DERIVED:
             values = getattr(self, name)
             fields[name] = None if values is None else values.tolist()

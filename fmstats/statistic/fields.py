@@ -41,12 +41,16 @@ SUMS = _names("SUMS")
 EXTREMES = _names("EXTREMES")
 MINIMA = tuple(entry[0] for entry in _LISTS["EXTREMES"] if entry[2] == "smaller")
 
-# The words of a state, in their order: counts are int64, moments float64.
+# When an element that is no finite number first came: int64, the smaller of two states.
+FIRSTS = _names("FIRSTS")
+NEVER = 2**63 - 1
+
+# The words of a state, in their order: counts and firsts are int64, moments float64.
 COUNTS = _names("TOTAL", "NON_FINITE", "COMPARISONS")
 MOMENTS = _names("MOMENTS", "SUMS", "EXTREMES")
-FIELDS = COUNTS + MOMENTS
+FIELDS = COUNTS + MOMENTS + FIRSTS
 # What each is of no data.
-IDENTITY = dict.fromkeys(COUNTS, 0) | dict.fromkeys(MOMENTS, 0.0)
+IDENTITY = dict.fromkeys(COUNTS, 0) | dict.fromkeys(MOMENTS, 0.0) | dict.fromkeys(FIRSTS, NEVER)
 IDENTITY |= {field: math.inf if field in MINIMA else -math.inf for field in EXTREMES}
 # The words of a part of a tensor, in theirs.
 PART_FIELDS = _names("NON_FINITE", "COMPARISONS", "PIVOTED", "SUMS", "EXTREMES")

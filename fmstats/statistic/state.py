@@ -17,9 +17,11 @@ from fmstats.statistic.fields import (
     COUNTS,
     EXTREMES,
     FIELDS,
+    FIRSTS,
     IDENTITY,
     MINIMA,
     MOMENTS,
+    NEVER,
     NON_FINITE,
     SUMS,
 )
@@ -30,9 +32,10 @@ class State:
     """A state holds what has been seen of some channels: a row a field, a column a channel.
 
     Attributes:
-        words: int64 tensor (len(FIELDS), channels) on any device. Rows of `COUNTS` hold int64;
-            rows of `MOMENTS` hold float64 in the same 8-byte words, so that a kernel needs one
-            pointer and a rank one message. Rows are contiguous, apart by `words.stride(0)`.
+        words: int64 tensor (len(FIELDS), channels) on any device. Rows of `COUNTS` and `FIRSTS`
+            hold int64; rows of `MOMENTS` hold float64 in the same 8-byte words, so that a kernel
+            needs one pointer and a rank one message. Rows are contiguous, apart by
+            `words.stride(0)`.
     """
 
     __slots__ = ("words",)
@@ -56,7 +59,7 @@ class State:
         # A tensor made in inference mode could never be changed outside it.
         with torch.inference_mode(False), torch.no_grad():
             state = cls(torch.zeros(len(FIELDS), channels, dtype=torch.int64, device=device))
-            for field in EXTREMES:
+            for field in (*EXTREMES, *FIRSTS):
                 state[field].fill_(IDENTITY[field])
         return state
 
@@ -65,16 +68,19 @@ class State:
         """Pack fields into words.
 
         Args:
-            fields: for each of `FIELDS` a tensor of one length, the number of channels.
+            fields: for each of `FIELDS` a tensor of one length, the number of channels; without
+                `FIRSTS` these are `NEVER`.
         """
         rows = [fields[f].to(torch.int64) for f in COUNTS]
         rows += [fields[f].to(torch.float64).contiguous().view(torch.int64) for f in MOMENTS]
+        never = torch.full_like(rows[0], NEVER)
+        rows += [fields.get(f, never) for f in FIRSTS]
         return cls(torch.stack(rows))
 
     def __getitem__(self, field: str) -> Tensor:
-        """Return the row of a field, a view: int64 for counts, float64 for moments."""
+        """Return the row of a field, a view: float64 for moments, int64 for others."""
         row = self.words[FIELDS.index(field)]
-        return row if field in COUNTS else row.view(torch.float64)
+        return row.view(torch.float64) if field in MOMENTS else row
 
     @property
     def channels(self) -> int:
@@ -166,7 +172,7 @@ def merge_fields(a: State, b: State) -> dict[str, Tensor]:
     for field in EXTREMES:
         join = torch.minimum if field in MINIMA else torch.maximum
         fields[field] = at_places(join(places(a[field]), places(b[field])))
-    return fields
+    return fields | {f: torch.minimum(a[f], b[f]) for f in FIRSTS}
 
 
 def pool(state: State, widths: Sequence[int]) -> State:

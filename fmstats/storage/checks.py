@@ -9,7 +9,7 @@ import numpy as np
 from fmstats.errors import FmstatsError
 from fmstats.profiles.merging import StackedLayer
 from fmstats.statistic.channel_stats import Array
-from fmstats.statistic.fields import COUNTS, FIELDS, IDENTITY, MOMENTS, NON_FINITE
+from fmstats.statistic.fields import COUNTS, FIELDS, FIRSTS, IDENTITY, MOMENTS, NEVER, NON_FINITE
 
 # Of the range of a channel and of its largest magnitude: what rounding may put a mean outside of
 # [min, max]. Wide, for this is to find damage, not inaccuracy.
@@ -33,6 +33,11 @@ def check_words(words: Array, layers: Mapping[str, StackedLayer]) -> None:
     finite = _check_counts(rows, layers)
     _check_saturation(rows, layers)
     _check_moments(rows, finite, layers)
+    for field in FIRSTS:
+        row = rows[field]
+        _refuse(row < 0, layers, field, row, "is negative")
+        known = (row != NEVER) & (finite == rows["count"])
+        _refuse(known, layers, field, row, "is told of elements that all are finite")
 
 
 def _check_counts(rows: Mapping[str, Array], layers: Mapping[str, StackedLayer]) -> Array:

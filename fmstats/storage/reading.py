@@ -23,7 +23,7 @@ import torch
 from fmstats.errors import FmstatsError
 from fmstats.profiles.merging import Stack
 from fmstats.statistic.channel_stats import Array
-from fmstats.statistic.fields import FIELDS
+from fmstats.statistic.fields import FIELDS, FIRSTS, NEVER
 from fmstats.statistic.state import State
 from fmstats.storage import checksum
 from fmstats.storage.checks import check_words
@@ -165,6 +165,8 @@ def _find_rows(header: dict[str, Any], channels: int, size: int) -> dict[str, in
 
 def _read_words(file: IO[bytes], start: int, begins: dict[str, int], channels: int) -> Array:
     words = np.zeros((len(FIELDS), channels), np.dtype("<i8"))
+    for field in FIRSTS:
+        words[FIELDS.index(field)] = NEVER
     for field, begin in begins.items():
         row = words[FIELDS.index(field)]
         file.seek(start + begin)

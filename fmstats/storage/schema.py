@@ -10,15 +10,16 @@ from fmstats.errors import FmstatsError
 from fmstats.profiles.layer_profile import OtherDims
 from fmstats.profiles.merging import StackedLayer
 from fmstats.profiles.row_names import RowKey, read_name
-from fmstats.statistic.fields import COUNTS, FIELDS, MOMENTS
+from fmstats.statistic.fields import FIELDS, MOMENTS
 from fmstats.statistic.thresholds import Thresholds
 
-# Raised by a change that older readers would get wrong. 2: the file has a checksum.
-SCHEMA = 2
+# Raised by a change that older readers would get wrong. 2: the file has a checksum. 3: it may tell
+# when an element first was no finite number.
+SCHEMA = 3
 CHECKED_SINCE = 2
 KEY = "fmstats"  # of the one text among the safetensors metadata
-ALWAYS = ("count", *MOMENTS)  # fields that are written even if they are 0 everywhere
-DTYPES = {field: "I64" if field in COUNTS else "F64" for field in FIELDS}
+ALWAYS = ("count", *MOMENTS)  # fields that are written even if they are of no data everywhere
+DTYPES = {field: "F64" if field in MOMENTS else "I64" for field in FIELDS}
 WORD = 8  # bytes
 LARGEST_HEADER = 100_000_000  # bytes; the safetensors library reads no larger one
 MOST_DIMS = 64  # of a tensor

@@ -10,7 +10,7 @@ from fmstats.errors import FmstatsError
 from fmstats.profiles.merging import Stack
 from fmstats.profiles.metadata import DEEPEST, MOST_BITS, show_value
 from fmstats.statistic.channel_stats import Array
-from fmstats.statistic.fields import FIELDS
+from fmstats.statistic.fields import FIELDS, IDENTITY
 from fmstats.storage import checksum
 from fmstats.storage.checks import check_words
 from fmstats.storage.schema import (
@@ -48,7 +48,8 @@ def encode(stack: Stack, name: str) -> bytes:
             f"of text; a header has at most {LARGEST_HEADER:,}"
         )
     rows = {field: stack.state[field].numpy() for field in FIELDS}
-    return _pack({f: row for f, row in rows.items() if f in ALWAYS or row.any()}, document)
+    known = {f: row for f, row in rows.items() if f in ALWAYS or (row != IDENTITY[f]).any()}
+    return _pack(known, document)
 
 
 def _pack(rows: Mapping[str, Array], document: str) -> bytes:

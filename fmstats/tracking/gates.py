@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fmstats.operations.channel_flow import Origin
 from fmstats.operations.watching import Watch
+from fmstats.tracking.clocks import Clocks
 
 WHEN = ("always", "train", "eval")
 
@@ -23,6 +24,7 @@ class Gate:
         closed: the tracker is: nothing is measured any more, whatever hooks are left in graphs.
         started: rows begun so far, which is the execution index of the next.
         open: whether hooks measure now: sampled, and neither paused nor closed.
+        clocks: tell states when a NaN came.
         watch: knows the channels of tensors while a pass is watched; None: no pass is.
     """
 
@@ -32,6 +34,7 @@ class Gate:
     started: int = 0
     open: bool = field(init=False)  # an attribute, since every hook asks
     watch: Watch | None = None
+    clocks: Clocks = field(default_factory=Clocks)
 
     def __post_init__(self) -> None:
         self.set()

@@ -11,6 +11,7 @@ from fmstats.tracking.gates import Gate
 from fmstats.tracking.grad_scale import GradScale
 from fmstats.tracking.hooks import Handle, LayerHook, make_hook, register
 from fmstats.tracking.layers import Layer
+from fmstats.tracking.nonfinite import Guarded, NonFiniteWatch
 from fmstats.tracking.options import TrackOptions
 from fmstats.tracking.per_call import PerCall
 from fmstats.tracking.rows import LayerSpec
@@ -27,6 +28,7 @@ class LayerSet:
         layers: what has been measured of each layer, by name.
         per_call: those of them that have rows for each call.
         hooks: what feeds the layers, one each.
+        watch: tells the user of what is not finite, if that was asked for.
     """
 
     def __init__(
@@ -37,6 +39,14 @@ class LayerSet:
         self.layers: Mapping[str, Layer | PerCall] = {}
         self.per_call: list[PerCall] = []
         self.hooks: list[LayerHook] = []
+        asked = options.on_nonfinite
+        self.watch = (
+            None if asked == "ignore" else NonFiniteWatch(asked, gate.clocks, self.list_layers)
+        )
+
+    def list_layers(self) -> list[Layer]:
+        """Return the layers, or their calls under `per_call`, as they are being filled."""
+        return [each for layer in self.layers.values() for each in layer.layers]
 
     def add(self, spec: LayerSpec) -> LayerHook:
         """Add a layer, and return the hook that is to be called with what it gives."""
@@ -46,7 +56,8 @@ class LayerSet:
             self.per_call.append(layer)
         else:
             layer = Layer(spec, self._gate)
-        hook = make_hook(self._options.of, layer, self._gate, self._op_token, self._scale)
+        guarded = layer if self.watch is None else Guarded(layer, self.watch)
+        hook = make_hook(self._options.of, guarded, self._gate, self._op_token, self._scale)
         if self._sampling.timed:
             hook.time(self._sampling.spend)
         self.hooks.append(hook)

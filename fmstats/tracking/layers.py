@@ -63,7 +63,7 @@ class Layer:
     def __init__(self, spec: LayerSpec, gate: Gate, call: int | None = None) -> None:
         self.spec, self._gate, self._call = spec, gate, call
         self._scale = 1.0
-        self._nothing = Row(spec, call, 0, None, self._scale)  # declines whatever it is handed
+        self._nothing = Row(spec, call, 0, None, 1.0, gate.clocks)  # declines whatever it is handed
         self._last = self._nothing  # the row of the last tensor, which is at `_place` of `rows`
         self._place = 0
         self.rows: tuple[Row, ...] = ()
@@ -206,7 +206,7 @@ class Layer:
         return self._add(rows, width, self._gate.next_execution_index())
 
     def _add(self, rows: tuple[Row, ...], width: int, execution_index: int) -> Row:
-        row = Row(self.spec, self._call, width, execution_index, self._scale)
+        row = Row(self.spec, self._call, width, execution_index, self._scale, self._gate.clocks)
         self.rows = (*rows, row)
         return row
 

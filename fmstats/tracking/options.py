@@ -18,6 +18,7 @@ from fmstats.operations.functional import OPERATIONS
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.tracking.gates import WHEN
 from fmstats.tracking.grad_scale import GradScale
+from fmstats.tracking.nonfinite import Action, check_action
 from fmstats.tracking.sampling import check_share
 
 
@@ -123,6 +124,13 @@ class TrackOptions:
             "names of operations or rows."
         ),
     )
+    on_nonfinite: str | Action = field(
+        default="ignore",
+        metadata=_metadata(
+            "Tell of the first NaN or infinity of a layer: 'warn', 'raise', or call a function.",
+            shared=False,
+        ),
+    )
     grad_scale: object = field(
         default=None,
         metadata=_metadata(
@@ -143,6 +151,7 @@ class TrackOptions:
             if self.every != 1:
                 raise FmstatsError(f"every={self.every} and budget={self.budget}: give one of them")
         check_functional(self.functional)
+        check_action(self.on_nonfinite)
         Thresholds(self.zero_tol)
         GradScale(self.grad_scale)
         if self.grad_scale is not None and self.of != "grad_output":

@@ -15,6 +15,7 @@ from fmstats.operations.watching import Watch
 from fmstats.tracking import compiled as graph
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.hooks import NO_BACKWARD_PASS, Hook, backward_pass, is_traced
+from fmstats.tracking.nonfinite import NonFiniteWatch
 from fmstats.tracking.per_call import PerCall
 from fmstats.tracking.sampling import Sampling, clock
 
@@ -37,10 +38,11 @@ class PassHook(Hook):
         per_call: Sequence[PerCall],
         op_token: Tensor,
         when: str = "always",
+        non_finite: NonFiniteWatch | None = None,
     ) -> None:
         super().__init__(op_token)
         self._gate, self.sampling, self._per_call = gate, sampling, per_call
-        self._when = when
+        self._when, self._non_finite = when, non_finite
         self._thread = threading.local()  # each thread's passes begin and end for themselves
         self.passes = self.measured = 0
         self._end: RemovableHandle | None = None
@@ -82,6 +84,9 @@ class PassHook(Hook):
         self._gate.set(sampled=taken)
         self.passes += 1
         self.measured += taken
+        self._gate.clocks.begin_pass()
+        if self._non_finite is not None:
+            self._non_finite.begin_pass()
         for layer in self._per_call:
             layer.begin_pass()
         self._thread.began = clock() if self.sampling.timed else None
@@ -106,10 +111,20 @@ class PassHook(Hook):
             self._end = None
 
     def reset(self) -> None:
-        """Count from 0."""
+        """Count from 0; the clocks go on."""
         self.passes = self.measured = 0
         self.sampling.reset()
         self._gate.set(sampled=True)
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Return what was counted so far: passes, those measured, and those of the clocks."""
+        return self.passes, self.measured, self._gate.clocks.passes
+
+    def go_on_from(self, passes: int, measured: int, time: int) -> None:
+        """Count on from what `counts` was."""
+        self.passes, self.measured = passes, measured
+        self._gate.clocks.set_pass(time)
 
 
 class EndHook(Hook):

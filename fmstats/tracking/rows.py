@@ -16,6 +16,7 @@ from fmstats.statistic.channel_stats import ChannelStats
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import View
+from fmstats.tracking.clocks import Clocks
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,14 @@ class Row:
         width: int,
         execution_index: int | None,
         scale: float,
+        clocks: Clocks,
     ) -> None:
         self._spec, self.call, self.width = spec, call, width
         self.execution_index = execution_index
         self._meters: dict[torch.device, Meter] = {}
         self._tensor_info = TensorInfo()
         self._restored: State | None = None  # what the first state shall begin with
+        self._clocks = clocks
         self._scale = scale  # of the states: of what is measured, over what is told
         self.try_update: Callable[[object], bool] = decline
         self.calls = 0
@@ -113,7 +116,8 @@ class Row:
         if x.device not in self._meters:
             state = State.identity(self.width, x.device)
             backend = choose_backend(self._spec.backend, x.device)
-            self._meters[x.device] = backend.meter(state, self._thresholds)
+            clock = self._clocks.on(x.device)
+            self._meters[x.device] = backend.meter(state, self._thresholds, clock)
             if self._restored is not None:
                 state.words.copy_(self._restored.words)
                 _scale_(state, 1.0, self._scale)
@@ -157,7 +161,7 @@ class Row:
         for device, meter in self._meters.items():
             meter.wait()
             _scale_(meter.state, before, scale)
-            self._meters[device] = meter.backend.meter(meter.state, self._thresholds)
+            self._meters[device] = meter.backend.meter(meter.state, self._thresholds, meter.clock)
 
     def wait(self) -> None:
         """Return when all that was measured is in the states."""

@@ -1,9 +1,9 @@
-"""`track` measures every layer's feature maps, by forward hooks, while a model runs."""
+"""`Tracker` holds the hooks on a model, and what they have seen."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 
 import torch
@@ -11,9 +11,7 @@ import torch.nn as nn
 
 from fmstats._version import __version__
 from fmstats.errors import FmstatsError
-from fmstats.models.saturation import Bounds
-from fmstats.models.selection import Selection, Selector, select
-from fmstats.models.wrappers import hash_structure, unwrap_compiled
+from fmstats.models.wrappers import hash_structure
 from fmstats.operations.watching import Watch
 from fmstats.profiles.coverage import Coverage
 from fmstats.profiles.metadata import read_count
@@ -30,112 +28,7 @@ from fmstats.tracking.layers import Layer, LayerSpec, take_profiles
 from fmstats.tracking.options import TrackOptions
 from fmstats.tracking.pass_hooks import EndHook, PassHook
 from fmstats.tracking.restoring import match_rows
-from fmstats.tracking.specs import choose_sampling, choose_specs, warm_up
-
-
-def track(
-    model: nn.Module,
-    include: Selection = None,
-    exclude: Selection = None,
-    *,
-    of: str = "output",
-    when: str = "always",
-    every: int = 1,
-    budget: float | None = None,
-    channel_dim: str | int | Mapping[Selector, int] = "auto",
-    zero_tol: float = 0.0,
-    backend: str = "auto",
-    per_call: bool = False,
-    on_error: str = "warn",
-    saturation: Mapping[Selector, Bounds] | None = None,
-    warmup: bool = False,
-    functional: bool | str | Collection[str] = "auto",
-    grad_scale: object = None,
-) -> Tracker:
-    """Measure a model's feature maps from now on.
-
-    Use it as a context manager, or keep the tracker and `close()` it. A tracker that nothing refers
-    to any more removes its hooks by itself.
-
-    Args:
-        model: any module. It is not changed apart from its hooks.
-        include: a name, a glob, a compiled regex, a module type, a function of (name, module), or a
-            list of these (see `fmstats.models.selection`). Default: every leaf module.
-        exclude: what to leave out of these, in the same words.
-        of: "output" of each layer, its "input", or "grad_output": the gradient that flows back into
-            its output.
-        when: measure the forward passes of `model` in "train" or "eval" mode, or "always".
-        every: measure the first of every `every` of these passes.
-        budget: measure as many of them as cost at most this share of their time, instead of
-            `every`: 0.01 for a hundredth. By the host's clock.
-        channel_dim: "auto" (see `fmstats.models.channel_dims`), a dim for all layers, or dims by
-            selector.
-        zero_tol: |x| <= zero_tol counts as zero.
-        backend: one of `fmstats backends`, or "auto": the best for each tensor's device.
-        per_call: keep a row `name#i` for the i-th call of a layer in a forward pass.
-        on_error: where a layer cannot be measured as asked: "warn" once and stop measuring that
-            layer, or "raise" in the forward pass.
-        saturation: bounds (low, high) by selector, instead of those of `fmstats.models.saturation`.
-        warmup: compile kernels now, for tensors of the dtype of the model's parameters, instead of
-            in the first forward pass.
-        functional: rows for operations that are no modules, as `F.relu(x)` and `x + y` in the
-            `forward` of a module `layer1.0`: `layer1.0/relu`, `layer1.0/add` (see docs/options.md).
-            "auto": activations, pooling, interpolation, normalisation, attention, and joins of two
-            feature maps, but not within modules that are one operation themselves; True: also
-            within these; False: none; names of operations ("relu") or globs of rows: those alone.
-        grad_scale: of="grad_output" alone: what the loss is multiplied by before its backward pass,
-            a torch.amp.GradScaler, a number or a function that returns one. Gradients are told
-            without it. It is asked once a backward pass.
-
-    Raises:
-        FmstatsError: nothing to track, a selector that matches nothing, an unknown option.
-
-    Examples:
-        >>> import torch
-        >>> with fmstats.track(model := torch.nn.ReLU()) as tracker:
-        ...     out = model(torch.tensor([[-1.0, 2.0]]))
-        >>> print(tracker.stats()["(model)"].zeros)
-        [1 0]
-    """
-    if not isinstance(model, nn.Module):
-        hint = ": torch.export.unflatten(program) is one"
-        raise FmstatsError(
-            f"track() takes a torch.nn.Module, got {type(model).__name__}"
-            + (hint if type(model).__name__ == "ExportedProgram" else "")
-        )
-    options = TrackOptions(
-        include=include,
-        exclude=exclude,
-        of=of,
-        when=when,
-        every=every,
-        budget=budget,
-        channel_dim=channel_dim,
-        zero_tol=zero_tol,
-        backend=backend,
-        per_call=per_call,
-        on_error=on_error,
-        saturation=saturation,
-        warmup=warmup,
-        functional=functional,
-        grad_scale=grad_scale,
-    )
-    return start_tracking(model, options)
-
-
-def start_tracking(model: nn.Module, options: TrackOptions) -> Tracker:
-    """Track a model with options that were checked before.
-
-    Raises:
-        FmstatsError: nothing to track, a selector that matches nothing, a dim or a backend that
-            the model cannot have.
-    """
-    model = unwrap_compiled(model)
-    modules = select(model, options.include, options.exclude)
-    specs = choose_specs(model, modules, options)
-    if options.warmup:
-        warm_up(model, specs)
-    return Tracker(model, modules, specs, options)
+from fmstats.tracking.specs import choose_sampling
 
 
 class Tracker:
@@ -174,7 +67,9 @@ class Tracker:
         if options.functional is not False or options.channel_dim_follows:
             self._gate.watch = Watch(self._functional)
         taps.begin(self._functional)
-        self._passes = PassHook(self._gate, sampling, self._set.per_call, op_token, options.when)
+        self._passes = PassHook(
+            self._gate, sampling, self._set.per_call, op_token, options.when, self._set.watch
+        )
         first = model.register_forward_pre_hook(self._passes, prepend=True, with_kwargs=True)
         handles: list[Handle] = [first, self._passes, self._functional]
         graph.hook_guards.begin()
@@ -224,12 +119,28 @@ class Tracker:
     @property
     def layers(self) -> list[Layer]:
         """Return the layers, or their calls under `per_call`, as they are being filled."""
-        return [layer for found in self._set.layers.values() for layer in found.layers]
+        return self._set.list_layers()
 
     @property
     def pass_hook(self) -> PassHook:
         """Return what counts forward passes, and chooses those that are measured."""
         return self._passes
+
+    @property
+    def step(self) -> int | None:
+        """Return the user's step, such as that of an optimizer; None if none was told.
+
+        Set it before a forward pass, and `ChannelStats.first_step` tells in which step the first
+        element of a channel was NaN or infinite, as `first_pass` tells the forward pass.
+
+        Raises:
+            FmstatsError: it is set to something that is no integer from 0 on.
+        """
+        return self._gate.clocks.step
+
+    @step.setter
+    def step(self, step: int | None) -> None:
+        self._gate.clocks.set_step(step)
 
     def restore(self, profile: Profile) -> None:
         """Go on from what another tracker of this model has seen.
@@ -252,8 +163,11 @@ class Tracker:
         for index, (row, layer) in enumerate(found):
             layer.restore(row, index)
         self._gate.started = len(found)
-        counts = (read_count(profile.metadata, key) or 0 for key in ("passes", "passes_measured"))
-        self._passes.passes, self._passes.measured = counts
+        passes = read_count(profile.metadata, "passes") or 0
+        measured = read_count(profile.metadata, "passes_measured") or 0
+        self._passes.go_on_from(passes, measured, time=passes)
+        if self._set.watch is not None:
+            self._set.watch.skip()
 
     def pause(self) -> None:
         """Measure nothing until `resume()`; the hooks stay."""
@@ -270,8 +184,16 @@ class Tracker:
             layer.reset()
 
     def close(self) -> None:
-        """Remove every hook; `stats()` and `coverage()` still answer. May be called twice."""
+        """Remove every hook; `stats()` and `coverage()` still answer. May be called twice.
+
+        Raises:
+            NonFiniteError: what a GPU has measured last was not finite, and
+                `on_nonfinite="raise"`; the hooks are gone.
+        """
+        was_open = self._remove_hooks.alive
         self._remove_hooks()
+        if was_open and self._set.watch is not None:
+            self._set.watch.close()
 
     def __enter__(self) -> Tracker:
         return self
@@ -282,7 +204,10 @@ class Tracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:  # the device may be of no use any more, and the first error is the one to be seen
+            self._remove_hooks()
 
     def __repr__(self) -> str:
         state = (

@@ -20,6 +20,7 @@ from fmstats.backends.cuda.workspace import Workspaces
 from fmstats.backends.graph_captures import refusal
 from fmstats.backends.native import load_native, why_no_native
 from fmstats.errors import FmstatsError
+from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import MODES
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
@@ -59,12 +60,19 @@ class CudaBackend(Backend):
         major, minor = nvrtc.version()
         return f"{device.gpu.name} ({device.target}), NVRTC {major}.{minor}"
 
-    def meter(self, state: State, thresholds: Thresholds) -> Meter:
+    def meter(self, state: State, thresholds: Thresholds, clock: Clock | None = None) -> Meter:
         device = self.device(state.words.device)
-        return CudaMeter(self, self.runtime, device, self.native, state, thresholds)
+        return CudaMeter(self, self.runtime, device, self.native, state, thresholds, clock)
 
-    def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
-        self.meter(state, thresholds).update(x, view)
+    def accumulate(
+        self,
+        state: State,
+        x: Tensor,
+        view: View,
+        thresholds: Thresholds,
+        clock: Clock | None = None,
+    ) -> None:
+        self.meter(state, thresholds, clock).update(x, view)
 
     def warm_up(self, device: torch.device, dtype: torch.dtype, thresholds: Thresholds) -> None:
         assert self.native is not None

@@ -19,6 +19,7 @@ from fmstats.backends.base import Backend, Meter
 from fmstats.backends.cuda.device import Device
 from fmstats.backends.cuda.runtime import Runtime
 from fmstats.backends.graph_captures import hold, refusal
+from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import MODES
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
@@ -38,8 +39,9 @@ class CudaMeter(Meter):
         native: Any,
         state: State,
         thresholds: Thresholds,
+        clock: Clock | None,
     ) -> None:
-        super().__init__(backend, state, thresholds)
+        super().__init__(backend, state, thresholds, clock)
         self._runtime, self._device, self._native = runtime, device, native
         self._index = state.words.device.index or 0
         self._refuse_capture("a layer is measured for the first time")
@@ -90,6 +92,7 @@ class CudaMeter(Meter):
             limits=limits,
             state=self.state.words.data_ptr(),
             row=self.state.words.stride(0),
+            clock=self.clock.words.data_ptr(),
             parts=parts.data_ptr(),
             tickets=tickets.data_ptr(),
             kernel=kernel,

@@ -23,6 +23,7 @@ from fmstats.backends.triton.engine import (
 from fmstats.backends.triton.meter import TritonMeter
 from fmstats.backends.triton.plan import likely_layouts
 from fmstats.errors import FmstatsError
+from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import View
@@ -57,11 +58,18 @@ class TritonBackend(Backend):
         assert device is not None
         return self.engine(device).describe()
 
-    def meter(self, state: State, thresholds: Thresholds) -> Meter:
-        return TritonMeter(self, self.engine(state.words.device), state, thresholds)
+    def meter(self, state: State, thresholds: Thresholds, clock: Clock | None = None) -> Meter:
+        return TritonMeter(self, self.engine(state.words.device), state, thresholds, clock)
 
-    def accumulate(self, state: State, x: Tensor, view: View, thresholds: Thresholds) -> None:
-        self.meter(state, thresholds).update(x, view)
+    def accumulate(
+        self,
+        state: State,
+        x: Tensor,
+        view: View,
+        thresholds: Thresholds,
+        clock: Clock | None = None,
+    ) -> None:
+        self.meter(state, thresholds, clock).update(x, view)
 
     def warm_up(self, device: torch.device, dtype: torch.dtype, thresholds: Thresholds) -> None:
         engine, name = self.engine(device), str(dtype).removeprefix("torch.")

@@ -23,7 +23,7 @@ __all__ = ["compile_fold", "compile_measure", "driver", "fold", "launch", "measu
 
 VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
 
-POINTERS = {"state": "*i64", "parts": "*i64", "thresholds": "*fp64"}
+POINTERS = {"state": "*i64", "parts": "*i64", "thresholds": "*fp64", "clock": "*i64"}
 # What has bits of its own to be read is handed over as integers.
 ELEMENTS = {
     "float32": "*fp32",

@@ -52,11 +52,18 @@ class Engine:
         raise NotImplementedError
 
     def launch(
-        self, measure: Any, fold: Any, launch: Launch, x: Tensor, offset: int, *memory: Tensor
+        self,
+        measure: Any,
+        fold: Any,
+        launch: Launch,
+        x: Tensor,
+        offset: int,
+        clock: Tensor,
+        *memory: Tensor,
     ) -> None:
         """Update with what lies `offset` elements from the first of `x`: both launches.
 
-        `memory`: the state's words, parts and thresholds.
+        `clock`: its words, for `fold` alone; `memory`: the state's words, parts and thresholds.
         """
         raise NotImplementedError
 
@@ -107,14 +114,21 @@ class GpuEngine(Engine):
         return self._kernels[dtype]
 
     def launch(
-        self, measure: Any, fold: Any, launch: Launch, x: Tensor, offset: int, *memory: Tensor
+        self,
+        measure: Any,
+        fold: Any,
+        launch: Launch,
+        x: Tensor,
+        offset: int,
+        clock: Tensor,
+        *memory: Tensor,
     ) -> None:
         pointers = [x.data_ptr() + offset * x.itemsize, *(m.data_ptr() for m in memory)]
         with self._here():
             stream = self._driver.get_current_stream(self._index)
             run = self._compiler.launch
             run(measure, launch.programs, stream, *pointers, *launch.measure)
-            run(fold, launch.channels, stream, *pointers, *launch.fold)
+            run(fold, launch.channels, stream, *pointers, clock.data_ptr(), *launch.fold)
 
     def capturing(self) -> bool:
         asked = getattr(self._torch, "is_current_stream_capturing", None)  # XPU has none
@@ -167,10 +181,17 @@ class InterpreterEngine(Engine):
         return self._compiler.fold_constants(dtype)
 
     def launch(
-        self, measure: Any, fold: Any, launch: Launch, x: Tensor, offset: int, *memory: Tensor
+        self,
+        measure: Any,
+        fold: Any,
+        launch: Launch,
+        x: Tensor,
+        offset: int,
+        clock: Tensor,
+        *memory: Tensor,
     ) -> None:
         first = x.detach().as_strided((1,), (1,), x.storage_offset() + offset)
         bits = self._compiler.BITS.get(x.dtype)
         first = first if bits is None else first.view(bits)
         self._compiler.measure[(launch.programs,)](first, *memory, *launch.measure, **measure)
-        self._compiler.fold[(launch.channels,)](first, *memory, *launch.fold, **fold)
+        self._compiler.fold[(launch.channels,)](first, *memory, clock, *launch.fold, **fold)

@@ -16,6 +16,7 @@ from fmstats.backends.base import Backend, Meter
 from fmstats.backends.graph_captures import hold, refusal
 from fmstats.backends.triton.engine import Engine
 from fmstats.backends.triton.plan import VECTOR_BYTES, Launch, pieces_of, plan
+from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import View
@@ -27,9 +28,14 @@ class TritonMeter(Meter):
     """This meter measures one layer's tensors."""
 
     def __init__(
-        self, backend: Backend, engine: Engine, state: State, thresholds: Thresholds
+        self,
+        backend: Backend,
+        engine: Engine,
+        state: State,
+        thresholds: Thresholds,
+        clock: Clock | None,
     ) -> None:
-        super().__init__(backend, state, thresholds)
+        super().__init__(backend, state, thresholds, clock)
         self._engine = engine
         if engine.capturing():
             raise refusal("a layer is measured for the first time")
@@ -83,7 +89,7 @@ class TritonMeter(Meter):
             # Of the current stream: whoever gets this memory next on it comes after both launches.
             parts = torch.empty(launch.parts, dtype=torch.int64, device=x.device)
             memory = (self.state.words, parts, self._limits[x.dtype])
-            self._engine.launch(measure, fold, launch, x, offset, *memory)
+            self._engine.launch(measure, fold, launch, x, offset, self.clock.words, *memory)
 
     def _compared_as(self, dtype: torch.dtype) -> Tensor:
         """Return the thresholds on the device, rounded for comparisons in elements of a type."""

@@ -18,13 +18,18 @@ from fmstats.backends.triton.kernels.formulas import (
 from fmstats.backends.triton.kernels.measure import running_moments
 from fmstats.backends.triton.kernels.walk import measure_exactly
 from fmstats.backends.triton.kernels.words import (
+    ALARM,
     COUNT,
+    FIRST_PASS,
+    FIRST_STEP,
     M2,
     MAX,
     MEAN,
     MIN,
     NAN,
     NEG_INF,
+    NOW_PASS,
+    NOW_STEP,
     PART_MAX,
     PART_MIN,
     PART_NAN,
@@ -76,11 +81,18 @@ def store_state(
 
 
 @triton.jit
+def note_first(first, now, non_finite):
+    """Store the time of `now` at `first`, where it is earlier and an element was not finite."""
+    tl.store(first, tl.minimum(tl.load(first), tl.load(now)), mask=non_finite)
+
+
+@triton.jit
 def fold(
     x,
     state,
     parts,
     thresholds,
+    clock,
     row,
     part_row,
     channel_stride,
@@ -175,6 +187,10 @@ def fold(
             tl.int64,
         )
         mean, m2, low, high = moments(n, sum, sum_sq, low, high, pivot, unit)
+    non_finite = nan + pos_inf + neg_inf > 0
+    note_first(s + FIRST_PASS * row, clock + NOW_PASS, non_finite)
+    note_first(s + FIRST_STEP * row, clock + NOW_STEP, non_finite)
+    tl.atomic_xchg(clock + ALARM, 1, mask=non_finite, sem="relaxed")  # others may set it, too
     count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high, mean, m2, low, high = merge(
         tl.load(s + COUNT * row),
         tl.load(s + NAN * row),

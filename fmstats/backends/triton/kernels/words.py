@@ -17,6 +17,10 @@ def _part_row(field: str) -> tl.constexpr:
 
 COUNT, NAN, POS_INF, NEG_INF = map(_row, ("count", "nan", "pos_inf", "neg_inf"))
 ZEROS, SAT_LOW, SAT_HIGH = map(_row, ("zeros", "sat_low", "sat_high"))
+FIRST_PASS, FIRST_STEP = map(_row, ("first_pass", "first_step"))
+# The words of a clock.
+NOW_PASS, NOW_STEP = (tl.constexpr(fields.FIRSTS.index(f)) for f in ("first_pass", "first_step"))
+ALARM = tl.constexpr(len(fields.FIRSTS))
 MEAN, M2, MIN, MAX = map(_row, ("mean", "m2", "min", "max"))
 
 PART_NAN, PART_POS_INF, PART_NEG_INF = map(_part_row, ("nan", "pos_inf", "neg_inf"))

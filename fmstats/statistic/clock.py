@@ -1,0 +1,66 @@
+"""`Clock` tells the kernels of a device what time it is, so that states know when a NaN came."""
+
+from __future__ import annotations
+
+import torch
+
+from fmstats.statistic.fields import FIRSTS, NEVER
+from fmstats.statistic.state import State
+
+_WORDS = (*FIRSTS, "alarm")
+
+
+class Clock:
+    """A clock holds the time on one device, in the terms of each of `FIRSTS`, and an alarm.
+
+    A kernel that meets an element that is no finite number writes the time into the state of the
+    channel, if none is there yet, and sets the alarm. Nobody waits for it: on a GPU the time is
+    set by work on the stream, in the order of what is measured, and in a graph that is replayed.
+
+    Args:
+        device: whose kernels read it.
+
+    Attributes:
+        words: int64 (len(FIRSTS) + 1,) on the device: the time, `NEVER` as long as it is not known,
+            and the alarm, 0 until it is set.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        with torch.inference_mode(False), torch.no_grad():
+            self.words = torch.full((len(_WORDS),), NEVER, dtype=torch.int64, device=device)
+            self.words[-1:].zero_()
+        # Python writes to memory in a tenth of the time of an operation.
+        self._host = self.words.numpy() if self.words.is_cpu else None
+
+    def set(self, name: str, value: int) -> None:
+        """Set one of `FIRSTS`, or the "alarm"."""
+        place = _WORDS.index(name)
+        if self._host is None:
+            self.words[place : place + 1].fill_(value)
+        else:
+            self._host[place] = value
+
+    def advance(self, name: str, value: int) -> None:
+        """Set one of `FIRSTS` to `value`, which is one more than before.
+
+        In a CUDA graph it is each replay that adds one.
+        """
+        if self._host is None:
+            self.words[_WORDS.index(name)].add_(1)
+        else:
+            self.set(name, value)
+
+    @property
+    def is_alarmed(self) -> bool:
+        """Return whether the alarm is set, of a clock on the CPU."""
+        return self._host is not None and bool(self._host[-1])
+
+    def stamp(self, batch: State) -> None:
+        """Write the time into the channels of a batch that have an element that is not finite.
+
+        This is for backends of PyTorch's operations: kernels do it as csrc/state.h tells.
+        """
+        non_finite = batch.finite != batch["count"]
+        for name, now in zip(FIRSTS, self.words, strict=False):
+            batch[name].copy_(torch.where(non_finite, now, NEVER))
+        self.words[-1:].bitwise_or_(non_finite.any())

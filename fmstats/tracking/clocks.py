@@ -1,0 +1,76 @@
+"""`Clocks` are the clocks of a tracker, one for each device that its layers are measured on."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from fmstats.errors import FmstatsError
+from fmstats.statistic.clock import Clock
+from fmstats.statistic.fields import NEVER
+
+
+class Clocks:
+    """All clocks of a tracker show one time: the forward pass, and the user's step.
+
+    Attributes:
+        passes: forward passes begun since the tracker was made, whatever was reset since.
+    """
+
+    def __init__(self) -> None:
+        self._clocks: dict[torch.device, Clock] = {}
+        self.passes, self._step = 0, NEVER
+        self._host: Clock | None = None
+
+    def on(self, device: torch.device) -> Clock:
+        """Return the clock of a device."""
+        found = self._clocks.get(device)
+        if found is None:
+            clock = Clock(device)
+            clock.set("first_pass", self.passes)
+            clock.set("first_step", self._step)
+            found = self._clocks.setdefault(device, clock)  # another thread may have been first
+            self._host = found if found.words.is_cpu else self._host
+        return found
+
+    def on_devices(self) -> list[Clock]:
+        """Return the clocks of devices other than the CPU."""
+        return [clock for clock in self._clocks.copy().values() if not clock.words.is_cpu]
+
+    @property
+    def is_alarmed(self) -> bool:
+        """Return whether anything that was measured on the CPU was not finite."""
+        return self._host is not None and self._host.is_alarmed
+
+    def begin_pass(self) -> None:
+        """Begin a forward pass."""
+        self.passes += 1
+        for clock in self._clocks.copy().values():
+            if clock.words.is_cpu:
+                clock.set("first_pass", self.passes)
+            else:
+                with torch.no_grad(), _disable_current_modes():
+                    clock.advance("first_pass", self.passes)
+
+    def set_pass(self, number: int) -> None:
+        """Go on from the forward pass of a number."""
+        self.passes = number
+        for clock in self._clocks.copy().values():
+            clock.set("first_pass", number)
+
+    @property
+    def step(self) -> int | None:
+        """Return the user's step, None if none was told."""
+        return None if self._step == NEVER else self._step
+
+    def set_step(self, step: int | None) -> None:
+        """Set the user's step.
+
+        Raises:
+            FmstatsError: it is no integer from 0 on.
+        """
+        if step is not None and not (isinstance(step, int) and 0 <= step < NEVER):
+            raise FmstatsError(f"a tracker's step is an integer from 0 on, or None; got {step!r}")
+        self._step = NEVER if step is None else step
+        for clock in self._clocks.copy().values():
+            clock.set("first_step", self._step)
