@@ -605,3 +605,40 @@ def test_each_sum_of_a_line_is_a_place() -> None:
     rows = {name: row.calls for name, row in tracker.stats().info.items() if "/" in name}
     assert rows == {"(model)/add": 1, "(model)/add_1": 1, "(model)/add_2": 1}
     assert {row.status for row in tracker.coverage()} == {"tracked"}
+
+
+class Called(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.function = nn.Conv2d(3, 4, 1), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.conv(x))
+
+
+@pytest.mark.parametrize(
+    ("function", "want"),
+    [
+        (
+            lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),  # as in SegNet
+            ["max_pool2d", "max_unpool2d"],
+        ),
+        (torch.special.expit, ["sigmoid"]),
+        (lambda x: torch.special.softmax(x, 1), ["softmax"]),
+        (lambda x: torch.special.log_softmax(x, 1), ["log_softmax"]),
+    ],
+)
+def test_operations_of_other_names_have_rows(
+    function: Callable[[Tensor], Tensor], want: list[str]
+) -> None:
+    model = Called(function)
+    with fmstats.track(model) as tracker:
+        output = model(images())
+    rows = {name: row for name, row in tracker.stats().info.items() if "/" in name}
+    assert {name: row.type for name, row in rows.items()} == {f"(model)/{k}": k for k in want}
+    last = rows[f"(model)/{want[-1]}"]
+    assert (last.channel_dim, last.shape) == (1, tuple(output.shape))
+    flat = output.detach().double().movedim(1, 0).flatten(1)
+    assert last.stats.zeros.tolist() == (flat == 0).sum(1).tolist()
+    assert last.stats.max.tolist() == flat.amax(1).tolist()
+    assert last.stats.mean.tolist() == pytest.approx(flat.mean(1).tolist(), rel=1e-6, abs=1e-7)

@@ -21,7 +21,8 @@ _ACTIVATIONS = (
 _POOLING = (
     "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d lp_pool1d lp_pool2d "
     "lp_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d "
-    "adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d"
+    "adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d "
+    "max_unpool1d max_unpool2d max_unpool3d"
 )
 _INTERPOLATION = "interpolate upsample grid_sample pixel_shuffle pixel_unshuffle"
 _NORMALISATION = (
@@ -40,7 +41,10 @@ _ALIASES = {
     "multiply": "mul",
     "log_sigmoid": "logsigmoid",
     "_threshold": "threshold",
-    **{f"{name}_with_indices": name for name in _POOLING.split() if "max" in name},
+    "special_expit": "sigmoid",
+    "special_softmax": "softmax",
+    "special_log_softmax": "log_softmax",
+    **{f"{name}_with_indices": name for name in _POOLING.split() if "max_pool" in name},
 }
 
 
