@@ -189,3 +189,40 @@ def test_untracked_graphs_hold_nothing_of_fmstats() -> None:
         compiled(X)
     assert graphs
     assert not any("fmstats" in graph for graph in graphs)
+
+
+class Unpooling(nn.Module):
+    """As SegNet, it keeps the indices of a pooling, and uses them later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, indices = F.max_pool2d(self.conv(x), 2, return_indices=True)
+        pooled = F.adaptive_max_pool2d(x, 1, return_indices=True)[0]
+        return self.last(F.max_unpool2d(x, indices, 2)) + self.last(pooled)
+
+
+@pytest.mark.parametrize("tracked_first", [True, False])
+def test_an_operation_in_a_graph_may_return_indices_as_well(tracked_first: bool) -> None:
+    torch.manual_seed(0)
+    model = Unpooling()
+    with torch.no_grad():
+        plain = model(X)
+        with fmstats.track(model) as tracker:
+            model(X)
+        want = tracker.stats()
+        dynamo.reset()
+        graph = torch.compile(model, backend="eager")
+        if not tracked_first:
+            graph(X)
+        with fmstats.track(model) as tracker:
+            assert torch.equal(graph(X), plain)
+    got = tracker.stats()
+    rows = ["max_pool2d", "adaptive_max_pool2d", "max_unpool2d", "add"]
+    assert [name for name in got if "/" in name] == [f"(model)/{name}" for name in rows]
+    for name in want:
+        assert got[name].state.words.tolist() == want[name].state.words.tolist(), name
+        assert got.info[name].channel_dim == want.info[name].channel_dim == 1, name
+    assert not any("guess" in row.channels for row in tracker.coverage())

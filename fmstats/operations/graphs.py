@@ -140,15 +140,17 @@ def add_operations(
             continue
         function, args, kwargs = call
         operation = operation_of(function)
-        if operation is None:
+        place = _place_of_map(_value_of(node))
+        if operation is None or place is None:
             continue
         for some in operations:
             hook = some.find_in_graph(
                 operation, _module_of(node, traced), _lines_of(node), args, kwargs, flow
             )
             if hook is not None:
-                _insert(module.graph, node, observe, op_token, hook)
-                _expect(node, hook, flow)
+                x = _take(module.graph, node, place)
+                _insert(module.graph, x, observe, op_token, hook)
+                _expect(x, hook, flow)
     module.recompile()
 
 
@@ -169,6 +171,26 @@ def _replace_tap(
             call.meta |= node.meta
             _expect(x, hook, flow)
     graph.erase_node(node)
+
+
+def _place_of_map(value: object) -> int | None:
+    """Return the place of the feature map among several results, as of its indices; -1 of one."""
+    if isinstance(value, Tensor):
+        return -1
+    parts = value if isinstance(value, (tuple, list)) else ()
+    found = (i for i, x in enumerate(parts) if isinstance(x, Tensor) and x.is_floating_point())
+    return next(found, None)
+
+
+def _take(graph: fx.Graph, node: fx.Node, place: int) -> fx.Node:
+    """Return the node of one of several results; of one result, the node itself."""
+    if place < 0:
+        return node
+    with graph.inserting_after(node):
+        part = graph.call_function(operator.getitem, (node, place))
+    value = _value_of(node)
+    part.meta |= {**node.meta, "example_value": value[place]}
+    return part
 
 
 def _insert(graph: fx.Graph, node: fx.Node, observe: Any, op_token: fx.Node, hook: Graphed) -> None:
