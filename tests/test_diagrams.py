@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+import torch._dynamo as dynamo
 from compat_models import assert_row, tensors_in
 from diagram_recorder import recording
 from diagram_table import NETWORKS, read
@@ -68,3 +69,21 @@ def test_without_functional_operations_a_network_shows_its_modules(name: str) ->
     found = [(row, info.type) for row, info in tracker.stats().info.items()]
     lines = [line for line in read(network.diagram) if line.row is not None]
     assert found == [(line.row, line.kind) for line in lines if line.owner == line.row]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_compiled_network_shows_the_same_rows(name: str) -> None:
+    dynamo.reset()
+    torch.manual_seed(0)
+    network = NETWORKS[name]
+    model = network.build().eval()
+    with fmstats.track(model) as tracker, torch.no_grad():
+        torch.compile(model, backend="eager")(**network.inputs(3))
+    dynamo.reset()
+    info = tracker.stats().info
+    lines = [line for line in read(network.diagram) if line.row is not None]
+    assert [(row, found.type) for row, found in info.items()] == [
+        (line.row, line.kind) for line in lines
+    ]
+    for line, found in zip(lines, info.values(), strict=True):
+        assert found.channel_dim == line.dim % len(found.shape), line
