@@ -2,6 +2,10 @@
 
 Every batch between `begin()` and `end()` is in one interval and in no other. Nothing waits for a
 device before an interval ends.
+
+The rule of all callbacks says where an interval ends, and is logged: at each optimizer step that is
+a multiple of its length (`Intervals.reaches`), and at the last step of training
+(`Intervals.finish`). So each of these steps is logged once, and no other step.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ class Intervals:
         self.last: fmstats.Profile | None = None
         self.profile: fmstats.Profile | None = None
         self._every, self._batches = every, 0
-        self._first = self._began = step
+        self._first = self._began = self._reached = step
         self._unread = False  # a batch has begun that is in no profile yet
         self._pending: fmstats.Profile | None = None  # read already, of this interval
         self._tracker: fmstats.Tracker | None = fmstats.track(model, **options)
@@ -72,9 +76,14 @@ class Intervals:
         """Return whether no batch has begun since the interval did."""
         return not self._unread and self._pending is None
 
-    def is_due(self, step: int, length: int) -> bool:
-        """Return whether an interval ends at this step, a multiple of `length`; 0 means never."""
-        return length > 0 and step // length > self._began // length
+    def reaches(self, step: int, length: int) -> bool:
+        """Note that `step` optimizer steps are done, and return whether an interval ends here.
+
+        It ends once at each multiple of `length`. Of a batch that makes several steps, the last
+        step counts. A length of 0 means that no interval ends before training does.
+        """
+        before, self._reached = self._reached, step
+        return length > 0 and step // length > before // length
 
     def flush(self, step: int, *, ranks: bool = True) -> fmstats.Profile:
         """End an interval at a step: read the device once, and begin the next interval.
@@ -86,9 +95,20 @@ class Intervals:
         """
         seen = self._collect(ranks)
         self.last = _note(seen, every=self._every, steps=[self._began + 1, step])
-        self.profile = _note(_join(self.profile, self.last), steps=[self._first + 1, step])
-        self._pending, self._began = None, step
+        self._add(self.last, step)
+        self._began = step
         return self.last
+
+    def finish(self, step: int, *, ranks: bool = True) -> fmstats.Profile | None:
+        """End the last interval with training, and return it; None if no step was done in it.
+
+        Batches after the last step are in `profile`, but in no interval: their step is logged.
+        """
+        if step > self._began:
+            return self.flush(step, ranks=ranks)
+        if not self.is_empty:
+            self._add(_note(self._collect(ranks), every=self._every), step)
+        return None
 
     def close(self) -> None:
         """Remove all hooks; what was not flushed is lost. May be called twice."""
@@ -106,6 +126,7 @@ class Intervals:
         return {
             "batches": self._batches,
             "steps": [self._first, self._began],
+            "reached": self._reached,
             "profile": None if self.profile is None else self.profile.to_bytes(),
             "pending": None if self._pending is None else self._pending.to_bytes(),
         }
@@ -114,6 +135,7 @@ class Intervals:
         """Resume from a checkpoint, and complete the interval in which it was made."""
         self._batches = state["batches"]
         self._first, self._began = state["steps"]
+        self._reached = state.get("reached", self._reached)  # not in checkpoints of 0.1
         self.profile = _unpack(state["profile"])
         self._pending = _unpack(state["pending"])
 
@@ -127,6 +149,11 @@ class Intervals:
         self._unread = False
         self._pending = _join(self._pending, part)
         return self._pending
+
+    def _add(self, seen: fmstats.Profile, step: int) -> None:
+        """Add what was collected to `profile`."""
+        self.profile = _note(_join(self.profile, seen), steps=[self._first + 1, step])
+        self._pending = None
 
 
 class KeepsIntervals:

@@ -41,9 +41,12 @@ class FeatureMapStats(KeepsIntervals, Callback):
     """Logs the statistics of each interval of training steps, and of each validation.
 
     What is logged is of the interval alone, so that a change is seen at once instead of in the
-    mean of all training so far; `profile` has all intervals together. An interval ends at each
-    multiple of `log_every_n_steps` and when training ends. Only then the device is read, once, and
-    ranks are merged, if there are several. Batches of the sanity check are not counted.
+    mean of all training so far; `profile` has all intervals together. An interval ends, and is
+    logged once, at each optimizer step that is a multiple of `log_every_n_steps` and at the last
+    step of training: not at step 0, nor at the end of an epoch or at a validation. The callback for
+    transformers has the same rule. Only at these steps the device is read, once, and ranks are
+    merged, if there are several. Batches after the last step are in `profile` alone; those of the
+    sanity check are not counted.
 
     Several of them may watch parts of a model, each with a `module` and a `prefix` of its own.
 
@@ -55,7 +58,8 @@ class FeatureMapStats(KeepsIntervals, Callback):
             within it.
         stats: what to log; see `Profile.scalars`.
         every: measure the first of every `every` batches.
-        log_every_n_steps: optimizer steps of an interval; None: those of the Trainer.
+        log_every_n_steps: optimizer steps of an interval; None: those of the Trainer, where 0 makes
+            all of training one interval.
         validation: log validation epochs, too.
         prefix: what keys begin with: `fmstats/train/layer1.mean`, `fmstats/val/layer1.mean`.
         save: a file for `profile`, written when training ends, also by an exception.
@@ -123,6 +127,7 @@ class FeatureMapStats(KeepsIntervals, Callback):
             if name in self._restored:
                 intervals.restore(self._restored[name])
         self._restored = {}
+        self._log_if_due(trainer)  # a checkpoint may have been made just before its step was logged
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Measure from here on."""
@@ -134,11 +139,7 @@ class FeatureMapStats(KeepsIntervals, Callback):
         if self._train is None:
             return
         self._train.end()
-        length = self._length
-        if length is None:
-            length = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set from outside
-        if self._train.is_due(trainer.global_step, length):
-            self._log(trainer, self._train, "train/")
+        self._log_if_due(trainer)
 
     def on_validation_batch_start(self, trainer: Trainer, *_: Any) -> None:
         """Measure from here on, if validation was asked for."""
@@ -154,12 +155,12 @@ class FeatureMapStats(KeepsIntervals, Callback):
         """Log a validation."""
         # Also if this rank had no batch: others wait for it.
         if self._validation is not None and self._validation.is_open:
-            self._log(trainer, self._validation, "val/")
+            self._log(trainer, self._validation.flush(trainer.global_step), "val/")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the interval that was begun, and write the file."""
-        if self._train is not None and not self._train.is_empty:
-            self._log(trainer, self._train, "train/")
+        if self._train is not None and self._train.is_open:
+            self._log(trainer, self._train.finish(trainer.global_step), "train/")
         self._write(trainer.is_global_zero)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -172,8 +173,8 @@ class FeatureMapStats(KeepsIntervals, Callback):
         """Keep what was seen, of this rank alone: others may have stopped elsewhere."""
         # A device that failed cannot be read, and the first error is the one to be seen.
         with contextlib.suppress(RuntimeError, fmstats.FmstatsError):
-            if self._train is not None and not self._train.is_empty:
-                self._train.flush(trainer.global_step, ranks=False)
+            if self._train is not None and self._train.is_open:
+                self._train.finish(trainer.global_step, ranks=False)
                 self._write(trainer.is_global_zero)
         self._close()
 
@@ -189,8 +190,16 @@ class FeatureMapStats(KeepsIntervals, Callback):
         both = (("train", self._train), ("validation", self._validation))
         return [(name, intervals) for name, intervals in both if intervals is not None]
 
-    def _log(self, trainer: Trainer, intervals: Intervals, kind: str) -> None:
-        profile = intervals.flush(trainer.global_step)
+    def _log_if_due(self, trainer: Trainer) -> None:
+        length, step = self._length, trainer.global_step
+        if length is None:
+            length = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set from outside
+        if self._train is not None and self._train.reaches(step, length):
+            self._log(trainer, self._train.flush(step), "train/")
+
+    def _log(self, trainer: Trainer, profile: fmstats.Profile | None, kind: str) -> None:
+        if profile is None:
+            return
         numbers = profile.scalars(self._stats, self._prefix + kind)
         for logger in trainer.loggers if numbers else ():
             logger.log_metrics(numbers, step=trainer.global_step)

@@ -26,8 +26,11 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
     """Adds the statistics of each interval to the Trainer's logs, and those of each evaluation.
 
     What is logged is of the interval alone, so that a change is seen at once instead of in the
-    mean of all training so far; `profile` has all intervals together. An interval ends with a log
-    of the Trainer. Only then the device is read, once, and ranks are merged, if there are several.
+    mean of all training so far; `profile` has all intervals together. An interval ends, and is
+    logged once, at each optimizer step that is a multiple of `log_every_n_steps` and at the last
+    step of training: not at step 0, nor at the end of an epoch or at an evaluation. The callback
+    for Lightning has the same rule. Only at these steps the device is read, once, and ranks are
+    merged, if there are several. Batches after the last step are in `profile` alone.
 
     `callback.add_to(trainer)` makes all reporters see the numbers. Given as `callbacks=[...]` it is
     called after them: the numbers are then in `state.log_history`, and seen by callbacks that
@@ -41,7 +44,8 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
         stats: what to log; see `Profile.scalars`.
         every: measure the first of every `every` batches.
         log_every_n_steps: optimizer steps of an interval, after which the Trainer then logs, too;
-            None: whenever the Trainer logs its loss.
+            None: `logging_steps` of the Trainer, without the log of `logging_first_step`. With
+            `logging_strategy="epoch"` an interval is then an epoch, with "no" all of training.
         evaluation: add to the logs of evaluations, too.
         prefix: what keys begin with: `fmstats/layer1.mean`, `eval_fmstats/layer1.mean`.
         save: a file for `profile`, written when training ends.
@@ -73,6 +77,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
         self._save = None if save is None else Path(save)
         self._wants_evaluation = evaluation
         self._before_reporters = False
+        self._due = False  # an interval ends with the Trainer's next log
         self._added: set[str] = set()
         self._evaluation: Intervals | None = None
 
@@ -115,6 +120,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Measure from here on."""
+        self._due = False
         if self._train is not None:
             self._train.begin()
 
@@ -128,9 +134,17 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
         """Measure up to here; have the Trainer log at the end of an interval."""
         if self._train is not None:
             self._train.end()
-            if self._is_due(state.global_step):
+            length = self._length
+            if length is None:
+                length = state.logging_steps if args.logging_strategy == "steps" else 0
+            self._due = self._train.reaches(state.global_step, length)
+            if self._due and self._length is not None:
                 control.should_log = True
         return control
+
+    def on_epoch_end(self, args: Any, *_: Any, **__: Any) -> None:
+        """End an interval where the Trainer logs epochs, and no length was asked for."""
+        self._due = self._length is None and args.logging_strategy == "epoch"
 
     def on_prediction_step(self, *_: Any, **__: Any) -> None:
         """End a batch of an evaluation, and begin the next."""
@@ -142,16 +156,22 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
         """Add numbers to the logs of the Trainer, in which `_runtime` keys show what has ended."""
-        logs = {} if logs is None else logs
+        if logs is None or self._train is None or not self._train.is_open:
+            return
         ended = next((k.removesuffix("_runtime") for k in logs if k.endswith("_runtime")), None)
-        step = state.global_step
+        step, profile, prefix = state.global_step, None, self._prefix
         if "loss" in logs:
-            if self._length is None or self._is_due(step):
-                self._add(self._train, step, self._prefix, state, logs)
+            if self._due:
+                profile, self._due = self._train.flush(step), False
         elif ended == "train":
-            self._add(self._train, step, self._prefix, state, logs)
-        elif ended is not None:
-            self._add(self._evaluation, step, f"{ended}_{self._prefix}", state, logs)
+            profile = self._train.finish(step)
+        elif ended is not None and self._evaluation is not None and not self._evaluation.is_empty:
+            profile, prefix = self._evaluation.flush(step), f"{ended}_{prefix}"
+        if profile is not None:
+            numbers = profile.scalars(self._stats, prefix)
+            logs.update(numbers)
+            self._added.update(numbers)
+            state.log_history[-1].update(numbers)  # a copy of the logs, made before callbacks
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write the file and remove all hooks."""
@@ -169,28 +189,6 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _is_due(self, step: int) -> bool:
-        return (
-            self._train is not None
-            and self._length is not None
-            and self._train.is_due(step, self._length)
-        )
-
-    def _add(
-        self,
-        intervals: Intervals | None,
-        step: int,
-        prefix: str,
-        state: Any,
-        logs: dict[str, Any],
-    ) -> None:
-        if intervals is None or not intervals.is_open or intervals.is_empty:
-            return
-        numbers = intervals.flush(step).scalars(self._stats, prefix)
-        logs.update(numbers)
-        self._added.update(numbers)
-        state.log_history[-1].update(numbers)  # a copy of the logs, made before callbacks
 
 
 class _TakeBack(TrainerCallback):
