@@ -110,12 +110,12 @@ class Plain(transformers.Trainer):
         return torch.utils.data.DataLoader(self.eval_dataset, collate_fn=operator.itemgetter(0))
 
 
-def in_transformers(folder, data, n=None, *, net=None, callbacks=(), resume=None, **options):
+def in_transformers(folder, data, n=None, *, kind=Plain, callbacks=(), resume=None, **options):
     stats = FeatureMapStatsCallback(log_every_n_steps=n, stats=STATS, evaluation=True)
     quiet = {"report_to": "none", "use_cpu": True, "disable_tqdm": True}
     common = {"num_train_epochs": 1, "save_strategy": "no"}
-    trainer = Plain(
-        net or Net(),
+    trainer = kind(
+        Net(),
         transformers.TrainingArguments(str(folder), **{**quiet, **common, **options}),
         train_dataset=[{"x": x} for x in data],
         eval_dataset=[{"x": x} for x in data_of(2)],
@@ -288,10 +288,64 @@ def test_other_logs_of_the_loss_end_no_interval(tmp_path, n):
     assert means(rows) == [(3, 2.0), (6, 5.0), (7, 7.0)]
 
 
+class LogsLosses(Plain):
+    """Logs something called a loss within each batch, before its step is done."""
+
+    def compute_loss(self, *arguments, **options):
+        self.log({"loss": 1.0})
+        return super().compute_loss(*arguments, **options)
+
+    def prediction_step(self, *arguments, **options):
+        self.log({"loss": 1.0})
+        return super().prediction_step(*arguments, **options)
+
+
+def test_losses_that_are_logged_within_batches(tmp_path):
+    options = {"kind": LogsLosses, "eval_strategy": "steps", "eval_steps": 3, "logging_steps": 3}
+    for n in (None, 3):
+        rows, _ = in_transformers(tmp_path, data_of(7), n, **options)
+        assert means(rows) == [(3, 2.0), (6, 5.0), (7, 7.0)]
+
+
+class Silences(transformers.TrainerCallback):
+    """Keeps the Trainer from logging at step 2."""
+
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step == 2:
+            control.should_log = False
+        return control
+
+
+def test_a_log_that_is_held_back(tmp_path):
+    """The interval goes on to the next multiple, and ends in the midst of no batch."""
+    options = {"kind": LogsLosses, "callbacks": [Silences()], "logging_steps": 2}
+    for n in (None, 2):
+        rows, _ = in_transformers(tmp_path, data_of(5), n, **options)
+        assert means(rows) == [(4, 2.5), (5, 5.0)]
+
+
+class EvaluatesOnTraining(Plain):
+    """Evaluates with metrics that are called as those of training are."""
+
+    def evaluate(self, *_, **__):
+        return super().evaluate(metric_key_prefix="train")
+
+
+def test_an_evaluation_that_is_called_train(tmp_path):
+    options = {"kind": EvaluatesOnTraining, "eval_strategy": "steps", "eval_steps": 2}
+    rows, _ = in_transformers(tmp_path, data_of(5), 3, **options)
+    assert means(rows) == [(3, 2.0), (5, 4.5)]
+    assert means(rows, "train_fmstats/") == [(2, 1.5), (4, 1.5), (5, 1.5)]
+
+
 def test_a_trainer_that_logs_epochs(tmp_path):
     options = {"logging_strategy": "epoch", "num_train_epochs": 2}
     rows, _ = in_transformers(tmp_path, data_of(4), **options)
     assert means(rows) == [(4, 2.5), (8, 2.5)]
+    rows, _ = in_transformers(
+        tmp_path, data_of(5), callbacks=[LogsAlso()], logging_steps=2, **options
+    )
+    assert means(rows) == [(5, 3.0), (10, 3.0)]
     rows, _ = in_transformers(tmp_path, data_of(4), 3, **options)
     assert means(rows) == [(3, 2.0), (6, mean_of(4, 1, 2)), (8, 3.5)]
 

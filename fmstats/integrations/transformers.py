@@ -163,7 +163,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
         if "loss" in logs:
             if self._due:
                 profile, self._due = self._train.flush(step), False
-        elif ended == "train":
+        elif ended == "train" and "total_flos" in logs:  # not an evaluation of that name
             profile = self._train.finish(step)
         elif ended is not None and self._evaluation is not None and not self._evaluation.is_empty:
             profile, prefix = self._evaluation.flush(step), f"{ended}_{prefix}"
