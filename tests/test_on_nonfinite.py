@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats.statistic.clock import Clock
+from fmstats.statistic.fields import FIRSTS, NEVER
 from fmstats.tracking.nonfinite import Flag
 
 NAN = math.nan
@@ -125,10 +126,11 @@ def test_without_times_the_order_decides() -> None:
     profile = run(net(Spoil((5,), (0,)), nn.Identity(), Spoil((2,), (1,))), 6).stats()
     assert {f.evidence["producer"] for f in profile.diagnose(["non-finite"]).findings} == {"3"}
     for name in ("1", "2", "3", "4"):
-        profile[name].state["first_pass"].fill_(2**63 - 1)
+        for field in FIRSTS:
+            profile[name].state[field].fill_(NEVER)
     [first, *_] = profile.diagnose(rules=["non-finite"]).findings
     assert first.evidence["producer"] == "1"
-    assert "pass" not in first.message.split("made")[0]
+    assert "from" not in first.message.split("made")[0]
 
 
 @pytest.mark.parametrize("per_call", [False, True])
@@ -152,7 +154,7 @@ def test_an_event_a_pass(per_call: bool) -> None:
     assert (second.channels, second.neg_inf) == ((3,), 1)
     assert str(second) == (
         f"layer '1{call}' (Spoil) has its first elements that are not finite: 0 NaN, 0 +inf and "
-        "1 -inf in 1 channel (3), in forward pass 5, step 104"
+        "1 -inf in 1 channel (3), in step 104, in forward pass 5"
     )
 
 

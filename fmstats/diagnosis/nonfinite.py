@@ -4,9 +4,9 @@ A profile knows the forward pass in which a layer first had some, and the order 
 which layer feeds which. What can be said is therefore "likely" or "unsure":
 
 - The producer is the first layer, in the order of execution, of those that had some in the earliest
-  pass: all that was measured before it was finite until then. Unsure if it is the first layer of
-  all, since the model's own input is not measured. Where passes are not known, as in profiles of
-  fmstats 0.1, the order of execution decides alone.
+  step and pass: all that was measured before it was finite until then. Unsure if it is the first
+  layer of all, since the model's own input is not measured. Where passes are not known, as in
+  profiles of fmstats 0.1, the order of execution decides alone.
 - A layer that had some in a later pass, and none before it in that pass, perhaps received them: an
   optimizer turns a NaN into weights that are NaN. A fault of its own looks the same.
 - A later layer of the pass received them, if the layer right before it had some by then, too.
@@ -56,12 +56,15 @@ class Origin:
     reason: str
 
 
+Time = tuple[int, int]  # the user's step and the forward pass, 0 where either is not known
+
+
 @dataclass(frozen=True)
 class _Source:
     """Is a layer with new non-finite numbers, and says where they came from."""
 
     name: str
-    time: int
+    time: Time
     origin: Origin
 
 
@@ -77,7 +80,7 @@ def origins(layers: Sequence[Observed]) -> list[Origin | None]:
     sources: list[_Source] = []
     for time, index in sorted((time, index) for index, time in times.items()):
         layer, before = layers[index], layers[:index]
-        broken = [earlier for earlier in before if times.get(earlier.index, time + 1) <= time]
+        broken = [each for each in before if each.index in times and times[each.index] <= time]
         # The last layer before it with new ones; else the one that was first of all.
         near = [source for source in sources if source.name in {each.name for each in broken}]
         if not sources:
@@ -92,15 +95,21 @@ def origins(layers: Sequence[Observed]) -> list[Origin | None]:
     return found
 
 
-def _times(layers: Sequence[Observed], masked: Sequence[bool]) -> dict[int, int]:
+def _times(layers: Sequence[Observed], masked: Sequence[bool]) -> dict[int, Time]:
     """Return when each layer with non-finite numbers first had some, by its index.
 
-    Unless that is known of all of them, all have the same time.
+    Steps go before passes: what was merged may have counted its passes anew. Neither counts unless
+    it is known of all these layers.
     """
     broken = [each for each in layers if each.nan + each.inf and not masked[each.index]]
-    known = [each.first_pass for each in broken if each.first_pass is not None]
-    times = known if len(known) == len(broken) else [0] * len(broken)
-    return {each.index: time for each, time in zip(broken, times, strict=True)}
+    steps = _if_all_known([each.first_step for each in broken])
+    passes = _if_all_known([each.first_pass for each in broken])
+    times = zip(broken, steps, passes, strict=True)
+    return {each.index: (step, number) for each, step, number in times}
+
+
+def _if_all_known(times: Sequence[int | None]) -> list[int]:
+    return [0 if None in times or time is None else time for time in times]
 
 
 def find_masks(layers: Sequence[Observed]) -> list[bool]:
@@ -196,11 +205,11 @@ def _judge(layer: Observed, origin: Origin | None) -> Verdict:
 
 
 def _when(layer: Observed) -> str:
-    """Tell when a layer first had some, as ` from pass 10 (step 9) on`; "" if it is not known."""
-    if layer.first_pass is None:
-        return ""
-    step = "" if layer.first_step is None else f" (step {layer.first_step:,})"
-    return f" from pass {layer.first_pass:,}{step} on"
+    """Tell when a layer first had some, as ` from step 9, pass 10 on`; "" if it is not known."""
+    step = "" if layer.first_step is None else f"step {layer.first_step:,}"
+    number = f"pass {layer.first_pass:,}" if layer.first_pass else ""  # 0: in none of the model
+    when = ", ".join(filter(None, (step, number)))
+    return f" from {when} on" if when else ""
 
 
 def _in_words(layer: Observed, origin: Origin) -> str:

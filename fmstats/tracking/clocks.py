@@ -71,6 +71,9 @@ class Clocks:
         """
         if step is not None and not (isinstance(step, int) and 0 <= step < NEVER):
             raise FmstatsError(f"a tracker's step is an integer from 0 on, or None; got {step!r}")
-        self._step = NEVER if step is None else step
+        now = NEVER if step is None else step
+        if now == self._step:
+            return
+        self._step = now
         for clock in self._clocks.copy().values():
             clock.set("first_step", self._step)

@@ -38,7 +38,8 @@ class NonFiniteEvent:
     Attributes:
         layer: the name of the layer, and the number of the call under `per_call`.
         operation: the type of the module, or the name of the operation.
-        forward_pass: the number of the forward pass, counted from 1 since the tracker was made.
+        forward_pass: the number of the forward pass of the model, counted from 1 since the tracker
+            was made; 0 where a layer was called before any, or without the model.
         step: what `Tracker.step` was, None if it was not set.
         channels: those that have some since that pass.
         nan, pos_inf, neg_inf: elements of these channels up to now. On a CPU that is of this pass.
@@ -53,15 +54,20 @@ class NonFiniteEvent:
     pos_inf: int
     neg_inf: int
 
+    @property
+    def time(self) -> tuple[int, int]:
+        """Return what orders events: the step, 0 without one, and the forward pass."""
+        return self.step or 0, self.forward_pass
+
     def __str__(self) -> str:
         shown = ", ".join(map(str, self.channels[:_SHOWN]))
         more = ", ..." if len(self.channels) > _SHOWN else ""
-        step = "" if self.step is None else f", step {self.step:,}"
+        step = "" if self.step is None else f", in step {self.step:,}"
+        step += f", in forward pass {self.forward_pass:,}" if self.forward_pass else ""
         return (
             f"layer {self.layer!r} ({self.operation}) has its first elements that are not finite: "
             f"{self.nan:,} NaN, {self.pos_inf:,} +inf and {self.neg_inf:,} -inf in "
-            f"{format_plural(len(self.channels), 'channel')} ({shown}{more}), in forward pass "
-            f"{self.forward_pass:,}{step}"
+            f"{format_plural(len(self.channels), 'channel')} ({shown}{more}){step}"
         )
 
 
@@ -93,6 +99,16 @@ def check_action(asked: object) -> None:
         )
 
 
+def action_of(asked: str | Action) -> Action:
+    """Return what is to be done about an event, as a function."""
+    known: dict[str, Action] = {"ignore": _ignore, "warn": _warn, "raise": _raise}
+    return known[asked] if isinstance(asked, str) else asked
+
+
+def _ignore(event: NonFiniteEvent) -> None:
+    """Do nothing."""
+
+
 def _warn(event: NonFiniteEvent) -> None:
     warnings.warn(f"fmstats: {event}", RuntimeWarning, stacklevel=2)
 
@@ -116,11 +132,10 @@ class NonFiniteWatch:
     def __init__(
         self, asked: str | Action, clocks: Clocks, list_layers: Callable[[], Iterable[Layer]]
     ) -> None:
-        known: dict[str, Action] = {"warn": _warn, "raise": _raise}
-        self._act = known[asked] if isinstance(asked, str) else asked
+        self._act = action_of(asked)
         self._clocks, self._list_layers = clocks, list_layers
         self._known: set[Row] = set()
-        self._last = -1  # the pass of which the user was told last
+        self._last = (-1, -1)  # the step and pass of which the user was told last
         self._flags: dict[torch.device, Flag] = {}
 
     @property
@@ -168,9 +183,9 @@ class NonFiniteWatch:
         return found
 
     def _tell(self, found: list[tuple[int, NonFiniteEvent]]) -> None:
-        for _, event in sorted(found, key=lambda each: (each[1].forward_pass, each[0])):
-            if event.forward_pass > self._last:
-                self._last = event.forward_pass
+        for _, event in sorted(found, key=lambda each: (each[1].time, each[0])):
+            if event.time > self._last:
+                self._last = event.time
                 self._act(event)
 
 
@@ -179,15 +194,16 @@ def _event_of(layer: Layer, states: list[State]) -> NonFiniteEvent | None:
     whole = State.identity(states[0].channels) if states else State.identity(0)
     for state in states:
         whole.merge_(state)
-    times = whole["first_pass"]
-    if not (times < NEVER).any():
+    steps, passes = whole["first_step"], whole["first_pass"]
+    if not (passes < NEVER).any():
         return None
-    born = times == times.min()
-    step = int(whole["first_step"][born].min())
+    step = int(steps.min())
+    number = int(passes[steps == step].min())
+    born = (steps == step) & (passes == number)
     return NonFiniteEvent(
         layer=layer.name,
         operation=layer.spec.type,
-        forward_pass=int(times.min()),
+        forward_pass=number,
         step=None if step == NEVER else step,
         channels=tuple(born.nonzero().flatten().tolist()),
         **{field: int(whole[field][born].sum()) for field in NON_FINITE},
