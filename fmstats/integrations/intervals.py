@@ -10,6 +10,7 @@ a multiple of its length (`Intervals.reaches`), and at the last step of training
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import torch.nn as nn
 
 import fmstats
 from fmstats.errors import check_whole
+from fmstats.tracking.nonfinite import action_of, check_action
 
 _NOT_HERE = {
     "when": "training and validation are told apart by the framework",
@@ -33,29 +35,49 @@ class Intervals:
         model: what is tracked, until `close()`.
         every: measure the first of every `every` batches of the run.
         step: optimizer steps done before.
+        stop_on_nonfinite: have `broken` known as soon as possible, and not only as intervals end.
         **options: of `fmstats.track`.
 
     Attributes:
         last: the profile of the last interval; None before one has ended.
         profile: that of all intervals together.
+        broken: what is known of the first NaN or infinity, as text; None as long as all is finite.
+            Of several ranks it is known when an interval ends, to all of them.
 
     Raises:
         FmstatsError: as `fmstats.track`.
     """
 
-    def __init__(self, model: nn.Module, *, every: int = 1, step: int = 0, **options: Any) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        every: int = 1,
+        step: int = 0,
+        stop_on_nonfinite: bool = False,
+        **options: Any,
+    ) -> None:
         self.last: fmstats.Profile | None = None
         self.profile: fmstats.Profile | None = None
         self._every, self._batches = every, 0
         self._first = self._began = self._reached = step
         self._unread = False  # a batch has begun that is in no profile yet
         self._pending: fmstats.Profile | None = None  # read already, of this interval
+        self.broken: str | None = None
+        if stop_on_nonfinite:
+            self._act = action_of(options.get("on_nonfinite", "ignore"))
+            options = {**options, "on_nonfinite": self._note_event}
         self._tracker: fmstats.Tracker | None = fmstats.track(model, **options)
         self._tracker.pause()
 
-    def begin(self) -> None:
-        """Measure from here on: a batch of the run begins."""
+    def begin(self, step: int | None = None) -> None:
+        """Measure from here on: a batch of the run begins.
+
+        Args:
+            step: optimizer steps, this one included; None: the one after those that were reached.
+        """
         if self._tracker is not None:
+            self._tracker.step = self._reached + 1 if step is None else step
             self._unread = True
             if self._batches % self._every == 0:
                 self._tracker.resume()
@@ -97,6 +119,7 @@ class Intervals:
         self.last = _note(seen, every=self._every, steps=[self._began + 1, step])
         self._add(self.last, step)
         self._began = step
+        self.broken = self.broken or _describe_broken(self.last)
         return self.last
 
     def finish(self, step: int, *, ranks: bool = True) -> fmstats.Profile | None:
@@ -139,11 +162,16 @@ class Intervals:
         self.profile = _unpack(state["profile"])
         self._pending = _unpack(state["pending"])
 
+    def _note_event(self, event: fmstats.NonFiniteEvent) -> None:
+        if not _has_ranks():  # of several all must stop together
+            self.broken = self.broken or str(event)
+        self._act(event)
+
     def _collect(self, ranks: bool) -> fmstats.Profile:
         """Read the tracker, and give the interval up to now."""
         if self._tracker is None:
             raise fmstats.FmstatsError("these intervals are closed: nothing is tracked any more")
-        together = ranks and dist.is_available() and dist.is_initialized()
+        together = ranks and _has_ranks()
         part = self._tracker.stats(group="world" if together else None)
         self._tracker.reset()
         self._unread = False
@@ -157,10 +185,16 @@ class Intervals:
 
 
 class KeepsIntervals:
-    """Keeps the intervals of a training run and writes their file, for all callbacks."""
+    """Keeps the intervals of a training run and writes their file, for all callbacks.
+
+    Attributes:
+        stop_on_nonfinite: end training where a layer has a NaN or an infinity.
+    """
 
     _train: Intervals | None = None
     _save: Path | None = None
+    stop_on_nonfinite = False
+    _has_warned = False
 
     @property
     def last(self) -> fmstats.Profile | None:
@@ -171,6 +205,16 @@ class KeepsIntervals:
     def profile(self) -> fmstats.Profile | None:
         """Return the profile of all intervals so far; None before the first one ends."""
         return None if self._train is None else self._train.profile
+
+    def _must_stop(self) -> bool:
+        """Return whether training is to end, and say why."""
+        broken = None if self._train is None else self._train.broken
+        if broken is None or not self.stop_on_nonfinite:
+            return False
+        if not self._has_warned:
+            warnings.warn(f"fmstats ends the training: {broken}", RuntimeWarning, stacklevel=2)
+            self._has_warned = True
+        return True
 
     def _make_folder(self) -> None:
         """Make room for the file now: a training run must not end without it."""
@@ -201,11 +245,30 @@ def check_options(
     check_whole("every", every)
     if log_every_n_steps is not None:
         check_whole("log_every_n_steps", log_every_n_steps)
+    check_action(options.get("on_nonfinite", "ignore"))
     for name in _NOT_HERE.keys() & options.keys():
         raise fmstats.FmstatsError(f"{name}= is not for a training loop: {_NOT_HERE[name]}")
     chosen = (stats,) if isinstance(stats, str) else None if stats is None else tuple(stats)
     fmstats.Profile({}, {}).scalars(chosen)  # refuses unknown ones
     return chosen
+
+
+def _has_ranks() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _describe_broken(profile: fmstats.Profile) -> str | None:
+    """Tell which layer was first not finite, as every rank that has the profile does."""
+    times = {}
+    for name, row in profile.info.items():  # in the order of execution
+        steps = row.stats.first_step
+        if (steps >= 0).any():
+            times[name] = int(steps[steps >= 0].min())
+    if not times:
+        return None
+    name = min(times, key=times.__getitem__)
+    kind = profile.info[name].type
+    return f"layer {name!r} ({kind}) has elements that are not finite since step {times[name]:,}"
 
 
 def _unpack(content: bytes | None) -> fmstats.Profile | None:

@@ -63,6 +63,10 @@ class FeatureMapStats(KeepsIntervals, Callback):
         validation: log validation epochs, too.
         prefix: what keys begin with: `fmstats/train/layer1.mean`, `fmstats/val/layer1.mean`.
         save: a file for `profile`, written when training ends, also by an exception.
+        stop_on_nonfinite: end training after the batch in which a layer has its first NaN or
+            infinity: `on_nonfinite` of `fmstats.track` tells when that is known. Of several ranks
+            all end together, when the interval does. -inf counts, too: `exclude=` a layer that
+            masks with it.
         **options: of `fmstats.track`, but neither `when` nor `budget`; `per_call` needs `module`.
 
     Attributes:
@@ -85,6 +89,7 @@ class FeatureMapStats(KeepsIntervals, Callback):
         validation: bool = False,
         prefix: str = _PREFIX,
         save: str | Path | None = None,
+        stop_on_nonfinite: bool = False,
         **options: Any,
     ) -> None:
         chosen = check_options(every, log_every_n_steps, stats, options)
@@ -97,7 +102,7 @@ class FeatureMapStats(KeepsIntervals, Callback):
         self._module, self._stats, self._every = module, chosen, every
         self._length, self._prefix, self._options = log_every_n_steps, prefix, options
         self._save = None if save is None else Path(save)
-        self._wants_validation = validation
+        self._wants_validation, self.stop_on_nonfinite = validation, stop_on_nonfinite
         self._validation: Intervals | None = None
         self._restored: Mapping[str, Any] = {}
 
@@ -120,7 +125,14 @@ class FeatureMapStats(KeepsIntervals, Callback):
         self._close()
         model = _submodule(pl_module, self._module)
         step = trainer.global_step
-        self._train = Intervals(model, every=self._every, step=step, **self._options)
+        self._train = Intervals(
+            model,
+            every=self._every,
+            step=step,
+            stop_on_nonfinite=self.stop_on_nonfinite,
+            **self._options,
+        )
+        self._has_warned = False
         if self._wants_validation:
             self._validation = Intervals(model, every=self._every, step=step, **self._options)
         for name, intervals in self._named():
@@ -140,11 +152,13 @@ class FeatureMapStats(KeepsIntervals, Callback):
             return
         self._train.end()
         self._log_if_due(trainer)
+        if self._must_stop():
+            trainer.should_stop = True
 
     def on_validation_batch_start(self, trainer: Trainer, *_: Any) -> None:
         """Measure from here on, if validation was asked for."""
         if self._validation is not None:
-            self._validation.begin()
+            self._validation.begin(trainer.global_step)
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Measure up to here."""

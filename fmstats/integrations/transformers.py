@@ -49,6 +49,10 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
         evaluation: add to the logs of evaluations, too.
         prefix: what keys begin with: `fmstats/layer1.mean`, `eval_fmstats/layer1.mean`.
         save: a file for `profile`, written when training ends.
+        stop_on_nonfinite: end training after the batch in which a layer has its first NaN or
+            infinity: `on_nonfinite` of `fmstats.track` tells when that is known. Of several ranks
+            all end together, when the interval does. -inf counts, too: `exclude=` a layer that
+            masks with it.
         **options: of `fmstats.track`, but neither `when` nor `budget`.
 
     Attributes:
@@ -69,13 +73,14 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
         evaluation: bool = False,
         prefix: str = "fmstats/",
         save: str | Path | None = None,
+        stop_on_nonfinite: bool = False,
         **options: Any,
     ) -> None:
         self._stats = check_options(every, log_every_n_steps, stats, options)
         self._every, self._length = every, log_every_n_steps
         self._prefix, self._options = prefix, options
         self._save = None if save is None else Path(save)
-        self._wants_evaluation = evaluation
+        self._wants_evaluation, self.stop_on_nonfinite = evaluation, stop_on_nonfinite
         self._before_reporters = False
         self._due = False  # an interval ends with the Trainer's next log
         self._added: set[str] = set()
@@ -111,12 +116,19 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
         self._make_folder()
         self.close()
         step = state.global_step
-        self._train = Intervals(model, every=self._every, step=step, **self._options)
+        self._train = Intervals(
+            model,
+            every=self._every,
+            step=step,
+            stop_on_nonfinite=self.stop_on_nonfinite,
+            **self._options,
+        )
+        self._has_warned = False
         if self._wants_evaluation:
             self._evaluation = Intervals(
                 model, every=self._every, step=step, when="eval", **self._options
             )
-            self._evaluation.begin()  # no event says that an evaluation begins
+            self._evaluation.begin(step)  # no event says that an evaluation begins
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Measure from here on."""
@@ -140,24 +152,26 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
             self._due = self._train.reaches(state.global_step, length)
             if self._due and self._length is not None:
                 control.should_log = True
+            if self._must_stop():
+                control.should_training_stop = True
         return control
 
     def on_epoch_end(self, args: Any, *_: Any, **__: Any) -> None:
         """End an interval where the Trainer logs epochs, and no length was asked for."""
         self._due = self._length is None and args.logging_strategy == "epoch"
 
-    def on_prediction_step(self, *_: Any, **__: Any) -> None:
+    def on_prediction_step(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
         """End a batch of an evaluation, and begin the next."""
         if self._evaluation is not None:
             self._evaluation.end()
-            self._evaluation.begin()
+            self._evaluation.begin(state.global_step)
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
-    ) -> None:
+    ) -> Any:
         """Add numbers to the logs of the Trainer, in which `_runtime` keys show what has ended."""
         if logs is None or self._train is None or not self._train.is_open:
-            return
+            return control
         ended = next((k.removesuffix("_runtime") for k in logs if k.endswith("_runtime")), None)
         step, profile, prefix = state.global_step, None, self._prefix
         if "loss" in logs:
@@ -172,6 +186,9 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
             logs.update(numbers)
             self._added.update(numbers)
             state.log_history[-1].update(numbers)  # a copy of the logs, made before callbacks
+        if "loss" in logs and self._must_stop():
+            control.should_training_stop = True
+        return control
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write the file and remove all hooks."""
