@@ -303,8 +303,9 @@ class LogsLosses(Plain):
 def test_losses_that_are_logged_within_batches(tmp_path):
     options = {"kind": LogsLosses, "eval_strategy": "steps", "eval_steps": 3, "logging_steps": 3}
     for n in (None, 3):
-        rows, _ = in_transformers(tmp_path, data_of(7), n, **options)
-        assert means(rows) == [(3, 2.0), (6, 5.0), (7, 7.0)]
+        rows, stats = in_transformers(tmp_path, data_of(6), n, **options)
+        assert means(rows) == [(3, 2.0), (6, 5.0)]
+        assert stats.last.metadata["steps"] == [4, 6]
 
 
 class Silences(transformers.TrainerCallback):
@@ -322,6 +323,24 @@ def test_a_log_that_is_held_back(tmp_path):
     for n in (None, 2):
         rows, _ = in_transformers(tmp_path, data_of(5), n, **options)
         assert means(rows) == [(4, 2.5), (5, 5.0)]
+
+
+class CallsItLast(LogsLosses):
+    """Calls the callback for statistics after all others."""
+
+    def train(self, **options):
+        callbacks = self.callback_handler.callbacks
+        callbacks.append(callbacks.pop(0))
+        return super().train(**options)
+
+
+def test_the_trainer_s_own_log_stays_held_back(tmp_path):
+    """The callback asks for no log where the interval is the Trainer's."""
+    options = {"callbacks": [Silences()], "logging_steps": 2}
+    rows, _ = in_transformers(tmp_path, data_of(5), kind=CallsItLast, **options)
+    assert means(rows) == [(4, 2.5), (5, 5.0)]
+    rows, _ = in_transformers(tmp_path, data_of(5), 2, kind=CallsItLast, **options)
+    assert means(rows) == [(2, 1.5), (4, 3.5), (5, 5.0)]
 
 
 class EvaluatesOnTraining(Plain):

@@ -174,10 +174,11 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
             return control
         ended = next((k.removesuffix("_runtime") for k in logs if k.endswith("_runtime")), None)
         step, profile, prefix = state.global_step, None, self._prefix
+        row = state.log_history[-1]  # a copy of the logs, made before any callback changed them
         if "loss" in logs:
             if self._due:
                 profile, self._due = self._train.flush(step), False
-        elif ended == "train" and "total_flos" in logs:  # not an evaluation of that name
+        elif ended == "train" and "total_flos" in row:  # not an evaluation of that name
             profile = self._train.finish(step)
         elif ended is not None and self._evaluation is not None and not self._evaluation.is_empty:
             profile, prefix = self._evaluation.flush(step), f"{ended}_{prefix}"
@@ -185,7 +186,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
             numbers = profile.scalars(self._stats, prefix)
             logs.update(numbers)
             self._added.update(numbers)
-            state.log_history[-1].update(numbers)  # a copy of the logs, made before callbacks
+            row.update(numbers)
         if "loss" in logs and self._must_stop():
             control.should_training_stop = True
         return control
