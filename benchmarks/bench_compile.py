@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import fmstats
 from fmstats.models.channel_dims import ChannelRule, channel_rules
 from fmstats.models.selection import is_leaf
-from fmstats.statistic.fields import FIELDS
+from fmstats.statistic.fields import COUNTS, MOMENTS
 from fmstats.statistic.state import State, merge
 
 WIDTHS = (18, 12, 12, 12)
@@ -100,7 +100,7 @@ def _measure(x: Tensor, dim: int, state: State) -> State:
         "min": torch.where(finite, x, torch.inf).amin(over).double(),
         "max": torch.where(finite, x, -torch.inf).amax(over).double(),
     }
-    return State.of({name: fields[name] for name in FIELDS})
+    return State.of({name: fields[name] for name in (*COUNTS, *MOMENTS)})
 
 
 def compiled_ways(name: str) -> tuple[dict[str, Callable[[], object]], fmstats.Tracker]:

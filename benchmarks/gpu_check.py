@@ -64,6 +64,7 @@ PARTS: Mapping[str, Part] = {
     "kernels": Part("every kernel compiled and loaded", "gpu_checks.machine", 600, "load_kernels"),
     "parity": Part("the reference's numbers, the same bits", "gpu_checks.parity", 900),
     "streams": Part("streams and CUDA graphs", "gpu_checks.streams", 200),
+    "nonfinite": Part("the pass in which a NaN came", "gpu_checks.nonfinite", 120),
     "large": Part("more than 2^31 elements", "gpu_checks.large", 300),
     "training": Part("gradients, memory and waits in training", "gpu_checks.training", 200),
     "compiled": Part("torch.compile, with CUDA graphs and without", "gpu_checks.compiled", 600),

@@ -15,10 +15,12 @@ import torch
 import fmstats.backends
 from fmstats.backends.cpu import CpuBackend
 from fmstats.backends.cuda.backend import CudaBackend
+from fmstats.tracking.clocks import Clocks
 
 gpu_check = importlib.import_module("gpu_check")
 large = importlib.import_module("gpu_checks.large")
 machine = importlib.import_module("gpu_checks.machine")
+nonfinite = importlib.import_module("gpu_checks.nonfinite")
 parity = importlib.import_module("gpu_checks.parity")
 predict = importlib.import_module("predict")
 reports = importlib.import_module("gpu_checks.report")
@@ -38,8 +40,8 @@ def setup() -> object:
 class Broken(CpuBackend):
     """Loses an element."""
 
-    def meter(self, state: object, thresholds: object) -> object:
-        meter = super().meter(state, thresholds)
+    def meter(self, state: object, thresholds: object, clock: object = None) -> object:
+        meter = super().meter(state, thresholds, clock)
         meter.try_update = lambda x: False
         update = meter.update
         meter.update = lambda x, view: (update(x, view), state["count"].sub_(1))
@@ -59,6 +61,16 @@ def test_without_a_gpu_it_says_what_is_missing() -> None:
     assert done.returncode == gpu_check.NOTHING_TO_CHECK == 2
     assert done.stdout == ""
     assert done.stderr == f"gpu-check: the cuda backend cannot be used: {why}\n"
+
+
+def test_the_pass_of_a_nan_is_checked(setup: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = reports.Report("nonfinite")
+    nonfinite.run(setup, report)
+    assert outcomes(report) == ["passed", "skipped", "passed"], report.checks
+    report = reports.Report("nonfinite")
+    monkeypatch.setattr(Clocks, "begin_pass", lambda self: None)
+    nonfinite.run(setup, report)
+    assert outcomes(report) == ["failed", "skipped", "failed"]
 
 
 def test_a_failed_check_is_noted_and_the_next_one_runs(

@@ -69,6 +69,13 @@ def law_cases(law: str, dtype: torch.dtype, quick: bool) -> Iterator[Case]:
             yield sample, thresholds, seeded(law, dtype, layout, turn)
 
 
+def clock_at(time: int) -> Clock:
+    clock = Clock()
+    clock.set("first_pass", time)
+    clock.set("first_step", time**2)
+    return clock
+
+
 def measure(
     backend: Backend,
     *parts: Sample,
@@ -76,9 +83,7 @@ def measure(
     onto: State | None = None,
     time: int = 5,
 ) -> State:
-    clock = Clock()
-    clock.set("first_pass", time)
-    clock.set("first_step", time**2)
+    clock = clock_at(time)
     state = State.identity(parts[0].x.shape[parts[0].channel_dim]) if onto is None else onto.clone()
     for part in parts:
         backend.accumulate(state, part.x, view_of(part.x, part.channel_dim), thresholds, clock)
@@ -267,7 +272,7 @@ def test_the_fast_way_is_the_slow_one(backend: Backend, dtype: torch.dtype) -> N
     x = near.repeat(6).view(2, 3, 8).to(dtype)
     for thresholds in (*BOUNDED, Thresholds(0.1, -0.7, 0.99)):
         state, view = State.identity(3), view_of(x, 1)
-        meter = backend.meter(state, thresholds)
+        meter = backend.meter(state, thresholds, clock_at(5))
         meter.update(x, view)
         if not meter.try_update(x.clone()):
             assert backend.name != "cpu" or not hasattr(Tensor, "__dlpack_c_exchange_api__")

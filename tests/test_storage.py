@@ -156,7 +156,7 @@ def test_the_file_is_plain_safetensors(file: Path) -> None:
         value for stats in profile.values() for value in stats.state["m2"].tolist()
     ]
     assert [layer["name"] for layer in document["layers"]] == list(profile)
-    assert document["schema"] == 2
+    assert document["schema"] == 3
 
 
 def test_the_size_is_that_of_the_channels(tmp_path: Path) -> None:
@@ -384,12 +384,12 @@ def edit(file: Path, *keys: Any, value: Any) -> None:
     close_file(file, tensors, document)
 
 
-@pytest.mark.parametrize("schema", [3, 10**30])
+@pytest.mark.parametrize("schema", [4, 10**30])
 def test_a_newer_schema(file: Path, schema: int) -> None:
     edit(file, "layers", value="as nobody knows them yet")
     edit(file, "schema", value=schema)
     refused(
-        file, rf"written by a newer fmstats: its schema is {schema}, this one reads up to 2; up"
+        file, rf"written by a newer fmstats: its schema is {schema}, this one reads up to 3; up"
     )
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from fmstats.backends import DTYPES, Backend
 from fmstats.backends.cpu import CpuBackend
 from fmstats.backends.reference import ReferenceBackend
+from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import FIELDS
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
@@ -99,7 +100,9 @@ def state_of(
         x, dim = samples.LAYOUTS[case.layout](batch.to(device))
         view = view_of(x, dim)
         if meter is None:
-            meter = backend.meter(State.identity(view.channels, device), thresholds)
+            clock = Clock(device)
+            clock.set("first_pass", 3)
+            meter = backend.meter(State.identity(view.channels, device), thresholds, clock)
         if meter.try_update(x):
             fast += 1
         else:
