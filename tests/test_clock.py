@@ -32,7 +32,7 @@ def test_the_first_pass_of_each_channel(backend: Backend, layout: str, bad: floa
     meter = backend.meter(state, Thresholds(), clock)
     born = {c: 2 + c % 4 for c in range(channels) if c % 3}
     for number in range(1, 8):
-        clock.advance("first_pass", number)
+        clock.set("first_pass", number)
         clock.set("first_step", 10 * number)
         x = torch.randn(2, channels, 3, 5)
         for channel, first in born.items():
@@ -71,6 +71,13 @@ def test_a_merge_keeps_the_smaller() -> None:
     assert merge(a, b)["first_pass"].tolist() == [4, 2, 5]
     assert merge(b, a)["first_pass"].tolist() == [4, 2, 5]
     assert merge(a, State.identity(3))["first_pass"].tolist() == [4, 9, NEVER]
+
+
+def test_a_device_advances_its_clock_by_itself() -> None:
+    clock = Clock()
+    clock.set("first_pass", 6)
+    clock.advance("first_pass")
+    assert clock.words.tolist() == [7, NEVER, 0]
 
 
 def test_all_clocks_show_one_time() -> None:

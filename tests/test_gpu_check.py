@@ -117,11 +117,11 @@ def test_determinism_sees_other_bits() -> None:
     class Drifting(CpuBackend):
         runs = 0
 
-        def meter(self, state: object, thresholds: object) -> object:
+        def meter(self, state: object, thresholds: object, clock: object = None) -> object:
             Drifting.runs += 1
             state["mean"].fill_(1e-9 * Drifting.runs)
             state["count"].fill_(1)
-            return super().meter(state, thresholds)
+            return super().meter(state, thresholds, clock)
 
     case = parity.Case(torch.float32, "contiguous", "normal", (2, 3), "none")
     with pytest.raises(AssertionError, match="differs from the first in"):

@@ -62,6 +62,14 @@ inline PartialOf<Int, typename Numbers<Int>::Real> add_splits(const Job& job, i6
   return part;
 }
 
+// Note the time in each of channels [c0, c1) to which something came that is no finite number.
+inline void note_channels(const Job& job, i64 c0, i64 c1, i64 splits, const Scratch& scratch) {
+  for (i64 c = c0; c < c1; ++c) {
+    const Partial part = add_splits<i64>(job, c, splits, scratch.parts);
+    if (non_finite_count(part) != 0) note_non_finite(job.state, job.row, c, job.clock);
+  }
+}
+
 inline void fold_one(const Job& job, i64 c, i64 positions, i64 splits, const Scratch& scratch) {
   Partial part = add_splits<i64>(job, c, splits, scratch.parts);
   const ChannelState before = load_state<i64>(job.state, job.row, c);
@@ -72,30 +80,28 @@ inline void fold_one(const Job& job, i64 c, i64 positions, i64 splits, const Scr
     batch = to_state(part, positions, again.pivot, again.unit);
   }
   store_state(job.state, job.row, c, merge(before, batch));
-  if (non_finite_count(part) != 0) note_non_finite(job.state, job.row, c, job.clock);
 }
 
 inline void fold_channels(const Job& job, i64 c0, i64 c1, i64 splits, const Scratch& scratch) {
   constexpr int kWidth = kLanes<double>;
   const i64 positions = position_count(job.view);
   const double smallest = smallest_square(job.view.dtype != kFloat64);
+  i64v differ{};  // from positions: bits of the counts of finite elements
   i64 c = c0;
   for (; c + kWidth <= c1; c += kWidth) {
     const auto part = add_splits<i64v>(job, c, splits, scratch.parts);
     const auto before = load_state<i64v>(job.state, job.row, c);
     const auto batch =
         to_state(part, splat<i64v>(positions), Numbers<i64v>::load(scratch.pivot + c));
+    differ |= finite_count(batch) ^ splat<i64v>(positions);
     if (any(too_coarse(part, before, batch, smallest))) {
       for (int l = 0; l < kWidth; ++l) fold_one(job, c + l, positions, splits, scratch);
     } else {
       store_state(job.state, job.row, c, merge(before, batch));
-      const i64v bad = non_finite_count(part);
-      if (!any(bad != 0)) continue;
-      for (int l = 0; l < kWidth; ++l) {
-        if (bad[l] != 0) note_non_finite(job.state, job.row, c + l, job.clock);
-      }
     }
   }
+  if (any(differ != 0)) note_channels(job, c0, c, splits, scratch);
+  note_channels(job, c, c1, splits, scratch);
   for (; c < c1; ++c) fold_one(job, c, positions, splits, scratch);
 }
 

@@ -8,6 +8,7 @@ from fmstats.statistic.fields import FIRSTS, NEVER
 from fmstats.statistic.state import State
 
 _WORDS = (*FIRSTS, "alarm")
+_PLACES = {name: place for place, name in enumerate(_WORDS)}
 
 
 class Clock:
@@ -34,21 +35,15 @@ class Clock:
 
     def set(self, name: str, value: int) -> None:
         """Set one of `FIRSTS`, or the "alarm"."""
-        place = _WORDS.index(name)
+        place = _PLACES[name]
         if self._host is None:
-            self.words[place : place + 1].fill_(value)
+            self.words[place].fill_(value)
         else:
             self._host[place] = value
 
-    def advance(self, name: str, value: int) -> None:
-        """Set one of `FIRSTS` to `value`, which is one more than before.
-
-        In a CUDA graph it is each replay that adds one.
-        """
-        if self._host is None:
-            self.words[_WORDS.index(name)].add_(1)
-        else:
-            self.set(name, value)
+    def advance(self, name: str) -> None:
+        """Add one to one of `FIRSTS`, by work of the device: in a CUDA graph each replay does."""
+        self.words[_PLACES[name]].add_(1)
 
     @property
     def is_alarmed(self) -> bool:

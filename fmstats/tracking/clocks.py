@@ -21,6 +21,7 @@ class Clocks:
         self._clocks: dict[torch.device, Clock] = {}
         self.passes, self._step = 0, NEVER
         self._host: Clock | None = None
+        self._on_devices: tuple[Clock, ...] = ()
 
     def on(self, device: torch.device) -> Clock:
         """Return the clock of a device."""
@@ -30,12 +31,15 @@ class Clocks:
             clock.set("first_pass", self.passes)
             clock.set("first_step", self._step)
             found = self._clocks.setdefault(device, clock)  # another thread may have been first
-            self._host = found if found.words.is_cpu else self._host
+            clocks = self._clocks.copy().values()
+            self._on_devices = tuple(each for each in clocks if not each.words.is_cpu)
+            self._host = next((each for each in clocks if each.words.is_cpu), None)
         return found
 
-    def on_devices(self) -> list[Clock]:
+    @property
+    def on_devices(self) -> tuple[Clock, ...]:
         """Return the clocks of devices other than the CPU."""
-        return [clock for clock in self._clocks.copy().values() if not clock.words.is_cpu]
+        return self._on_devices
 
     @property
     def is_alarmed(self) -> bool:
@@ -45,12 +49,12 @@ class Clocks:
     def begin_pass(self) -> None:
         """Begin a forward pass."""
         self.passes += 1
-        for clock in self._clocks.copy().values():
-            if clock.words.is_cpu:
-                clock.set("first_pass", self.passes)
-            else:
-                with torch.no_grad(), _disable_current_modes():
-                    clock.advance("first_pass", self.passes)
+        if self._host is not None:
+            self._host.set("first_pass", self.passes)
+        if self._on_devices:
+            with torch.no_grad(), _disable_current_modes():
+                for clock in self._on_devices:
+                    clock.advance("first_pass")
 
     def set_pass(self, number: int) -> None:
         """Go on from the forward pass of a number."""

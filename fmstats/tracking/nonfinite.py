@@ -149,7 +149,7 @@ class NonFiniteWatch:
 
     def begin_pass(self) -> None:
         """Look at the alarms of GPUs that have come, without waiting, and ask for the next."""
-        for clock in self._clocks.on_devices():
+        for clock in self._clocks.on_devices:
             device = clock.words.device
             flag = self._flags.get(device) or self._flags.setdefault(device, Flag(clock))
             if flag.is_up():
@@ -160,7 +160,7 @@ class NonFiniteWatch:
 
     def close(self) -> None:
         """Wait for GPUs, and tell of what has come."""
-        if self._clocks.on_devices():
+        if self._clocks.on_devices:
             self._tell(self._find(self._list_layers()))
 
     def skip(self) -> None:
