@@ -8,8 +8,9 @@ of its own. malloc "default" gives large tensors back to the system at once, so 
 pays for the page faults of fresh memory and anything beside it looks cheap. malloc "kept" keeps
 them (MALLOC_* set high): the bare model is faster, and overhead shows as it is. --quick: two
 models, images in batches of 2. "fmstats" measures the modules that rivals can be attached to;
-"fmstats, functions" also functional operations, which it does by default. The models with F in
-their name have functions in place of activations, pooling and sums.
+"fmstats, functions" also functional operations, which it does by default; "fmstats, alarmed" is
+"fmstats" with a function to be called where a layer has its first NaN. The models with F in their
+name have functions in place of activations, pooling and sums.
 """
 
 from __future__ import annotations
@@ -92,12 +93,13 @@ def count_faults(forward: Callable[[], object]) -> int:
 def measure(model: nn.Module, x: Tensor, rivals: Sequence[str], rounds: int) -> list[Row]:
     """Return the rows of one model, a way each, the bare one first."""
     profile = profile_of(model.eval(), x)
-    tracked, functional = copy_for_hooks(model), copy_for_hooks(model)
+    tracked, functional, alarmed = (copy_for_hooks(model) for _ in range(3))
     ways: dict[str, Callable[[], object]] = {
         "bare": partial(model, x),
         "empty": partial(with_rival(model, profile, None), x),
         "fmstats": partial(tracked, x),
         "fmstats, functions": partial(functional, x),
+        "fmstats, alarmed": partial(alarmed, x),
     }
     slow = {"bare": ways["bare"]}
     for name in rivals:
@@ -108,7 +110,11 @@ def measure(model: nn.Module, x: Tensor, rivals: Sequence[str], rounds: int) -> 
             else partial(with_rival(model, profile, rival), x)
         )
         (slow if rival.slow else ways)[name] = way
-    with fmstats.track(tracked, functional=False), fmstats.track(functional):
+    with (
+        fmstats.track(tracked, functional=False),
+        fmstats.track(functional),
+        fmstats.track(alarmed, functional=False, on_nonfinite=print),
+    ):
         seconds = time_in_turn(ways, rounds)
         faults = count_faults(ways["bare"])
     few = time_in_turn(slow, FEW) if len(slow) > 1 else {}

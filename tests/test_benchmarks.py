@@ -149,7 +149,15 @@ def test_a_model_is_measured_every_way() -> None:
     x = torch.randn(2, 3, 4, 4)
     rows = bench_model.measure(model, x, ["seed", "ao per channel"], rounds=1)
     assert [row["way"] for row in rows] == [
-        *("bare", "empty", "fmstats", "fmstats, functions", "seed", "ao per channel"),
+        *(
+            "bare",
+            "empty",
+            "fmstats",
+            "fmstats, functions",
+            "fmstats, alarmed",
+            "seed",
+            "ao per channel",
+        ),
     ]
     assert rows[0]["layers"] == 3
     assert rows[0]["bytes"] == 3 * 2 * 4 * 4 * 4 * 4
