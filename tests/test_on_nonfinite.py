@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import fmstats
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import FIRSTS, NEVER
-from fmstats.tracking.nonfinite import Flag
+from fmstats.tracking.flags import Flag
 
 NAN = math.nan
 

@@ -8,20 +8,22 @@ beside all other work, and looked at as later passes begin, once it has come.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from fmstats.errors import FmstatsError
 from fmstats.operations.channel_flow import Origin
 from fmstats.output.tables import format_plural
-from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import NEVER, NON_FINITE
 from fmstats.statistic.state import State, copy_to_host
 from fmstats.tracking.clocks import Clocks
+from fmstats.tracking.flags import Flag
 from fmstats.tracking.gates import Updatable
 from fmstats.tracking.layers import Layer
 from fmstats.tracking.per_call import PerCall
@@ -56,8 +58,8 @@ class NonFiniteEvent:
 
     @property
     def time(self) -> tuple[int, int]:
-        """Return what orders events: the step, 0 without one, and the forward pass."""
-        return self.step or 0, self.forward_pass
+        """Return what orders events: the forward pass, and the step, 0 without one."""
+        return self.forward_pass, self.step or 0
 
     def __str__(self) -> str:
         shown = ", ".join(map(str, self.channels[:_SHOWN]))
@@ -135,7 +137,8 @@ class NonFiniteWatch:
         self._act = action_of(asked)
         self._clocks, self._list_layers = clocks, list_layers
         self._known: set[Row] = set()
-        self._last = (-1, -1)  # the step and pass of which the user was told last
+        self._last: tuple[int, int] | None = None  # the time of which the user was told last
+        self._finding = threading.Lock()  # two threads must not tell of one row
         self._flags: dict[torch.device, Flag] = {}
 
     @property
@@ -145,7 +148,13 @@ class NonFiniteWatch:
 
     def look_at(self, layer: Layer) -> None:
         """Tell of the rows of a layer that was measured on the CPU."""
-        self._tell(self._find([layer], lambda state: state.words.is_cpu))
+        with _aside():
+            if not any(map(_is_broken_on_cpu, self._unknown_states(layer))):
+                return  # the alarm stays, so that all others are looked at after each update
+        self._tell(self._find([layer], _is_broken_on_cpu))
+
+    def _unknown_states(self, layer: Layer) -> Iterable[State]:
+        return (state for row in layer.rows if row not in self._known for state in row.states)
 
     def begin_pass(self) -> None:
         """Look at the alarms of GPUs that have come, without waiting, and ask for the next."""
@@ -166,40 +175,60 @@ class NonFiniteWatch:
     def skip(self) -> None:
         """Take what all rows have now for known: another tracker has told of it."""
         self._find(self._list_layers())
+        self._last = None
 
     def _find(
         self, layers: Iterable[Layer], chosen: Callable[[State], bool] = lambda state: True
-    ) -> list[tuple[int, NonFiniteEvent]]:
-        """Return the rows that are not finite since the last time, by their execution indices."""
-        rows = [(each, row) for each in layers for row in each.rows if row not in self._known]
-        states = [[state for state in row.states if chosen(state)] for _, row in rows]
-        copies = iter(copy_to_host([state for some in states for state in some]))
-        found = []
-        for (layer, row), some in zip(rows, states, strict=True):
-            event = _event_of(layer, [next(copies) for _ in some])
-            if event is not None:
-                self._known.add(row)
-                found.append((row.execution_index or 0, event))
-        return found
+    ) -> list[NonFiniteEvent]:
+        """Return what is new to the user since the last time, in the order of time."""
+        with self._finding, _aside():
+            rows = [(each, row) for each in layers for row in each.rows if row not in self._known]
+            states = [[state for state in row.states if chosen(state)] for _, row in rows]
+            copies = iter(copy_to_host([state for some in states for state in some]))
+            found = []
+            for (layer, row), some in zip(rows, states, strict=True):
+                event = _event_of(layer, [next(copies) for _ in some]) if some else None
+                if event is not None:
+                    self._known.add(row)
+                    found.append((event.time, row.execution_index or 0, event))
+            new = []
+            for time, _, event in sorted(found, key=lambda each: each[:2]):
+                if time != self._last:
+                    self._last = time
+                    new.append(event)
+            return new
 
-    def _tell(self, found: list[tuple[int, NonFiniteEvent]]) -> None:
-        for _, event in sorted(found, key=lambda each: (each[1].time, each[0])):
-            if event.time > self._last:
-                self._last = event.time
-                self._act(event)
+    def _tell(self, events: Iterable[NonFiniteEvent]) -> None:
+        for event in events:
+            self._act(event)
+
+
+def _aside() -> AbstractContextManager[object]:
+    """Work unseen by the modes of others, which could make fake tensors of what is made here."""
+    if not torch._C._len_torch_dispatch_stack():
+        return torch._C.DisableTorchFunction()
+    stack = ExitStack()
+    stack.enter_context(torch._C.DisableTorchFunction())
+    stack.enter_context(_disable_current_modes())
+    return stack
+
+
+def _is_broken_on_cpu(state: State) -> bool:
+    """Return whether a state on the CPU has a time; quickly, since most have none."""
+    return state.words.is_cpu and bool((state["first_pass"].numpy() < NEVER).any())
 
 
 def _event_of(layer: Layer, states: list[State]) -> NonFiniteEvent | None:
     """Return what is to be told of a row with these states; None if it is finite."""
-    whole = State.identity(states[0].channels) if states else State.identity(0)
-    for state in states:
+    whole, *others = states
+    for state in others:
         whole.merge_(state)
-    steps, passes = whole["first_step"], whole["first_pass"]
+    passes, steps = whole["first_pass"], whole["first_step"]
     if not (passes < NEVER).any():
         return None
-    step = int(steps.min())
-    number = int(passes[steps == step].min())
-    born = (steps == step) & (passes == number)
+    number = int(passes.min())
+    step = int(steps[passes == number].min())
+    born = (passes == number) & (steps == step)
     return NonFiniteEvent(
         layer=layer.name,
         operation=layer.spec.type,
@@ -247,42 +276,3 @@ class Guarded:
     def rescale(self, scale: float) -> None:
         """Take outputs for `scale` times what is to be told of them, from now on."""
         self._layer.rescale(scale)
-
-
-class Flag:
-    """A flag brings the alarm of a GPU's clock to the host, without a wait.
-
-    Args:
-        clock: of that device.
-        runtime: torch's module for it, such as `torch.cuda`.
-    """
-
-    def __init__(self, clock: Clock, runtime: Any = None) -> None:
-        self._clock, self._device = clock, clock.words.device
-        self._runtime = torch.get_device_module(self._device) if runtime is None else runtime
-        self._copy = torch.zeros(1, dtype=torch.int64, pin_memory=self._runtime.is_available())
-        self._coming: Any = None  # the event behind a copy that was asked for
-
-    def ask(self) -> None:
-        """Have the alarm copied behind all work so far, if no copy is on its way."""
-        if self._coming is None and not self._is_captured():
-            stream = self._runtime.current_stream(self._device)
-            self._copy.copy_(self._clock.words[-1:], non_blocking=True)
-            self._coming = self._runtime.Event()
-            self._coming.record(stream)
-
-    def is_up(self) -> bool:
-        """Return whether a copy has come in which the alarm is set."""
-        if self._coming is None or self._is_captured() or not self._coming.query():
-            return False
-        self._coming = None
-        return bool(self._copy.item())
-
-    def take_down(self) -> None:
-        """Clear the alarm, behind all work so far."""
-        self._clock.set("alarm", 0)
-
-    def _is_captured(self) -> bool:
-        """Return whether work goes into a graph, where nothing may be asked."""
-        asked = getattr(self._runtime, "is_current_stream_capturing", None)  # XPU has none
-        return asked is not None and bool(asked())
