@@ -118,3 +118,17 @@ def test_a_step_that_goes_back_hides_nothing(steps: tuple[int | None, ...]) -> N
             model(torch.ones(3, 2))
     told = [(event.layer, event.forward_pass, event.step) for event in events]
     assert told == [("2", 2, steps[1]), ("0", 5, steps[4])]
+
+
+def test_after_a_reset_it_tells_again() -> None:
+    model = nn.Sequential(Spoil(2, 3, 5), Clean())
+    with torch.no_grad(), fmstats.track(model, on_nonfinite="raise") as tracker:
+        model(torch.ones(3, 2))
+        with pytest.raises(fmstats.NonFiniteError, match="in forward pass 2"):
+            model(torch.ones(3, 2))
+        model(torch.ones(3, 2))  # known
+        tracker.reset()
+        model(torch.ones(3, 2))
+        with pytest.raises(fmstats.NonFiniteError, match="in forward pass 5"):
+            model(torch.ones(3, 2))
+    assert tracker.stats()["0"].first_pass.tolist() == [5, -1]

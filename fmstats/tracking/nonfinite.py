@@ -177,6 +177,11 @@ class NonFiniteWatch:
         self._find(self._list_layers())
         self._last = None
 
+    def forget(self) -> None:
+        """Take nothing for known: the rows have forgotten all that they saw."""
+        self._known.clear()
+        self._last = None
+
     def _find(
         self, layers: Iterable[Layer], chosen: Callable[[State], bool] = lambda state: True
     ) -> list[NonFiniteEvent]:

@@ -182,6 +182,8 @@ class Tracker:
         self._passes.reset()
         for layer in self._set.layers.values():
             layer.reset()
+        if self._set.watch is not None:
+            self._set.watch.forget()
 
     def close(self) -> None:
         """Remove every hook; `stats()` and `coverage()` still answer. May be called twice.
