@@ -154,6 +154,22 @@ def test_ranks_know_when_an_interval_ends(tmp_path: Path) -> None:
         dist.destroy_process_group()
 
 
+def test_an_interval_repeats_no_event() -> None:
+    """Each interval resets the tracker, which tells anew of a layer that stays broken."""
+    seen: list[fmstats.NonFiniteEvent] = []
+    model = nn.Sequential(nn.Linear(2, 2), nn.Tanh())
+    intervals = Intervals(model, on_nonfinite=seen.append)
+    with torch.no_grad():
+        model[0].weight[0] = math.nan
+    for step in range(1, 5):
+        intervals.begin()
+        model(torch.ones(1, 2))
+        intervals.end()
+        intervals.flush(step)
+    intervals.close()
+    assert [(event.layer, event.step) for event in seen] == [("0", 1)]
+
+
 @pytest.mark.parametrize("callback", [FeatureMapStats, FeatureMapStatsCallback])
 def test_a_wrong_wish_is_refused_at_once(callback: Any) -> None:
     with pytest.raises(fmstats.FmstatsError, match=r"on_nonfinite='stop': choose 'ignore'"):

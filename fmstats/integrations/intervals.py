@@ -64,8 +64,10 @@ class Intervals:
         self._unread = False  # a batch has begun that is in no profile yet
         self._pending: fmstats.Profile | None = None  # read already, of this interval
         self.broken: str | None = None
-        if stop_on_nonfinite:
-            self._act = action_of(options.get("on_nonfinite", "ignore"))
+        asked = options.get("on_nonfinite", "ignore")
+        if stop_on_nonfinite or asked != "ignore":
+            check_action(asked)
+            self._act, self._told = action_of(asked), set[str]()
             options = {**options, "on_nonfinite": self._note_event}
         self._tracker: fmstats.Tracker | None = fmstats.track(model, **options)
         self._tracker.pause()
@@ -165,7 +167,9 @@ class Intervals:
     def _note_event(self, event: fmstats.NonFiniteEvent) -> None:
         if not _has_ranks():  # of several all must stop together
             self.broken = self.broken or str(event)
-        self._act(event)
+        if event.layer not in self._told:  # in an interval before
+            self._told.add(event.layer)
+            self._act(event)
 
     def _collect(self, ranks: bool) -> fmstats.Profile:
         """Read the tracker, and give the interval up to now."""
