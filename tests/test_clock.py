@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import SupportsIndex
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,7 +41,8 @@ def test_the_first_pass_of_each_channel(backend: Backend, layout: str, bad: floa
             if number >= first and number != 6:  # pass 6 is finite, and changes nothing
                 x[1, channel, 2, 4] = bad
         x = LAYOUTS[layout](x)
-        assert meter.try_update(x) or meter.update(x, view_of(x, 1)) is None
+        if not meter.try_update(x):
+            meter.update(x, view_of(x, 1))
         assert clock.words[-1] == (number in (2, 3, 4, 5, 7))
         clock.set("alarm", 0)
     assert state["first_pass"].tolist() == [born.get(c, NEVER) for c in range(channels)]
@@ -95,7 +98,15 @@ def test_all_clocks_show_one_time() -> None:
     assert early.words.tolist() == [1, NEVER, 0]
 
 
+@pytest.mark.parametrize("step", [4, np.int64(4), torch.tensor(4)])
+def test_any_integer_is_a_step(step: SupportsIndex) -> None:
+    clocks = Clocks()
+    clocks.set_step(step)
+    assert type(clocks.step) is int
+    assert clocks.step == 4
+
+
 @pytest.mark.parametrize("step", [-1, 2.0, "3", NEVER])
 def test_a_step_is_a_count(step: object) -> None:
     with pytest.raises(FmstatsError, match="a tracker's step is an integer from 0 on"):
-        Clocks().set_step(step)
+        Clocks().set_step(step)  # type: ignore[arg-type]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from typing import SupportsIndex
+
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -67,15 +70,18 @@ class Clocks:
         """Return the user's step, None if none was told."""
         return None if self._step == NEVER else self._step
 
-    def set_step(self, step: int | None) -> None:
-        """Set the user's step.
+    def set_step(self, step: SupportsIndex | None) -> None:
+        """Set the user's step: an integer, also one of NumPy or of a tensor.
 
         Raises:
             FmstatsError: it is no integer from 0 on.
         """
-        if step is not None and not (isinstance(step, int) and 0 <= step < NEVER):
+        try:
+            now = NEVER if step is None else int(operator.index(step))
+        except TypeError:
+            now = -1
+        if now < 0 or (now >= NEVER and step is not None):
             raise FmstatsError(f"a tracker's step is an integer from 0 on, or None; got {step!r}")
-        now = NEVER if step is None else step
         if now == self._step:
             return
         self._step = now
