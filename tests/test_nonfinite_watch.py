@@ -120,6 +120,23 @@ def test_a_step_that_goes_back_hides_nothing(steps: tuple[int | None, ...]) -> N
     assert told == [("2", 2, steps[1]), ("0", 5, steps[4])]
 
 
+def test_a_restored_tracker_goes_on_after_the_last_time_that_is_known() -> None:
+    """Of a tracker that was reset, fewer passes are known than there were."""
+    model = nn.Sequential(Spoil(4), Clean(), Spoil(5))
+    with torch.no_grad(), fmstats.track(model) as tracker:
+        for number in range(4):
+            if number == 3:
+                tracker.reset()
+            model(torch.ones(3, 2))
+    profile = tracker.stats()
+    assert profile.metadata["passes"] == 1
+    with torch.no_grad(), fmstats.track(model) as tracker:
+        tracker.restore(profile)
+        model(torch.ones(3, 2))
+    assert tracker.stats()["0"].first_pass.tolist() == [4, -1]
+    assert tracker.stats()["2"].first_pass.tolist() == [5, -1]
+
+
 def test_after_a_reset_it_tells_again() -> None:
     model = nn.Sequential(Spoil(2, 3, 5), Clean())
     with torch.no_grad(), fmstats.track(model, on_nonfinite="raise") as tracker:

@@ -165,7 +165,9 @@ class Tracker:
         self._gate.started = len(found)
         passes = read_count(profile.metadata, "passes") or 0
         measured = read_count(profile.metadata, "passes_measured") or 0
-        self._passes.go_on_from(passes, measured, time=passes)
+        # reset() forgets passes, but not the time.
+        known = [int(stats.first_pass.max(initial=0)) for stats in profile.values()]
+        self._passes.go_on_from(passes, measured, time=max(passes, *known, 0))
         if self._set.watch is not None:
             self._set.watch.skip()
 
