@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats import FmstatsError, Profile
+from fmstats.statistic.fields import FIELDS
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
@@ -220,7 +221,7 @@ def check_reset(setup: Setup) -> str:
         tracker.reset()
         with torch.cuda.stream(stream):  # what was made on a stream is given out again on it
             blanks = [
-                torch.zeros(11, channels, dtype=torch.int64, device=setup.device)
+                torch.zeros(len(FIELDS), channels, dtype=torch.int64, device=setup.device)
                 for channels in (SHAPE[1],) * 32
             ]
         setup.wait()

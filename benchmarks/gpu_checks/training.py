@@ -15,6 +15,7 @@ from fmstats.backends import DTYPES
 from fmstats.backends.native import load_native
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.models.channel_dims import channel_rules
+from fmstats.statistic.fields import FIELDS
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
@@ -151,7 +152,7 @@ def bytes_allowed(model: nn.Module, x: Tensor, setup: Setup, dtype: torch.dtype)
             view.dims,
             multiprocessors,
         )
-        total += _rounded(88 * view.channels)
+        total += _rounded(8 * len(FIELDS) * view.channels)
         rooms.append(_rounded(8 * launch.parts_words) + _rounded(4 * launch.tickets))
 
     handles = [
