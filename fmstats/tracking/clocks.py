@@ -18,13 +18,16 @@ class Clocks:
 
     Attributes:
         passes: forward passes begun since the tracker was made, whatever was reset since.
+        host: the clock of the CPU.
+        on_devices: those of other devices.
     """
 
     def __init__(self) -> None:
-        self._clocks: dict[torch.device, Clock] = {}
         self.passes, self._step = 0, NEVER
-        self._host: Clock | None = None
-        self._on_devices: tuple[Clock, ...] = ()
+        self.host = Clock()
+        self.host.set("first_pass", 0)
+        self._clocks = {torch.device("cpu"): self.host}
+        self.on_devices: tuple[Clock, ...] = ()
 
     def on(self, device: torch.device) -> Clock:
         """Return the clock of a device."""
@@ -34,29 +37,16 @@ class Clocks:
             clock.set("first_pass", self.passes)
             clock.set("first_step", self._step)
             found = self._clocks.setdefault(device, clock)  # another thread may have been first
-            clocks = self._clocks.copy().values()
-            self._on_devices = tuple(each for each in clocks if not each.words.is_cpu)
-            self._host = next((each for each in clocks if each.words.is_cpu), None)
+            self.on_devices = tuple(self._clocks.copy().values())[1:]
         return found
-
-    @property
-    def on_devices(self) -> tuple[Clock, ...]:
-        """Return the clocks of devices other than the CPU."""
-        return self._on_devices
-
-    @property
-    def is_alarmed(self) -> bool:
-        """Return whether anything that was measured on the CPU was not finite."""
-        return self._host is not None and self._host.is_alarmed
 
     def begin_pass(self) -> None:
         """Begin a forward pass."""
         self.passes += 1
-        if self._host is not None:
-            self._host.set("first_pass", self.passes)
-        if self._on_devices:
+        self.host.set("first_pass", self.passes)
+        if self.on_devices:
             with torch.no_grad(), _disable_current_modes():
-                for clock in self._on_devices:
+                for clock in self.on_devices:
                     clock.advance("first_pass")
 
     def set_pass(self, number: int) -> None:

@@ -129,6 +129,9 @@ class NonFiniteWatch:
         asked: "warn", "raise" or a function.
         clocks: of the tracker.
         list_layers: returns its layers.
+
+    Attributes:
+        alarm: an array of a number that is not 0 once anything on the CPU was not finite.
     """
 
     def __init__(
@@ -136,15 +139,11 @@ class NonFiniteWatch:
     ) -> None:
         self._act = action_of(asked)
         self._clocks, self._list_layers = clocks, list_layers
+        self.alarm = clocks.host.alarm
         self._known: set[Row] = set()
         self._last: tuple[int, int] | None = None  # the time of which the user was told last
         self._finding = threading.Lock()  # two threads must not tell of one row
         self._flags: dict[torch.device, Flag] = {}
-
-    @property
-    def is_alarmed(self) -> bool:
-        """Return whether anything that was measured on the CPU was not finite."""
-        return self._clocks.is_alarmed
 
     def look_at(self, layer: Layer) -> None:
         """Tell of the rows of a layer that was measured on the CPU."""
@@ -248,7 +247,7 @@ class Guarded:
     """A guarded layer stands for another, and has the watch look at it after each update."""
 
     def __init__(self, layer: Layer | PerCall, watch: NonFiniteWatch) -> None:
-        self._layer, self._watch = layer, watch
+        self._layer, self._watch, self._alarm = layer, watch, watch.alarm
 
     def update(self, output: object) -> None:
         """Update the layer, and look whether that was finite.
@@ -258,7 +257,7 @@ class Guarded:
         """
         layer = self._layer.claim()
         layer.update(output)
-        if self._watch.is_alarmed and isinstance(layer, Layer):
+        if self._alarm[0] and isinstance(layer, Layer):
             self._watch.look_at(layer)
 
     def skip(self, reason: str) -> None:
