@@ -59,8 +59,8 @@ struct Numbers {
   }
 };
 
-// What is known of a channel: all data that it has seen. Its firsts stay in memory: they are read and
-// written only where an element is no finite number.
+// What is known of a channel: all data that it has seen. Its firsts stay in memory: they are read
+// and written only where an element is no finite number.
 template <class Int, class Real>
 struct ChannelStateOf {
 #define FMSTATS_COUNT(name, ...) Int name;
@@ -160,9 +160,10 @@ FMSTATS_FN void store_state(i64* words, i64 row, i64 channel, const ChannelState
 #undef FMSTATS_REAL
 }
 
-// Note the time in the state of a channel that an element of this tensor, no finite number, came to.
+// Note the time in the state of a channel that an element of this tensor, no finite number, came
+// to.
 FMSTATS_FN void note_non_finite(i64* words, i64 row, i64 channel, i64* clock) {
-#define FMSTATS_FIRST(name, Name, ...)             \
+#define FMSTATS_FIRST(name, Name, ...)               \
   i64* const name = words + k##Name * row + channel; \
   if (clock[kNow##Name] < *name) *name = clock[kNow##Name];
   FMSTATS_FIRSTS(FMSTATS_FIRST)
