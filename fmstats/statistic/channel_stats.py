@@ -86,14 +86,18 @@ class ChannelStats:
         """Return the forward pass of the first element that was NaN or infinite (int64).
 
         Passes are counted from 1 since the tracker was made; of merged profiles it is the smallest.
-        -1: in none, or it is not known, as by `channel_stats` and in files of
-        fmstats 0.1. 0: before any, as where a layer is called by itself.
+        -1: in none, or it is not known, as by `channel_stats` and in files of fmstats 0.1. 0:
+        before any, as where layers are called and the model never is.
         """
         return self._first("first_pass")
 
     @property
     def first_step(self) -> Array:
-        """Return what `Tracker.step` was as that element came (int64; -1 as of `first_pass`)."""
+        """Return what `Tracker.step` was as that element came (int64).
+
+        Where the step goes back it is the smallest of all in which such elements came; so it is of
+        merged profiles. -1: as of `first_pass`, or no step was set in any of these passes.
+        """
         return self._first("first_step")
 
     @property

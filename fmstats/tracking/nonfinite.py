@@ -41,7 +41,8 @@ class NonFiniteEvent:
         layer: the name of the layer, and the number of the call under `per_call`.
         operation: the type of the module, or the name of the operation.
         forward_pass: the number of the forward pass of the model, counted from 1 since the tracker
-            was made; 0 where a layer was called before any, or without the model.
+            was made; 0 before any. Only passes that `when` asks for are counted, and none while the
+            tracker is paused. A layer that is called without the model is of the last pass.
         step: what `Tracker.step` was, None if it was not set.
         channels: those that have some since that pass.
         nan, pos_inf, neg_inf: elements of these channels up to now. On a CPU that is of this pass.

@@ -130,8 +130,9 @@ class Tracker:
     def step(self) -> int | None:
         """Return the user's step, such as that of an optimizer; None if none was told.
 
-        Set it before a forward pass, and `ChannelStats.first_step` tells in which step the first
-        element of a channel was NaN or infinite, as `first_pass` tells the forward pass.
+        Set it before each forward pass, and `ChannelStats.first_step` tells in which step the first
+        element of a channel was NaN or infinite, as `first_pass` tells the forward pass. A step
+        that is counted anew in each epoch cannot tell: `first_step` keeps the smallest.
 
         Raises:
             FmstatsError: it is set to something that is no integer from 0 on.
