@@ -15,8 +15,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fmstats
+from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State, copy_to_host
 from fmstats.tracking import nonfinite
+from fmstats.tracking.clocks import Clocks
+from fmstats.tracking.flags import Flag
 
 
 class Spoil(nn.Module):
@@ -54,6 +57,41 @@ def test_fake_tensors_and_traces_pass_behind_a_nan() -> None:
     assert [event.layer for event in events] == ["0"]
     assert tracker.stats()["1"].nan.tolist() == [0, 0]
     assert len(traced.graph.nodes) == len(make_fx(model)(torch.ones(3, 2)).graph.nodes)
+
+
+class Stream:
+    """A stream, with the events of it, on which all work is done at once."""
+
+    def is_available(self) -> bool:
+        return False
+
+    def current_stream(self, device: torch.device) -> Stream:
+        return self
+
+    def Event(self) -> Stream:  # noqa: N802  # as torch.cuda has it
+        return self
+
+    def record(self, on: Stream) -> None: ...
+
+    def query(self) -> bool:
+        return True
+
+
+def test_no_mode_sees_the_flag_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock of the CPU stands for one of a GPU, whose alarm each pass copies."""
+    clock, events = Clock(), list[fmstats.NonFiniteEvent]()
+    model = nn.Sequential(Clean(), Spoil(1))
+    with torch.no_grad(), watched(model, events) as tracker:
+        watch = tracker._set.watch
+        assert watch is not None
+        watch._flags[clock.words.device] = Flag(clock, Stream())
+        monkeypatch.setattr(Clocks, "on_devices", (clock,))
+        clock.set("alarm", 1)
+        with FakeTensorMode():
+            for _ in range(2):
+                watch.begin_pass()
+    assert clock.words[-1] == 0  # the flag came, and was taken down
+    assert events == []
 
 
 class Functions(TorchFunctionMode):

@@ -158,14 +158,21 @@ class NonFiniteWatch:
 
     def begin_pass(self) -> None:
         """Look at the alarms of GPUs that have come, without waiting, and ask for the next."""
+        if self._clocks.on_devices:
+            with _aside():
+                events = self._read_flags()
+            self._tell(events)
+
+    def _read_flags(self) -> list[NonFiniteEvent]:
+        events = []
         for clock in self._clocks.on_devices:
             device = clock.words.device
             flag = self._flags.get(device) or self._flags.setdefault(device, Flag(clock))
             if flag.is_up():
-                found = self._find(self._list_layers())
-                flag.take_down()
-                self._tell(found)
+                flag.take_down()  # before the look, or an alarm between both would be lost
+                events += self._find(self._list_layers())
             flag.ask()
+        return events
 
     def close(self) -> None:
         """Wait for GPUs, and tell of what has come."""
