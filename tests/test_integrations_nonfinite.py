@@ -170,6 +170,34 @@ def test_an_interval_repeats_no_event() -> None:
     assert [(event.layer, event.step) for event in seen] == [("0", 1)]
 
 
+@pytest.mark.parametrize("name", ["lightning", "transformers"])
+def test_all_intervals_are_closed_though_one_tells_at_last(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a tracker closes it waits for a GPU, and may raise."""
+
+    def close(tracker: fmstats.Tracker) -> None:
+        tracker._remove_hooks()
+        raise RuntimeError("not finite")
+
+    monkeypatch.setattr(fmstats.Tracker, "close", close)
+    model = nn.Linear(2, 2)
+    both = Intervals(model), Intervals(model)
+    if name == "lightning":
+        callback = FeatureMapStats()
+        callback._train, callback._validation = both
+        shut = callback._close
+    else:
+        other = FeatureMapStatsCallback()
+        other._train, other._evaluation = both
+        shut = other.close
+    with pytest.raises(RuntimeError, match="not finite"):
+        shut()
+    assert not model._forward_hooks
+    assert not any(each.is_open for each in both)
+    shut()
+
+
 @pytest.mark.parametrize("callback", [FeatureMapStats, FeatureMapStatsCallback])
 def test_a_wrong_wish_is_refused_at_once(callback: Any) -> None:
     with pytest.raises(fmstats.FmstatsError, match=r"on_nonfinite='stop': choose 'ignore'"):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +138,9 @@ class Intervals:
 
     def close(self) -> None:
         """Remove all hooks; what was not flushed is lost. May be called twice."""
-        if self._tracker is not None:
-            self._tracker.close()
-            self._tracker = None
+        tracker, self._tracker = self._tracker, None
+        if tracker is not None:
+            tracker.close()
 
     def state(self) -> dict[str, Any]:
         """Return all statistics so far, for a checkpoint; the interval continues.
@@ -209,6 +210,14 @@ class KeepsIntervals:
     def profile(self) -> fmstats.Profile | None:
         """Return the profile of all intervals so far; None before the first one ends."""
         return None if self._train is None else self._train.profile
+
+    @staticmethod
+    def _close_all(several: Iterable[Intervals | None]) -> None:
+        """Close each, also where another one raises what a GPU tells at last."""
+        with ExitStack() as stack:
+            for intervals in several:
+                if intervals is not None:
+                    stack.callback(intervals.close)
 
     def _must_stop(self) -> bool:
         """Return whether training is to end, and say why."""

@@ -219,8 +219,7 @@ class FeatureMapStats(KeepsIntervals, Callback):
             logger.log_metrics(numbers, step=trainer.global_step)
 
     def _close(self) -> None:
-        for _, intervals in self._named():
-            intervals.close()
+        self._close_all((self._train, self._validation))
 
 
 def _submodule(model: nn.Module, name: str | None) -> nn.Module:

@@ -198,9 +198,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
 
     def close(self) -> None:
         """Remove all hooks. May be called twice."""
-        for intervals in (self._train, self._evaluation):
-            if intervals is not None:
-                intervals.close()
+        self._close_all((self._train, self._evaluation))
 
     def __enter__(self) -> FeatureMapStatsCallback:
         return self
