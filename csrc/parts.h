@@ -52,9 +52,11 @@ constexpr int kRoundings = 8;
 
 template <class Int, class Real>
 FMSTATS_FN Int non_finite_count(const PartialOf<Int, Real>& part) {
-#define FMSTATS_PLUS(name, ...) +part.name
-  return Int{} FMSTATS_NON_FINITE(FMSTATS_PLUS);
+  Int count{};
+#define FMSTATS_PLUS(name, ...) count += part.name;
+  FMSTATS_NON_FINITE(FMSTATS_PLUS)
 #undef FMSTATS_PLUS
+  return count;
 }
 
 FMSTATS_FN Partial empty_partial() {
