@@ -59,6 +59,17 @@ def test_fake_tensors_and_traces_pass_behind_a_nan() -> None:
     assert len(traced.graph.nodes) == len(make_fx(model)(torch.ones(3, 2)).graph.nodes)
 
 
+def test_a_tracker_made_among_fake_tensors_measures_real_ones() -> None:
+    """Its clock is real: a kernel would write the alarm to the memory that a fake one lacks."""
+    model = nn.Sequential(Spoil(1))
+    with FakeTensorMode():
+        tracker = fmstats.track(model)
+    assert type(tracker._gate.clocks.host.words) is Tensor
+    with torch.no_grad(), tracker:
+        model(torch.ones(3, 2))
+    assert tracker.stats()["0"].first_pass.tolist() == [1, -1]
+
+
 class Stream:
     """A stream, with the events of it, on which all work is done at once."""
 

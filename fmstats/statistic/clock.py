@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from fmstats.statistic.fields import FIRSTS, NEVER
 from fmstats.statistic.state import State
@@ -30,7 +31,8 @@ class Clock:
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         host = np.array([NEVER] * len(FIRSTS) + [0])
-        with torch.inference_mode(False), torch.no_grad():
+        # Modes of others would give fake memory, which kernels would write to.
+        with torch.inference_mode(False), torch.no_grad(), _disable_current_modes():
             self.words = torch.from_numpy(host).to(device)
         self.alarm = host[-1:]  # a read of it takes a tenth of the time of one of a tensor
         self._host = host if self.words.is_cpu else None
