@@ -18,7 +18,6 @@ import fmstats
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State, copy_to_host
 from fmstats.tracking import nonfinite
-from fmstats.tracking.clocks import Clocks
 from fmstats.tracking.flags import Flag
 
 
@@ -96,7 +95,7 @@ def test_no_mode_sees_the_flag_of_a_device(monkeypatch: pytest.MonkeyPatch) -> N
         watch = tracker._set.watch
         assert watch is not None
         watch._flags[clock.words.device] = Flag(clock, Stream())
-        monkeypatch.setattr(Clocks, "on_devices", (clock,))
+        monkeypatch.setattr(tracker._gate.clocks, "on_devices", (clock,))
         clock.set("alarm", 1)
         with FakeTensorMode():
             for _ in range(2):
