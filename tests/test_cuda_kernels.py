@@ -114,7 +114,7 @@ def test_tickets_are_left_as_they_were(stub: StubDriver, kernel: str) -> None:
     backend = host_backend(multiprocessors=200)
     x = TENSORS[kernel](torch.float32)
     state = State.identity(x.shape[1])
-    meter = backend.meter(state, ALL)
+    meter = backend.meter(state, ALL, cuda_host.some_clock())
     for _ in range(3):
         stub.order = "random"
         meter.update(x, cuda_host.view_of(x, 1))

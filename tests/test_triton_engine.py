@@ -180,7 +180,7 @@ def test_from_the_meter_to_the_launcher(fake: Any, monkeypatch: pytest.MonkeyPat
     )
     meter = backend.meter(state, ALL)
     limits = meter._limits[torch.float32] = meter._compared_as(torch.float32)
-    ours.tensors += [x, state.words, limits]
+    ours.tensors += [x, state.words, limits, meter.clock.words]
     meter.update(x, view_of(x, 1))
     ours.tensors.pop()
     assert meter.try_update(x)
