@@ -10,22 +10,42 @@ namespace fmstats {
 
 namespace {
 
-// The state of a few elements of the channel.
-inline ChannelState sample_channel(const View& view, i64 channel, i64 positions) {
-  Partial sample = empty_partial();
-  const i64 samples = positions < kSamples ? positions : kSamples;
-  with_element(view.dtype, [&](auto element) {
-    for (int i = 0; i < samples; ++i) {
-      const i64 p = sample_position(i, positions);
-      scan_moments_exactly<decltype(element)>(view, channel, p, p + 1, 0.0, sample);
+// Where to look for first pivots: elements from the first one of any channel. To find a place takes
+// longer than to read what is there.
+class Samples {
+ public:
+  explicit Samples(const View& view) : view_(view), count_(0) {}
+
+  // The state of a few elements of the channel.
+  ChannelState of_channel(i64 channel) {
+    if (count_ == 0) find();
+    Partial sample = empty_partial();
+    with_element(view_.dtype, [&](auto element) {
+      typedef decltype(element) E;
+      const auto* first =
+          static_cast<const typename E::Storage*>(view_.data) + channel * view_.channel_stride;
+      for (int i = 0; i < count_; ++i) add_moments(E::one(first[offset_[i]]), 0.0, sample);
+    });
+    return to_state(sample, i64{count_}, 0.0);
+  }
+
+ private:
+  void find() {
+    const i64 positions = position_count(view_);
+    count_ = static_cast<int>(positions < kSamples ? positions : kSamples);
+    for (int i = 0; i < count_; ++i) {
+      offset_[i] = Runs(view_, sample_position(i, positions)).offset();
     }
-  });
-  return to_state(sample, samples, 0.0);
-}
+  }
+
+  const View& view_;
+  int count_;
+  i64 offset_[kSamples];
+};
 
 inline void choose_pivots(const Job& job, i64 c0, i64 c1, double* pivot) {
-  const i64 positions = position_count(job.view);
   const bool float32 = job.view.dtype != kFloat64;
+  Samples samples(job.view);
   i64 c = c0;
   for (; c + kLanes<double> <= c1; c += kLanes<double>) {
     const auto before = load_state<i64v>(job.state, job.row, c);
@@ -34,7 +54,7 @@ inline void choose_pivots(const Job& job, i64 c0, i64 c1, double* pivot) {
   }
   for (; c < c1; ++c) {  // new channels, and the ragged end
     ChannelState s = load_state<i64>(job.state, job.row, c);
-    if (finite_count(s) == 0) s = sample_channel(job.view, c, positions);
+    if (finite_count(s) == 0) s = samples.of_channel(c);
     pivot[c] = pivot_of(s, float32);
   }
 }
