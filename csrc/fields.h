@@ -40,7 +40,7 @@
   X(max, Max, larger, -)
 
 // When a channel first saw an element that is no finite number: int64, the smaller of two states,
-// kNever of no data and of finite data. Kernels take each from the clock that they are given.
+// 2^63 - 1 of no data and of finite data. Kernels take each from the clock that they are given.
 #define FMSTATS_FIRSTS(X) X(first_pass, FirstPass) X(first_step, FirstStep)
 
 // The words of a state, in their order: counts and firsts are int64, the others float64.

@@ -37,8 +37,6 @@ enum Field { FMSTATS_FIELDS(FMSTATS_ROW) kFields };
 enum ClockWord { FMSTATS_FIRSTS(FMSTATS_NOW) kAlarm, kClockWords };
 #undef FMSTATS_NOW
 
-constexpr i64 kNever = 0x7fffffffffffffff;
-
 // The formulas below take one channel (Int = i64, Real = double) or a vector of channels; a choice
 // is written `mask ? a : b`, which both have.
 template <class Int>

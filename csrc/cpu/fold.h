@@ -92,6 +92,7 @@ inline void note_channels(const Job& job, i64 c0, i64 c1, i64 splits, const Scra
 
 inline void fold_one(const Job& job, i64 c, i64 positions, i64 splits, const Scratch& scratch) {
   Partial part = add_splits<i64>(job, c, splits, scratch.parts);
+  if (non_finite_count(part) != 0) note_non_finite(job.state, job.row, c, job.clock);
   const ChannelState before = load_state<i64>(job.state, job.row, c);
   ChannelState batch = to_state(part, positions, scratch.pivot[c]);
   if (too_coarse(part, before, batch, smallest_square(job.view.dtype != kFloat64))) {
@@ -121,7 +122,6 @@ inline void fold_channels(const Job& job, i64 c0, i64 c1, i64 splits, const Scra
     }
   }
   if (any(differ != 0)) note_channels(job, c0, c, splits, scratch);
-  note_channels(job, c, c1, splits, scratch);
   for (; c < c1; ++c) fold_one(job, c, positions, splits, scratch);
 }
 
