@@ -84,3 +84,34 @@ class Updatable(Protocol):
 
     def rescale(self, scale: float) -> None:
         """Take outputs for `scale` times what is to be told of them, from now on."""
+
+
+class StandIn:
+    """This layer stands for another, to do something around its updates: subclasses say what."""
+
+    def __init__(self, layer: Updatable) -> None:
+        self._layer = layer
+
+    def update(self, output: object) -> None:
+        """Update the layer."""
+        raise NotImplementedError
+
+    def claim(self) -> Updatable:
+        """Return what an output of this call is for, which is stood in for as well."""
+        raise NotImplementedError
+
+    def skip(self, reason: str) -> None:
+        """Say why an output was not measured."""
+        self._layer.skip(reason)
+
+    def fail(self, error: Exception) -> None:
+        """Stop measuring the layer."""
+        self._layer.fail(error)
+
+    def expect(self, count: int, origin: Origin) -> None:
+        """Note where the channels of tensors are that are to come, by their number of dims."""
+        self._layer.expect(count, origin)
+
+    def rescale(self, scale: float) -> None:
+        """Take outputs for `scale` times what is to be told of them, from now on."""
+        self._layer.rescale(scale)

@@ -13,9 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _disable_current_modes
 
 from fmstats.errors import FmstatsError
 from fmstats.models.output_tensors import first_tensor, plain_part, why_skipped
@@ -26,6 +24,7 @@ from fmstats.profiles.profile import LayerProfile
 from fmstats.profiles.row_names import RowKey, name_rows
 from fmstats.statistic.state import State, copy_to_host
 from fmstats.statistic.view import view_of
+from fmstats.tracking.aside import aside
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.rows import LayerSpec, Row, RowSnapshot
 
@@ -153,12 +152,8 @@ class Layer:
                 return
         with self._lock:  # two threads must not begin a row each for itself
             self._last = self._nothing
-            with torch._C.DisableTorchFunction():  # what watches the pass would see our operations
-                if torch._C._len_torch_dispatch_stack():  # of others: states would be fake
-                    with _disable_current_modes():
-                        self._update(output)
-                else:
-                    self._update(output)
+            with aside():
+                self._update(output)
 
     def _update(self, output: object) -> None:
         x = first_tensor(output)

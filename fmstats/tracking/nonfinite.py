@@ -11,22 +11,19 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
 import torch
-from torch.utils._python_dispatch import _disable_current_modes
 
 from fmstats.errors import FmstatsError
-from fmstats.operations.channel_flow import Origin
 from fmstats.output.tables import format_plural
 from fmstats.statistic.fields import NEVER, NON_FINITE
 from fmstats.statistic.state import State, copy_to_host
+from fmstats.tracking.aside import aside
 from fmstats.tracking.clocks import Clocks
 from fmstats.tracking.flags import Flag
-from fmstats.tracking.gates import Updatable
+from fmstats.tracking.gates import StandIn, Updatable
 from fmstats.tracking.layers import Layer
-from fmstats.tracking.per_call import PerCall
 from fmstats.tracking.rows import Row
 
 ACTIONS = ("ignore", "warn", "raise")
@@ -148,7 +145,7 @@ class NonFiniteWatch:
 
     def look_at(self, layer: Layer) -> None:
         """Tell of the rows of a layer that was measured on the CPU."""
-        with _aside():
+        with aside():
             if not any(map(_is_broken_on_cpu, self._unknown_states(layer))):
                 return  # the alarm stays, so that all others are looked at after each update
         self._tell(self._find([layer], _is_broken_on_cpu))
@@ -159,7 +156,7 @@ class NonFiniteWatch:
     def begin_pass(self) -> None:
         """Look at the alarms of GPUs that have come, without waiting, and ask for the next."""
         if self._clocks.on_devices:
-            with _aside():
+            with aside():
                 events = self._read_flags()
             self._tell(events)
 
@@ -193,7 +190,7 @@ class NonFiniteWatch:
         self, layers: Iterable[Layer], chosen: Callable[[State], bool] = lambda state: True
     ) -> list[NonFiniteEvent]:
         """Return what is new to the user since the last time, in the order of time."""
-        with self._finding, _aside():
+        with self._finding, aside():
             rows = [(each, row) for each in layers for row in each.rows if row not in self._known]
             states = [[state for state in row.states if chosen(state)] for _, row in rows]
             copies = iter(copy_to_host([state for some in states for state in some]))
@@ -213,16 +210,6 @@ class NonFiniteWatch:
     def _tell(self, events: Iterable[NonFiniteEvent]) -> None:
         for event in events:
             self._act(event)
-
-
-def _aside() -> AbstractContextManager[object]:
-    """Work unseen by the modes of others, which could make fake tensors of what is made here."""
-    if not torch._C._len_torch_dispatch_stack():
-        return torch._C.DisableTorchFunction()
-    stack = ExitStack()
-    stack.enter_context(torch._C.DisableTorchFunction())
-    stack.enter_context(_disable_current_modes())
-    return stack
 
 
 def _is_broken_on_cpu(state: State) -> bool:
@@ -251,11 +238,12 @@ def _event_of(layer: Layer, states: list[State]) -> NonFiniteEvent | None:
     )
 
 
-class Guarded:
-    """A guarded layer stands for another, and has the watch look at it after each update."""
+class Guarded(StandIn):
+    """This layer stands for another, and has the watch look at it after each update."""
 
-    def __init__(self, layer: Layer | PerCall, watch: NonFiniteWatch) -> None:
-        self._layer, self._watch, self._alarm = layer, watch, watch.alarm
+    def __init__(self, layer: Updatable, watch: NonFiniteWatch) -> None:
+        super().__init__(layer)
+        self._watch, self._alarm = watch, watch.alarm
 
     def update(self, output: object) -> None:
         """Update the layer, and look whether that was finite.
@@ -268,23 +256,7 @@ class Guarded:
         if self._alarm[0] and isinstance(layer, Layer):
             self._watch.look_at(layer)
 
-    def skip(self, reason: str) -> None:
-        """Say why an output was not measured."""
-        self._layer.skip(reason)
-
-    def fail(self, error: Exception) -> None:
-        """Stop measuring the layer."""
-        self._layer.fail(error)
-
     def claim(self) -> Updatable:
         """Return what an output of this call is for, guarded."""
         layer = self._layer.claim()
         return Guarded(layer, self._watch) if isinstance(layer, Layer) else layer
-
-    def expect(self, count: int, origin: Origin) -> None:
-        """Note where the channels of tensors are that are to come, by their number of dims."""
-        self._layer.expect(count, origin)
-
-    def rescale(self, scale: float) -> None:
-        """Take outputs for `scale` times what is to be told of them, from now on."""
-        self._layer.rescale(scale)

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fmstats.errors import FmstatsError
-from fmstats.operations.channel_flow import Origin
-from fmstats.tracking.gates import Updatable
+from fmstats.tracking.gates import StandIn, Updatable
 
 clock = time.perf_counter
 
@@ -148,8 +147,8 @@ class _Pass(threading.local):
     spent = 0.0
 
 
-class Timed:
-    """A timed layer stands for another and tells how many seconds its updates take.
+class Timed(StandIn):
+    """This layer stands for another and tells how many seconds its updates take.
 
     Args:
         layer: what is updated.
@@ -157,7 +156,8 @@ class Timed:
     """
 
     def __init__(self, layer: Updatable, spend: Callable[[float], None]) -> None:
-        self._layer, self._spend = layer, spend
+        super().__init__(layer)
+        self._spend = spend
 
     def update(self, output: object) -> None:
         """Update the layer, and say how long it took."""
@@ -167,22 +167,6 @@ class Timed:
         finally:
             self._spend(clock() - began)
 
-    def skip(self, reason: str) -> None:
-        """Say why an output was not measured."""
-        self._layer.skip(reason)
-
-    def fail(self, error: Exception) -> None:
-        """Stop measuring the layer."""
-        self._layer.fail(error)
-
     def claim(self) -> Updatable:
         """Return what an output of this call is for, timed."""
         return Timed(self._layer.claim(), self._spend)
-
-    def expect(self, count: int, origin: Origin) -> None:
-        """Note where the channels of tensors are that are to come, by their number of dims."""
-        self._layer.expect(count, origin)
-
-    def rescale(self, scale: float) -> None:
-        """Take outputs for `scale` times what is to be told of them, from now on."""
-        self._layer.rescale(scale)
