@@ -31,10 +31,20 @@ typedef long long i64;
 enum Field { FMSTATS_FIELDS(FMSTATS_ROW) kFields };
 #undef FMSTATS_ROW
 
-// The words of a clock: the time, in the terms of each first, and a word that is 0 until a kernel
-// meets an element that is no finite number.
+// The words of a clock: the time, in the terms of each first; a word that is 0 until a kernel meets
+// an element that is no finite number; and the gate of graphs, whose replays no host decides on:
+// whether passes are measured at all, the first of how many, the number of this one among so many,
+// and how many passes were replayed and how many of those measured.
 #define FMSTATS_NOW(name, Name, ...) kNow##Name,
-enum ClockWord { FMSTATS_FIRSTS(FMSTATS_NOW) kAlarm, kClockWords };
+enum ClockWord {
+  FMSTATS_FIRSTS(FMSTATS_NOW) kAlarm,
+  kEnabled,
+  kEvery,
+  kPhase,
+  kReplayed,
+  kReplayedMeasured,
+  kClockWords
+};
 #undef FMSTATS_NOW
 
 // The formulas below take one channel (Int = i64, Real = double) or a vector of channels; a choice
@@ -156,6 +166,11 @@ FMSTATS_FN void store_state(i64* words, i64 row, i64 channel, const ChannelState
   FMSTATS_REALS(FMSTATS_REAL)
 #undef FMSTATS_COUNT
 #undef FMSTATS_REAL
+}
+
+// Whether graphs measure the pass that runs now.
+FMSTATS_FN bool gate_open(const i64* clock) {
+  return clock[kEnabled] != 0 && clock[kPhase] == 0;
 }
 
 // Note the time in the state of a channel that an element of this tensor, no finite number, came

@@ -27,8 +27,8 @@ from fmstats.backends.cuda.backend import CudaBackend
 from fmstats.backends.cuda.runtime import Gpu, Runtime
 from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
-from fmstats.statistic.clock import Clock
-from fmstats.statistic.fields import FIELDS, FIRSTS, PART_FIELDS
+from fmstats.statistic.clock import WORDS, Clock
+from fmstats.statistic.fields import FIELDS, PART_FIELDS
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
@@ -232,7 +232,7 @@ def memory_of(args: CudaArgs, grid: tuple[int, int]) -> Memory:
     memory = Memory()
     memory.map_address(args.data, args.extent * sizes[args.dtype], "x", read_only=True)
     memory.map_address(args.state, 8 * ((len(FIELDS) - 1) * args.row + args.channels), "state")
-    memory.map_address(args.clock, 8 * (len(FIRSTS) + 1), "clock")
+    memory.map_address(args.clock, 8 * len(WORDS), "clock")
     if args.splits > 1 or args.lanes:
         parts = args.splits + (args.groups if args.groups > 1 else 0)
         memory.map_address(args.parts, 8 * parts * len(PART_FIELDS) * args.part_row, "parts")

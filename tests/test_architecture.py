@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "fmstats"
 # Each package imports from itself and from those before it.
 ORDER = (
-    *("errors", "_version", "output", "statistic", "backends", "models", "operations"),
+    *("errors", "_version", "output", "statistic", "backends", "graph_ops", "models", "operations"),
     *(
         "profiles",
         "storage",

@@ -280,4 +280,4 @@ def test_the_flag_of_a_device_never_waits() -> None:
     assert flag.is_up()
     assert not flag.is_up()  # once
     flag.take_down()
-    assert clock.words[-1] == 0
+    assert clock.word("alarm") == 0

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from fmstats.statistic.fields import FIRSTS, NEVER
 from fmstats.statistic.state import State
 
-_WORDS = (*FIRSTS, "alarm")
-_PLACES = {name: place for place, name in enumerate(_WORDS)}
+GATE = ("enabled", "every", "phase", "replayed", "replayed_measured")
+WORDS = (*FIRSTS, "alarm", *GATE)  # csrc/state.h has them in the same order
+_PLACES = {name: place for place, name in enumerate(WORDS)}
+_INITIAL = {**dict.fromkeys(FIRSTS, NEVER), "enabled": 1, "every": 1, "phase": -1}
 
 
 class Clock:
@@ -24,21 +27,26 @@ class Clock:
         device: whose kernels read it.
 
     Attributes:
-        words: int64 (len(FIRSTS) + 1,) on the device: the time, `NEVER` as long as it is not known,
-            and the alarm, 0 until it is set.
+        words: int64 (len(WORDS),) on the device: the time, `NEVER` as long as it is not known; the
+            alarm, 0 until it is set; and the gate of graphs, whose replays no host decides on.
         alarm: that word as NumPy reads it, of a clock on the CPU.
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        host = np.array([NEVER] * len(FIRSTS) + [0])
+        host = np.array([_INITIAL.get(name, 0) for name in WORDS])
         # Modes of others would give fake memory, which kernels would write to.
         with torch.inference_mode(False), torch.no_grad(), _disable_current_modes():
             self.words = torch.from_numpy(host).to(device)
-        self.alarm = host[-1:]  # a read of it takes a tenth of the time of one of a tensor
+        self.alarm = host[_PLACES["alarm"] :][:1]  # a read of it takes a tenth of the time of one of a tensor
         self._host = host if self.words.is_cpu else None
 
+    def word(self, name: str) -> Tensor:
+        """Return one of `WORDS`, a view of one element."""
+        place = _PLACES[name]
+        return self.words[place : place + 1]
+
     def set(self, name: str, value: int) -> None:
-        """Set one of `FIRSTS`, or the "alarm"."""
+        """Set one of `WORDS`."""
         place = _PLACES[name]
         if self._host is None:
             self.words[place].fill_(value)
@@ -46,7 +54,7 @@ class Clock:
             self._host[place] = value
 
     def advance(self, name: str) -> None:
-        """Add one to one of `FIRSTS`, by work of the device: in a CUDA graph each replay does."""
+        """Add one to one of `WORDS`, by work of the device: in a CUDA graph each replay does."""
         self.words[_PLACES[name]].add_(1)
 
     def stamp(self, batch: State) -> None:
@@ -57,4 +65,4 @@ class Clock:
         non_finite = batch.finite != batch["count"]
         for name, now in zip(FIRSTS, self.words, strict=False):
             batch[name].copy_(torch.where(non_finite, now, NEVER))
-        self.words[-1:].bitwise_or_(non_finite.any())
+        self.word("alarm").bitwise_or_(non_finite.any())

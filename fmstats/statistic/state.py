@@ -36,17 +36,25 @@ class State:
             hold int64; rows of `MOMENTS` hold float64 in the same 8-byte words, so that a kernel
             needs one pointer and a rank one message. Rows are contiguous, apart by
             `words.stride(0)`.
+        memory: int64 (len(FIELDS) * channels + 1,): the words and behind them the number of tensors
+            that graphs have measured, which no host counts. None for words from elsewhere.
     """
 
-    __slots__ = ("words",)
+    __slots__ = ("memory", "words")
 
-    def __init__(self, words: Tensor) -> None:
+    def __init__(self, words: Tensor, memory: Tensor | None = None) -> None:
         if words.dtype != torch.int64 or words.dim() != 2 or words.shape[0] != len(FIELDS):
             raise FmstatsError(
                 f"a state is an int64 tensor of {len(FIELDS)} rows, one a field; "
                 f"got {words.dtype} of shape {tuple(words.shape)}"
             )
-        self.words = words
+        self.words, self.memory = words, memory
+
+    @classmethod
+    def in_memory(cls, memory: Tensor) -> State:
+        """Return the state that lies in such a `memory`, as it is."""
+        channels = (memory.numel() - 1) // len(FIELDS)
+        return cls(memory[:-1].view(len(FIELDS), channels), memory)
 
     @classmethod
     def identity(cls, channels: int, device: torch.device | str = "cpu") -> State:
@@ -58,7 +66,8 @@ class State:
         """
         # A tensor made in inference mode could never be changed outside it.
         with torch.inference_mode(False), torch.no_grad():
-            state = cls(torch.zeros(len(FIELDS), channels, dtype=torch.int64, device=device))
+            words = len(FIELDS) * channels
+            state = cls.in_memory(torch.zeros(words + 1, dtype=torch.int64, device=device))
             for field in (*EXTREMES, *FIRSTS):
                 state[field].fill_(IDENTITY[field])
         return state

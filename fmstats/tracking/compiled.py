@@ -62,7 +62,7 @@ _TAGS = tuple(
 )
 _library: Any = torch.library.Library("fmstats", "DEF")  # type: ignore[no-untyped-call]
 _library.define("tap(Tensor x, Tensor(a!) op_token, str name) -> ()", tags=_TAGS)
-_library.define("observe(Tensor x, Tensor(a!) op_token, int target) -> ()", tags=_TAGS)
+_library.define("hand_over(Tensor x, Tensor(a!) op_token, int target) -> ()", tags=_TAGS)
 _library.define(
     "mark_pass_boundary(Tensor(a!) op_token, int target, bool training) -> ()", tags=_TAGS
 )
@@ -83,7 +83,7 @@ def new_op_token() -> Tensor:
 def observe(x: Tensor, op_token: Tensor, target: int) -> None:
     """Hand `x` to a hook, in a graph."""
     if not _is_exporting():
-        torch.ops.fmstats.observe(x.detach(), op_token, target)
+        torch.ops.fmstats.hand_over(x.detach(), op_token, target)
 
 
 def mark_pass_boundary(op_token: Tensor, target: int, training: bool) -> None:
@@ -193,7 +193,7 @@ def _mark_pass_boundary(op_token: Tensor, target: int, training: bool) -> None:
 
 # Hooks have taken its place in every graph.
 _library.impl("tap", lambda x, op_token, name: None, "CompositeExplicitAutograd")
-_library.impl("observe", _observe, "CompositeExplicitAutograd")
+_library.impl("hand_over", _observe, "CompositeExplicitAutograd")
 _library.impl("mark_pass_boundary", _mark_pass_boundary, "CompositeExplicitAutograd")
 
 
@@ -214,7 +214,7 @@ class _Graph:
                 module,
                 self.hooks,
                 list(found.values()),
-                operations.observe,
+                operations.hand_over,
                 operations.tap,
                 self._traced,
             )
@@ -229,7 +229,7 @@ class _Graph:
 def _note(x: Tensor, op_token: Tensor, target: int) -> None:
     """Note that a graph calls a hook, while Dynamo makes it."""
     output, hook = current_graph(), _targets.get(target)
-    if output is not None and hook is not None and is_last(output, "fmstats.observe"):
+    if output is not None and hook is not None and is_last(output, "fmstats.hand_over"):
         _notes_of(output).hooks[target] = hook
 
 
@@ -248,7 +248,7 @@ def _notes_of(output: Any) -> _Graph:
     return graph
 
 
-torch.library.register_fake("fmstats::observe", _note, lib=_library)
+torch.library.register_fake("fmstats::hand_over", _note, lib=_library)
 torch.library.register_fake("fmstats::tap", _note_tap, lib=_library)
 torch.library.register_fake(
     "fmstats::mark_pass_boundary", lambda op_token, target, training: None, lib=_library

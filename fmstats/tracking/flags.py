@@ -27,7 +27,7 @@ class Flag:
         """Have the alarm copied behind all work so far, if no copy is on its way."""
         if self._coming is None and not self._is_captured():
             stream = self._runtime.current_stream(self._device)
-            self._copy.copy_(self._clock.words[-1:], non_blocking=True)
+            self._copy.copy_(self._clock.word("alarm"), non_blocking=True)
             self._coming = self._runtime.Event()
             self._coming.record(stream)
 
