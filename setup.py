@@ -34,6 +34,8 @@ X86_FLAGS = {
 COMMON = [
     Path("csrc/module.cpp"),
     Path("csrc/expected_tensor.cpp"),
+    Path("csrc/graph_targets.cpp"),
+    Path("csrc/torch_functions.cpp"),
     Path("csrc/cpu_fast_path.cpp"),
     Path("csrc/cuda_fast_path.cpp"),
     Path("csrc/cuda/planner.cpp"),

@@ -22,11 +22,15 @@ class CudaPlan {
   // Launch on x if it is a tensor as the last one, on the same stream, and no graph is captured.
   // False, and nothing done, if it is anything else or the launch failed: update() is to say why.
   bool try_update(pybind11::handle x);
+  // The same in a graph, which may have a copy of the state and the clock to be changed.
+  bool try_update(torch::Tensor x, i64* state, i64* clock);
 
   // Expect nothing until the next update().
   void forget() { expected_.forget(); }
 
  private:
+  bool launch_found(const void* data, i64* state, i64* clock);
+
   Expected expected_;
   CudaLaunch launch_ = {};
   cuda::Target target_ = {};

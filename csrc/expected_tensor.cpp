@@ -38,7 +38,7 @@ Expected::Expected(py::object tensor_type, const py::object& api, dlpack::Device
 }
 
 void Expected::remember(DType dtype, const py::tuple& shape, const py::tuple& strides) {
-  dtype_ = kTypes[dtype];
+  dtype_ = dtype;
   strides_ = read_sizes(strides);
   shape_ = read_sizes(shape);
 }
@@ -62,12 +62,29 @@ const void* Expected::recognise(py::handle x) const {
     PyErr_Clear();  // not a tensor with memory of its own: the slow way will say what it is
     return nullptr;
   }
-  if (t.device.type != device_.type || t.device.id != device_.id || !same(t.dtype, dtype_) ||
-      t.ndim != static_cast<int>(shape_.size()) || !same(shape_, t.shape) ||
-      !same(strides_, t.strides)) {
+  if (t.device.type != device_.type || t.device.id != device_.id ||
+      !same(t.dtype, kTypes[dtype_]) || t.ndim != static_cast<int>(shape_.size()) ||
+      !same(shape_, t.shape) || !same(strides_, t.strides)) {
     return nullptr;
   }
   return static_cast<const char*>(t.data) + t.byte_offset;
+}
+
+const void* Expected::recognise(torch::Tensor x) const {
+  const torch::Functions& f = torch::functions();
+  std::int32_t dtype = 0, type = 0, index = 0;
+  std::int64_t dims = 0, *sizes = nullptr, *strides = nullptr;
+  void* data = nullptr;
+  const bool told = f.get_dtype(x, &dtype) == 0 && f.get_device_type(x, &type) == 0 &&
+                    f.get_device_index(x, &index) == 0 && f.get_dim(x, &dims) == 0 &&
+                    f.get_sizes(x, &sizes) == 0 && f.get_strides(x, &strides) == 0 &&
+                    f.get_data_ptr(x, &data) == 0;
+  // The numbers of device types are DLPack's less one, for CPU and CUDA; a CPU has no index.
+  const bool fits = told && !shape_.empty() && dtype == f.dtypes[dtype_]() &&
+                    type + 1 == device_.type && (index < 0 ? 0 : index) == device_.id &&
+                    dims == static_cast<std::int64_t>(shape_.size()) && same(shape_, sizes) &&
+                    same(strides_, strides);
+  return fits ? data : nullptr;
 }
 
 bool Expected::current_stream(void** stream) const {

@@ -9,6 +9,7 @@
 
 #include "dlpack.h"
 #include "parts.h"
+#include "torch_functions.h"
 #include "view.h"
 
 namespace fmstats {
@@ -25,6 +26,10 @@ class Expected {
   // The address of x's first element if x is a tensor as the last one; null if it is anything else.
   const void* recognise(pybind11::handle x) const;
 
+  // The same of a tensor as an operation of torch is handed it, which is of no subclass and holds
+  // the numbers of its memory.
+  const void* recognise(torch::Tensor x) const;
+
   // The stream that torch works on now. False if it cannot be told.
   bool current_stream(void** stream) const;
 
@@ -32,7 +37,7 @@ class Expected {
   pybind11::object tensor_type_;
   const dlpack::ExchangeApi* api_ = nullptr;
   dlpack::Device device_;
-  dlpack::DataType dtype_ = {};
+  DType dtype_ = kFloat32;
   std::vector<std::int64_t> shape_, strides_;
 };
 

@@ -7,6 +7,7 @@
 #include "cpu/isa.h"
 #include "cpu_fast_path.h"
 #include "cuda_fast_path.h"
+#include "graph_targets.h"
 
 namespace py = pybind11;
 using namespace fmstats;
@@ -41,15 +42,16 @@ CudaLaunch cuda_launch(int dtype, std::uintptr_t data, i64 channels, i64 channel
 // Complete a launch with what it reads and writes beside the tensor, and run it.
 void cuda_update(CudaPlan& plan, CudaLaunch launch, const py::tuple& shape,
                  const py::tuple& strides, const py::tuple& thresholds, const py::tuple& limits,
-                 std::uintptr_t state, i64 row, std::uintptr_t clock, std::uintptr_t parts,
-                 std::uintptr_t tickets, std::uintptr_t kernel, std::uintptr_t context,
-                 std::uintptr_t stream) {
+                 std::uintptr_t state, i64 row, std::uintptr_t clock, std::uintptr_t replays,
+                 std::uintptr_t parts, std::uintptr_t tickets, std::uintptr_t kernel,
+                 std::uintptr_t context, std::uintptr_t stream) {
   CudaArgs& args = launch.args;
   args.thresholds = read_thresholds(thresholds);
   for (int i = 0; i < 3; ++i) args.limits[i] = limits[i].cast<i64>();
   args.state = reinterpret_cast<i64*>(state);
   args.row = row;
   args.clock = reinterpret_cast<i64*>(clock);
+  args.replays = reinterpret_cast<i64*>(replays);
   args.parts = reinterpret_cast<i64*>(parts);
   args.tickets = reinterpret_cast<unsigned*>(tickets);
   cuda::Target target = {};
@@ -57,6 +59,18 @@ void cuda_update(CudaPlan& plan, CudaLaunch launch, const py::tuple& shape,
   target.context = reinterpret_cast<void*>(context);
   target.stream = reinterpret_cast<void*>(stream);
   plan.update(launch, target, shape, strides);
+}
+
+// Have the device begin a pass.
+void cuda_begin_pass(std::uintptr_t clock, std::uintptr_t kernel, std::uintptr_t context,
+                     std::uintptr_t stream) {
+  CudaArgs args = {};
+  args.clock = reinterpret_cast<i64*>(clock);
+  cuda::Target target = {};
+  target.kernel = reinterpret_cast<void*>(kernel);
+  target.context = reinterpret_cast<void*>(context);
+  target.stream = reinterpret_cast<void*>(stream);
+  cuda::launch(target, 1, 1, kWarp, &args);
 }
 
 void add_cpu(py::module_& m) {
@@ -71,7 +85,7 @@ void add_cpu(py::module_& m) {
            "float64_thresholds"_a, "tensor_type"_a, "exchange_api"_a)
       // By place, for torch before 2.10, where every tensor comes here: names cost a microsecond.
       .def("update", &CpuPlan::update)
-      .def("try_update", &CpuPlan::try_update);
+      .def("try_update", py::overload_cast<py::handle>(&CpuPlan::try_update));
 }
 
 void add_cuda(py::module_& m) {
@@ -89,11 +103,21 @@ void add_cuda(py::module_& m) {
       .def(py::init<py::object, py::object, int, int>(), py::kw_only(), "tensor_type"_a,
            "exchange_api"_a, "device_type"_a, "device_id"_a)
       .def("update", &cuda_update, py::kw_only(), "launch"_a, "shape"_a, "strides"_a,
-           "thresholds"_a, "limits"_a, "state"_a, "row"_a, "clock"_a, "parts"_a, "tickets"_a,
-           "kernel"_a, "context"_a, "stream"_a)
-      .def("try_update", &CudaPlan::try_update)
+           "thresholds"_a, "limits"_a, "state"_a, "row"_a, "clock"_a, "replays"_a, "parts"_a,
+           "tickets"_a, "kernel"_a, "context"_a, "stream"_a)
+      .def("try_update", py::overload_cast<py::handle>(&CudaPlan::try_update))
       .def("forget", &CudaPlan::forget);
+  m.def("cuda_begin_pass", &cuda_begin_pass, py::kw_only(), "clock"_a, "kernel"_a, "context"_a,
+        "stream"_a, "Begin a pass on the device; see csrc/state.h.");
   m.def("cuda_check_driver", &cuda::check_driver, "Raise CudaDriverError if none can launch.");
+}
+
+void add_graphs(py::module_& m) {
+  m.def("register_observe", &register_observe, py::kw_only(), "device_type"_a, "in_backward"_a,
+        "Give torch our kernel of fmstats::observe; see csrc/graph_targets.h.");
+  m.def("add_graph_target", &add_graph_target, py::kw_only(), "number"_a, "plan"_a, "open"_a);
+  m.def("remove_graph_target", &remove_graph_target);
+  m.def("take_graph_calls", &take_graph_calls);
 }
 
 }  // namespace
@@ -109,4 +133,5 @@ PYBIND11_MODULE(_native, m) {
       py::make_tuple("float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2");
   add_cpu(m);
   add_cuda(m);
+  add_graphs(m);
 }

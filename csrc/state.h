@@ -173,6 +173,15 @@ FMSTATS_FN bool gate_open(const i64* clock) {
   return clock[kEnabled] != 0 && clock[kPhase] == 0;
 }
 
+// Begin a pass of a graph that is replayed: the next of so many, of which the first is measured.
+FMSTATS_FN void begin_replayed_pass(i64* clock) {
+  if (clock[kEnabled] == 0) return;
+  clock[kNowFirstPass] += 1;
+  clock[kReplayed] += 1;
+  clock[kPhase] = (clock[kPhase] + 1) % clock[kEvery];
+  clock[kReplayedMeasured] += clock[kPhase] == 0 ? 1 : 0;
+}
+
 // Note the time in the state of a channel that an element of this tensor, no finite number, came
 // to.
 FMSTATS_FN void note_non_finite(i64* words, i64 row, i64 channel, i64* clock) {

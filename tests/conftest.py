@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import cuda_host
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from fmstats.backends import BACKENDS, Backend
 from fmstats.backends.cpu import CpuBackend
+
+# Inductor would run the code that it generated for an older source of ours.
+os.environ.update(TORCHINDUCTOR_FX_GRAPH_CACHE="0", TORCHINDUCTOR_AUTOGRAD_CACHE="0")
 
 settings.register_profile(
     "house", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)

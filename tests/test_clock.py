@@ -90,12 +90,12 @@ def test_all_clocks_show_one_time() -> None:
     clocks.set_step(5)
     late = clocks.on(torch.device("meta"))
     assert late.words.is_meta
-    assert early.words.tolist() == [1, 5, 0]
+    assert early.words.tolist()[:3] == [1, 5, 0]
     assert clocks.on(torch.device("cpu")) is early
     assert clocks.step == 5
     clocks.set_step(None)
     assert clocks.step is None
-    assert early.words.tolist() == [1, NEVER, 0]
+    assert early.words.tolist()[:3] == [1, NEVER, 0]
 
 
 @pytest.mark.parametrize("step", [4, np.int64(4), torch.tensor(4)])

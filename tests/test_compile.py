@@ -348,10 +348,10 @@ def test_a_layer_of_several_widths_in_a_graph() -> None:
     assert rows == {"0": 15, "1@4": 15, "2": 15, "1@6": 15}
 
 
-@pytest.mark.parametrize("name", ["hand_over", "mark_pass_boundary"])
+@pytest.mark.parametrize("name", ["hand_over", "mark_pass_boundary", "begin_pass_in_graph"])
 def test_the_operation_is_what_it_declares(name: str) -> None:
     op_token = torch.zeros(1, dtype=torch.int64)
-    args = (torch.randn(2, 3), op_token, -1) if name == "hand_over" else (op_token, -1, True)
+    args = (torch.randn(2, 3), op_token, -1) if name == "hand_over" else ([op_token], -1, True)
     torch.library.opcheck(getattr(torch.ops.fmstats, name).default, args)
 
 

@@ -136,7 +136,7 @@ def test_copying_to_the_host_reads_each_device_once() -> None:
         states.append(state)
     want = [state.clone() for state in states]
     for state in states[1:]:
-        state.words = state.words.as_subclass(_Far)
+        state.words, state.memory = (x.as_subclass(_Far) for x in (state.words, state.memory))
     copies = copy_to_host(states)
     assert _Far.reads == 1
     for state, copy, before in zip(states, copies, want, strict=True):

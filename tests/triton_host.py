@@ -100,6 +100,7 @@ class PtxEngine(Engine):
         x: Tensor,
         offset: int,
         clock: Tensor,
+        replayed: int,
         *memory: Tensor,
     ) -> None:
         address = x.data_ptr() + offset * x.itemsize
@@ -111,14 +112,12 @@ class PtxEngine(Engine):
         mapped.map_address(parts.data_ptr(), parts.numel() * 8, "parts")
         mapped.map_address(memory[2].data_ptr(), 24, "thresholds", read_only=True)
         mapped.map_address(clock.data_ptr(), 8 * clock.numel(), "clock")
-        pointers = [address, *(m.data_ptr() for m in memory)]
+        pointers = [address, *(m.data_ptr() for m in (*memory, clock)), replayed]
         self.runs.append(
             Run(
                 launch,
                 self._run(measure, launch.programs, mapped, [*pointers, *launch.measure]),
-                self._run(
-                    fold, launch.channels, mapped, [*pointers, clock.data_ptr(), *launch.fold]
-                ),
+                self._run(fold, launch.channels, mapped, [*pointers, *launch.fold]),
             )
         )
 

@@ -47,6 +47,7 @@ struct CudaArgs {
   i64* state;             // words, field-major: state.h
   i64 row;                // words from one field of the state to the next
   i64* clock;             // what time it is: state.h
+  i64* replays;           // of a captured launch, counted by each replay; else null
   i64* parts;             // parts.h
   i64 part_row;
   unsigned* tickets;  // see fold_parts; all 0 between launches

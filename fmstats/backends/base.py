@@ -31,10 +31,12 @@ class Backend:
     Attributes:
         name: what users type.
         devices: device types it serves; empty for every type.
+        in_graphs: whether its work may go into graphs that are captured and replayed.
     """
 
     name: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ()
+    in_graphs: ClassVar[bool] = False
 
     def why_not(self, device: torch.device | None = None) -> str | None:
         """Tell why it cannot be used here, on `device` if one is given; None if it can."""
@@ -80,6 +82,18 @@ class Backend:
             thresholds: what will count as zero and as saturated.
         """
 
+    def captures(self, device: torch.device) -> bool:
+        """Tell whether work on a device goes into a graph that is being captured."""
+        return False
+
+    def begin_pass(self, clock: Clock) -> None:
+        """Begin a pass by work on the clock's device, which a graph may hold and replay.
+
+        It is the next of so many, of which the first is measured; of a clock that is not enabled,
+        nothing is done.
+        """
+        clock.begin_pass()
+
     def meter(self, state: State, thresholds: Thresholds, clock: Clock | None = None) -> Meter:
         """Make the meter that updates `state` with the tensors of one layer.
 
@@ -101,6 +115,7 @@ class Meter:
         try_update: updates with an output at once if it is a plain tensor of the same device,
             dtype, shape and strides as the last one. False if it is anything else, or if the
             backend has no such way: then nothing was done, and `update` is to be called.
+        plan: the native object that does it, which graphs may call; None if there is none.
     """
 
     def __init__(
@@ -109,6 +124,7 @@ class Meter:
         self.backend, self.state, self._thresholds = backend, state, thresholds
         self.clock = Clock(state.words.device) if clock is None else clock
         self.try_update: Callable[[object], bool] = decline
+        self.plan: object = None
 
     def update(self, x: Tensor, view: View) -> None:
         """Update the state with `x`, read as `view`; `check_input` has passed it."""

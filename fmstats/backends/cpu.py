@@ -115,12 +115,12 @@ class CpuMeter(Meter):
         self, backend: CpuBackend, state: State, thresholds: Thresholds, clock: Clock | None
     ) -> None:
         super().__init__(backend, state, thresholds, clock)
-        self._plan = backend.plan(state, thresholds, self.clock)
+        self.plan: Any = backend.plan(state, thresholds, self.clock)
         self._dtype_code = backend.dtype_code
-        self.try_update = self._plan.try_update  # no Python between the hook and the kernel
+        self.try_update = self.plan.try_update  # no Python between the hook and the kernel
 
     def update(self, x: Tensor, view: View) -> None:
-        self._plan.update(
+        self.plan.update(
             self._dtype_code(x.dtype),
             x.data_ptr(),
             tuple(x.shape),

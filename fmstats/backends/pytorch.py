@@ -23,9 +23,16 @@ class TorchBackend(Backend):
     """This backend measures tensors on any device with plain PyTorch operations."""
 
     name = "torch"
+    in_graphs = True
 
     def describe(self) -> str:
         return f"plain operations of PyTorch {torch.__version__}"
+
+    def captures(self, device: torch.device) -> bool:
+        if device.type == "cpu":
+            return False
+        asked = getattr(torch.get_device_module(device), "is_current_stream_capturing", None)
+        return asked is not None and bool(asked())
 
     def accumulate(
         self,
@@ -38,6 +45,8 @@ class TorchBackend(Backend):
         sizes = (view.channels, *(size for size, _ in view.dims))
         strides = (view.channel_stride, *(stride for _, stride in view.dims))
         clock = Clock(x.device) if clock is None else clock
+        replayed = self.captures(x.device)
+        before = state.words.clone() if replayed else state.words
         pieces = [x.detach().as_strided(sizes, strides)] if x.numel() else []
         while pieces:
             piece = pieces.pop()
@@ -46,8 +55,13 @@ class TorchBackend(Backend):
                 pieces += reversed(piece.tensor_split(2, longest))
             else:
                 batch = measure(piece, thresholds)
-                clock.stamp(batch)
+                clock.stamp(batch, replayed=replayed)
                 state.merge_(batch)
+        if replayed:
+            opens = clock.opens()
+            state.words.copy_(torch.where(opens, state.words, before))
+            if state.memory is not None:
+                state.memory[-1:].add_(opens)
 
 
 def measure(x: Tensor, thresholds: Thresholds) -> State:

@@ -2,7 +2,8 @@
 
 `observe` measures a tensor of a layer. The memory that it fills is an argument of the graph, so
 that a CUDA graph may hold the operation: nothing is allocated in it, and what a replay may not
-repeat, such as counting on the host, is done by words on the device.
+repeat, such as counting on the host, is done by words on the device. Its kernel is native
+(csrc/graph_targets.cpp); a tensor that is not as the last one goes on to `observe_in_python`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,41 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from fmstats.graph_ops.targets import MeasuredInGraphs, find_target
 
 library: Any = torch.library.Library("fmstats", "FRAGMENT")  # type: ignore[no-untyped-call]
 
+# Tensors are read as they lie: a compiler need not copy them to the strides that it traced.
+AS_IT_LIES = tuple(
+    getattr(torch.Tag, name) for name in ("flexible_layout",) if hasattr(torch.Tag, name)
+)
 # state: the memory of a `State`; clock: the words of a `Clock`; target: the number of what is
 # measured, in this process; channel_dim: of x, -1 where all is one channel; zero_tol, low, high:
 # the `Thresholds`, None where there is no bound.
 library.define(
     "observe(Tensor x, Tensor(a!) state, Tensor(b!) clock, int target, int channel_dim, "
-    "float zero_tol, float? low, float? high) -> ()"
+    "float zero_tol, float? low, float? high) -> ()",
+    tags=AS_IT_LIES,
 )
+library.define("observe_in_python(Tensor x, Tensor(a!) state, Tensor(b!) clock, int target) -> ()")
+
+
+# Else Dynamo would compile what runs below it, too.
+@torch._disable_dynamo  # type: ignore[attr-defined]
+def _observe_in_python(x: Tensor, state: Tensor, clock: Tensor, target: int) -> None:
+    found: MeasuredInGraphs | None = find_target(target)
+    if found is not None:
+        found.measure(x, state, clock)
+
+
+def _observe(x: Tensor, state: Tensor, clock: Tensor, target: int, *_: object) -> None:
+    """Measure where torch does not take the native kernel."""
+    _observe_in_python(x, state, clock, target)
+
+
+library.impl("observe", _observe, "CompositeExplicitAutograd")
+library.impl("observe_in_python", _observe_in_python, "CompositeExplicitAutograd")
+torch.library.register_fake("fmstats::observe", lambda *_: None, lib=library)
+torch.library.register_fake("fmstats::observe_in_python", lambda *_: None, lib=library)

@@ -1,4 +1,4 @@
-"""This module tells what `partials` of a tensor are, which kernels of Inductor's make and `fold` adds.
+"""This module tells what `partials` of a tensor are, which kernels make and `fold` adds up.
 
 A tensor of a layer is reduced to one number a field, plane and channel. `fold` adds the planes up
 and merges each channel into its state, for all layers of a graph at once.

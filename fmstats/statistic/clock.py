@@ -37,7 +37,9 @@ class Clock:
         # Modes of others would give fake memory, which kernels would write to.
         with torch.inference_mode(False), torch.no_grad(), _disable_current_modes():
             self.words = torch.from_numpy(host).to(device)
-        self.alarm = host[_PLACES["alarm"] :][:1]  # a read of it takes a tenth of the time of one of a tensor
+        self.alarm = host[_PLACES["alarm"] :][
+            :1
+        ]  # a read of it takes a tenth of the time of one of a tensor
         self._host = host if self.words.is_cpu else None
 
     def word(self, name: str) -> Tensor:
@@ -57,12 +59,32 @@ class Clock:
         """Add one to one of `WORDS`, by work of the device: in a CUDA graph each replay does."""
         self.words[_PLACES[name]].add_(1)
 
-    def stamp(self, batch: State) -> None:
+    def begin_pass(self) -> None:
+        """Begin a pass of a graph that is replayed, by PyTorch's operations.
+
+        Kernels do it as csrc/state.h tells.
+        """
+        enabled, phase = self.word("enabled"), self.word("phase")
+        for name in ("first_pass", "replayed"):
+            self.word(name).add_(enabled)
+        phase.copy_(torch.where(enabled != 0, (phase + 1) % self.word("every"), phase))
+        self.word("replayed_measured").add_(self.opens().to(torch.int64))
+
+    def opens(self) -> Tensor:
+        """Tell whether graphs measure the pass that runs now: bool (1,), on the device."""
+        return (self.word("enabled") != 0) & (self.word("phase") == 0)
+
+    def stamp(self, batch: State, *, replayed: bool = False) -> None:
         """Write the time into the channels of a batch that have an element that is not finite.
 
         This is for backends of PyTorch's operations: kernels do it as csrc/state.h tells.
+
+        Args:
+            batch: of a tensor of this pass.
+            replayed: a graph does it, whose gate may be closed: then the alarm is not set.
         """
         non_finite = batch.finite != batch["count"]
         for name, now in zip(FIRSTS, self.words, strict=False):
             batch[name].copy_(torch.where(non_finite, now, NEVER))
-        self.word("alarm").bitwise_or_(non_finite.any())
+        met = non_finite.any()
+        self.word("alarm").bitwise_or_(met & self.opens() if replayed else met)

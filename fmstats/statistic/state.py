@@ -104,6 +104,16 @@ class State:
             finite = finite - self[field]
         return finite
 
+    @property
+    def held(self) -> Tensor:
+        """Return all that the state holds: its memory, or its words where it has none."""
+        return self.words if self.memory is None else self.memory
+
+    @property
+    def replayed(self) -> int:
+        """Return how many tensors graphs have measured; on a GPU this waits for the device."""
+        return 0 if self.memory is None else int(self.memory[-1])
+
     def to(self, device: torch.device | str) -> State:
         """Return this state on a `device` (itself if it is there already)."""
         return State(self.words.to(device))
@@ -114,7 +124,10 @@ class State:
 
     def reset_(self) -> None:
         """Forget all data, in place."""
-        self.words.copy_(State.identity(self.channels, self.words.device).words)
+        empty = State.identity(self.channels, self.words.device)
+        self.words.copy_(empty.words)
+        if self.memory is not None:
+            self.memory[-1:].zero_()
 
     def merge_(self, other: State) -> None:
         """Merge `other` into this state, in place."""
@@ -132,14 +145,20 @@ def copy_to_host(states: Sequence[State]) -> list[State]:
         there = [state for state in states if state.words.device == device]
         if device.type == "cpu":
             for state in filter(lambda state: state.channels, there):
-                copied = bytearray(state.words.numpy().tobytes())
-                words = torch.frombuffer(copied, dtype=torch.int64).view(len(FIELDS), -1)
-                copies[id(state)] = State(words)
+                copied = bytearray(state.held.numpy().tobytes())
+                copies[id(state)] = _read(torch.frombuffer(copied, dtype=torch.int64), state)
         else:
-            together = torch.cat([state.words for state in there], 1).to("cpu")
-            parts = torch.split(together, [state.channels for state in there], 1)
-            copies |= {id(s): State(w).clone() for s, w in zip(there, parts, strict=True)}
+            together = torch.cat([state.held.reshape(-1) for state in there]).to("cpu")
+            parts = torch.split(together, [state.held.numel() for state in there])
+            copies |= {id(s): _read(held.clone(), s) for s, held in zip(there, parts, strict=True)}
     return [copies[id(state)] if state.channels else State.identity(0) for state in states]
+
+
+def _read(held: Tensor, state: State) -> State:
+    """Return the state that holds what another one held, in one dim."""
+    if state.memory is None:
+        return State(held.view(len(FIELDS), -1))
+    return State.in_memory(held)
 
 
 def merge(a: State, b: State) -> State:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import SupportsIndex
 
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
+from fmstats.backends.base import Backend
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import NEVER
@@ -28,26 +31,87 @@ class Clocks:
         self.host.set("first_pass", 0)
         self._clocks = {torch.device("cpu"): self.host}
         self.on_devices: tuple[Clock, ...] = ()
+        self._backends: dict[Clock, Backend] = {}  # that measure on each of these devices
+        self._gated: tuple[Clock, ...] = ()  # those whose gates graphs ask
+        self._enabled = True
 
-    def on(self, device: torch.device) -> Clock:
-        """Return the clock of a device."""
+    def on(self, device: torch.device, backend: Backend | None = None) -> Clock:
+        """Return the clock of a device, which a backend measures on."""
         found = self._clocks.get(device)
         if found is None:
             clock = Clock(device)
             clock.set("first_pass", self.passes)
             clock.set("first_step", self._step)
+            clock.set("enabled", int(self._enabled))
             found = self._clocks.setdefault(device, clock)  # another thread may have been first
             self.on_devices = tuple(self._clocks.copy().values())[1:]
+        if backend is not None and backend.in_graphs:
+            self._backends.setdefault(found, backend)
         return found
 
-    def begin_pass(self) -> None:
-        """Begin a forward pass."""
+    def captures(self) -> bool:
+        """Tell whether what is measured now on any device goes into a graph."""
+        return any(b.captures(c.words.device) for c, b in self._backends.copy().items())
+
+    def capture_pass(self, every: int) -> None:
+        """Have the graph that is being captured begin a pass whenever it is replayed.
+
+        Args:
+            every: the first of how many replays is measured.
+        """
+        with torch.no_grad(), _disable_current_modes():
+            for clock, backend in self._backends.copy().items():
+                if backend.captures(clock.words.device):
+                    clock.set("every", every)
+                    backend.begin_pass(clock)
+                    self.note_gated(clock)
+
+    def show_time(self, copies: Sequence[Tensor]) -> None:
+        """Set copies of the words of these clocks to the time of now; others are left alone."""
+        for copy in copies:
+            own = self._clocks.get(copy.device)
+            known = own is not None and own.words.shape == copy.shape
+            if own is not None and known and own.words.data_ptr() != copy.data_ptr():
+                with torch.no_grad(), _disable_current_modes():
+                    copy.copy_(own.words)
+
+    def note_gated(self, clock: Clock) -> None:
+        """Note that a graph asks the gate of a clock, which is to be right from now on."""
+        if clock not in self._gated:
+            self._gated = (*self._gated, clock)
+
+    def count_replays(self) -> tuple[int, int]:
+        """Return how many passes graphs have replayed, and measured of them; waits for devices."""
+        words = [(c.word("replayed"), c.word("replayed_measured")) for c in self._backends.copy()]
+        found = [(int(replayed), int(measured)) for replayed, measured in words]
+        return max(found, default=(0, 0))
+
+    def forget_replays(self) -> None:
+        """Count replays from 0, and measure the first."""
+        for clock in self._backends.copy():
+            for name, value in (("phase", -1), ("replayed", 0), ("replayed_measured", 0)):
+                clock.set(name, value)
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Let replays measure, or not."""
+        self._enabled = enabled
+        for clock in self._backends.copy():
+            clock.set("enabled", int(enabled))
+
+    def begin_pass(self, taken: bool = True) -> None:
+        """Begin a forward pass.
+
+        Args:
+            taken: whether it is measured, also by what is left to the gates on devices.
+        """
         self.passes += 1
         self.host.set("first_pass", self.passes)
         if self.on_devices:
             with torch.no_grad(), _disable_current_modes():
                 for clock in self.on_devices:
                     clock.advance("first_pass")
+        for clock in self._gated:
+            clock.set("phase", 0 if taken else 1)
 
     def set_pass(self, number: int) -> None:
         """Go on from the forward pass of a number."""

@@ -9,38 +9,29 @@ a number, which stands for a hook of this process.
 
 from __future__ import annotations
 
-import itertools
 import sys
 import threading
 import warnings
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, fx
 
+from fmstats.graph_ops.library import AS_IT_LIES, library
+from fmstats.graph_ops.targets import Target, find_target
 from fmstats.operations.channel_flow import Origin
 from fmstats.operations.graphs import GraphOperations, add_operations, current_graph, is_last
 from fmstats.operations.places import modules_around
+from fmstats.tracking.graph_rewriting import measure_in_graph
+from fmstats.tracking.graph_rows import GraphRow
 
-__all__ = [
-    "Target",
-    "hook_guards",
-    "mark_pass_boundary",
-    "new_op_token",
-    "number_of",
-    "observe",
-    "run_as_is",
-]
+__all__ = ["Hooked", "hook_guards", "mark_pass_boundary", "new_op_token", "observe", "run_as_is"]
 
 
-class Target(Protocol):
-    """A target is a hook, as graphs call it; `number` stands for it."""
-
-    number: int
-
-    def observe(self, x: Tensor | None, training: bool) -> None:
-        """Do what the hook does; `x` is what it is handed, None for the hook of a pass."""
+class Hooked(Target, Protocol):
+    """A hook, as graphs are made with it."""
 
     @property
     def operations(self) -> GraphOperations | None:
@@ -49,30 +40,30 @@ class Target(Protocol):
     def expect(self, count: int, origin: Origin) -> None:
         """Note where the channels are of tensors of so many dims that it will be handed."""
 
+    def prepare(self, x: Tensor) -> GraphRow | str | None:
+        """Return the row that a graph is to measure such tensors in.
+
+        Else why it has to hand them to the hook, in words that follow "measured by Python"; None
+        if they are not measured at all.
+        """
+
 
 _tap_token = torch.zeros(1, dtype=torch.int64, device="cpu")
 # The operations of all models that are tracked: who taps is none of a module's hooks.
 tapping: weakref.WeakSet[Any] = weakref.WeakSet()
-_targets: weakref.WeakValueDictionary[int, Target] = weakref.WeakValueDictionary()
-_numbers = itertools.count()
-
-# In CUDA graphs Python does not run: they are to be cut at these operations.
+# In CUDA graphs Python does not run: they are to be cut at these operations. What is left of them,
+# once rows are measured in the graph, may be in one.
 _TAGS = tuple(
     getattr(torch.Tag, name) for name in ("cudagraph_unsafe",) if hasattr(torch.Tag, name)
 )
-_library: Any = torch.library.Library("fmstats", "DEF")  # type: ignore[no-untyped-call]
-_library.define("tap(Tensor x, Tensor(a!) op_token, str name) -> ()", tags=_TAGS)
-_library.define("hand_over(Tensor x, Tensor(a!) op_token, int target) -> ()", tags=_TAGS)
-_library.define(
-    "mark_pass_boundary(Tensor(a!) op_token, int target, bool training) -> ()", tags=_TAGS
+library.define("tap(Tensor x, Tensor(a!) op_token, str name) -> ()", tags=_TAGS)
+library.define(
+    "hand_over(Tensor x, Tensor(a!) op_token, int target) -> ()", tags=(*_TAGS, *AS_IT_LIES)
 )
-
-
-def number_of(target: Target) -> int:
-    """Return a number by which graphs find a hook for as long as it lives."""
-    number = next(_numbers)
-    _targets[number] = target
-    return number
+library.define(
+    "mark_pass_boundary(Tensor(a!)[] tokens, int target, bool training) -> ()", tags=_TAGS
+)
+library.define("begin_pass_in_graph(Tensor(a!)[] tokens, int target, bool training) -> ()")
 
 
 def new_op_token() -> Tensor:
@@ -89,7 +80,7 @@ def observe(x: Tensor, op_token: Tensor, target: int) -> None:
 def mark_pass_boundary(op_token: Tensor, target: int, training: bool) -> None:
     """Tell a hook that a pass begins or ends, in a graph."""
     if not _is_exporting():
-        torch.ops.fmstats.mark_pass_boundary(op_token, target, training)
+        torch.ops.fmstats.mark_pass_boundary([op_token], target, training)
 
 
 def tap(x: Tensor, name: str) -> None:
@@ -179,30 +170,33 @@ def _is_exporting() -> bool:
 # Else Dynamo would compile what runs below these, too.
 @torch._disable_dynamo  # type: ignore[attr-defined]
 def _observe(x: Tensor, op_token: Tensor, target: int) -> None:
-    hook = _targets.get(target)
+    hook = find_target(target)
     if hook is not None:
         hook.observe(x, False)
 
 
 @torch._disable_dynamo  # type: ignore[attr-defined]
-def _mark_pass_boundary(op_token: Tensor, target: int, training: bool) -> None:
-    hook = _targets.get(target)
+def _mark_pass_boundary(tokens: list[Tensor], target: int, training: bool) -> None:
+    hook: Any = find_target(target)
     if hook is not None:
         hook.observe(None, training)
+        hook.show_time(tokens)
 
 
 # Hooks have taken its place in every graph.
-_library.impl("tap", lambda x, op_token, name: None, "CompositeExplicitAutograd")
-_library.impl("hand_over", _observe, "CompositeExplicitAutograd")
-_library.impl("mark_pass_boundary", _mark_pass_boundary, "CompositeExplicitAutograd")
+library.impl("tap", lambda x, op_token, name: None, "CompositeExplicitAutograd")
+library.impl("hand_over", _observe, "CompositeExplicitAutograd")
+for _name in ("mark_pass_boundary", "begin_pass_in_graph"):
+    library.impl(_name, _mark_pass_boundary, "CompositeExplicitAutograd")
 
 
 class _Graph:
     """What is noted of a graph while Dynamo makes it: the hooks that it calls."""
 
-    def __init__(self, traced: int) -> None:
-        self.hooks: dict[int, Target] = {}
+    def __init__(self, traced: int, own: Callable[[str], object]) -> None:
+        self.hooks: dict[int, Hooked] = {}
         self._traced = traced  # the number of the module whose forward pass it is of
+        self._own = own  # is told of buffers
 
     def finish(self, module: fx.GraphModule) -> None:
         """Add what is measured beside modules to the graph, before it is compiled."""
@@ -218,6 +212,7 @@ class _Graph:
                 operations.tap,
                 self._traced,
             )
+            measure_in_graph(module, _prepare, self._own)
         except Exception as error:  # of what is not public: the graph is as it was, or whole
             warnings.warn(
                 f"fmstats does not measure functional operations of a compiled model: {error!r}",
@@ -226,9 +221,14 @@ class _Graph:
             )
 
 
+def _prepare(number: int, x: Tensor) -> GraphRow | str | None:
+    hook: Hooked | None = find_target(number)
+    return "for what is gone" if hook is None else hook.prepare(x)
+
+
 def _note(x: Tensor, op_token: Tensor, target: int) -> None:
     """Note that a graph calls a hook, while Dynamo makes it."""
-    output, hook = current_graph(), _targets.get(target)
+    output, hook = current_graph(), find_target(target)
     if output is not None and hook is not None and is_last(output, "fmstats.hand_over"):
         _notes_of(output).hooks[target] = hook
 
@@ -243,13 +243,19 @@ def _note_tap(x: Tensor, op_token: Tensor, name: str) -> None:
 def _notes_of(output: Any) -> _Graph:
     graph: _Graph | None = getattr(output, "_fmstats_graph", None)  # it cannot be hashed
     if graph is None:
-        graph = output._fmstats_graph = _Graph(id(next(modules_around(), None)))
+        from torch._dynamo.source import ConstantSource
+
+        sources = output.param_name_to_source
+
+        def own(name: str) -> None:
+            sources[name] = ConstantSource(source_name=name)  # it is guarded by nothing
+
+        graph = output._fmstats_graph = _Graph(id(next(modules_around(), None)), own)
         output.add_graph_finalizer(graph.finish)
     return graph
 
 
-torch.library.register_fake("fmstats::hand_over", _note, lib=_library)
-torch.library.register_fake("fmstats::tap", _note_tap, lib=_library)
-torch.library.register_fake(
-    "fmstats::mark_pass_boundary", lambda op_token, target, training: None, lib=_library
-)
+torch.library.register_fake("fmstats::hand_over", _note, lib=library)
+torch.library.register_fake("fmstats::tap", _note_tap, lib=library)
+for _name in ("mark_pass_boundary", "begin_pass_in_graph"):
+    torch.library.register_fake(f"fmstats::{_name}", lambda *_: None, lib=library)

@@ -30,6 +30,8 @@ def cover(
         if reason is None:
             reason = layer.why_partial()
             status = "in part" if reason else status
+        if reason is None and layer.in_python is not None:
+            reason = f"in compiled graphs measured by Python {layer.in_python}"
         if name in gone:
             reason = "no longer in the model, replaced or removed: track() again to see it"
         channels = next((part.channels.describe() for part in parts if part.calls), "")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from fmstats.operations.channel_flow import Origin
 from fmstats.operations.watching import Watch
 from fmstats.tracking.clocks import Clocks
 
+IntArray = npt.NDArray[np.int64]
 WHEN = ("always", "train", "eval")
 
 
@@ -22,8 +25,11 @@ class Gate:
         paused: the user's wish.
         sampled: this forward pass is one of those that are taken.
         closed: the tracker is: nothing is measured any more, whatever hooks are left in graphs.
+        captured: this forward pass goes into a graph that is being captured, whose replays ask the
+            clock on the device: hooks measure it, whatever was wished and sampled.
         started: rows begun so far, which is the execution index of the next.
         open: whether hooks measure now: sampled, and neither paused nor closed.
+        word: 1 if they do, else 0, for native code.
         clocks: tell states when a NaN came.
         watch: knows the channels of tensors while a pass is watched; None: no pass is.
     """
@@ -32,7 +38,9 @@ class Gate:
     sampled: bool = True
     closed: bool = False
     started: int = 0
+    captured: bool = False
     open: bool = field(init=False)  # an attribute, since every hook asks
+    word: IntArray = field(default_factory=lambda: np.zeros(1, np.int64), init=False)
     watch: Watch | None = None
     clocks: Clocks = field(default_factory=Clocks)
 
@@ -45,12 +53,18 @@ class Gate:
         paused: bool | None = None,
         sampled: bool | None = None,
         closed: bool | None = None,
+        captured: bool | None = None,
     ) -> None:
         """Change any of them, and `open` with them."""
         self.paused = self.paused if paused is None else paused
         self.sampled = self.sampled if sampled is None else sampled
         self.closed = self.closed if closed is None else closed
-        self.open = self.sampled and not self.paused and not self.closed
+        self.captured = self.captured if captured is None else captured
+        wanted = self.captured or (self.sampled and not self.paused)
+        self.open = wanted and not self.closed
+        self.word[0] = self.open
+        if paused is not None or closed is not None:
+            self.clocks.set_enabled(not self.paused and not self.closed)
 
     def origin_of(self, x: Tensor) -> Origin | None:
         """Return where the channels of a tensor come from, if this pass is watched."""
@@ -76,6 +90,9 @@ class Updatable(Protocol):
     def fail(self, error: Exception) -> None:
         """Stop measuring, after what the hook does for it has failed."""
 
+    def note_in_python(self, why: str) -> None:
+        """Note why graphs hand tensors to Python."""
+
     def claim(self) -> Updatable:
         """Return what an output of this call is for, to be handed something later."""
 
@@ -87,10 +104,17 @@ class Updatable(Protocol):
 
 
 class StandIn:
-    """This layer stands for another, to do something around its updates: subclasses say what."""
+    """This layer stands for another, to do something around its updates: subclasses say what.
+
+    Attributes:
+        layer: that other one.
+        why_in_python: why each of its tensors has to come by, also in a graph.
+    """
+
+    why_in_python: ClassVar[str]
 
     def __init__(self, layer: Updatable) -> None:
-        self._layer = layer
+        self.layer = layer
 
     def update(self, output: object) -> None:
         """Update the layer."""
@@ -102,16 +126,20 @@ class StandIn:
 
     def skip(self, reason: str) -> None:
         """Say why an output was not measured."""
-        self._layer.skip(reason)
+        self.layer.skip(reason)
+
+    def note_in_python(self, why: str) -> None:
+        """Note why graphs hand tensors to Python."""
+        self.layer.note_in_python(why)
 
     def fail(self, error: Exception) -> None:
         """Stop measuring the layer."""
-        self._layer.fail(error)
+        self.layer.fail(error)
 
     def expect(self, count: int, origin: Origin) -> None:
         """Note where the channels of tensors are that are to come, by their number of dims."""
-        self._layer.expect(count, origin)
+        self.layer.expect(count, origin)
 
     def rescale(self, scale: float) -> None:
         """Take outputs for `scale` times what is to be told of them, from now on."""
-        self._layer.rescale(scale)
+        self.layer.rescale(scale)

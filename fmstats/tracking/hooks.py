@@ -18,12 +18,14 @@ import torch.nn as nn
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from fmstats.graph_ops.targets import number_of
 from fmstats.models.output_tensors import first_tensor
 from fmstats.operations.channel_flow import Origin
 from fmstats.operations.graphs import GraphOperations
 from fmstats.tracking import compiled as graph
 from fmstats.tracking.gates import Gate, Updatable
 from fmstats.tracking.grad_scale import GradScale
+from fmstats.tracking.graph_rows import GraphRow, prepare
 from fmstats.tracking.sampling import Timed
 
 # Called by every hook, so without a Python function around them. Dynamo, which traces hooks into
@@ -52,7 +54,7 @@ class Hook:
     """A hook is found by graphs by its number; a copy of it does nothing."""
 
     def __init__(self, op_token: Tensor) -> None:
-        self._op_token, self.number = op_token, graph.number_of(self)  # type: ignore[arg-type]
+        self._op_token, self.number = op_token, number_of(self)
 
     @property
     def operations(self) -> GraphOperations | None:
@@ -61,6 +63,13 @@ class Hook:
 
     def expect(self, count: int, origin: Origin) -> None:
         """Do nothing: only hooks of layers are handed tensors."""
+
+    def prepare(self, x: Tensor) -> GraphRow | str | None:
+        """Measure nothing: only hooks of layers do."""
+        return None
+
+    def show_time(self, tokens: Sequence[Tensor]) -> None:
+        """Do nothing: only hooks of passes change the time."""
 
     def __reduce__(self) -> tuple[type[_NoHook], tuple[()]]:
         return _NoHook, ()
@@ -91,6 +100,13 @@ class LayerHook(Hook):
     def expect(self, count: int, origin: Origin) -> None:
         """Note where the channels of tensors of a graph are, while it is made."""
         self.layer.expect(count, origin)
+
+    def prepare(self, x: Tensor) -> GraphRow | str | None:
+        """Return the row that a graph measures such tensors in; else why it has to call Python."""
+        row = prepare(self.layer, x, self._gate, self)
+        if isinstance(row, str):
+            self.layer.note_in_python(row)
+        return row
 
     def observe(self, x: Tensor | None, training: bool) -> None:
         """Do what the hook does, in a graph."""
@@ -183,6 +199,10 @@ class GradientHook(LayerHook):
         if self._on_leaf is not None:
             self._on_leaf.remove()
             self._on_leaf = None
+
+    def prepare(self, x: Tensor) -> GraphRow | str | None:
+        """Measure nothing, but say so when the graph runs."""
+        return "to say that gradients are out of reach"
 
     def observe(self, x: Tensor | None, training: bool) -> None:
         """Skip the layer: in a graph gradients are out of reach."""

@@ -55,6 +55,7 @@ class Layer:
     Attributes:
         rows: one for each width, in the order of their first tensors.
         reason: why the last output was not measured, None if it was.
+        in_python: why graphs hand tensors to Python; None if they do not.
         left_out: tensors without a row, since their widths came after `MOST_WIDTHS` others.
         channels: chooses the dim that is read as channels.
     """
@@ -70,6 +71,7 @@ class Layer:
         self._disabled = False
         self._lock = threading.RLock()
         self.reason: str | None = None
+        self.in_python: str | None = None
         self.left_out = 0
 
     @property
@@ -85,7 +87,7 @@ class Layer:
     @property
     def calls(self) -> int:
         """Return the number of tensors that were measured."""
-        return sum(row.calls for row in self.rows)
+        return sum(row.count_calls() for row in self.rows)
 
     def update(self, output: object) -> None:
         """Update the statistics with the first float tensor of an output.
@@ -117,12 +119,18 @@ class Layer:
         message = f"layer {self.name!r} ({self.spec.type}): {error}"
         if self.spec.on_error == "raise":
             raise FmstatsError(message) from error
+        for row in self.rows:
+            row.close_graphs()
         self._disabled, self.reason = True, f"disabled after an error: {error}"
         warnings.warn(
             f"fmstats no longer measures {message}; on_error='raise' raises instead",
             RuntimeWarning,
             stacklevel=3,
         )
+
+    def note_in_python(self, why: str) -> None:
+        """Note why graphs hand tensors to Python."""
+        self.in_python = why
 
     def claim(self) -> Layer:
         """Return itself: only `PerCall` has a layer for each call."""
@@ -179,15 +187,16 @@ class Layer:
             if origin is None and self.channels.guessed:
                 self._gate.watch.follow_again()
         view = view_of(x, dim)
-        row = self._row_of(view.channels)
+        row = self.row_of(view.channels)
         if row is None:
             self.left_out += 1
             return
         row.update(x, view, dim)
+        row.calls += not (self._gate.captured and row.is_captured(x.device))
         self._last, self._place = row, self.rows.index(row)
 
-    def _row_of(self, width: int) -> Row | None:
-        """Return the row of a width; None if there are too many."""
+    def row_of(self, width: int) -> Row | None:
+        """Return the row of a width, made if there is none; None if there are too many."""
         for row in self.rows:
             if row.width == width:
                 if row.execution_index is None:
@@ -195,7 +204,7 @@ class Layer:
                 return row
         rows = self.rows
         if len(rows) >= MOST_WIDTHS:  # but those that were forgotten since make room
-            rows = tuple(row for row in rows if row.calls)
+            rows = tuple(row for row in rows if row.count_calls())
             if len(rows) >= MOST_WIDTHS:
                 return None
         return self._add(rows, width, self._gate.next_execution_index())
@@ -226,7 +235,7 @@ class Layer:
             saved: that row of the other run.
             execution_index: the row's place there.
         """
-        rows = tuple(row for row in self.rows if row.calls)
+        rows = tuple(row for row in self.rows if row.count_calls())
         self._add(rows, saved.stats.channels, execution_index).restore(saved)
         self.channels.restore(saved.dims)
 

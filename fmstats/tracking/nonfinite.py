@@ -241,6 +241,8 @@ def _event_of(layer: Layer, states: list[State]) -> NonFiniteEvent | None:
 class Guarded(StandIn):
     """This layer stands for another, and has the watch look at it after each update."""
 
+    why_in_python = "for on_nonfinite="
+
     def __init__(self, layer: Updatable, watch: NonFiniteWatch) -> None:
         super().__init__(layer)
         self._watch, self._alarm = watch, watch.alarm
@@ -251,12 +253,12 @@ class Guarded(StandIn):
         Raises:
             NonFiniteError: it was not, and the user asked for the error.
         """
-        layer = self._layer.claim()
+        layer = self.layer.claim()
         layer.update(output)
         if self._alarm[0] and isinstance(layer, Layer):
             self._watch.look_at(layer)
 
     def claim(self) -> Updatable:
         """Return what an output of this call is for, guarded."""
-        layer = self._layer.claim()
+        layer = self.layer.claim()
         return Guarded(layer, self._watch) if isinstance(layer, Layer) else layer

@@ -72,24 +72,41 @@ class PassHook(Hook):
 
     def observe(self, x: Tensor | None, training: bool) -> None:
         """Begin a forward pass, also in a graph."""
-        if self._gate.paused or self._gate.closed or backward_pass() != NO_BACKWARD_PASS:
+        if self._gate.closed or backward_pass() != NO_BACKWARD_PASS:
             return
-        if torch._C._is_tracing():
-            self._gate.set(sampled=False)
+        left_out = self._when != "always" and training != (self._when == "train")
+        if left_out or torch._C._is_tracing():
+            self._gate.set(sampled=False, captured=False)
             return
-        if self._when != "always" and training != (self._when == "train"):
-            self._gate.set(sampled=False)
+        if self._gate.clocks.captures():
+            self._capture()
+            return
+        if self._gate.captured:
+            self._gate.set(captured=False)
+        if self._gate.paused:
             return
         taken = self.sampling.take()
         self._gate.set(sampled=taken)
         self.passes += 1
         self.measured += taken
-        self._gate.clocks.begin_pass()
+        self._gate.clocks.begin_pass(taken)
         if self._non_finite is not None:
             self._non_finite.begin_pass()
         for layer in self._per_call:
             layer.begin_pass()
         self._thread.began = clock() if self.sampling.timed else None
+
+    def show_time(self, tokens: Sequence[Tensor]) -> None:
+        """Set the clocks that a graph has, which may be copies, to the time of now."""
+        self._gate.clocks.show_time(tokens)
+
+    def _capture(self) -> None:
+        """Begin a forward pass that is not run now, but captured by a graph."""
+        self._gate.clocks.capture_pass(self.sampling.every_now())
+        self._gate.set(captured=True)
+        for layer in self._per_call:
+            layer.begin_pass()
+        self._thread.began = None
 
     def end(self) -> None:
         """End a forward pass of this thread, for a budget."""
@@ -114,7 +131,13 @@ class PassHook(Hook):
         """Count from 0; the clocks go on."""
         self.passes = self.measured = 0
         self.sampling.reset()
+        self._gate.clocks.forget_replays()
         self._gate.set(sampled=True)
+
+    def count(self) -> tuple[int, int]:
+        """Count forward passes and those measured, replayed ones too; waits for devices."""
+        replayed, measured = self._gate.clocks.count_replays()
+        return self.passes + replayed, self.measured + measured
 
     @property
     def counts(self) -> tuple[int, int, int]:

@@ -20,6 +20,7 @@ class _Nothing:
     def fail(self, error: Exception) -> None: ...
     def expect(self, count: int, origin: Origin) -> None: ...
     def rescale(self, scale: float) -> None: ...
+    def note_in_python(self, why: str) -> None: ...
     def claim(self) -> Updatable:
         return self
 
@@ -31,6 +32,7 @@ class PerCall:
     """This layer keeps rows of their own for each of its calls in a forward pass.
 
     Attributes:
+        in_python: why graphs hand tensors to Python; None if they do not.
         left_out: calls that were not measured, since they came after `MOST_CALLS` others.
     """
 
@@ -41,6 +43,7 @@ class PerCall:
         self._layers: list[Layer] = []
         self._expected: dict[int, Origin] = {}
         self.left_out = 0
+        self.in_python: str | None = None
 
     @property
     def layers(self) -> Sequence[Layer]:
@@ -84,6 +87,10 @@ class PerCall:
         """Take outputs of all calls for `scale` times what is to be told of them."""
         for layer in self._layers:
             layer.rescale(scale)
+
+    def note_in_python(self, why: str) -> None:
+        """Note why graphs hand tensors to Python."""
+        self.in_python = why
 
     def claim(self) -> Updatable:
         """Return the layer of this call; what measures nothing if there were too many before."""

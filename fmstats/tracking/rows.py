@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -74,6 +75,18 @@ class RowSnapshot:
     restored: State | None = None
 
 
+class InGraphs(Protocol):
+    """What measures a row in graphs."""
+
+    number: int
+
+    def take_calls(self) -> int:
+        """Return how many tensors went past the hook since this was asked last."""
+
+    def close(self) -> None:
+        """Measure no more, whatever graphs go on calling."""
+
+
 class Row:
     """A row has the statistics of a layer's tensors with one and the same number of channels.
 
@@ -81,7 +94,8 @@ class Row:
         width: that number.
         call: the call it is of, None for all.
         execution_index: the place of its first call among those of all rows, None if none yet.
-        calls: tensors measured.
+        calls: tensors that hooks have measured, see `count_calls`.
+        in_graphs: what measures it in graphs, by device.
         try_update: updates at once with an output that is as the last one, see `Meter`.
     """
 
@@ -103,6 +117,7 @@ class Row:
         self._scale = scale  # of the states: of what is measured, over what is told
         self.try_update: Callable[[object], bool] = decline
         self.calls = 0
+        self.in_graphs: dict[torch.device, InGraphs] = {}
 
     def update(self, x: Tensor, view: View, dim: int | None) -> None:
         """Update the states with a tensor that has a statistic.
@@ -113,23 +128,34 @@ class Row:
             dim: of its channels, of which there are `width`; None where all is one channel.
         """
         self.try_update = decline  # to other threads, as long as the meter changes its mind
-        if x.device not in self._meters:
-            state = State.identity(self.width, x.device)
-            backend = choose_backend(self._spec.backend, x.device)
-            clock = self._clocks.on(x.device)
-            self._meters[x.device] = backend.meter(state, self._thresholds, clock)
-            if self._restored is not None:
-                state.words.copy_(self._restored.words)
-                _scale_(state, 1.0, self._scale)
-                self._restored = None
-        meter = self._meters[x.device]
+        meter = self.meter_on(x.device)
         check_input(meter.state, x, view)
         meter.update(x, view)
-        self.calls += 1
         dtype = str(x.dtype).removeprefix("torch.")
         dims = tuple(sorted({**dict(self._tensor_info.dims), x.dim(): dim}.items()))
         self._tensor_info = TensorInfo(tuple(x.shape), dtype, dims, self._tensor_info.backends)
         self.try_update = meter.try_update
+
+    def meter_on(self, device: torch.device) -> Meter:
+        """Return what measures on a device, made if there is none yet."""
+        if device not in self._meters:
+            state = State.identity(self.width, device)
+            backend = choose_backend(self._spec.backend, device)
+            clock = self._clocks.on(device, backend)
+            self._meters[device] = backend.meter(state, self.thresholds, clock)
+            self._begin_as_restored(state)
+        return self._meters[device]
+
+    def is_captured(self, device: torch.device) -> bool:
+        """Tell whether what is measured on a device goes into a graph, which is to count it."""
+        return self._meters[device].backend.captures(device)
+
+    def _begin_as_restored(self, state: State) -> None:
+        """Have an empty state go on from what was restored, if anything was."""
+        if self._restored is not None:
+            state.words.copy_(self._restored.words)
+            _scale_(state, 1.0, self._scale)
+            self._restored = None
 
     def backends(self) -> dict[str, str]:
         """Tell which backend served each device that the row was measured on, and why."""
@@ -145,7 +171,7 @@ class Row:
         return kept + [meter.state for meter in self._meters.values()]
 
     @property
-    def _thresholds(self) -> Thresholds:
+    def thresholds(self) -> Thresholds:
         """Return what counts as zero and as saturated among tensors as they are measured."""
         asked, scale = self._spec.thresholds, self._scale
         low, high = (None if b is None else b * scale for b in (asked.low, asked.high))
@@ -161,7 +187,7 @@ class Row:
         for device, meter in self._meters.items():
             meter.wait()
             _scale_(meter.state, before, scale)
-            self._meters[device] = meter.backend.meter(meter.state, self._thresholds, meter.clock)
+            self._meters[device] = meter.backend.meter(meter.state, self.thresholds, meter.clock)
 
     def wait(self) -> None:
         """Return when all that was measured is in the states."""
@@ -170,6 +196,7 @@ class Row:
 
     def restore(self, saved: LayerProfile) -> None:
         """Go on from what another run has seen; this one has seen nothing."""
+        self._take_calls()
         self._restored, self.calls = saved.stats.state, saved.calls
         dims = tuple(sorted(saved.dims.items()))
         self._tensor_info = TensorInfo(
@@ -182,11 +209,28 @@ class Row:
             meter.reset()
         self._restored, self._tensor_info = None, TensorInfo()
         self.try_update = decline
+        self._take_calls()
         self.calls = 0
+
+    def count_calls(self) -> int:
+        """Count the tensors measured, but for those that graphs have measured in replays."""
+        self._take_calls()
+        return self.calls
+
+    def close_graphs(self) -> None:
+        """Measure no more in graphs, whatever they go on calling."""
+        for there in tuple(self.in_graphs.values()):
+            there.close()
+
+    def _take_calls(self) -> None:
+        for there in tuple(self.in_graphs.values()):
+            self.calls += there.take_calls()
 
     def take_snapshot(self) -> RowSnapshot:
         """Return what `rollback` needs beside the states to restore the row of now."""
-        return RowSnapshot(self.calls, self.execution_index, self._tensor_info, self._restored)
+        return RowSnapshot(
+            self.count_calls(), self.execution_index, self._tensor_info, self._restored
+        )
 
     def rollback(self, snapshot: RowSnapshot) -> None:
         """Restore the row of a snapshot, after the caller has put back the states of then.
@@ -194,11 +238,11 @@ class Row:
         States made since are empty.
         """
         self.reset()
-        if snapshot.restored is not None:
-            self._meters.clear()
         self.calls, self.execution_index = snapshot.calls, snapshot.execution_index
         self._tensor_info = snapshot.tensor_info
         self._restored = snapshot.restored
+        for meter in self._meters.values():  # of what was restored, one at most is there since
+            self._begin_as_restored(meter.state)
 
     def profile(self, states: Sequence[State]) -> LayerProfile | None:
         """Return what has been seen, or None if nothing has.
@@ -210,6 +254,7 @@ class Row:
             return None
         for state in states if self._restored is None else states[1:]:
             _scale_(state, self._scale, 1.0)
+        calls = self.count_calls() + sum(state.replayed for state in states)
         whole, *others = states
         for other in others:
             whole.merge_(other)
@@ -220,7 +265,7 @@ class Row:
             channel_dim=dims.pop(len(self._tensor_info.shape), 0),
             shape=self._tensor_info.shape,
             dtype=self._tensor_info.dtype,
-            calls=self.calls,
+            calls=calls,
             backend=", ".join(dict.fromkeys(backends)),
             stats=ChannelStats(whole, self._spec.thresholds),
             layer=self._spec.name,

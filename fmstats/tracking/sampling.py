@@ -29,6 +29,9 @@ class Sampling(Protocol):
     def take(self) -> bool:
         """Tell whether to measure the pass that begins."""
 
+    def every_now(self) -> int:
+        """Return how many passes there are now to one that is taken."""
+
     def spend(self, seconds: float) -> None:
         """Note that a hook took so long."""
 
@@ -59,6 +62,10 @@ class Every:
 
     def __init__(self, k: int) -> None:
         self._k, self._passes = k, 0
+
+    def every_now(self) -> int:
+        """Return how many passes there are to one that is taken."""
+        return self._k
 
     def take(self) -> bool:
         """Tell whether to measure the pass that begins."""
@@ -112,6 +119,10 @@ class Budget:
         self._thread.taken, self._thread.spent = taken, 0.0
         return taken
 
+    def every_now(self) -> int:
+        """Return how many passes there were so far to one that was taken."""
+        return max(1, round(self.passes / max(self.measured, 1)))
+
     def spend(self, seconds: float) -> None:
         """Note that a hook took so long."""
         self._thread.spent += seconds
@@ -155,6 +166,8 @@ class Timed(StandIn):
         spend: is told, also where an update fails.
     """
 
+    why_in_python = "to be timed for the budget"
+
     def __init__(self, layer: Updatable, spend: Callable[[float], None]) -> None:
         super().__init__(layer)
         self._spend = spend
@@ -163,10 +176,10 @@ class Timed(StandIn):
         """Update the layer, and say how long it took."""
         began = clock()
         try:
-            self._layer.update(output)
+            self.layer.update(output)
         finally:
             self._spend(clock() - began)
 
     def claim(self) -> Updatable:
         """Return what an output of this call is for, timed."""
-        return Timed(self._layer.claim(), self._spend)
+        return Timed(self.layer.claim(), self._spend)

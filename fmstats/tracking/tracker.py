@@ -93,7 +93,8 @@ class Tracker:
         """
         layers = self.layers
         info = take_profiles(layers)
-        counted = {"passes": self._passes.passes, "passes_measured": self._passes.measured}
+        passes, measured = self._passes.count()
+        counted = {"passes": passes, "passes_measured": measured}
         rows = (row for layer in layers for row in layer.rows)
         used = {key: value for row in rows for key, value in row.backends().items()}
         sampled = self._sampling.describe()

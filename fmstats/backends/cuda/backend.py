@@ -36,6 +36,7 @@ class CudaBackend(Backend):
 
     name = "cuda"
     devices: ClassVar[tuple[str, ...]] = ("cuda",)
+    in_graphs = True
 
     def __init__(self, runtime: Runtime | None = None) -> None:
         self.runtime = runtime or Runtime()
@@ -80,6 +81,18 @@ class CudaBackend(Backend):
         for kernel in nvrtc.LIKELY:
             self.device(device).kernel(kernel, code, MODES.index(thresholds.mode))
 
+    def captures(self, device: torch.device) -> bool:
+        return self.runtime.capture(device.index or 0) is not None
+
+    def begin_pass(self, clock: Clock) -> None:
+        device = self.device(clock.words.device)
+        self.native.cuda_begin_pass(  # type: ignore[union-attr]
+            clock=clock.words.data_ptr(),
+            kernel=device.kernel(nvrtc.BEGIN_PASS, 0, nvrtc.PLAIN),
+            context=device.context,
+            stream=self.runtime.stream(clock.words.device.index or 0),
+        )
+
     def device(self, device: torch.device) -> Device:
         """Return the GPU of a device.
 
@@ -112,5 +125,7 @@ class CudaBackend(Backend):
         where = torch.device(self.runtime.device_type, index)
         context = driver.open_context(index)
         device = Device(gpu, self.target(gpu), context, Workspaces(where))
-        device.kernel("rows", 0, nvrtc.PLAIN)  # what compiles and loads once will do so again
+        # What compiles and loads once will do so again; the second is launched in captures.
+        for kernel in ("rows", nvrtc.BEGIN_PASS):
+            device.kernel(kernel, 0, nvrtc.PLAIN)
         return device

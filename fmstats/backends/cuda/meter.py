@@ -50,14 +50,14 @@ class CudaMeter(Meter):
         self._stream: int | None = None  # of the last launch that was not captured
         self._captured: tuple[int, int] | None = None  # capture and stream of the last that was
         self._limits_as: dict[torch.dtype, tuple[Limits, tuple[int, ...]]] = {}
-        self._plan = native.CudaPlan(
+        self.plan: Any = native.CudaPlan(
             tensor_type=Tensor,
             # From torch 2.10; without it every tensor goes through update().
             exchange_api=getattr(Tensor, "__dlpack_c_exchange_api__", None),
             device_type=runtime.dlpack_type,
             device_id=self._index,
         )
-        self.try_update = self._plan.try_update  # no Python between the hook and the driver
+        self.try_update = self.plan.try_update  # no Python between the hook and the driver
 
     def update(self, x: Tensor, view: View) -> None:
         if view.channels == 0 or view.positions == 0:
@@ -78,13 +78,15 @@ class CudaMeter(Meter):
             self._launch(launch, x, kernel)
 
     def _launch(self, launch: Any, x: Tensor, kernel: int) -> None:
-        self._plan.forget()  # another thread must not launch between ordering and launching
+        self.plan.forget()  # another thread must not launch between ordering and launching
         stream, capture = self._order()
+        memory = self.state.memory
+        replays = 0 if capture is None or memory is None else memory[-1:].data_ptr()
         parts, tickets = self._device.workspaces.room_for(
             stream, capture, launch.parts_words, launch.tickets
         )
         thresholds, limits = self._limits(x.dtype)
-        self._plan.update(
+        self.plan.update(
             launch=launch,
             shape=tuple(x.shape),
             strides=x.stride(),
@@ -93,6 +95,7 @@ class CudaMeter(Meter):
             state=self.state.words.data_ptr(),
             row=self.state.words.stride(0),
             clock=self.clock.words.data_ptr(),
+            replays=replays,
             parts=parts.data_ptr(),
             tickets=tickets.data_ptr(),
             kernel=kernel,

@@ -34,6 +34,7 @@ class TritonBackend(Backend):
 
     name = "triton"
     devices: ClassVar[tuple[str, ...]] = ("cuda", "xpu")
+    in_graphs = True
 
     def __init__(self) -> None:
         self._engines: dict[torch.device, Engine | str] = {}  # or why it cannot be used
@@ -76,6 +77,9 @@ class TritonBackend(Backend):
         engine.fold_kernel(name)
         for layout in likely_layouts(dtype.itemsize):
             engine.measure_kernel(name, thresholds.mode, layout)
+
+    def captures(self, device: torch.device) -> bool:
+        return self.engine(device).capturing()
 
     def engine(self, device: torch.device) -> Engine:
         """Return what runs the kernels for a device.

@@ -59,11 +59,13 @@ class Engine:
         x: Tensor,
         offset: int,
         clock: Tensor,
+        replayed: int,
         *memory: Tensor,
     ) -> None:
         """Update with what lies `offset` elements from the first of `x`: both launches.
 
-        `clock`: its words, for `fold` alone; `memory`: the state's words, parts and thresholds.
+        `clock`: its words; `replayed`: one of `REPLAYS`; `memory`: the state's words, parts and
+        thresholds.
         """
         raise NotImplementedError
 
@@ -121,14 +123,16 @@ class GpuEngine(Engine):
         x: Tensor,
         offset: int,
         clock: Tensor,
+        replayed: int,
         *memory: Tensor,
     ) -> None:
-        pointers = [x.data_ptr() + offset * x.itemsize, *(m.data_ptr() for m in memory)]
+        begin = x.data_ptr() + offset * x.itemsize
+        pointers = [begin, *(m.data_ptr() for m in (*memory, clock))]
         with self._here():
             stream = self._driver.get_current_stream(self._index)
             run = self._compiler.launch
-            run(measure, launch.programs, stream, *pointers, *launch.measure)
-            run(fold, launch.channels, stream, *pointers, clock.data_ptr(), *launch.fold)
+            run(measure, launch.programs, stream, *pointers, replayed, *launch.measure)
+            run(fold, launch.channels, stream, *pointers, replayed, *launch.fold)
 
     def capturing(self) -> bool:
         asked = getattr(self._torch, "is_current_stream_capturing", None)  # XPU has none
@@ -188,10 +192,13 @@ class InterpreterEngine(Engine):
         x: Tensor,
         offset: int,
         clock: Tensor,
+        replayed: int,
         *memory: Tensor,
     ) -> None:
         first = x.detach().as_strided((1,), (1,), x.storage_offset() + offset)
         bits = self._compiler.BITS.get(x.dtype)
         first = first if bits is None else first.view(bits)
-        self._compiler.measure[(launch.programs,)](first, *memory, *launch.measure, **measure)
-        self._compiler.fold[(launch.channels,)](first, *memory, clock, *launch.fold, **fold)
+        pointers = (first, *memory, clock)
+        programs, channels = (launch.programs,), (launch.channels,)
+        self._compiler.measure[programs](*pointers, replayed, *launch.measure, **measure)
+        self._compiler.fold[channels](*pointers, replayed, *launch.fold, **fold)

@@ -15,7 +15,15 @@ from torch import Tensor
 from fmstats.backends.base import Backend, Meter
 from fmstats.backends.graph_captures import hold, refusal
 from fmstats.backends.triton.engine import Engine
-from fmstats.backends.triton.plan import VECTOR_BYTES, Launch, pieces_of, plan
+from fmstats.backends.triton.plan import (
+    COUNTED,
+    NOT,
+    REPLAYED,
+    VECTOR_BYTES,
+    Launch,
+    pieces_of,
+    plan,
+)
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
@@ -82,14 +90,18 @@ class TritonMeter(Meter):
         return pieces
 
     def _launch(self, x: Tensor) -> None:
+        replayed = NOT
         if self._engine.capturing():
             hold(self)
+            replayed = REPLAYED
         self._stream = self._engine.order(self._stream, self.state.words)
-        for offset, launch, measure, fold in self._pieces:
+        last = len(self._pieces) - 1
+        for i, (offset, launch, measure, fold) in enumerate(self._pieces):
             # Of the current stream: whoever gets this memory next on it comes after both launches.
             parts = torch.empty(launch.parts, dtype=torch.int64, device=x.device)
             memory = (self.state.words, parts, self._limits[x.dtype])
-            self._engine.launch(measure, fold, launch, x, offset, self.clock.words, *memory)
+            told = COUNTED if replayed and i == last and self.state.memory is not None else replayed
+            self._engine.launch(measure, fold, launch, x, offset, self.clock.words, told, *memory)
 
     def _compared_as(self, dtype: torch.dtype) -> Tensor:
         """Return the thresholds on the device, rounded for comparisons in elements of a type."""

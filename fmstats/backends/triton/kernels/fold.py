@@ -15,11 +15,12 @@ from fmstats.backends.triton.kernels.formulas import (
     read_again,
     too_coarse,
 )
-from fmstats.backends.triton.kernels.measure import running_moments
+from fmstats.backends.triton.kernels.measure import closed, running_moments
 from fmstats.backends.triton.kernels.walk import measure_exactly
 from fmstats.backends.triton.kernels.words import (
     ALARM,
     COUNT,
+    COUNTED,
     FIRST_PASS,
     FIRST_STEP,
     M2,
@@ -45,6 +46,7 @@ from fmstats.backends.triton.kernels.words import (
     POS_INF,
     SAT_HIGH,
     SAT_LOW,
+    WORDS_OF_CHANNEL,
     ZEROS,
 )
 
@@ -93,6 +95,7 @@ def fold(
     parts,
     thresholds,
     clock,
+    replayed,
     row,
     part_row,
     channel_stride,
@@ -112,7 +115,12 @@ def fold(
 
     Args are as of `measure`, but that distances are in elements and there are always four dims.
     """
+    if closed(clock, replayed):
+        return
     channel = tl.program_id(0).to(tl.int64)
+    if replayed == COUNTED:
+        tensors = state + WORDS_OF_CHANNEL * row  # the word behind those of a state
+        tl.store(tensors, tl.load(tensors) + 1, mask=channel == 0)
     parts += channel
     nan = tl.zeros((LANES,), tl.int64)
     pos_inf = tl.zeros((LANES,), tl.int64)

@@ -21,6 +21,7 @@ from fmstats.backends.triton.kernels.lanes import counts, least, number, over, s
 from fmstats.backends.triton.kernels.walk import load_tile, measure_exactly, offset_of
 from fmstats.backends.triton.kernels.words import (
     COUNT,
+    ENABLED,
     M2,
     MEAN,
     NAN,
@@ -36,6 +37,7 @@ from fmstats.backends.triton.kernels.words import (
     PART_SUM_SQ,
     PART_WORDS,
     PART_ZEROS,
+    PHASE,
     PIVOT,
     POS_INF,
 )
@@ -68,11 +70,25 @@ def first_pivot(sample, present, DTYPE: tl.constexpr, COLUMNS: tl.constexpr):
 
 
 @triton.jit
+def closed(clock, replayed):
+    """Tell whether a launch measures nothing: one that a graph replays, while the gate is closed.
+
+    `replayed` is `NOT`, `REPLAYED`, or `COUNTED` of the last launch of a tensor.
+    """
+    shut = False
+    if replayed != 0:
+        shut = (tl.load(clock + ENABLED) == 0) | (tl.load(clock + PHASE) != 0)
+    return shut
+
+
+@triton.jit
 def measure(
     x,
     state,
     parts,
     thresholds,
+    clock,
+    replayed,
     row,
     part_row,
     channels,
@@ -105,6 +121,7 @@ def measure(
         state, row: the words of statistic.State, and how far apart its rows are.
         parts, part_row: words, PART_WORDS rows for each stretch, and how far apart rows are.
         thresholds: float64 zero_tol, low, high, rounded for comparisons in the element's type.
+        clock, replayed: the words of a clock, and whether its gate decides: see `closed`.
         channels: of columns, in units of VECTOR.
         channel_stride: in slots; of columns VECTOR channels are one slot.
         slots, per_stretch: of a channel, and of a stretch.
@@ -115,6 +132,8 @@ def measure(
         AGAIN: LANES of the tiles of a second reading.
         INDEX: the type in which slots are divided.
     """
+    if closed(clock, replayed):
+        return
     piece = (tl.program_id(0) % pieces).to(tl.int64)
     stretch = (tl.program_id(0) // pieces).to(tl.int64)
     across = tl.arange(0, WIDTH)

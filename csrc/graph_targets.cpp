@@ -1,0 +1,136 @@
+#include "graph_targets.h"
+
+#include <stdexcept>
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "cpu_fast_path.h"
+#include "cuda_fast_path.h"
+#include "torch_functions.h"
+
+namespace py = pybind11;
+
+namespace fmstats {
+namespace {
+
+struct Target {
+  py::object plan;  // one of these
+  CpuPlan* cpu;
+  CudaPlan* cuda;
+  const i64* open;  // null of what measures no more
+  i64 calls;
+};
+
+// The interpreter lock guards it. Never destroyed: it holds objects of an interpreter that ends
+// before it would be.
+std::unordered_map<i64, Target>& targets() {
+  static auto* const all = new std::unordered_map<i64, Target>;
+  return *all;
+}
+
+PyObject* in_backward = nullptr;
+
+Target* find_target(i64 number) {
+  const auto found = targets().find(number);
+  return found == targets().end() ? nullptr : &found->second;
+}
+
+// Recomputed activations of checkpointing were measured before.
+bool is_in_backward() {
+  const auto task = py::reinterpret_steal<py::object>(PyObject_CallNoArgs(in_backward));
+  if (task.ptr() == nullptr) throw py::error_already_set();
+  return PyLong_AsLong(task.ptr()) != -1;
+}
+
+i64* words_of(const torch::Functions& f, torch::Value tensor) {
+  void* data = nullptr;
+  return f.get_data_ptr(reinterpret_cast<torch::Tensor>(tensor), &data) == 0
+             ? static_cast<i64*>(data)
+             : nullptr;
+}
+
+// Whether nothing is left to be done.
+bool observed(const torch::Functions& f, torch::Value x, torch::Value state, torch::Value clock,
+              i64 number) {
+  const py::gil_scoped_acquire lock;
+  Target* const target = find_target(number);
+  if (target == nullptr) return false;
+  if (target->open == nullptr || *target->open == 0 || is_in_backward()) return true;
+  const auto tensor = reinterpret_cast<torch::Tensor>(x);
+  i64 *const words = words_of(f, state), *const time = words_of(f, clock);
+  if (words == nullptr || time == nullptr) return false;
+  const bool done = target->cpu != nullptr ? target->cpu->try_update(tensor, words, time)
+                                           : target->cuda->try_update(tensor, words, time);
+  target->calls += done ? 1 : 0;
+  return done;
+}
+
+void release(const torch::Functions& f, torch::Value tensor) {
+  f.delete_tensor(reinterpret_cast<torch::Tensor>(tensor));
+}
+
+void release_optional(const torch::Functions& f, torch::Value value) {
+  auto* const held = reinterpret_cast<torch::Value*>(value);
+  if (held == nullptr) return;
+  if (f.delete_value != nullptr) {
+    f.delete_value(held);
+  } else {
+    delete held;
+  }
+}
+
+// observe(Tensor x, Tensor(a!) state, Tensor(b!) clock, int target, int channel_dim,
+//         float zero_tol, float? low, float? high) -> ()
+void observe(torch::Value* stack, std::uint64_t, std::uint64_t) {
+  const torch::Functions& f = torch::functions();
+  const torch::Value x = stack[0], state = stack[1], clock = stack[2], number = stack[3];
+  release_optional(f, stack[6]);
+  release_optional(f, stack[7]);
+  if (observed(f, x, state, clock, static_cast<i64>(number))) {
+    for (const torch::Value tensor : {x, state, clock}) release(f, tensor);
+    return;
+  }
+  torch::Value rest[] = {x, state, clock, number};  // it takes the tensors
+  if (f.call_dispatcher("fmstats::observe_in_python", "", rest) != 0) {
+    throw std::runtime_error("fmstats::observe failed: see the error above");
+  }
+}
+
+}  // namespace
+
+void register_observe(const std::string& device_type, py::object asks_for_backward) {
+  const torch::Functions& f = torch::functions();
+  in_backward = asks_for_backward.release().ptr();
+  torch::Library library = nullptr;  // it lives as long as the process
+  if (f.library_init_impl("fmstats", device_type.c_str(), __FILE__, __LINE__, &library) != 0 ||
+      f.library_impl(library, "observe", &observe) != 0) {
+    throw std::runtime_error("torch does not take a kernel of fmstats::observe for " + device_type);
+  }
+}
+
+void add_graph_target(i64 number, py::object plan, std::uintptr_t open) {
+  Target target = {};
+  if (py::isinstance<CpuPlan>(plan)) {
+    target.cpu = plan.cast<CpuPlan*>();
+  } else {
+    target.cuda = plan.cast<CudaPlan*>();
+  }
+  target.plan = std::move(plan);
+  target.open = reinterpret_cast<const i64*>(open);
+  targets()[number] = std::move(target);
+}
+
+void remove_graph_target(i64 number) {
+  // Its number stays, with what it has counted: graphs go on calling it, for nothing.
+  Target& target = targets()[number];
+  target.open = nullptr;
+  target.plan = py::none();
+}
+
+i64 take_graph_calls(i64 number) {
+  Target* const target = find_target(number);
+  return target == nullptr ? 0 : std::exchange(target->calls, i64{0});
+}
+
+}  // namespace fmstats

@@ -1,0 +1,27 @@
+// What compiled graphs measure: the kernel of `fmstats::observe`, which finds a layer by its number
+// and measures a tensor as the last one without Python in between.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <string>
+
+#include "state.h"
+
+namespace fmstats {
+
+// Have the dispatcher of torch call our kernel on a device type, such as "CPU" or "CUDA". What it
+// does not recognise it hands to fmstats::observe_in_python. `in_backward`: returns -1 outside of a
+// backward pass. Throws std::runtime_error where this torch cannot.
+void register_observe(const std::string& device_type, pybind11::object in_backward);
+
+// Let a number stand for a plan, which measures while the word at `open` is not 0, until the number
+// is removed.
+void add_graph_target(i64 number, pybind11::object plan, std::uintptr_t open);
+void remove_graph_target(i64 number);
+
+// How many tensors it has measured since this was asked last.
+i64 take_graph_calls(i64 number);
+
+}  // namespace fmstats

@@ -1,0 +1,104 @@
+"""Numbers stand for what graphs measure: the hooks and rows of trackers in this process."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+import zlib
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fmstats._version import __version__
+from fmstats.backends.native import load_native, why_no_native
+
+__all__ = [
+    "MeasuredInGraphs",
+    "Numbered",
+    "Shortcut",
+    "Target",
+    "find_target",
+    "number_of",
+    "why_no_kernel",
+]
+
+
+class Numbered(Protocol):
+    """A number stands for it in graphs."""
+
+    number: int
+
+
+class Target(Numbered, Protocol):
+    """A target is a hook, as graphs call it."""
+
+    def observe(self, x: Tensor | None, training: bool) -> None:
+        """Do what a hook does; `x` is what it is handed, None for the hook of a pass."""
+
+
+class MeasuredInGraphs(Numbered, Protocol):
+    """This target measures tensors into memory that a graph hands it."""
+
+    def measure(self, x: Tensor, state: Tensor, clock: Tensor) -> None:
+        """Measure a tensor, and leave both memories as what was measured is then."""
+
+
+_targets: weakref.WeakValueDictionary[int, Numbered] = weakref.WeakValueDictionary()
+# Numbers are part of graphs, hence of the key under which Inductor keeps its code on disk: each
+# version has its own, so that none runs what another one has generated.
+_numbers = itertools.count(zlib.crc32(__version__.encode()) << 20)
+
+
+def number_of(target: Numbered) -> int:
+    """Return a number by which graphs find a target for as long as it lives."""
+    number = next(_numbers)
+    _targets[number] = target
+    return number
+
+
+def find_target(number: int) -> Any:
+    """Return what a number stands for; None if that is no more."""
+    return _targets.get(number)
+
+
+class Shortcut:
+    """A shortcut takes tensors of a number past Python, to a plan of the native module.
+
+    Args:
+        number: of a target; tensors that are not as the last one go on to it.
+        plan: of its meter.
+        gate: a word that is not 0 while tensors are measured; it is kept.
+    """
+
+    def __init__(self, number: int, plan: object, gate: npt.NDArray[np.int64]) -> None:
+        self._native, self._number, self._gate = load_native(), number, gate
+        assert self._native is not None
+        self._native.add_graph_target(number=number, plan=plan, open=gate.ctypes.data)
+        # Before the gate goes, which is held until then.
+        self.close = weakref.finalize(self, self._native.remove_graph_target, number)
+
+    def take_calls(self) -> int:
+        """Return how many tensors took it since this was asked last."""
+        return int(self._native.take_graph_calls(self._number))  # type: ignore[union-attr]
+
+
+@functools.cache
+def why_no_kernel(device_type: str) -> str | None:
+    """Give torch the native kernel of `observe` for a type of device; tell why it has none.
+
+    Where it has none, graphs call Python instead.
+    """
+    native = load_native()
+    if native is None:
+        return why_no_native()
+    try:
+        native.register_observe(
+            device_type=device_type.upper(), in_backward=torch._C._current_graph_task_id
+        )
+    except RuntimeError as error:  # torch is too old
+        return str(error)
+    return None
