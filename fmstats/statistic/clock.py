@@ -36,11 +36,20 @@ class Clock:
         host = np.array([_INITIAL.get(name, 0) for name in WORDS])
         # Modes of others would give fake memory, which kernels would write to.
         with torch.inference_mode(False), torch.no_grad(), _disable_current_modes():
-            self.words = torch.from_numpy(host).to(device)
-        self.alarm = host[_PLACES["alarm"] :][
-            :1
-        ]  # a read of it takes a tenth of the time of one of a tensor
-        self._host = host if self.words.is_cpu else None
+            words = torch.from_numpy(host).to(device)
+        self._show(words, host)
+
+    @classmethod
+    def in_words(cls, words: Tensor) -> Clock:
+        """Return the clock that these words are, for as long as an operation takes."""
+        clock = cls.__new__(cls)
+        clock._show(words, words.numpy() if words.is_cpu else np.zeros(len(WORDS), np.int64))
+        return clock
+
+    def _show(self, words: Tensor, host: np.ndarray) -> None:
+        self.words = words
+        self.alarm = host[_PLACES["alarm"] :][:1]  # read in a tenth of the time of a tensor's
+        self._host = host if words.is_cpu else None
 
     def word(self, name: str) -> Tensor:
         """Return one of `WORDS`, a view of one element."""

@@ -37,6 +37,7 @@ def _names(*lists: str) -> tuple[str, ...]:
 # Kinds of fields, as csrc/fields.h describes them.
 NON_FINITE = _names("NON_FINITE")
 COMPARISONS = _names("COMPARISONS")
+PIVOTED = _names("PIVOTED")
 SUMS = _names("SUMS")
 EXTREMES = _names("EXTREMES")
 MINIMA = tuple(entry[0] for entry in _LISTS["EXTREMES"] if entry[2] == "smaller")
@@ -57,3 +58,10 @@ PART_FIELDS = _names("NON_FINITE", "COMPARISONS", "PIVOTED", "SUMS", "EXTREMES")
 
 # The modes in which kernels are compiled, in the order of their numbers: see `Thresholds.mode`.
 MODES = _names("MODES")
+
+
+def comparisons_of(mode: str) -> tuple[str, ...]:
+    """Return the counts of comparisons that kernels compiled in one of `MODES` make."""
+    names = [entry[1] for entry in _LISTS["MODES"]]
+    made = names[: MODES.index(mode) + 1]
+    return tuple(entry[0] for entry in _LISTS["COMPARISONS"] if entry[2] in made)

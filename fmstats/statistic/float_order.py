@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 _SIGN = -(1 << 63)
+_SIZE = 0x7FFFFFFF  # the bits of a float32 without its sign
 INFINITY = 0x7FF << 52  # the place of infinity; those of NaN are farther from 0
 
 # dtype: bits of a significand, exponent of the smallest subnormal number, largest number.
@@ -36,6 +37,17 @@ def places(x: Tensor) -> Tensor:
 def at_places(at: Tensor) -> Tensor:
     """Return the numbers, float64, of which `at` are the `places`; 0.0 of 0."""
     return torch.where(at < 0, _SIGN - at, at).view(torch.float64)
+
+
+def order_keys(x: Tensor) -> Tensor:
+    """Return integers, int32, in the order of the numbers in `x`, float32; -1 for -0.0."""
+    bits = x.view(torch.int32)
+    return bits ^ ((bits >> 31) & _SIZE)
+
+
+def at_order_keys(keys: Tensor) -> Tensor:
+    """Return the numbers, float64, of which these are the `order_keys`; 0.0 of both zeros."""
+    return to_float64((keys ^ ((keys >> 31) & _SIZE)).view(torch.float32)) + 0.0
 
 
 def place_of(x: float) -> int:

@@ -1,0 +1,88 @@
+"""The partials of a tensor are what graphs reduce it to: numbers of each plane and channel.
+
+The planes of a channel add up to one part, and a part is turned into a state, in the way that
+csrc/parts.h does it for kernels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fmstats.statistic.fields import (
+    COMPARISONS,
+    EXTREMES,
+    MINIMA,
+    NON_FINITE,
+    PIVOTED,
+    SUMS,
+    comparisons_of,
+)
+from fmstats.statistic.float_order import at_order_keys, places, to_float64
+from fmstats.statistic.state import State
+
+
+def count_names(mode: str) -> tuple[str, ...]:
+    """Return the counts that tensors measured in this mode have."""
+    return NON_FINITE + comparisons_of(mode)
+
+
+def part_names(mode: str, *, pivoted: bool) -> tuple[str, ...]:
+    """Return the names of the partials of a tensor, in their order.
+
+    Args:
+        mode: of the thresholds.
+        pivoted: whether sums are float32 about a pivot, which is the last one then: (channels,).
+    """
+    return (*count_names(mode), *PIVOTED, *SUMS, *EXTREMES, *(("pivot",) if pivoted else ()))
+
+
+def add_planes(partials: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add the planes of each channel up: counts as int64, all else as float64.
+
+    Args:
+        partials: (planes, channels), or (channels,) of one plane. Counts are float32 or int64, sums
+            float64 or float32, extremes int32 in the order of floats.
+    """
+    part = {}
+    for name, partial in partials.items():
+        planes = partial.unsqueeze(0) if partial.dim() == 1 else partial
+        if name in EXTREMES:
+            part[name] = at_order_keys(planes.amin(0) if name in MINIMA else planes.amax(0))
+        elif name in NON_FINITE + COMPARISONS:
+            part[name] = planes.to(torch.int64).sum(0)
+        else:
+            part[name] = to_float64(planes).sum(0)
+    return part
+
+
+def to_state(part: Mapping[str, Tensor], count: int) -> State:
+    """Return the state of a tensor that was seen in one part.
+
+    Args:
+        part: as `add_planes` returns it; its sums are about `pivot`, or about 0 if it has none.
+        count: how many elements each channel has.
+    """
+    fields = {name: part.get(name, torch.zeros_like(part["nan"])) for name in COMPARISONS}
+    fields |= {name: part[name] for name in (*NON_FINITE, *SUMS, *EXTREMES)}
+    fields["count"] = torch.full_like(part["nan"], count)
+    n = fields["count"] - sum(part[name] for name in NON_FINITE)
+    shift = part["sum"] / n.clamp(min=1)
+    m2 = part["sum_sq"] - part["sum"] * shift
+    m2 = torch.where(m2 < 0, 0.0, m2)
+    # Squares beyond float64 leave infinity, never what infinity less infinity is.
+    m2 = torch.where(part["sum_sq"] < math.inf, m2, math.inf)
+    # Rounding could lead out of the range, and a sum that overflowed gives any number of it. NaN is
+    # not below the maximum.
+    mean = shift + part.get("pivot", 0.0)
+    low, high = part["min"], part["max"]
+    mean = torch.where(mean < high, mean, high)
+    mean = torch.where(mean > low, mean, low)
+    fields["mean"] = torch.where(n == 0, 0.0, mean)
+    # A constant has no m2, however its pivot was rounded.
+    constant = places(low) == places(high)
+    fields["m2"] = torch.where((n == 0) | constant, 0.0, m2)
+    return State.of(fields)
