@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from fmstats.backends import folding
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State
@@ -93,6 +94,33 @@ class Backend:
         nothing is done.
         """
         clock.begin_pass()
+
+    def prepare_fold(self, device: torch.device) -> None:
+        """Compile and load what `fold` needs on a device, so that a graph can capture it."""
+
+    def fold(
+        self,
+        parts: Sequence[Tensor],
+        states: Sequence[Tensor],
+        clock: Tensor,
+        positions: Sequence[int],
+        modes: Sequence[int],
+        pivoted: bool,
+    ) -> None:
+        """Merge the partials of layers into their states, by work on the device.
+
+        A graph may hold and replay it: where the gate of the clock is closed, nothing is done.
+
+        Args:
+            parts: of the first layer, then of the next, each in the order of
+                `statistic.partials.part_names`, on one device and contiguous.
+            states: the memory of each layer's `State`; one may come more than once.
+            clock: the words of the `Clock` of the device.
+            positions: how many elements each channel of a layer has in all planes together.
+            modes: the place of each layer's mode in `MODES`.
+            pivoted: whether sums are float32 about a pivot, of all layers.
+        """
+        folding.fold(parts, states, clock, positions, modes, pivoted)
 
     def meter(self, state: State, thresholds: Thresholds, clock: Clock | None = None) -> Meter:
         """Make the meter that updates `state` with the tensors of one layer.

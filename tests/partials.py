@@ -1,0 +1,114 @@
+"""Partials of tensors, made plainly, and what a fold of them must come to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fmstats.backends.base import Backend
+from fmstats.backends.reference import ReferenceBackend
+from fmstats.statistic.clock import Clock
+from fmstats.statistic.fields import MODES
+from fmstats.statistic.float_order import order_keys
+from fmstats.statistic.partials import part_names
+from fmstats.statistic.state import State
+from fmstats.statistic.thresholds import Thresholds
+from fmstats.statistic.view import view_of
+
+THRESHOLDS = {
+    "plain": Thresholds(),
+    "upper": Thresholds(high=1.0),
+    "all": Thresholds(zero_tol=0.25, low=-0.5, high=1.0),
+}
+assert {mode: t.mode for mode, t in THRESHOLDS.items()} == {mode: mode for mode in MODES}
+
+
+@dataclass(repr=False)
+class Layer:
+    """A layer of a graph: what its state is, and the tensor that comes, (batch, channels, rest).
+
+    Attributes:
+        planes: whether the batch is kept, else one plane.
+        counts: the dtype of the counts.
+        pivot: float32 (channels,) that sums are about; None: float64 sums about 0.
+        state: where to; what the reference makes of all tensors is in `want`.
+    """
+
+    x: Tensor
+    mode: str = "plain"
+    planes: bool = True
+    counts: torch.dtype = torch.float32
+    pivot: Tensor | None = None
+    state: State = field(default=None)  # type: ignore[assignment]
+    want: State = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        self.state = State.identity(self.x.shape[1]) if self.state is None else self.state
+        self.want = State.identity(self.x.shape[1]) if self.want is None else self.want
+
+    @property
+    def positions(self) -> int:
+        return self.x.shape[0] * self.x.shape[2]
+
+    def partials(self) -> list[Tensor]:
+        over = 2 if self.planes else (0, 2)
+        t, x = THRESHOLDS[self.mode], self.x.double()
+        finite = x.isfinite()
+        low = -math.inf if t.low is None else t.low
+        high = math.inf if t.high is None else t.high
+        about = 0.0 if self.pivot is None else self.pivot.double().view(-1, 1)
+        distance = torch.where(finite, x - about, 0.0)
+        sums = torch.float64 if self.pivot is None else torch.float32
+
+        def key(beyond: float) -> Tensor:
+            return order_keys(torch.where(finite, self.x, beyond))
+
+        made = {
+            "nan": x.isnan().sum(over).to(self.counts),
+            "pos_inf": (x == math.inf).sum(over).to(self.counts),
+            "neg_inf": (x == -math.inf).sum(over).to(self.counts),
+            "zeros": (x.abs() <= t.zero_tol).sum(over).to(self.counts),
+            "sat_low": (x <= low).sum(over).to(self.counts),
+            "sat_high": (x >= high).sum(over).to(self.counts),
+            "sum": distance.sum(over).to(sums),
+            "sum_sq": distance.square().sum(over).to(sums),
+            "min": key(math.inf).amin(over),
+            "max": key(-math.inf).amax(over),
+            "pivot": self.pivot,
+        }
+        names = part_names(self.mode, pivoted=self.pivot is not None)
+        return [made[name] for name in names]  # type: ignore[misc]
+
+
+def open_clock() -> Clock:
+    """A clock whose gate is open, and that shows another pass and step than any default."""
+    clock = Clock()
+    for name, value in (("first_pass", 7), ("first_step", 40), ("phase", 0)):
+        clock.set(name, value)
+    return clock
+
+
+def arguments(layers: Sequence[Layer], clock: Clock) -> tuple[object, ...]:
+    """What `Backend.fold` takes of these layers."""
+    return (
+        [part for layer in layers for part in layer.partials()],
+        [layer.state.memory for layer in layers],
+        clock.words,
+        [layer.positions for layer in layers],
+        [MODES.index(layer.mode) for layer in layers],
+        layers[0].pivot is not None,
+    )
+
+
+def fold(backend: Backend, layers: Sequence[Layer], clock: Clock | None = None) -> None:
+    """Fold the tensors of some layers, and have the reference measure them as well."""
+    clock = open_clock() if clock is None else clock
+    backend.fold(*arguments(layers, clock))  # type: ignore[arg-type]
+    for layer in layers:
+        thresholds, view = THRESHOLDS[layer.mode], view_of(layer.x, 1)
+        time = Clock.in_words(clock.words.clone())
+        ReferenceBackend().accumulate(layer.want, layer.x, view, thresholds, time)

@@ -1,0 +1,254 @@
+"""`fmstats::fold` merges the partials of graphs into states, by PyTorch's operations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from partials import Layer, arguments, fold, open_clock
+from samples import make
+from tolerances import ROUNDING, assert_equal_states
+from torch import Tensor
+
+from fmstats.backends.pytorch import TorchBackend
+from fmstats.errors import FmstatsError
+from fmstats.graph_ops.fold import prepare
+from fmstats.graph_ops.parts import count_names
+from fmstats.statistic.fields import COMPARISONS, MODES, NEVER, NON_FINITE
+from fmstats.statistic.float_order import at_order_keys, order_keys
+from fmstats.statistic.partials import add_planes, part_names, to_state
+from fmstats.statistic.state import State
+
+# But for "neighbours", whose mean is 10^7 deviations: sums about 0 are for up to 10^4.
+KINDS = (
+    *("normal", "relu", "constant", "zero", "negative zero", "two values"),
+    *("large mean", "subnormal", "tiny", "huge", "masked", "nan and inf"),
+    *("constant among nan", "all nan", "all inf"),
+)
+# Of float64 lanes about 0: a mean of 1,000 deviations costs six digits of sixteen.
+LANES = (1e-12, 1e-9)
+TORCH = TorchBackend()
+
+
+def folded(*layers: Layer) -> None:
+    clock = open_clock()
+    fold(TORCH, layers, clock)
+    bad = any(not layer.x.isfinite().all() for layer in layers)
+    assert clock.words.tolist()[:3] == [7, 40, int(bad)]
+    for layer in layers:
+        assert int(layer.state.memory[-1]) >= 1  # type: ignore[index]
+        assert_equal_states(layer.state, layer.want, LANES, layer)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_data(kind: str, mode: str) -> None:
+    """Twice into one state, with the batch kept and not."""
+    for planes, counts in ((True, torch.float32), (True, torch.int64), (False, torch.float32)):
+        layer = Layer(make(kind, (5, 6, 50), torch.float32), mode, planes, counts)
+        folded(layer)
+        layer.x = make(kind, (3, 6, 20), torch.float32)
+        folded(layer)
+        assert int(layer.state.memory[-1]) == 2  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", ["normal", "constant", "nan and inf", "all nan", "large mean"])
+def test_sums_about_a_pivot(kind: str) -> None:
+    x = make(kind, (5, 6, 50), torch.float32)
+    finite = torch.where(x.isfinite(), x, math.nan).nanmean((0, 2))
+    pivot = torch.where(finite.isnan(), 0.0, finite + 0.01)
+    layers = [Layer(x, mode, planes, pivot=pivot) for mode in MODES for planes in (True, False)]
+    fold(TORCH, layers)
+    for layer in layers:  # a float32 sum of a plane is rounded once
+        assert_equal_states(layer.state, layer.want, (1e-7, 1e-6))
+
+
+def test_a_constant_has_no_m2_however_its_pivot_is_rounded() -> None:
+    x = torch.full((3, 2, 7), 0.1)
+    layer = Layer(x, pivot=torch.tensor([0.1001, -5.0]))
+    fold(TORCH, [layer])
+    assert layer.state["m2"].tolist() == [0.0, 0.0]
+    assert layer.state["mean"].tolist() == [float(x[0, 0, 0])] * 2
+
+
+def test_squares_beyond_float32_leave_infinity() -> None:
+    """About a pivot they are summed in float32, and nothing is read again."""
+    layer = Layer(torch.tensor([[[1e30, -1e30, 3e30]]]), pivot=torch.zeros(1))
+    fold(TORCH, [layer])
+    assert layer.state["m2"].tolist() == [math.inf]
+    assert layer.state["mean"].item() == pytest.approx(1e30, rel=1e-6)
+    big = torch.finfo(torch.float32).max
+    layer = Layer(torch.tensor([[[big, big, big / 2]]]), pivot=torch.zeros(1))
+    fold(TORCH, [layer])  # the sum is beyond float32, too
+    assert layer.state["mean"].tolist() == [big]
+    assert layer.state["m2"].tolist() == [math.inf]
+
+
+def test_rounding_makes_no_m2_below_zero() -> None:
+    """Of float64 sums, where the mean is more deviations than they have digits for."""
+    x = (1 + torch.rand(64)).view(1, 64, 1).repeat(8, 1, 61)
+    x[0, :, 0] = x[0, :, 0].nextafter(torch.tensor(2.0))
+    layer = Layer(x)
+    sums, squares = (part.sum(0) for part in layer.partials()[4:6])
+    below = squares - sums * (sums / layer.positions) < 0
+    assert below.any()
+    fold(TORCH, [layer])
+    assert (layer.state["m2"][below] == 0).all()
+    assert (layer.state["m2"] >= 0).all()
+
+
+def test_a_batch_without_elements_is_a_tensor_all_the_same() -> None:
+    layer = Layer(torch.randn(2, 3, 5))
+    folded(layer)
+    before, args = layer.state.words.clone(), (open_clock().words, [0], [0], False)
+    empty = [part[:0] for part in Layer(torch.randn(2, 3, 5)).partials()]
+    TORCH.fold(empty, [layer.state.memory], *args)  # type: ignore[arg-type,list-item]
+    assert torch.equal(layer.state.words, before)
+    assert int(layer.state.memory[-1]) == 2  # type: ignore[index]
+
+
+def test_nothing_finite_has_no_mean() -> None:
+    names = part_names("plain", pivoted=True)
+    layer = Layer(torch.full((2, 3, 5), math.nan), pivot=torch.ones(3))
+    part = add_planes(dict(zip(names, layer.partials(), strict=True)))
+    state = to_state(part, layer.positions)
+    assert state["nan"].tolist() == state["count"].tolist() == [10] * 3
+    assert state["mean"].tolist() == state["m2"].tolist() == [0.0] * 3
+    assert state["min"].tolist() == [math.inf] * 3
+
+
+@pytest.mark.parametrize("words", [{"enabled": 0}, {"phase": 1}, {"phase": -1}])
+def test_a_closed_gate_lets_nothing_through(words: dict[str, int]) -> None:
+    x = make("nan and inf", (3, 4, 30), torch.float32)
+    layer, clock = Layer(x), open_clock()
+    fold(TORCH, [layer], clock)
+    clock.set("alarm", 0)
+    for name, value in words.items():
+        clock.set(name, value)
+    before, shown = layer.state.memory.clone(), clock.words.clone()  # type: ignore[union-attr]
+    layer.x = x * 2
+    TORCH.fold(*arguments([layer], clock))  # type: ignore[arg-type]
+    assert torch.equal(layer.state.memory, before)  # type: ignore[arg-type]
+    assert torch.equal(clock.words, shown)
+
+
+def test_one_state_of_several_layers() -> None:
+    """A module that is called twice has one state: its tensors are merged one after the other."""
+    first = Layer(torch.randn(4, 5, 20))
+    other = Layer(torch.randn(4, 3, 20), "all")
+    again = Layer(torch.randn(2, 5, 9) + 4, planes=False, state=first.state, want=first.want)
+    folded(first, other, again)
+    assert int(first.state.memory[-1]) == 2  # type: ignore[index]
+    assert first.state["count"].tolist() == [80 + 18] * 5
+
+
+def test_the_first_pass_of_each_channel() -> None:
+    layer, clock = Layer(torch.randn(2, 3, 20)), open_clock()
+    for number, channel in ((1, None), (2, 2), (3, 0), (4, 2)):
+        clock.set("first_pass", number)
+        layer.x = torch.randn(2, 3, 20)
+        if channel is not None:
+            layer.x[1, channel, 5] = -math.inf
+        clock.set("alarm", 0)
+        fold(TORCH, [layer], clock)
+        assert int(clock.word("alarm")) == (channel is not None)
+    assert layer.state["first_pass"].tolist() == [3, NEVER, 2]
+    assert layer.state["first_step"].tolist() == [40, NEVER, 40]
+
+
+def test_any_split_into_planes_gives_the_same() -> None:
+    x = make("nan and inf", (12, 4, 20), torch.float32)
+    states = []
+    for shape in ((12, 20), (6, 40), (2, 120), (1, 240)):
+        rows = x.transpose(0, 1).reshape(4, *shape).transpose(0, 1)
+        layer = Layer(rows.contiguous(), "all")
+        folded(layer)
+        states.append(layer.state)
+    for state in states[1:]:
+        assert_equal_states(state, states[0], ROUNDING)
+
+
+def test_folding_is_merging() -> None:
+    """The parts of a batch, folded one after the other, are the batch."""
+    x = make("nan and inf", (8, 5, 40), torch.float32)
+    whole, pieces = Layer(x), Layer(x[:3])
+    folded(whole)
+    for piece in (x[:3], x[3:4], x[4:]):
+        pieces.x = piece
+        fold(TORCH, [pieces])
+    assert_equal_states(pieces.state, whole.state, ROUNDING)
+
+
+def test_a_processor_that_flushes_subnormal_numbers_changes_nothing() -> None:
+    layer = Layer(make("subnormal", (3, 2, 20), torch.float32))
+    args: Any = arguments([layer], open_clock())
+    fold(TORCH, [same := Layer(layer.x)])
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush subnormal numbers")
+    try:
+        TORCH.fold(*args)
+    finally:
+        torch.set_flush_denormal(False)
+    assert torch.equal(layer.state.words, same.state.words)
+
+
+def test_keys_are_in_the_order_of_numbers() -> None:
+    numbers = torch.tensor([-math.inf, -2.0, -1e-45, -0.0, 0.0, 1e-45, 1.5, math.inf])
+    keys = order_keys(numbers)
+    assert keys.tolist() == sorted(set(keys.tolist()))
+    assert at_order_keys(keys).tolist() == numbers.double().tolist()
+    assert str(at_order_keys(keys)[3].item()) == "0.0"
+
+
+def test_the_counts_of_each_mode() -> None:
+    assert count_names("plain") == (*NON_FINITE, "zeros")
+    assert count_names("upper") == (*NON_FINITE, "zeros", "sat_high")
+    assert count_names("all") == NON_FINITE + COMPARISONS
+
+
+@pytest.mark.parametrize("pivoted", [False, True])
+def test_the_operation_is_what_it_declares(pivoted: bool) -> None:
+    x = make("nan and inf", (3, 4, 30), torch.float32)
+    pivot = torch.zeros(4) if pivoted else None
+    layers = [Layer(x, "all", pivot=pivot), Layer(x[:, :2].contiguous(), planes=False)]
+    layers[1].pivot = None if pivot is None else pivot[:2].clone()
+    torch.library.opcheck(torch.ops.fmstats.fold.default, arguments(layers, open_clock()))
+
+
+def test_the_operation_folds_by_the_backend_of_the_device() -> None:
+    layer = Layer(torch.randn(3, 4, 30))
+    prepare(torch.device("cpu"))
+    args: Any = arguments([layer], open_clock())
+    torch.ops.fmstats.fold(*args)
+    fold(TORCH, [same := Layer(layer.x)])
+    assert torch.equal(layer.state.words, same.state.words)
+
+
+def transposed(part: Tensor) -> Tensor:
+    return part.t().contiguous().t()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda a: a[1].append(a[1][0]), "2 states, 1 positions and 1 modes"),
+        (lambda a: a[4].__setitem__(0, 3), "mode 3 is not known; modes are 0 to 2"),
+        (lambda a: a[0].pop(), "have 8 partials, got 7"),
+        (lambda a: a[0].__setitem__(0, a[0][0].double()), r"counts of layer 0 are .*float64"),
+        (lambda a: a[0].__setitem__(1, a[0][1].long()), "pos_inf of layer 0 must be .*int64"),
+        (lambda a: a[0].__setitem__(4, transposed(a[0][4])), "sum of layer 0 must be contiguous"),
+        (lambda a: a[0].__setitem__(5, a[0][5].float()), r"sum_sq of layer 0 .*float64 of shape"),
+        (lambda a: a[0].__setitem__(6, a[0][6][:2]), r"min of layer 0 .*\(3, 4\), got .*\(2, 4\)"),
+        (lambda a: a[0].__setitem__(7, a[0][7].to("meta")), "max of layer 0 is on meta"),
+        (lambda a: a[1].__setitem__(0, State.identity(5).memory), r"of \(5,\) or \(planes, 5\)"),
+        (lambda a: a[1].__setitem__(0, a[1][0][:-1]), "state 0 is no memory of a State"),
+        (lambda a: a.__setitem__(2, a[2][:3]), "a clock is 8 int64"),
+    ],
+)
+def test_arguments_that_do_not_fit(change: Any, text: str) -> None:
+    args: Any = [*arguments([Layer(torch.randn(3, 4, 30))], open_clock())]
+    change(args)
+    with pytest.raises(FmstatsError, match=text):
+        TORCH.fold(*args)
