@@ -38,6 +38,7 @@ COMMON = [
     Path("csrc/torch_functions.cpp"),
     Path("csrc/cpu_fast_path.cpp"),
     Path("csrc/cuda_fast_path.cpp"),
+    Path("csrc/cuda_fold.cpp"),
     Path("csrc/cuda/planner.cpp"),
     Path("csrc/cuda/driver.cpp"),
     CPU / "driver.cpp",
@@ -45,10 +46,10 @@ COMMON = [
     CPU / "isa_baseline.cpp",
 ]
 CUDA = Path("csrc/cuda")
-# kernels.cu and what it includes.
+# The kernels and what they include.
 CUDA_SOURCES = [
     *[Path("csrc", name) for name in ("reread.h", "fields.h", "parts.h", "state.h", "view.h")],
-    *[*CUDA.glob("*.cu"), *CUDA.glob("*.cuh"), CUDA / "args.h"],
+    *[*CUDA.glob("*.cu"), *CUDA.glob("*.cuh"), CUDA / "args.h", CUDA / "fold_args.h"],
 ]
 
 

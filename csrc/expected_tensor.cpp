@@ -13,10 +13,6 @@ namespace {
 constexpr dlpack::DataType kTypes[kDTypes] = {{2, 32, 1}, {2, 64, 1}, {2, 16, 1},
                                               {4, 16, 1}, {10, 8, 1}, {12, 8, 1}};
 
-bool same(dlpack::DataType a, dlpack::DataType b) {
-  return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
-}
-
 bool same(const std::vector<std::int64_t>& a, const std::int64_t* b) {
   return std::memcmp(a.data(), b, a.size() * sizeof(std::int64_t)) == 0;
 }
@@ -29,13 +25,15 @@ std::vector<std::int64_t> read_sizes(const py::tuple& sizes) {
 
 }  // namespace
 
-Expected::Expected(py::object tensor_type, const py::object& api, dlpack::Device device)
-    : tensor_type_(std::move(tensor_type)), device_(device) {
-  if (!PyCapsule_IsValid(api.ptr(), dlpack::kExchangeApi)) return;
+const dlpack::ExchangeApi* exchange_api(const py::object& capsule) {
+  if (!PyCapsule_IsValid(capsule.ptr(), dlpack::kExchangeApi)) return nullptr;
   const auto* table =
-      static_cast<dlpack::ExchangeApi*>(PyCapsule_GetPointer(api.ptr(), dlpack::kExchangeApi));
-  if (table->version.major == 1 && table->tensor_from_py_object != nullptr) api_ = table;
+      static_cast<dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), dlpack::kExchangeApi));
+  return table->version.major == 1 && table->tensor_from_py_object != nullptr ? table : nullptr;
 }
+
+Expected::Expected(py::object tensor_type, const py::object& api, dlpack::Device device)
+    : tensor_type_(std::move(tensor_type)), api_(exchange_api(api)), device_(device) {}
 
 void Expected::remember(DType dtype, const py::tuple& shape, const py::tuple& strides) {
   dtype_ = dtype;

@@ -14,6 +14,13 @@
 
 namespace fmstats {
 
+// The table in a capsule, or null where there is none that serves: None, or another version.
+const dlpack::ExchangeApi* exchange_api(const pybind11::object& capsule);
+
+inline bool same(dlpack::DataType a, dlpack::DataType b) {
+  return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
+}
+
 class Expected {
  public:
   // api: the capsule of tensor_type's exchange API, or None: then nothing is ever recognised.
@@ -35,7 +42,7 @@ class Expected {
 
  private:
   pybind11::object tensor_type_;
-  const dlpack::ExchangeApi* api_ = nullptr;
+  const dlpack::ExchangeApi* api_;
   dlpack::Device device_;
   DType dtype_ = kFloat32;
   std::vector<std::int64_t> shape_, strides_;

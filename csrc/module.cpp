@@ -7,6 +7,7 @@
 #include "cpu/isa.h"
 #include "cpu_fast_path.h"
 #include "cuda_fast_path.h"
+#include "cuda_fold.h"
 #include "graph_targets.h"
 
 namespace py = pybind11;
@@ -109,6 +110,13 @@ void add_cuda(py::module_& m) {
       .def("forget", &CudaPlan::forget);
   m.def("cuda_begin_pass", &cuda_begin_pass, py::kw_only(), "clock"_a, "kernel"_a, "context"_a,
         "stream"_a, "Begin a pass on the device; see csrc/state.h.");
+  py::class_<CudaFold>(m, "CudaFold", "The way of partials into states; see csrc/cuda_fold.h.")
+      .def(py::init<py::object, py::object, int, int, std::uintptr_t, std::uintptr_t>(),
+           py::kw_only(), "tensor_type"_a, "exchange_api"_a, "device_type"_a, "device_id"_a,
+           "kernel"_a, "context"_a)
+      .def_property_readonly_static("args_bytes",
+                                    [](const py::object&) { return sizeof(FoldArgs); })
+      .def("run", &CudaFold::run);
   m.def("cuda_check_driver", &cuda::check_driver, "Raise CudaDriverError if none can launch.");
 }
 

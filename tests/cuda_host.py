@@ -126,8 +126,8 @@ class Graph:
     tensors: list[Any] = field(default_factory=list)
 
     def record(self, code: int, grid: tuple[int, int], block: int, stream: int, args: Any) -> None:
-        kept = CudaArgs.from_buffer_copy(args)
-        size = args.extent * SIZES[args.dtype] if args.data else 0
+        kept = type(args).from_buffer_copy(args)
+        size = args.extent * SIZES[args.dtype] if getattr(args, "data", None) else 0
         room = torch.empty(size // 8 + 8, dtype=torch.int64)  # aligned as torch does
         if size:
             ctypes.memmove(room.data_ptr() + args.data % 16, args.data, size)
@@ -246,7 +246,8 @@ class StubDriver:
         return int(self._library.stub_depth())
 
     def _launch(self, code: int, x: int, y: int, block: int, stream: int, arguments: Any) -> int:
-        args = CudaArgs.from_address(arguments[0])
+        kind, _ = ARGUMENTS[self._parameter_of(code).size]
+        args = kind.from_address(arguments[0])
         if self.change is not None:
             self.change(args)
         if self.graph is not None:
@@ -254,22 +255,29 @@ class StubDriver:
             return 0
         return self.run(code, (x, y), block, stream or 0, args)
 
-    def run(self, code: int, grid: tuple[int, int], block: int, stream: int, args: CudaArgs) -> int:
+    def _parameter_of(self, code: int) -> Any:
+        (parameter,) = parse(ctypes.string_at(code)).kernels[nvrtc.ENTRY].params
+        return parameter
+
+    def run(self, code: int, grid: tuple[int, int], block: int, stream: int, args: Any) -> int:
         """Have the interpreter run a launch."""
         try:
+            size = self._parameter_of(code).size
+            _, memory_of = ARGUMENTS[size]
+            counted = self.count_bytes and getattr(args, "data", None)
             report = launch(
                 parse(ctypes.string_at(code)),
                 nvrtc.ENTRY,
                 grid=grid,
                 block=block,
-                arguments=[bytes(args)],
+                arguments=[ctypes.string_at(ctypes.addressof(args), size)],
                 memory=memory_of(args, grid),
                 order=self.order,
                 seed=self.seed,
                 blocks_at_once=self.blocks_at_once,
-                count_bytes_of=("x",) if self.count_bytes and args.data else (),
+                count_bytes_of=("x",) if counted else (),
             )
-            copy = CudaArgs.from_buffer_copy(args)
+            copy = type(args).from_buffer_copy(args)
             self.launches.append(Launch(copy, grid, block, stream, report))
         except PtxError as error:  # ctypes would print and forget it
             self.errors.append(error)
@@ -292,6 +300,12 @@ def memory_of(args: CudaArgs, grid: tuple[int, int]) -> Memory:
         tickets = grid[0] * (1 + args.groups) if args.lanes else grid[0]
         memory.map_address(args.tickets, 4 * tickets, "tickets")
     return memory
+
+
+# What kernels are given, by its size, and what they may touch then.
+ARGUMENTS: dict[int, tuple[Any, Callable[[Any, tuple[int, int]], Memory]]] = {
+    ctypes.sizeof(CudaArgs): (CudaArgs, memory_of)
+}
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -112,3 +113,24 @@ def fold(backend: Backend, layers: Sequence[Layer], clock: Clock | None = None) 
         thresholds, view = THRESHOLDS[layer.mode], view_of(layer.x, 1)
         time = Clock.in_words(clock.words.clone())
         ReferenceBackend().accumulate(layer.want, layer.x, view, thresholds, time)
+
+
+def _transposed(part: Tensor) -> Tensor:
+    return part.t().contiguous().t()
+
+
+# What is done to the arguments of one layer of (3, 4, 30), plain, and what is said of it then.
+MISFITS: list[tuple[Any, str]] = [
+    (lambda a: a[1].append(a[1][0]), "2 states, 1 positions and 1 modes"),
+    (lambda a: a[4].__setitem__(0, 3), "mode 3 is not known; modes are 0 to 2"),
+    (lambda a: a[0].pop(), "have 8 partials, got 7"),
+    (lambda a: a[0].__setitem__(0, a[0][0].double()), r"counts of layer 0 are .*float64"),
+    (lambda a: a[0].__setitem__(1, a[0][1].long()), "pos_inf of layer 0 must be .*int64"),
+    (lambda a: a[0].__setitem__(4, _transposed(a[0][4])), "sum of layer 0 must be contiguous"),
+    (lambda a: a[0].__setitem__(5, a[0][5].float()), r"sum_sq of layer 0 .*float64 of shape"),
+    (lambda a: a[0].__setitem__(6, a[0][6][:2]), r"min of layer 0 .*\(3, 4\), got .*\(2, 4\)"),
+    (lambda a: a[0].__setitem__(7, a[0][7].to("meta")), "max of layer 0 is on meta"),
+    (lambda a: a[1].__setitem__(0, State.identity(5).memory), r"of \(5,\) or \(planes, 5\)"),
+    (lambda a: a[1].__setitem__(0, a[1][0][:-1]), "state 0 is no memory of a State"),
+    (lambda a: a.__setitem__(2, a[2][:3]), "a clock is 8 int64"),
+]

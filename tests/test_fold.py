@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import partials
 import pytest
 import torch
 from partials import Layer, arguments, fold, open_clock
 from samples import make
 from tolerances import ROUNDING, assert_equal_states
-from torch import Tensor
 
 from fmstats.backends.pytorch import TorchBackend
 from fmstats.errors import FmstatsError
@@ -19,7 +19,6 @@ from fmstats.graph_ops.parts import count_names
 from fmstats.statistic.fields import COMPARISONS, MODES, NEVER, NON_FINITE
 from fmstats.statistic.float_order import at_order_keys, order_keys
 from fmstats.statistic.partials import add_planes, part_names, to_state
-from fmstats.statistic.state import State
 
 # But for "neighbours", whose mean is 10^7 deviations: sums about 0 are for up to 10^4.
 KINDS = (
@@ -226,27 +225,7 @@ def test_the_operation_folds_by_the_backend_of_the_device() -> None:
     assert torch.equal(layer.state.words, same.state.words)
 
 
-def transposed(part: Tensor) -> Tensor:
-    return part.t().contiguous().t()
-
-
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
-        (lambda a: a[1].append(a[1][0]), "2 states, 1 positions and 1 modes"),
-        (lambda a: a[4].__setitem__(0, 3), "mode 3 is not known; modes are 0 to 2"),
-        (lambda a: a[0].pop(), "have 8 partials, got 7"),
-        (lambda a: a[0].__setitem__(0, a[0][0].double()), r"counts of layer 0 are .*float64"),
-        (lambda a: a[0].__setitem__(1, a[0][1].long()), "pos_inf of layer 0 must be .*int64"),
-        (lambda a: a[0].__setitem__(4, transposed(a[0][4])), "sum of layer 0 must be contiguous"),
-        (lambda a: a[0].__setitem__(5, a[0][5].float()), r"sum_sq of layer 0 .*float64 of shape"),
-        (lambda a: a[0].__setitem__(6, a[0][6][:2]), r"min of layer 0 .*\(3, 4\), got .*\(2, 4\)"),
-        (lambda a: a[0].__setitem__(7, a[0][7].to("meta")), "max of layer 0 is on meta"),
-        (lambda a: a[1].__setitem__(0, State.identity(5).memory), r"of \(5,\) or \(planes, 5\)"),
-        (lambda a: a[1].__setitem__(0, a[1][0][:-1]), "state 0 is no memory of a State"),
-        (lambda a: a.__setitem__(2, a[2][:3]), "a clock is 8 int64"),
-    ],
-)
+@pytest.mark.parametrize(("change", "text"), partials.MISFITS)
 def test_arguments_that_do_not_fit(change: Any, text: str) -> None:
     args: Any = [*arguments([Layer(torch.randn(3, 4, 30))], open_clock())]
     change(args)

@@ -30,7 +30,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def compilations(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     done: list[list[str]] = []
     real = nvrtc._compile
-    monkeypatch.setattr(nvrtc, "_compile", lambda o: (done.append(o), real(o))[1])
+    monkeypatch.setattr(nvrtc, "_compile", lambda f, o: (done.append(o), real(f, o))[1])
     return done
 
 

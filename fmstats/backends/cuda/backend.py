@@ -6,11 +6,13 @@ current stream. Nothing waits for the device: not the hook, not a change of stre
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from fmstats.backends import folding
 from fmstats.backends.base import Backend, Meter
 from fmstats.backends.cuda import driver, nvrtc
 from fmstats.backends.cuda.device import Device
@@ -92,6 +94,48 @@ class CudaBackend(Backend):
             context=device.context,
             stream=self.runtime.stream(clock.words.device.index or 0),
         )
+
+    def prepare_fold(self, device: torch.device) -> None:
+        index = device.index or 0
+        opened = self.device(device)
+        api = getattr(Tensor, "__dlpack_c_exchange_api__", None)  # from torch 2.10
+        if api is None or opened.fold is not None:
+            return
+        if self.runtime.capture(index) is not None:
+            raise refusal("the kernel that folds partials is compiled and loaded")
+        assert self.native is not None
+        opened.fold = self.native.CudaFold(
+            tensor_type=Tensor,
+            exchange_api=api,
+            device_type=self.runtime.dlpack_type,
+            device_id=index,
+            kernel=opened.kernel(nvrtc.FOLD, 0, nvrtc.PLAIN),
+            context=opened.context,
+        )
+
+    def fold(
+        self,
+        parts: Sequence[Tensor],
+        states: Sequence[Tensor],
+        clock: Tensor,
+        positions: Sequence[int],
+        modes: Sequence[int],
+        pivoted: bool,
+    ) -> None:
+        index = clock.device.index or 0
+        device = self._devices.get(index)
+        if not isinstance(device, Device) or device.fold is None:
+            self.prepare_fold(clock.device)
+            device = self.device(clock.device)
+        if device.fold is None:
+            super().fold(parts, states, clock, positions, modes, pivoted)
+            return
+        stream = self.runtime.stream(index)
+        try:
+            device.fold.run(parts, states, clock, positions, modes, pivoted, stream)
+        except ValueError:  # nothing was launched
+            folding.check(parts, states, clock, positions, modes, pivoted)
+            raise
 
     def device(self, device: torch.device) -> Device:
         """Return the GPU of a device.

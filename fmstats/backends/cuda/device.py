@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from fmstats.backends.cuda import driver, nvrtc
 from fmstats.backends.cuda.runtime import Gpu
@@ -17,6 +18,7 @@ class Device:
         target: what kernels are compiled to.
         context: the handle of torch's context on it.
         kernels: handles by (name, dtype, mode).
+        fold: the native module's way of partials into states, once it is needed.
     """
 
     gpu: Gpu
@@ -24,6 +26,7 @@ class Device:
     context: int
     workspaces: Workspaces
     kernels: dict[tuple[str, int, int], int] = field(default_factory=dict)
+    fold: Any = None
 
     def kernel(self, name: str, dtype: int, mode: int) -> int:
         """Return the handle of a kernel, compiled and loaded if it was not yet."""

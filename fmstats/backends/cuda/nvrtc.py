@@ -24,6 +24,7 @@ KERNELS = (
     *("strided", "strided_warp", "columns", "columns_one"),
 )
 BEGIN_PASS = "begin_pass"  # of a graph: the same for every dtype and mode
+FOLD = "fold_graph"  # of partials: the same for every dtype and mode
 LIKELY = ("rows", "rows_warp", "ragged_warp", "columns")  # of dense tensors
 ENTRY = "fmstats_measure"  # the name of every kernel in its module
 
@@ -47,7 +48,7 @@ def compile_kernel(kernel: str, dtype: int, mode: int, target: str) -> bytes:
     """Return the machine code of one kernel, from the cache or compiled now.
 
     Args:
-        kernel: one of `KERNELS`, or `BEGIN_PASS`.
+        kernel: one of `KERNELS`, or `BEGIN_PASS` or `FOLD`.
         dtype: the native module's number of the element type.
         mode: the place of one in `MODES`.
         target: "sm_90" gives a cubin for that GPU, "compute_90" PTX for it and all later ones.
@@ -67,7 +68,7 @@ def compile_kernel(kernel: str, dtype: int, mode: int, target: str) -> bytes:
     entry = _cache_entry(options)
     code = _read_entry(entry)
     if code is None:
-        code = _compile(options)
+        code = _compile("fold_kernel.cu" if kernel == FOLD else "kernels.cu", options)
         _write_entry(entry, code)
     return code
 
@@ -131,10 +132,10 @@ def _text(size_of: str, read: str, program: Any) -> bytes:
     return text
 
 
-def _compile(options: list[str]) -> bytes:
+def _compile(file: str, options: list[str]) -> bytes:
     folder = sources() / "cuda"
-    source = (folder / "kernels.cu").read_bytes()
-    (program,) = _call("nvrtcCreateProgram", source, b"kernels.cu", 0, [], [])
+    source = (folder / file).read_bytes()
+    (program,) = _call("nvrtcCreateProgram", source, file.encode(), 0, [], [])
     words = [word.encode() for word in [*options, f"--include-path={folder}"]]
     try:
         _call("nvrtcCompileProgram", program, len(words), words)
