@@ -119,6 +119,8 @@ def test_one_state_of_several_layers(stub: StubDriver) -> None:
     layers = [shared, Layer(torch.randn(40, 8, 20)), Layer(torch.randn(3, 9, 4))]
     layers += [Layer(torch.randn(n, 70, 9) + n, state=shared.state) for n in (1, 40, 2)]
     layers.insert(2, Layer(torch.randn(1, 70, 9), planes=False, state=shared.state))
+    wide = Layer(torch.randn(2, 130, 3))  # two rows of several warps, again and again
+    layers += [wide, *(Layer(torch.randn(2, 130, 3), state=wide.state) for _ in range(2))]
     for order, at_once in (("forward", None), ("reverse", 1), ("random", 3)):
         stub.order, stub.blocks_at_once = order, at_once
         check(stub, prepared(), *layers)
