@@ -61,5 +61,5 @@ def merge_states(a, b, out, row):
     )
     to = out + tl.program_id(0)
     store_state(
-        to, row, count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high, mean, m2, low, high
+        to, row, count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high, mean, m2, low, high, True
     )

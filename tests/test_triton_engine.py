@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 import triton_host
+from partials import Layer, arguments, open_clock
 from ptx import Memory, launch
 from tolerances import ACCURACY, assert_equal_states
 from torch import Tensor
@@ -192,6 +193,25 @@ def test_from_the_meter_to_the_launcher(fake: Any, monkeypatch: pytest.MonkeyPat
     meter.wait()
     assert there.synchronized == 1
     assert found.describe().startswith("a stand-in (cuda:90), Triton 3")
+
+
+def test_the_fold_of_graphs(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, ours, there = fake
+    backend, layer, clock = TritonBackend(), Layer(torch.randn(5, 6, 20)), open_clock()
+    monkeypatch.setattr(backend, "engine", lambda device: found)
+    args: Any = arguments([layer], clock)
+    ours.tensors += [*args[0], layer.state.memory, clock.words]
+    there.capturing_on = {1}
+    with pytest.raises(FmstatsError, match="folds such partials is compiled and loaded while"):
+        backend.fold(*args)
+    there.capturing_on = set()
+    backend.prepare_fold(torch.device("cuda", 0))
+    assert ours.loaded == 3
+    there.capturing_on = {1}
+    backend.fold(*args)
+    assert ours.calls == ["graph_fold"]
+    ReferenceBackend().accumulate(layer.want, layer.x, view_of(layer.x, 1), Thresholds())
+    assert_equal_states(layer.state, layer.want, ACCURACY[torch.float32])
 
 
 def test_streams_in_and_out_of_captures(fake: Any) -> None:

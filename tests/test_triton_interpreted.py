@@ -45,6 +45,10 @@ def test_the_numbers_of_the_hook_everybody_writes() -> None:
     assert passed(run(str(HERE / "test_parity.py"), "-k", "triton")) >= 5
 
 
+def test_the_fold_of_graphs() -> None:
+    assert passed(run(str(HERE / "test_triton_fold.py"), "-k", "interpreted")) == 6
+
+
 def test_hooks() -> None:
     """From `track()` down to the kernels, fast way and slow."""
     assert passed(run(str(HERE / "test_triton_backend.py"), "-k", "interpreted")) >= 3

@@ -51,6 +51,13 @@ def test_every_kernel() -> None:
     assert passed(out) >= 20
 
 
+def test_the_fold_of_graphs() -> None:
+    suite = str(ROOT / "tests" / "test_triton_fold.py")
+    chosen = "90-False or read_once or closed or elements"
+    out = python("-m", "pytest", "-q", "-p", "no:cacheprovider", suite, "-k", chosen)
+    assert passed(out) == 9
+
+
 def test_the_way_to_the_launcher() -> None:
     suite = str(ROOT / "tests" / "test_triton_engine.py")
-    assert passed(python("-m", "pytest", "-q", "-p", "no:cacheprovider", suite)) == 4
+    assert passed(python("-m", "pytest", "-q", "-p", "no:cacheprovider", suite)) == 5

@@ -5,6 +5,7 @@ All is the real code but the launch: Triton's PTX is handed to the interpreter o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -62,7 +63,7 @@ class PtxEngine(Engine):
     Attributes:
         block_order: of programs; at_once: how many run side by side.
         count_bytes: whether to count the loads of every byte of a tensor.
-        runs: what was launched.
+        runs: what was launched; folds: of partials.
     """
 
     arch: str = "90"
@@ -71,6 +72,7 @@ class PtxEngine(Engine):
     at_once: int | None = None
     count_bytes: bool = False
     runs: list[Run] = field(default_factory=list)
+    folds: list[Report] = field(default_factory=list)
     kernels: dict[object, Any] = field(default_factory=dict)
 
     def describe(self) -> str:
@@ -91,6 +93,29 @@ class PtxEngine(Engine):
         if dtype not in self.kernels:
             self.kernels[dtype] = compiler.compile_fold(dtype, target_of(self.arch))
         return self.kernels[dtype]
+
+    def graph_fold_kernel(self, wide: bool, pivoted: bool) -> Any:
+        from fmstats.backends.triton import compiler
+
+        key = (wide, pivoted)
+        if key not in self.kernels:
+            self.kernels[key] = compiler.compile_graph_fold(*key, target_of(self.arch))
+        return self.kernels[key]
+
+    def launch_graph_fold(
+        self, kernel: Any, programs: int, tensors: Sequence[Tensor], *sizes: int
+    ) -> None:
+        *fields, pivot, state, clock = tensors
+        positions = sizes[-1]
+        mapped = Memory()
+        for address, length in {(t.data_ptr(), t.nbytes) for t in fields if positions}:
+            mapped.map_address(address, length, "x", read_only=True)
+        if pivot.data_ptr() != fields[0].data_ptr():
+            mapped.map_address(pivot.data_ptr(), pivot.nbytes, "pivot", read_only=True)
+        mapped.map_address(state.data_ptr(), state.nbytes, "state")
+        mapped.map_address(clock.data_ptr(), clock.nbytes, "clock")
+        pointers = [tensor.data_ptr() for tensor in tensors]
+        self.folds.append(self._run(kernel, programs, mapped, [*pointers, *sizes]))
 
     def launch(
         self,

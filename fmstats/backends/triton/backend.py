@@ -6,11 +6,13 @@ are first needed and launched on torch's current stream; nothing waits for the d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from fmstats.backends import folding
 from fmstats.backends.base import Backend, Meter
 from fmstats.backends.graph_captures import refusal
 from fmstats.backends.triton.engine import (
@@ -21,9 +23,11 @@ from fmstats.backends.triton.engine import (
     why_no_triton,
 )
 from fmstats.backends.triton.meter import TritonMeter
-from fmstats.backends.triton.plan import likely_layouts
+from fmstats.backends.triton.plan import GRAPH_LANES, likely_layouts
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
+from fmstats.statistic.fields import MODES, PART_FIELDS
+from fmstats.statistic.partials import part_names
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import View
@@ -80,6 +84,38 @@ class TritonBackend(Backend):
 
     def captures(self, device: torch.device) -> bool:
         return self.engine(device).capturing()
+
+    def prepare_fold(self, device: torch.device) -> None:
+        for pivoted in (False, True):
+            self.engine(device).graph_fold_kernel(False, pivoted)
+
+    def fold(
+        self,
+        parts: Sequence[Tensor],
+        states: Sequence[Tensor],
+        clock: Tensor,
+        positions: Sequence[int],
+        modes: Sequence[int],
+        pivoted: bool,
+    ) -> None:
+        folding.check(parts, states, clock, positions, modes, pivoted)
+        engine, left = self.engine(clock.device), iter(parts)
+        for memory, count, mode in zip(states, positions, modes, strict=True):
+            names = part_names(MODES[mode], pivoted=pivoted)
+            partials = dict(zip(names, left, strict=False))
+            nan = partials["nan"]
+            # What a mode has not is not read.
+            fields = [partials.get(name, nan) for name in (*PART_FIELDS, "pivot")]
+            channels = nan.shape[-1]
+            planes = 0 if count == 0 else nan.numel() // max(channels, 1)
+            engine.launch_graph_fold(
+                engine.graph_fold_kernel(nan.dtype == torch.int64, pivoted),
+                max(-(-channels // GRAPH_LANES), 1),
+                [*fields, memory, clock],
+                *(channels, planes),
+                *(planes if name in partials else 0 for name in ("sat_low", "sat_high")),
+                count,
+            )
 
     def engine(self, device: torch.device) -> Engine:
         """Return what runs the kernels for a device.

@@ -16,14 +16,25 @@ from triton.compiler import ASTSource
 from triton.runtime import driver
 
 from fmstats.backends.triton.kernels.fold import fold
+from fmstats.backends.triton.kernels.graph_fold import graph_fold
 from fmstats.backends.triton.kernels.measure import measure
-from fmstats.backends.triton.plan import THREADS, Layout
+from fmstats.backends.triton.plan import GRAPH_LANES, GRAPH_ROWS, THREADS, Layout
 
-__all__ = ["compile_fold", "compile_measure", "driver", "fold", "launch", "measure"]
+__all__ = [
+    "compile_fold",
+    "compile_graph_fold",
+    "compile_measure",
+    "driver",
+    "fold",
+    "graph_fold",
+    "launch",
+    "measure",
+]
 
 VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
 
 POINTERS = {"state": "*i64", "parts": "*i64", "thresholds": "*fp64", "clock": "*i64"}
+POINTERS |= {"low_of": "*i32", "high_of": "*i32", "pivot_of": "*fp32"}
 # What has bits of its own to be read is handed over as integers.
 ELEMENTS = {
     "float32": "*fp32",
@@ -74,6 +85,19 @@ def compile_fold(dtype: str, target: Any) -> Any:
     return _compile(fold, fold_constants(dtype), ITEMSIZE.get(dtype, 1), target)
 
 
+def graph_fold_constants(pivoted: bool) -> dict[str, Any]:
+    """The compile-time arguments of `graph_fold.graph_fold`."""
+    return {"PIVOTED": pivoted, "ROWS": GRAPH_ROWS, "LANES": GRAPH_LANES}
+
+
+def compile_graph_fold(wide: bool, pivoted: bool, target: Any) -> Any:
+    """`graph_fold.graph_fold` for a `GPUTarget`; counts are int64 if they are `wide`."""
+    types = dict.fromkeys(("sum_of", "sum_sq_of"), "*fp32" if pivoted else "*fp64")
+    counts = (name for name in graph_fold.arg_names if name.endswith("_of"))
+    types = dict.fromkeys(counts, "*i64" if wide else "*fp32") | types | POINTERS
+    return _build(graph_fold, graph_fold_constants(pivoted), types, None, target)
+
+
 def launch(compiled: Any, programs: int, stream: int, *arguments: int) -> None:
     """Launch a compiled kernel; arguments are all but the compile-time ones."""
     if VERSION >= (3, 3):  # which skips these itself
@@ -87,16 +111,29 @@ def launch(compiled: Any, programs: int, stream: int, *arguments: int) -> None:
 
 def _compile(kernel: Any, constants: dict[str, Any], aligned: int, target: Any) -> Any:
     types = {"x": ELEMENTS[constants["DTYPE"]], **POINTERS}
+    return _build(kernel, constants, types, ("x", aligned), target)
+
+
+def _build(
+    kernel: Any,
+    constants: dict[str, Any],
+    types: dict[str, str],
+    aligned: tuple[str, int] | None,
+    target: Any,
+) -> Any:
+    """Compile a kernel, of whose pointers one may be a multiple of some bytes."""
     signature = {name: types.get(name, "i64") for name in kernel.arg_names if name not in constants}
-    attributes: Any = {(kernel.arg_names.index("x"),): [["tt.divisibility", aligned]]}
+    places = [] if aligned is None else [kernel.arg_names.index(aligned[0])]
+    by = 1 if aligned is None else aligned[1]
+    attributes: Any = {(place,): [["tt.divisibility", by]] for place in places}
     if VERSION >= (3, 3):
         signature |= dict.fromkeys(constants, "constexpr")
     else:
         from triton.backends.compiler import AttrsDescriptor
 
         attributes = AttrsDescriptor()
-        attributes.arg_properties["tt.divisibility"] = [kernel.arg_names.index("x")]
-        attributes.property_values["tt.divisibility"] = aligned
+        attributes.arg_properties["tt.divisibility"] = places
+        attributes.property_values["tt.divisibility"] = by
     source = ASTSource(kernel, signature, constants, attributes)
     compiled = triton.compile(
         source,

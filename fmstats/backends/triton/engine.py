@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fmstats.backends.graph_captures import refusal
 from fmstats.backends.triton.plan import Launch, Layout
 
 OLDEST = (3, 2)  # what torch 2.6 ships
@@ -49,6 +51,16 @@ class Engine:
 
     def fold_kernel(self, dtype: str) -> Any:
         """The kernel `fold` for such tensors."""
+        raise NotImplementedError
+
+    def graph_fold_kernel(self, wide: bool, pivoted: bool) -> Any:
+        """The kernel `graph_fold` for such partials: counts are int64 if `wide`."""
+        raise NotImplementedError
+
+    def launch_graph_fold(
+        self, kernel: Any, programs: int, tensors: Sequence[Tensor], *sizes: int
+    ) -> None:
+        """Merge the partials of a layer into its state; arguments as the kernel has them."""
         raise NotImplementedError
 
     def launch(
@@ -114,6 +126,22 @@ class GpuEngine(Engine):
         if dtype not in self._kernels:
             self._make(dtype, self._compiler.compile_fold(dtype, self._target))
         return self._kernels[dtype]
+
+    def graph_fold_kernel(self, wide: bool, pivoted: bool) -> Any:
+        key = (wide, pivoted)
+        if key not in self._kernels:
+            if self.capturing():
+                raise refusal("the kernel that folds such partials is compiled and loaded")
+            self._make(key, self._compiler.compile_graph_fold(wide, pivoted, self._target))
+        return self._kernels[key]
+
+    def launch_graph_fold(
+        self, kernel: Any, programs: int, tensors: Sequence[Tensor], *sizes: int
+    ) -> None:
+        pointers = [tensor.data_ptr() for tensor in tensors]
+        with self._here():
+            stream = self._driver.get_current_stream(self._index)
+            self._compiler.launch(kernel, programs, stream, *pointers, *sizes)
 
     def launch(
         self,
@@ -183,6 +211,14 @@ class InterpreterEngine(Engine):
 
     def fold_kernel(self, dtype: str) -> Any:
         return self._compiler.fold_constants(dtype)
+
+    def graph_fold_kernel(self, wide: bool, pivoted: bool) -> Any:
+        return self._compiler.graph_fold_constants(pivoted)
+
+    def launch_graph_fold(
+        self, kernel: Any, programs: int, tensors: Sequence[Tensor], *sizes: int
+    ) -> None:
+        self._compiler.graph_fold[(programs,)](*tensors, *sizes, **kernel)
 
     def launch(
         self,

@@ -18,6 +18,7 @@ FEW_TILES = 8  # of a stretch: below, a program costs more than it reads
 PROGRAMS = 1024  # enough to fill a GPU
 PART_WORDS = len(PART_FIELDS) + 1  # and the pivot that its sums are about
 FAR = 1 << 31
+GRAPH_ROWS, GRAPH_LANES = 16, 16  # planes and channels that a program of `graph_fold` adds at once
 # Launches that no graph replays; that a graph does; and of these the last one of a tensor.
 REPLAYS = NOT, REPLAYED, COUNTED = (0, 1, 2)
 

@@ -1,0 +1,193 @@
+"""This kernel merges the partials of one layer of a graph into its state.
+
+A program takes LANES channels, ROWS planes at a time.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from fmstats.backends.triton.kernels.fold import note_first, store_state
+from fmstats.backends.triton.kernels.formulas import finite_count, merge, moments
+from fmstats.backends.triton.kernels.words import (
+    ALARM,
+    COUNT,
+    ENABLED,
+    FIRST_PASS,
+    FIRST_STEP,
+    M2,
+    MAX,
+    MEAN,
+    MIN,
+    NAN,
+    NEG_INF,
+    NOW_PASS,
+    NOW_STEP,
+    PHASE,
+    POS_INF,
+    SAT_HIGH,
+    SAT_LOW,
+    WORDS_OF_CHANNEL,
+    ZEROS,
+)
+
+# Keys of the infinities: extremes are integers in the order of floats.
+NO_MIN, NO_MAX = tl.constexpr(0x7F800000), tl.constexpr(-0x7F800001)
+
+
+@triton.jit
+def counts_at(field, offset, here):
+    """Load a count of some planes and channels, 0 where there are none."""
+    return tl.load(field + offset, mask=here, other=0).to(tl.int64)
+
+
+@triton.jit
+def sums_at(field, offset, here):
+    """Load a sum of some planes and channels, 0 where there are none."""
+    return tl.load(field + offset, mask=here, other=0.0).to(tl.float64)
+
+
+@triton.jit
+def number_at(key):
+    """Return the number that has a key in the order of floats."""
+    bits = key ^ ((key >> 31) & 0x7FFFFFFF)
+    return bits.to(tl.float32, bitcast=True).to(tl.float64)
+
+
+@triton.jit
+def word_at(s, field, row, inside):
+    """Load a word of some channels of a state."""
+    return tl.load(s + field * row, mask=inside, other=0)
+
+
+@triton.jit
+def real_at(s, field, row, inside):
+    """Load a float64 word of some channels of a state."""
+    return word_at(s, field, row, inside).to(tl.float64, bitcast=True)
+
+
+@triton.jit
+def graph_fold(
+    nan_of,
+    pos_inf_of,
+    neg_inf_of,
+    zeros_of,
+    sat_low_of,
+    sat_high_of,
+    sum_of,
+    sum_sq_of,
+    low_of,
+    high_of,
+    pivot_of,
+    state,
+    clock,
+    channels,
+    planes,
+    low_planes,
+    high_planes,
+    positions,
+    PIVOTED: tl.constexpr,
+    ROWS: tl.constexpr,
+    LANES: tl.constexpr,
+):
+    """Merge the partials of a layer into its state, if the gate of the clock is open.
+
+    Args:
+        nan_of: (planes, channels) counts, and so on.
+        pivot_of: (channels,) that sums are about; not read unless PIVOTED.
+        state: the memory of a `State`.
+        clock: the words of a `Clock`.
+        channels: how many.
+        planes: how many.
+        low_planes: the same, or 0 where the layer's mode has no `sat_low`.
+        high_planes: of `sat_high`.
+        positions: elements of a channel in all planes.
+        PIVOTED: whether sums are float32 about a pivot.
+        ROWS: planes at a time.
+        LANES: channels of a program.
+    """
+    if (tl.load(clock + ENABLED) == 0) | (tl.load(clock + PHASE) != 0):
+        return
+    channel = tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)
+    inside = channel < channels
+    plane = tl.arange(0, ROWS).to(tl.int64)
+    nan = tl.zeros((ROWS, LANES), tl.int64)
+    pos_inf = tl.zeros((ROWS, LANES), tl.int64)
+    neg_inf = tl.zeros((ROWS, LANES), tl.int64)
+    zeros = tl.zeros((ROWS, LANES), tl.int64)
+    sat_low = tl.zeros((ROWS, LANES), tl.int64)
+    sat_high = tl.zeros((ROWS, LANES), tl.int64)
+    sum = tl.zeros((ROWS, LANES), tl.float64)
+    sum_sq = tl.zeros((ROWS, LANES), tl.float64)
+    low = tl.full((ROWS, LANES), NO_MIN, tl.int32)
+    high = tl.full((ROWS, LANES), NO_MAX, tl.int32)
+    for _ in range(0, tl.cdiv(planes, ROWS).to(tl.int32)):
+        here = (plane < planes)[:, None] & inside[None, :]
+        offset = plane[:, None] * channels + channel[None, :]
+        nan += counts_at(nan_of, offset, here)
+        pos_inf += counts_at(pos_inf_of, offset, here)
+        neg_inf += counts_at(neg_inf_of, offset, here)
+        zeros += counts_at(zeros_of, offset, here)
+        sat_low += counts_at(sat_low_of, offset, here & (plane < low_planes)[:, None])
+        sat_high += counts_at(sat_high_of, offset, here & (plane < high_planes)[:, None])
+        sum += sums_at(sum_of, offset, here)
+        sum_sq += sums_at(sum_sq_of, offset, here)
+        low = tl.minimum(low, tl.load(low_of + offset, mask=here, other=NO_MIN))
+        high = tl.maximum(high, tl.load(high_of + offset, mask=here, other=NO_MAX))
+        plane += ROWS
+    nan = tl.sum(nan, axis=0)
+    pos_inf = tl.sum(pos_inf, axis=0)
+    neg_inf = tl.sum(neg_inf, axis=0)
+    zeros = tl.sum(zeros, axis=0)
+    sat_low = tl.sum(sat_low, axis=0)
+    sat_high = tl.sum(sat_high, axis=0)
+    pivot = tl.zeros((LANES,), tl.float64)
+    if PIVOTED:
+        pivot = sums_at(pivot_of, channel, inside)
+    n = finite_count(positions, nan, pos_inf, neg_inf)
+    mean, m2, low, high = moments(
+        n,
+        tl.sum(sum, axis=0),
+        tl.sum(sum_sq, axis=0),
+        number_at(tl.min(low, axis=0)),
+        number_at(tl.max(high, axis=0)),
+        pivot,
+        1.0,
+    )
+    s = state + channel
+    row = channels
+    non_finite = inside & (nan + pos_inf + neg_inf > 0)
+    note_first(s + FIRST_PASS * row, clock + NOW_PASS, non_finite)
+    note_first(s + FIRST_STEP * row, clock + NOW_STEP, non_finite)
+    met = tl.max(non_finite.to(tl.int32), axis=0) > 0
+    tl.atomic_xchg(clock + ALARM, 1, mask=met, sem="relaxed")  # others may set it, too
+    count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high, mean, m2, low, high = merge(
+        word_at(s, COUNT, row, inside),
+        word_at(s, NAN, row, inside),
+        word_at(s, POS_INF, row, inside),
+        word_at(s, NEG_INF, row, inside),
+        word_at(s, ZEROS, row, inside),
+        word_at(s, SAT_LOW, row, inside),
+        word_at(s, SAT_HIGH, row, inside),
+        real_at(s, MEAN, row, inside),
+        real_at(s, M2, row, inside),
+        real_at(s, MIN, row, inside),
+        real_at(s, MAX, row, inside),
+        positions,
+        nan,
+        pos_inf,
+        neg_inf,
+        zeros,
+        sat_low,
+        sat_high,
+        mean,
+        m2,
+        low,
+        high,
+    )
+    store_state(
+        s, row, count, nan, pos_inf, neg_inf, zeros, sat_low, sat_high, mean, m2, low, high, inside
+    )
+    tensors = state + WORDS_OF_CHANNEL * row  # the word behind those of a state
+    tl.store(tensors, tl.load(tensors) + 1, mask=tl.program_id(0) == 0)
