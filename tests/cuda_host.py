@@ -264,7 +264,7 @@ class StubDriver:
         try:
             size = self._parameter_of(code).size
             _, memory_of = ARGUMENTS[size]
-            counted = self.count_bytes and getattr(args, "data", None)
+            counted = self.count_bytes and getattr(args, "data", True)
             report = launch(
                 parse(ctypes.string_at(code)),
                 nvrtc.ENTRY,
