@@ -1,0 +1,192 @@
+"""This module has Inductor make the statistics of layers within the kernels that make the layers.
+
+In a graph for a GPU each `observe` becomes a reduction (`reduction.py`), which Inductor fuses with
+what makes the tensor; the last one is followed by `fold`, which merges the partials of all layers
+into their states. What cannot be lowered stays the operation.
+
+Inductor is not imported until someone else has: `when_inductor_comes` waits for that.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fmstats.graph_ops.planes import planes_of
+from fmstats.statistic.fields import MODES
+from fmstats.statistic.thresholds import Thresholds
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+# Versions whose inner parts `reduction.py` is known to fit: from the first to below the second.
+VERSIONS = ((2, 13), (2, 14))
+# Whose float64 units have half the rate of float32: there sums need no pivot.
+_FULL_RATE = ((8, 0), (9, 0), (10, 0))
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What a graph has reduced one tensor to."""
+
+    parts: list[Any]
+    state: Any
+    positions: int
+    mode: int
+
+
+_lock = threading.Lock()
+_registered = False
+# By the number of what is measured: why its tensors are not measured within their kernels.
+reasons: dict[int, str] = {}
+
+
+def why_not_here() -> str | None:
+    """Tell why this installation cannot lower; None if it can."""
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if not VERSIONS[0] <= version < VERSIONS[1]:
+        first, after = (".".join(map(str, v)) for v in VERSIONS)
+        return f"torch {torch.__version__} is not known to fuse: from {first} to below {after} are"
+    return None
+
+
+def when_inductor_comes() -> None:
+    """Register the lowering now if Inductor is imported, else as soon as it is."""
+    if "torch._inductor.lowering" in sys.modules:
+        register()
+    elif not any(isinstance(finder, _Waiting) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Waiting())
+
+
+class _Waiting:
+    """This finder finds nothing, but has the lowering registered once a graph is compiled."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        # Imported by the first graph, after the module of lowerings itself.
+        if name == "torch._inductor.scheduler" or name == "torch._inductor.graph":
+            sys.meta_path.remove(self)
+            if "torch._inductor.lowering" in sys.modules:
+                register()
+
+
+def register() -> None:
+    """Register the lowering of `observe`, once."""
+    global _registered
+    with _lock:
+        if _registered or why_not_here() is not None:
+            return
+        _registered = True
+        lowering: Any = sys.modules["torch._inductor.lowering"]
+        operation = torch.ops.fmstats.observe.default
+        as_it_is = lowering.fallback_handler(operation)
+        # A registration as a fallback is taken for the absence of one.
+        lowering.fallbacks.discard(operation)
+        decorate = lowering.register_lowering(operation, type_promotion_kind=None)
+        decorate(_observe_or(as_it_is))
+
+
+def _observe_or(as_it_is: Callable[..., Any]) -> Callable[..., None]:
+    def observe(
+        x: Any,
+        state: Any,
+        clock: Any,
+        target: int,
+        channel_dim: int,
+        zero_tol: float,
+        low: float | None,
+        high: float | None,
+    ) -> None:
+        from torch._inductor.virtualized import V
+
+        layers = V.graph.__dict__.setdefault("_fmstats_layers", [])
+        reason = why_not(x, channel_dim)
+        if reason is None:
+            thresholds = Thresholds(zero_tol, low, high)
+            layers.append(_lower(x, state, channel_dim, thresholds))
+        else:
+            reasons[target] = reason
+            as_it_is(x, state, clock, target, channel_dim, zero_tol, low, high)
+        if layers and V.graph.current_node is _last(V.graph):
+            _fold(layers, clock)
+            layers.clear()
+
+    return observe
+
+
+def why_not(x: Any, channel_dim: int) -> str | None:
+    """Tell why a tensor of a graph cannot be measured within its kernel; None if it can."""
+    from torch._inductor import ir
+
+    device, size = x.get_device(), x.get_size()
+    if device.type == "cpu" or not ir.is_triton(device):
+        return f"is on {device.type}, where kernels do not fuse with it"
+    if x.get_dtype() not in DTYPES:
+        return f"is {str(x.get_dtype()).removeprefix('torch.')}"
+    if not all(getattr(extent, "is_Integer", True) for extent in size):
+        return f"has a shape that is not known: {tuple(map(str, size))}"
+    if any(int(extent) == 0 for extent in size):
+        return "is empty"
+    if not planes_of([int(extent) for extent in size], channel_dim).reduced:
+        return "has one element a channel"
+    return None
+
+
+def _lower(x: Any, state: Any, channel_dim: int, thresholds: Thresholds) -> _Layer:
+    from fmstats.graph_ops.reduction import reduce_to_parts
+    from fmstats.graph_ops.tiles import choose_tiles
+
+    choose_tiles()
+    planes = planes_of([int(extent) for extent in x.get_size()], channel_dim)
+    parts = reduce_to_parts(
+        x, planes, channel_dim, thresholds, is_pivoted(x.get_device()), _channels_last(channel_dim)
+    )
+    planes_in_all = planes.shape[0] if len(planes.shape) == 2 else 1
+    return _Layer(parts, state, planes.positions * planes_in_all, MODES.index(thresholds.mode))
+
+
+def is_pivoted(device: torch.device) -> bool:
+    """Tell whether sums on a device are float32 about a pivot: where float64 is slow."""
+    if device.type != "cuda":
+        return True
+    properties: Any = torch.cuda.get_device_properties(device)
+    if torch.version.hip is not None:
+        return not str(getattr(properties, "gcnArchName", "")).startswith("gfx9")
+    return (properties.major, properties.minor) not in _FULL_RATE
+
+
+def _channels_last(channel_dim: int) -> bool:
+    from torch._inductor.virtualized import V
+
+    node: Any = V.graph.current_node
+    x = node.args[0].meta["val"]
+    return channel_dim != -1 and x.stride(channel_dim) == 1 and x.shape[channel_dim] > 1
+
+
+def _last(graph: Any) -> Any:
+    """Return the last `observe` of the graph that is being lowered."""
+    last = graph.__dict__.get("_fmstats_last")
+    if last is None:
+        last = graph.__dict__["_fmstats_last"] = next(_observes(reversed(graph.module.graph.nodes)))
+    return last
+
+
+def _observes(nodes: Any) -> Iterator[Any]:
+    for node in nodes:
+        if node.target is torch.ops.fmstats.observe.default:
+            yield node
+
+
+def _fold(layers: list[_Layer], clock: Any) -> None:
+    lowering: Any = sys.modules["torch._inductor.lowering"]
+    fold = lowering.fallback_handler(torch.ops.fmstats.fold.default)
+    fold(
+        [part for layer in layers for part in layer.parts],
+        [layer.state for layer in layers],
+        clock,
+        [layer.positions for layer in layers],
+        [layer.mode for layer in layers],
+        is_pivoted(clock.get_device()),
+    )

@@ -1,0 +1,122 @@
+"""The operation `fmstats::partials` reduces a tensor to its partials, by PyTorch's operations.
+
+The kernels that `lowering.py` has Inductor make hold the same numbers; this is what they are
+compared with.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from fmstats.graph_ops.library import library
+from fmstats.graph_ops.parts import count_names, part_names
+from fmstats.graph_ops.planes import Planes, planes_of
+from fmstats.statistic.thresholds import Thresholds
+
+__all__ = ["BEYOND", "SAMPLES", "part_dtype"]
+
+library.define(
+    "partials(Tensor x, int channel_dim, float zero_tol, float? low, float? high, bool pivoted) "
+    "-> Tensor[]"
+)
+
+# The order key of infinity; that of -infinity is ~BEYOND. They stand for no finite element.
+BEYOND = 0x7F800000
+# Where the values are of which the middle one is a channel's pivot: shares of each reduced dim, and
+# of the planes. A corner is not like the rest of an image.
+SAMPLES = (0.25, 0.5, 0.75)
+
+
+def part_dtype(name: str, planes: Planes, pivoted: bool) -> torch.dtype:
+    """Return the dtype of a partial."""
+    if name in ("min", "max"):
+        return torch.int32
+    if name in ("sum", "sum_sq"):
+        return torch.float32 if pivoted else torch.float64
+    if name == "pivot":
+        return torch.float32
+    return torch.float32 if planes.small_counts else torch.int64
+
+
+def _partials(
+    x: Tensor,
+    channel_dim: int,
+    zero_tol: float,
+    low: float | None,
+    high: float | None,
+    pivoted: bool,
+) -> list[Tensor]:
+    thresholds = Thresholds(zero_tol, low, high)
+    planes = planes_of(x.shape, channel_dim)
+    x = x.to(torch.float32)
+    finite = x.abs() < math.inf
+    pivot = _pivot(x, planes, channel_dim) if pivoted else None
+    about = 0.0 if pivot is None else pivot
+    wide = torch.float32 if pivoted else torch.float64
+    d = torch.where(finite, x - about, 0.0).to(wide)
+    bits = x.contiguous().view(torch.int32)
+    keys = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    over = planes.reduced
+    tol, bottom, top = thresholds.compared_as(torch.float32)
+    flags = {
+        "nan": x.isnan(),
+        "pos_inf": x == math.inf,
+        "neg_inf": x == -math.inf,
+        "zeros": x.abs() <= tol,
+        "sat_low": x <= bottom,
+        "sat_high": x >= top,
+    }
+    made = {
+        name: _sum(flags[name].to(part_dtype(name, planes, pivoted)), over)
+        for name in count_names(thresholds.mode)
+    }
+    made |= {"sum": _sum(d, over), "sum_sq": _sum(d * d, over)}
+    low_keys, high_keys = (torch.where(finite, keys, k) for k in (BEYOND, ~BEYOND))
+    made["min"] = low_keys.amin(over) if over else low_keys
+    made["max"] = high_keys.amax(over) if over else high_keys
+    made = {name: part.reshape(planes.shape) for name, part in made.items()}
+    if pivot is not None:
+        made["pivot"] = pivot.reshape(planes.channels)
+    return [made[name] for name in part_names(thresholds.mode, pivoted=pivoted)]
+
+
+def _sum(x: Tensor, over: tuple[int, ...]) -> Tensor:
+    # Without dims to sum over, sum() would take all.
+    return x.sum(over, dtype=x.dtype) if over else x.clone()
+
+
+def _pivot(x: Tensor, planes: Planes, channel_dim: int) -> Tensor:
+    """Return the middle one of three values of each channel, 0 for one that is not finite."""
+    samples = []
+    for share in SAMPLES:
+        value = x
+        for dim, size in enumerate(x.shape):
+            if dim != channel_dim:
+                value = value.narrow(dim, int(share * size), 1)
+        samples.append(torch.where(value.abs() < math.inf, value, 0.0))
+    return torch.stack(samples).median(0).values
+
+
+def _fake(
+    x: Tensor,
+    channel_dim: int,
+    zero_tol: float,
+    low: float | None,
+    high: float | None,
+    pivoted: bool,
+) -> list[Tensor]:
+    planes = planes_of(x.shape, channel_dim)
+    return [
+        x.new_empty(
+            (planes.channels,) if name == "pivot" else planes.shape,
+            dtype=part_dtype(name, planes, pivoted),
+        )
+        for name in part_names(Thresholds(zero_tol, low, high).mode, pivoted=pivoted)
+    ]
+
+
+library.impl("partials", _partials, "CompositeExplicitAutograd")
+torch.library.register_fake("fmstats::partials", _fake, lib=library)
