@@ -107,7 +107,8 @@ def _observe_or(as_it_is: Callable[..., Any]) -> Callable[..., None]:
             thresholds = Thresholds(zero_tol, low, high)
             layers.append(_lower(x, state, channel_dim, thresholds))
         else:
-            reasons[target] = reason
+            if x.get_device().type != "cpu":  # where no kernels fuse with it
+                reasons[target] = reason
             as_it_is(x, state, clock, target, channel_dim, zero_tol, low, high)
         if layers and V.graph.current_node is _last(V.graph):
             _fold(layers, clock)

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx
 
+from fmstats.graph_ops.lowering import when_inductor_comes
 from fmstats.graph_ops.library import AS_IT_LIES, library
 from fmstats.graph_ops.targets import Target, find_target
 from fmstats.operations.channel_flow import Origin
@@ -120,6 +121,7 @@ class _HookGuards:
         """Count a tracker that begins."""
         with self._lock:
             self._trackers += 1
+            when_inductor_comes()
             if "torch._dynamo" in sys.modules:
                 torch.compiler.reset()  # graphs of before, which hold without looking
                 self._look()

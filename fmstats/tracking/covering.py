@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from fmstats.graph_ops.lowering import reasons
 from fmstats.profiles.coverage import UNSEEN, Coverage, CoverageRow
 from fmstats.tracking.layers import Layer
 from fmstats.tracking.per_call import PerCall
+
+
+def _why_not_fused(layer: Layer | PerCall) -> str | None:
+    """Tell why compiled graphs do not measure a layer within their own kernels, if they might."""
+    if layer.in_python is not None:
+        return f"in compiled graphs measured by Python {layer.in_python}"
+    rows = (row for part in layer.layers for row in part.rows)
+    numbers = (target.number for row in rows for target in row.in_graphs.values())
+    why = next((reasons[number] for number in numbers if number in reasons), None)
+    return why and f"in compiled graphs measured by an operation of its own: it {why}"
 
 
 def cover(
@@ -24,17 +35,17 @@ def cover(
     rows = []
     for name, layer in layers.items():
         parts = layer.layers
-        calls = sum(part.calls for part in parts)
+        calls = sum(part.count_calls() for part in parts)
         reason = next((part.reason for part in parts if part.reason), None)
         status = "skipped" if reason else "tracked" if calls else "never fired"
         if reason is None:
             reason = layer.why_partial()
             status = "in part" if reason else status
-        if reason is None and layer.in_python is not None:
-            reason = f"in compiled graphs measured by Python {layer.in_python}"
+        if reason is None:
+            reason = _why_not_fused(layer)
         if name in gone:
             reason = "no longer in the model, replaced or removed: track() again to see it"
-        channels = next((part.channels.describe() for part in parts if part.calls), "")
+        channels = next((part.channels.describe() for part in parts if part.count_calls()), "")
         rows.append(CoverageRow(name, layer.spec.type, status, reason, calls, channels))
     for name, (kind, why) in unseen.items():
         rows.append(CoverageRow(name, kind, UNSEEN, why, 0))

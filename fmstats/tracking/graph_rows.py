@@ -140,6 +140,9 @@ def _prepare(
     target = row.in_graphs.get(x.device)
     if target is None:
         target = row.in_graphs[x.device] = RowInGraphs(hook, gate, meter)
+    row.note_in_graphs(tuple(_sizes_of(x)), x.dtype, dim)
+    if meter.backend.in_graphs:
+        gate.clocks.note_gated(meter.clock)
     channel_dim = ONE_CHANNEL if dim is None else dim
     return GraphRow(
         meter.state.memory, meter.clock.words, target.number, channel_dim, row.thresholds

@@ -86,8 +86,12 @@ class Layer:
 
     @property
     def calls(self) -> int:
-        """Return the number of tensors that were measured."""
+        """Return the number of tensors measured, but for those that only a device has counted."""
         return sum(row.count_calls() for row in self.rows)
+
+    def count_calls(self) -> int:
+        """Count all tensors measured; this waits for devices."""
+        return self.calls + sum(state.replayed for state in self.states)
 
     def update(self, output: object) -> None:
         """Update the statistics with the first float tensor of an output.

@@ -58,6 +58,11 @@ class TensorInfo:
     dims: tuple[tuple[int, int | None], ...] = ()
     backends: tuple[str, ...] = ()
 
+    def joined_by(self, shape: tuple[int, ...], dtype: torch.dtype, dim: int | None) -> TensorInfo:
+        """Return what is known with a further tensor, whose channels are in `dim`."""
+        dims = tuple(sorted({**dict(self.dims), len(shape): dim}.items()))
+        return TensorInfo(shape, str(dtype).removeprefix("torch."), dims, self.backends)
+
 
 @dataclass(frozen=True)
 class RowSnapshot:
@@ -118,6 +123,7 @@ class Row:
         self.try_update: Callable[[object], bool] = decline
         self.calls = 0
         self.in_graphs: dict[torch.device, InGraphs] = {}
+        self._in_graphs_info = TensorInfo()  # of tensors that graphs measure, which none tells of
 
     def update(self, x: Tensor, view: View, dim: int | None) -> None:
         """Update the states with a tensor that has a statistic.
@@ -131,9 +137,7 @@ class Row:
         meter = self.meter_on(x.device)
         check_input(meter.state, x, view)
         meter.update(x, view)
-        dtype = str(x.dtype).removeprefix("torch.")
-        dims = tuple(sorted({**dict(self._tensor_info.dims), x.dim(): dim}.items()))
-        self._tensor_info = TensorInfo(tuple(x.shape), dtype, dims, self._tensor_info.backends)
+        self._tensor_info = self._tensor_info.joined_by(tuple(x.shape), x.dtype, dim)
         self.try_update = meter.try_update
 
     def meter_on(self, device: torch.device) -> Meter:
@@ -145,6 +149,10 @@ class Row:
             self._meters[device] = backend.meter(state, self.thresholds, clock)
             self._begin_as_restored(state)
         return self._meters[device]
+
+    def note_in_graphs(self, shape: tuple[int, ...], dtype: torch.dtype, dim: int | None) -> None:
+        """Note a tensor that graphs measure, whose channels are in `dim`."""
+        self._in_graphs_info = self._in_graphs_info.joined_by(shape, dtype, dim)
 
     def is_captured(self, device: torch.device) -> bool:
         """Tell whether what is measured on a device goes into a graph, which is to count it."""
@@ -258,13 +266,14 @@ class Row:
         whole, *others = states
         for other in others:
             whole.merge_(other)
-        backends = [*self._tensor_info.backends, *(m.backend.name for m in self._meters.values())]
-        dims = dict(self._tensor_info.dims)
+        seen = self._tensor_info if self._tensor_info.shape else self._in_graphs_info
+        backends = [*seen.backends, *(m.backend.name for m in self._meters.values())]
+        dims = dict(seen.dims)
         return LayerProfile(
             type=self._spec.type,
-            channel_dim=dims.pop(len(self._tensor_info.shape), 0),
-            shape=self._tensor_info.shape,
-            dtype=self._tensor_info.dtype,
+            channel_dim=dims.pop(len(seen.shape), 0),
+            shape=seen.shape,
+            dtype=seen.dtype,
             calls=calls,
             backend=", ".join(dict.fromkeys(backends)),
             stats=ChannelStats(whole, self._spec.thresholds),

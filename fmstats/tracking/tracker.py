@@ -157,7 +157,7 @@ class Tracker:
             FmstatsError: this tracker has seen something itself, or the profile is of another
                 model, of other layers, options or thresholds; nothing is restored.
         """
-        if any(layer.calls for layer in self.layers):
+        if any(layer.count_calls() for layer in self.layers):
             raise FmstatsError("restore() is for a tracker that has seen nothing: reset() it first")
         found = match_rows(profile, self._metadata, self._set, self._functional)
         for layer in self.layers:
