@@ -280,7 +280,8 @@ def test_a_captured_graph(stub: StubDriver, cuda: HostCudaBackend, every: int) -
     for _ in range(4):
         graph.replay()
         calls.append(tracker.stats().info["2"].calls)
-    assert calls == ([2, 3, 4, 5] if every == 1 else [2, 2, 2, 3])
+    # The pass before the capture was the first of three.
+    assert calls == ([2, 3, 4, 5] if every == 1 else [1, 1, 2, 2])
     assert tracker.stats().metadata["passes"] == 5
     tracker.pause()
     graph.replay()

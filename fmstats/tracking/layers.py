@@ -53,7 +53,7 @@ class Layer:
     """A `Layer` holds the rows of one layer, or of one of its calls, while they are filled.
 
     Attributes:
-        rows: one for each width, in the order of their first tensors.
+        rows: one for each width, in their order.
         reason: why the last output was not measured, None if it was.
         in_python: why graphs hand tensors to Python; None if they do not.
         left_out: tensors without a row, since their widths came after `MOST_WIDTHS` others.
@@ -177,13 +177,12 @@ class Layer:
                 return
             x = part
         why = why_skipped(x, output)
-        self.reason = None if why is None else f"its {self.spec.of} {why}"
-        if x is None or why is not None:
+        self.reason = why and f"its {self.spec.of} {why}"
+        if x is None or why:
             return
         x = x.resolve_neg()
         if x.numel() == 0:
-            self.reason = None if self.calls else f"its {self.spec.of} is empty"
-            return
+            return self.skip("is empty")
         dim = self.channels.find(x.shape, origin)
         if self._gate.watch is not None:
             if self.channels.mixed:
@@ -233,12 +232,7 @@ class Layer:
         return [state for row in self.rows for state in row.states]
 
     def restore(self, saved: LayerProfile, execution_index: int) -> None:
-        """Go on from what another run has seen of a width; this one has seen nothing.
-
-        Args:
-            saved: that row of the other run.
-            execution_index: the row's place there.
-        """
+        """Go on from a row that another run has saved; this one has seen nothing of its width."""
         rows = tuple(row for row in self.rows if row.count_calls())
         self._add(rows, saved.stats.channels, execution_index).restore(saved)
         self.channels.restore(saved.dims)
