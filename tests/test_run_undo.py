@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from stub_device import Machine, Run
 from torch import nn
 
 import fmstats
 from fmstats.runs.undo import Undo
+from fmstats.tracking.budget import Budget
 
 X = torch.randn(3, 8, 4, generator=torch.Generator().manual_seed(0))
 
@@ -33,6 +35,13 @@ def seen(tracker: fmstats.Tracker) -> dict[str, object]:
     }
     known = {"passes": None, "passes_measured": None, "budget_spent": None}
     return told | {key: profile.metadata.get(key) for key in known}
+
+
+def numbers(budget: Budget) -> list[object]:
+    """Everything that a budget knows."""
+    allowances = (budget.first, budget.host, *budget.devices.values())
+    changing = {key: value for key, value in vars(budget).items() if isinstance(value, int)}
+    return [changing, *(dict(vars(each)) for each in allowances)]
 
 
 @pytest.mark.parametrize("options", [{}, {"every": 2}, {"per_call": True}], ids=str)
@@ -119,11 +128,26 @@ def test_a_budget_goes_on_from_where_it_was() -> None:
             model(X[0])
         undo.remember()
         sampling = tracker.pass_hook.sampling
-        before = dict(vars(sampling))
-        for _ in range(5):
-            model(X[1])
-        assert vars(sampling) != before
-        undo.take_back()
-        assert tracker.pass_hook.sampling is sampling
-        assert vars(sampling) == before
-        assert tracker.pass_hook.passes == 5
+        assert isinstance(sampling, Budget)
+        before = numbers(sampling)
+        for _ in range(2):  # without another look in between
+            for _ in range(5):
+                model(X[1])
+            assert numbers(sampling) != before
+            undo.take_back()
+            assert tracker.pass_hook.sampling is sampling
+            assert numbers(sampling) == before
+            assert tracker.pass_hook.passes == 5
+
+
+def test_what_is_known_of_a_gpu_goes_on_from_where_it_was() -> None:
+    run = Run(0.05, Machine(5.0), (0.2, 1.0), (0.02, 0.3))
+    run.go(100)
+    before, remembered = numbers(run.budget), run.budget.remember()
+    for _ in range(2):
+        run.go(50)
+        assert numbers(run.budget) != before
+        run.budget.go_back(remembered)
+        assert numbers(run.budget) == before
+    run.go(500)
+    assert run.budget.every_now() == 6

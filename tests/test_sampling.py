@@ -11,7 +11,8 @@ from torch import nn
 import fmstats
 from fmstats import FmstatsError
 from fmstats.tracking import sampling
-from fmstats.tracking.sampling import Budget, Every, Timed
+from fmstats.tracking.budget import Budget
+from fmstats.tracking.sampling import Every, Timed
 
 
 def test_every() -> None:
@@ -38,34 +39,66 @@ def test_a_budget_is_kept() -> None:
     """Hooks that cost 30 % of a pass, of which 5 % are to be spent: one pass in six."""
     budget = Budget(0.05)
     taken = run_passes(budget, 601, forward=1.0, cost=0.3)
-    assert taken[:3] == [True, False, False]
-    assert sum(taken) == 99  # the first is paid for before the second
+    assert taken[:5] == [True, True, True, True, False]  # the first, and three to learn from
+    assert sum(taken[4:22]) == 0  # until those are paid for, and one more
+    assert sum(taken) == pytest.approx(1 + 100, abs=2)
     assert budget.describe() == {
         "budget": 0.05,
-        "budget_spent": pytest.approx(0.05, abs=1e-3),
-        "every": pytest.approx(601 / 99),
+        "budget_spent": pytest.approx(0.05, rel=0.02),
+        "every": pytest.approx(601 / sum(taken)),
     }
-    assert budget.spent <= 0.05 * budget.forward + 1e-9
+    assert budget.host.spent <= 0.05 * budget.host.forward + 1e-9
+    assert budget.every_now() == 6
+
+
+def test_passes_are_not_taken_at_equal_distances() -> None:
+    """What comes back every so many passes would else be measured always, or never."""
+    taken = run_passes(Budget(0.05), 2000, forward=1.0, cost=0.3)
+    last = [number % 6 for number, each in enumerate(taken) if each][10:]
+    shares = [last.count(place) / len(last) for place in range(6)]
+    assert shares == pytest.approx([1 / 6] * 6, abs=0.04)
 
 
 def test_a_budget_that_is_never_used_up() -> None:
     assert all(run_passes(Budget(0.5), 50, forward=1.0, cost=0.1))
 
 
-def test_a_slow_first_pass_is_paid_for() -> None:
+def test_a_slow_first_pass_is_left_out() -> None:
     budget = Budget(0.1)
-    assert run_passes(budget, 1, forward=1.0, cost=5.0) == [True]
-    taken = run_passes(budget, 200, forward=1.0, cost=0.1)
-    assert not any(taken[:40])
-    assert budget.spent <= 0.1 * budget.forward + 1e-9
-    assert sum(taken) > 30  # the high cost of the first pass is not taken for the usual one
+    assert run_passes(budget, 1, forward=1000.0, cost=500.0) == [True]
+    assert budget.describe()["budget_spent"] == 0.5  # as long as there is no other
+    assert all(run_passes(budget, 200, forward=1.0, cost=0.02))
+    assert budget.describe()["budget_spent"] == pytest.approx(0.02)
 
 
 def test_costs_that_change() -> None:
     budget = Budget(0.1)
     run_passes(budget, 50, forward=1.0, cost=0.05)
     run_passes(budget, 500, forward=1.0, cost=0.5)
-    assert budget.spent <= 0.1 * budget.forward + 0.5
+    assert budget.host.spent <= 0.1 * budget.host.forward + 0.5
+    assert budget.every_now() == 5
+
+
+def test_one_slow_hook_does_not_stop_the_measuring() -> None:
+    """It has cost as much as 1000 measured passes, and is paid for as 100 of them."""
+    budget = Budget(0.05)
+    run_passes(budget, 100, forward=1.0, cost=0.3)
+    while not budget.take():
+        budget.end(1.0)
+    budget.spend(300.0)
+    budget.end(301.0)
+    taken = run_passes(budget, 900, forward=1.0, cost=0.3)
+    assert not any(taken[:570])
+    assert sum(taken) == pytest.approx((900 - 600) / 6, abs=2)
+    assert budget.describe()["budget_spent"] > 0.25  # it is told
+
+
+def test_long_passes_pay_for_more() -> None:
+    budget, taken = Budget(0.05), 0
+    for number in range(1000):
+        taken += sum(run_passes(budget, 1, forward=10.0 if number % 10 == 0 else 1.0, cost=0.5))
+    assert taken == pytest.approx(0.05 * 1900 / 0.5, rel=0.1)
+    assert budget.describe()["budget_spent"] == pytest.approx(0.05, rel=0.1)
 
 
 def test_a_reset_budget_begins_anew() -> None:
@@ -73,7 +106,7 @@ def test_a_reset_budget_begins_anew() -> None:
     run_passes(budget, 20, forward=1.0, cost=1.0)
     budget.reset()
     assert budget.describe() == {"budget": 0.1, "budget_spent": 0.0, "every": 1.0}
-    assert budget.take()
+    assert run_passes(budget, 30, forward=1.0, cost=1.0)[:10] == [True] + [False] * 9
 
 
 def test_time_is_put_down_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,12 +123,13 @@ def test_time_is_put_down_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> None
 
     budget = Budget(0.5)
     layer = Timed(Layer(), budget.spend)
+    run_passes(budget, 4, forward=0.0, cost=0.0)
     budget.take()
     layer.update(1)
     with pytest.raises(ValueError, match="no output"):
         layer.update(None)
     budget.end(10.0)
-    assert (budget.spent, budget.forward) == (2.0, 8.0)
+    assert (budget.host.spent, budget.host.forward) == (2.0, 8.0)
 
 
 def test_what_is_not_folding_is_passed_on() -> None:
@@ -119,18 +153,19 @@ def test_what_is_not_folding_is_passed_on() -> None:
 
     budget, error = Budget(0.5), ValueError("broken")
     layer = Timed(Layer(), budget.spend)
+    run_passes(budget, 4, forward=1.0, cost=0.0)
     budget.take()
     layer.skip("is empty")
     layer.fail(error)
     layer.rescale(2.0)
     assert told == ["is empty", error, 2.0]
     budget.end(1.0)
-    assert budget.spent == 0.0
+    assert budget.host.spent == 0.0
     budget.take()
     layer.claim().update(7)  # of one call, which costs time as well
     budget.end(1.0)
     assert told[3:] == [7]
-    assert budget.spent > 0.0
+    assert budget.host.spent > 0.0
 
 
 def test_tracking_under_a_budget() -> None:
@@ -228,14 +263,18 @@ def test_passes_that_overlap_end_for_themselves() -> None:
 
 def test_what_threads_spend_is_added_up() -> None:
     budget = Budget(0.5)
+    run_passes(budget, 4, forward=0.0, cost=0.0)
 
-    def work() -> None:
+    def work(end: bool) -> None:
         budget.take()
         budget.spend(0.25)
+        if end:
+            budget.end(2.25)
 
-    thread = threading.Thread(target=work)
-    budget.take()
-    thread.start()
-    thread.join()
-    budget.end(1.0)  # of this thread, which has spent nothing
-    assert (budget.spent, budget.forward) == (0.0, 1.0)
+    for end, told in ((False, (0.0, 1.0)), (True, (0.25, 4.0))):
+        thread = threading.Thread(target=work, args=(end,))
+        budget.take()
+        thread.start()
+        thread.join()
+        budget.end(1.0)  # of this thread, which has spent nothing
+        assert (budget.host.spent, budget.host.forward) == told

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor
 
@@ -30,7 +28,7 @@ class Undo:
         layers = self._tracker.layers
         hook = self._tracker.pass_hook
         self._counts = hook.counts
-        self._sampling = copy.copy(hook.sampling)
+        self._sampling = hook.sampling.remember()
         self._snapshots: dict[Layer, LayerSnapshot] = {
             layer: layer.take_snapshot() for layer in layers
         }
@@ -50,4 +48,4 @@ class Undo:
             torch._foreach_copy_(self._words, self._copies)
         hook = self._tracker.pass_hook
         hook.go_on_from(*self._counts)
-        vars(hook.sampling).update(vars(self._sampling))
+        hook.sampling.go_back(self._sampling)

@@ -75,7 +75,8 @@ class TrackOptions:
     budget: float | None = field(
         default=None,
         metadata=_metadata(
-            "Measure as many passes as cost at most this share of their time: 0.01 is a hundredth."
+            "Measure as many passes as cost at most this share of their time, on the host and on a "
+            "GPU: 0.01 is a hundredth."
         ),
     )
     channel_dim: str | int | Mapping[Selector, int] = field(

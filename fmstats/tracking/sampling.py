@@ -2,14 +2,14 @@
 
 A pass begins and ends at the tracked model. What is decided at its beginning holds for all layers
 until the next begins; a part of the model that is called on its own goes by the last decision.
+Budgets are in `budget.py`.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from fmstats.errors import FmstatsError
 from fmstats.tracking.gates import StandIn, Updatable
@@ -29,20 +29,26 @@ class Sampling(Protocol):
     def take(self) -> bool:
         """Tell whether to measure the pass that begins."""
 
-    def every_now(self) -> int:
-        """Return how many passes there are now to one that is taken."""
-
     def spend(self, seconds: float) -> None:
         """Note that a hook took so long."""
 
     def end(self, seconds: float) -> None:
         """Note that the pass has ended, which took so long, hooks included."""
 
+    def every_now(self) -> int:
+        """Return in how many passes one is taken by now, for what cannot ask in each pass."""
+
     def describe(self) -> dict[str, object]:
         """Return what belongs in the metadata of a profile."""
 
     def reset(self) -> None:
         """Begin anew."""
+
+    def remember(self) -> object:
+        """Return what `go_back` takes."""
+
+    def go_back(self, remembered: Any) -> None:
+        """Be as it was when that was returned; may be called again."""
 
 
 def check_share(budget: object) -> None:
@@ -63,10 +69,6 @@ class Every:
     def __init__(self, k: int) -> None:
         self._k, self._passes = k, 0
 
-    def every_now(self) -> int:
-        """Return how many passes there are to one that is taken."""
-        return self._k
-
     def take(self) -> bool:
         """Tell whether to measure the pass that begins."""
         taken = self._passes % self._k == 0
@@ -79,6 +81,10 @@ class Every:
     def end(self, seconds: float) -> None:
         """Note that the pass has ended, which took so long, hooks included."""
 
+    def every_now(self) -> int:
+        """Return in how many passes one is taken."""
+        return self._k
+
     def describe(self) -> dict[str, object]:
         """Return what belongs in the metadata of a profile."""
         return {"every": self._k}
@@ -87,75 +93,13 @@ class Every:
         """Begin anew."""
         self._passes = 0
 
+    def remember(self) -> object:
+        """Return what `go_back` takes."""
+        return self._passes
 
-class Budget:
-    """This sampling takes as many passes as a share of the forward time pays for.
-
-    The clock is the host's: on a GPU it sees what hooks cost the host, not their kernels. What a
-    measured pass costs is known only after it: the first is always taken, and paid for by those
-    that follow; then one is taken as soon as all forward time so far pays for what was spent and
-    for one more like the last. Passes of several threads are added up.
-
-    Args:
-        share: of the forward time without hooks, above 0 and below 1.
-    """
-
-    timed = True
-
-    def __init__(self, share: float) -> None:
-        self._share = share
-        self._lock = threading.Lock()
-        self._thread = _Pass()
-        self.passes = self.measured = 0
-        self.spent = self.forward = self._last = 0.0
-
-    def take(self) -> bool:
-        """Tell whether to measure the pass that begins."""
-        with self._lock:
-            cost = self._last if self.measured else 0.0
-            taken = self.spent + cost <= self._share * self.forward
-            self.passes += 1
-            self.measured += taken
-        self._thread.taken, self._thread.spent = taken, 0.0
-        return taken
-
-    def every_now(self) -> int:
-        """Return how many passes there were so far to one that was taken."""
-        return max(1, round(self.passes / max(self.measured, 1)))
-
-    def spend(self, seconds: float) -> None:
-        """Note that a hook took so long."""
-        self._thread.spent += seconds
-
-    def end(self, seconds: float) -> None:
-        """Note that the pass has ended, which took so long, hooks included."""
-        now = self._thread.spent  # since `take`
-        with self._lock:
-            self.spent += now
-            self.forward += max(seconds - now, 0.0)
-            if self._thread.taken:
-                self._last = now
-
-    def describe(self) -> dict[str, object]:
-        """Return what belongs in the metadata of a profile."""
-        return {
-            "budget": self._share,
-            "budget_spent": self.spent / self.forward if self.forward else 0.0,
-            "every": self.passes / self.measured if self.measured else 1.0,
-        }
-
-    def reset(self) -> None:
-        """Begin anew."""
-        with self._lock:
-            self.passes = self.measured = 0
-            self.spent = self.forward = 0.0
-
-
-class _Pass(threading.local):
-    """This class notes of the pass of a thread whether it is taken, and what hooks have spent."""
-
-    taken = True
-    spent = 0.0
+    def go_back(self, remembered: Any) -> None:
+        """Be as it was when that was returned."""
+        self._passes = remembered
 
 
 class Timed(StandIn):

@@ -13,9 +13,12 @@ from fmstats.models.channel_dims import ChannelRule, channel_rules
 from fmstats.models.saturation import chosen_bounds
 from fmstats.models.selection import ROOT, Selector, fitting
 from fmstats.statistic.thresholds import Thresholds
+from fmstats.tracking.budget import Budget
+from fmstats.tracking.clocks import Clocks
+from fmstats.tracking.device_time import DeviceTimers
 from fmstats.tracking.layers import LayerSpec
 from fmstats.tracking.options import TrackOptions
-from fmstats.tracking.sampling import Budget, Every, Sampling
+from fmstats.tracking.sampling import Every, Sampling
 
 
 def choose_specs(
@@ -46,9 +49,11 @@ def choose_specs(
     }
 
 
-def choose_sampling(options: TrackOptions) -> Sampling:
-    """Choose which passes are measured."""
-    return Every(options.every) if options.budget is None else Budget(options.budget)
+def choose_sampling(options: TrackOptions, clocks: Clocks) -> Sampling:
+    """Choose which passes are measured; the clocks are those of the tracker."""
+    if options.budget is None:
+        return Every(options.every)
+    return Budget(options.budget, DeviceTimers(clocks))
 
 
 def _refuse_scripts(modules: Mapping[str, nn.Module]) -> None:

@@ -51,7 +51,8 @@ def track(
         when: measure the forward passes of `model` in "train" or "eval" mode, or "always".
         every: measure the first of every `every` of these passes.
         budget: measure as many of them as cost at most this share of their time, instead of
-            `every`: 0.01 for a hundredth. By the host's clock.
+            `every`: 0.01 for a hundredth. By the host's clock, and on a GPU by its clock as well.
+            The first pass is measured and not counted, and three more tell what one costs.
         channel_dim: "auto" (see `fmstats.models.channel_dims`), a dim for all layers, or dims by
             selector.
         zero_tol: |x| <= zero_tol counts as zero.

@@ -59,8 +59,8 @@ class Tracker:
         self._model = weakref.ref(model)
         self._modules = {name: weakref.ref(module) for name, module in modules.items()}
         op_token = graph.new_op_token()
-        self._sampling = sampling = choose_sampling(options)
         self._gate = Gate()
+        self._sampling = sampling = choose_sampling(options, self._gate.clocks)
         self._set = LayerSet(options, self._gate, op_token, sampling)
         self.hooks = self._set.hooks
         self._functional = FunctionalLayers(model, options, self._gate, self._set.add)
