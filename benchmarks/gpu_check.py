@@ -65,6 +65,7 @@ PARTS: Mapping[str, Part] = {
     "parity": Part("the reference's numbers, the same bits", "gpu_checks.parity", 900),
     "streams": Part("streams and CUDA graphs", "gpu_checks.streams", 200),
     "nonfinite": Part("the pass in which a NaN came", "gpu_checks.nonfinite", 120),
+    "budget": Part("a budget by the clocks of host and device", "gpu_checks.budget", 200),
     "large": Part("more than 2^31 elements", "gpu_checks.large", 300),
     "training": Part("gradients, memory and waits in training", "gpu_checks.training", 200),
     "compiled": Part("torch.compile, with CUDA graphs and without", "gpu_checks.compiled", 600),
