@@ -28,7 +28,22 @@ def measure(net: str, *options: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize(
-    ("net", "rows", "kernels"), [("ResNet-18", 73, 2), ("MobileNetV2", 151, 2), ("Llama block", 0, 0)]
-)
-def test_placeholder(net: str, rows: int, kernels: int) -> None: ...
+@pytest.mark.parametrize("net", ["ResNet-18", "MobileNetV2", "Llama block"])
+def test_operations_of_their_own_do_not_cut_the_graph(net: str) -> None:
+    """One native operation a row and one for the pass, all of them in one CUDA graph."""
+    made = measure(net, "--apart")
+    assert made["observe"] == made["rows"] > 0
+    assert (made["partitions"], made["begin_pass_in_graph"], made["fold"]) == (1, 1, 0)
+    assert made["mutated_not_static"] == made["hand_over"] == made["mark_pass_boundary"] == 0
+    assert made["reasons"] == ["is to stay apart"]
+
+
+@pytest.mark.parametrize(("net", "kernels"), [("ResNet-18", 20), ("Llama block", 12)])
+def test_rows_are_measured_within_kernels(net: str, kernels: int) -> None:
+    """No operation is left of any row; one folds them all."""
+    made = measure(net)
+    assert made["observe"] == 0
+    assert made["reasons"] == []
+    assert (made["partitions"], made["begin_pass_in_graph"], made["fold"]) == (1, 1, 1)
+    assert made["mutated_not_static"] == made["hand_over"] == made["mark_pass_boundary"] == 0
+    assert made["kernels"] <= kernels

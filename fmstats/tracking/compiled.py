@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx
 
-from fmstats.graph_ops.lowering import when_inductor_comes
 from fmstats.graph_ops.library import AS_IT_LIES, library
+from fmstats.graph_ops.lowering import when_inductor_comes
 from fmstats.graph_ops.targets import Target, find_target
 from fmstats.operations.channel_flow import Origin
 from fmstats.operations.graphs import GraphOperations, add_operations, current_graph, is_last
