@@ -128,6 +128,20 @@ def test_one_state_of_several_layers(stub: StubDriver) -> None:
     assert len(stub.launches) == 3
 
 
+def test_layers_of_one_state_are_merged_in_their_order(stub: StubDriver) -> None:
+    """Bit for bit as if they came one by one, among layers of other states."""
+    together, alone = State.identity(5), State.identity(5)
+    xs = [torch.randn(2, 5, 7) * 10**n + 3**n for n in range(20)]
+    layers = []
+    for x in xs:
+        layers += [Layer(torch.randn(2, 4, 3)), Layer(x, state=together)]
+    backend: Any = prepared()
+    backend.fold(*arguments(layers, open_clock()))
+    for x in xs:
+        backend.fold(*arguments([Layer(x, state=alone)], open_clock()))
+    assert torch.equal(together.words, alone.words)
+
+
 def test_more_layers_than_a_launch_takes(stub: StubDriver) -> None:
     """A state whose layers are cut goes on in the next launch."""
     assert ctypes.sizeof(cuda_fold_host.FoldArgs) <= 4096
@@ -252,7 +266,12 @@ def test_machine_code(arch: str) -> None:
     cubin = nvrtc.compile_kernel(nvrtc.FOLD, 0, nvrtc.PLAIN, f"sm_{arch}")
     code = sass.disassemble(cubin)[nvrtc.ENTRY]
     resources = code.resources
-    print(f"fold sm_{arch}: {resources.registers} registers, {resources.shared_bytes} B shared")
+    in_flight = sass.bytes_in_flight(code, THREADS, (int(arch[:-1]), int(arch[-1])))
+    print(
+        f"fold sm_{arch}: {resources.registers} registers, {resources.shared_bytes} B shared, "
+        f"{in_flight // 1024} KB in flight"
+    )
+    assert in_flight >= 32 * 1024
     assert resources.stack_bytes == resources.local_bytes == 0
     assert not code.local_accesses
     assert resources.registers <= 128  # two blocks on a multiprocessor
