@@ -115,6 +115,12 @@ def fold(backend: Backend, layers: Sequence[Layer], clock: Clock | None = None) 
         ReferenceBackend().accumulate(layer.want, layer.x, view, thresholds, time)
 
 
+def of_no_elements(channels: int) -> list[list[Tensor]]:
+    """Partials of empty tensors: of no plane, and of one whose numbers mean nothing."""
+    parts = Layer(torch.randn(2, channels, 5)).partials()
+    return [[part[:0] for part in parts], [part[0].clone() for part in parts]]
+
+
 def _transposed(part: Tensor) -> Tensor:
     return part.t().contiguous().t()
 

@@ -13,7 +13,7 @@ import torch
 from cuda_fold_host import MOST_LAYERS, THREADS
 from cuda_host import ARCHS, HostCudaBackend, StubDriver, host_backend
 from hardware import sass
-from partials import MISFITS, Layer, arguments, fold, open_clock
+from partials import MISFITS, Layer, arguments, fold, of_no_elements, open_clock
 from samples import make
 from tolerances import ROUNDING, assert_equal_states
 
@@ -164,6 +164,14 @@ def test_any_order_of_blocks_gives_the_same_bits(stub: StubDriver) -> None:
         check(stub, prepared(), *layers)
         states.append(torch.cat([layer.state.memory for layer in layers]))  # type: ignore[misc]
     assert all(torch.equal(state, states[0]) for state in states)
+
+
+def test_a_batch_without_elements(stub: StubDriver) -> None:
+    state, clock, backend = State.identity(3), open_clock(), prepared()
+    for parts in of_no_elements(3):
+        backend.fold(parts, [state.memory], clock.words, [0], [0], False)  # type: ignore[list-item]
+    assert torch.equal(state.words, State.identity(3).words)
+    assert int(state.memory[-1]) == 2  # type: ignore[index]
 
 
 @pytest.mark.parametrize("pivoted", [False, True])

@@ -14,7 +14,7 @@ from tolerances import ROUNDING, assert_equal_states
 
 from fmstats.backends.pytorch import TorchBackend
 from fmstats.errors import FmstatsError
-from fmstats.graph_ops.fold import prepare
+from fmstats.graph_ops import fold as operation
 from fmstats.graph_ops.parts import count_names
 from fmstats.statistic.fields import COMPARISONS, MODES, NEVER, NON_FINITE
 from fmstats.statistic.float_order import at_order_keys, order_keys
@@ -102,10 +102,10 @@ def test_a_batch_without_elements_is_a_tensor_all_the_same() -> None:
     layer = Layer(torch.randn(2, 3, 5))
     folded(layer)
     before, args = layer.state.words.clone(), (open_clock().words, [0], [0], False)
-    empty = [part[:0] for part in Layer(torch.randn(2, 3, 5)).partials()]
-    TORCH.fold(empty, [layer.state.memory], *args)  # type: ignore[arg-type,list-item]
+    for parts in partials.of_no_elements(3):
+        TORCH.fold(parts, [layer.state.memory], *args)  # type: ignore[arg-type,list-item]
     assert torch.equal(layer.state.words, before)
-    assert int(layer.state.memory[-1]) == 2  # type: ignore[index]
+    assert int(layer.state.memory[-1]) == 3  # type: ignore[index]
 
 
 def test_nothing_finite_has_no_mean() -> None:
@@ -216,13 +216,29 @@ def test_the_operation_is_what_it_declares(pivoted: bool) -> None:
     torch.library.opcheck(torch.ops.fmstats.fold.default, arguments(layers, open_clock()))
 
 
-def test_the_operation_folds_by_the_backend_of_the_device() -> None:
-    layer = Layer(torch.randn(3, 4, 30))
-    prepare(torch.device("cpu"))
+def test_the_operation_folds_by_the_backend_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Chosen(TorchBackend):
+        prepared = folded = 0
+
+        def prepare_fold(self, device: torch.device) -> None:
+            self.prepared += 1
+
+        def fold(self, *args: Any) -> None:
+            self.folded += 1
+            super().fold(*args)
+
+    layer, chosen = Layer(torch.randn(3, 4, 30)), Chosen()
+    monkeypatch.setattr(operation, "_backends", {})
+    monkeypatch.setattr("fmstats.backends.BACKENDS", (chosen,))
     args: Any = arguments([layer], open_clock())
     torch.ops.fmstats.fold(*args)
-    fold(TORCH, [same := Layer(layer.x)])
-    assert torch.equal(layer.state.words, same.state.words)
+    operation.prepare(torch.device("cpu"))
+    operation.fold(*args)
+    assert (chosen.prepared, chosen.folded) == (2, 2)
+    same = Layer(layer.x)
+    for _ in range(2):
+        fold(TORCH, [same])
+    assert torch.equal(layer.state.memory, same.state.memory)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("change", "text"), partials.MISFITS)

@@ -10,7 +10,7 @@ import pytest
 import torch
 import triton_host
 from hardware import sass
-from partials import MISFITS, Layer, arguments, fold, open_clock
+from partials import MISFITS, Layer, arguments, fold, of_no_elements, open_clock
 from samples import make
 from test_triton_machine_code import AMD
 from tolerances import ROUNDING, assert_equal_states
@@ -122,10 +122,10 @@ def test_one_state_of_several_layers() -> None:
 @compiled
 def test_a_batch_without_elements() -> None:
     layer, backend = Layer(torch.randn(2, 3, 5)), host_backend()
-    parts = [part[:0] for part in layer.partials()]
-    backend.fold(parts, [layer.state.memory], open_clock().words, [0], [0], False)  # type: ignore[list-item]
+    for parts in of_no_elements(3):
+        backend.fold(parts, [layer.state.memory], open_clock().words, [0], [0], False)  # type: ignore[list-item]
     assert torch.equal(layer.state.words, State.identity(3).words)
-    assert int(layer.state.memory[-1]) == 1  # type: ignore[index]
+    assert int(layer.state.memory[-1]) == 2  # type: ignore[index]
 
 
 @compiled

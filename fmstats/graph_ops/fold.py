@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fmstats.backends import choose_backend, folding
+from fmstats.backends import Backend, choose_backend, folding
 from fmstats.graph_ops.library import library
 
-__all__ = ["prepare"]
+__all__ = ["fold", "prepare"]
 
 # As `Backend.fold` describes them.
 library.define(
@@ -23,16 +23,23 @@ library.define(
 )
 
 
+_backends: dict[torch.device, Backend] = {}  # that fold on each device
+
+
 def prepare(device: torch.device) -> None:
-    """Have all that folds on a device need compiled and loaded: a graph may be captured next.
+    """Choose the backend that folds on a device, and have it compile and load what that takes.
+
+    Whoever makes a graph calls this, for it may be captured next.
 
     Raises:
-        FmstatsError: the backend of the device cannot do it.
+        FmstatsError: the backend cannot be used.
     """
-    choose_backend("auto", device).prepare_fold(device)
+    backend = choose_backend("auto", device)
+    backend.prepare_fold(device)
+    _backends[device] = backend
 
 
-def _fold(
+def fold(
     parts: Sequence[Tensor],
     states: Sequence[Tensor],
     clock: Tensor,
@@ -40,9 +47,16 @@ def _fold(
     modes: Sequence[int],
     pivoted: bool,
 ) -> None:
-    backend = choose_backend("auto", clock.device)
-    backend.fold(parts, states, clock, positions, modes, pivoted)
+    """Fold the partials of layers, as `fmstats::fold` does, without the dispatcher of torch.
+
+    Raises:
+        FmstatsError: the arguments do not fit each other; nothing was done then.
+    """
+    device = clock.device
+    if device not in _backends:
+        prepare(device)
+    _backends[device].fold(parts, states, clock, positions, modes, pivoted)
 
 
-library.impl("fold", _fold, "CompositeExplicitAutograd")
+library.impl("fold", fold, "CompositeExplicitAutograd")
 torch.library.register_fake("fmstats::fold", folding.check, lib=library)
