@@ -11,6 +11,7 @@ import torch
 from partials import Layer, arguments, fold, open_clock
 from samples import make
 from tolerances import ROUNDING, assert_equal_states
+from torch import Tensor
 
 from fmstats.backends.pytorch import TorchBackend
 from fmstats.errors import FmstatsError
@@ -19,6 +20,7 @@ from fmstats.graph_ops.parts import count_names
 from fmstats.statistic.fields import COMPARISONS, MODES, NEVER, NON_FINITE
 from fmstats.statistic.float_order import at_order_keys, order_keys
 from fmstats.statistic.partials import add_planes, part_names, to_state
+from fmstats.statistic.state import State
 
 # But for "neighbours", whose mean is 10^7 deviations: sums about 0 are for up to 10^4.
 KINDS = (
@@ -239,6 +241,29 @@ def test_the_operation_folds_by_the_backend_of_the_device(monkeypatch: pytest.Mo
     for _ in range(2):
         fold(TORCH, [same])
     assert torch.equal(layer.state.memory, same.state.memory)  # type: ignore[arg-type]
+
+
+def test_a_compiled_graph_folds_as_it_does_itself() -> None:
+    """Also one state of two layers, which the operation declares to change twice."""
+
+    def forward(x: Tensor, states: list[Tensor], clock: Tensor) -> Tensor:
+        y = x * 2
+        torch.ops.fmstats.fold(
+            *([part * 1 for part in parts], [states[0], states[1], states[0]], clock),
+            *([x.shape[0] * x.shape[2]] * 3, [0] * 3, False),
+        )
+        return y
+
+    layer = Layer(torch.randn(3, 4, 30))
+    parts, results = layer.partials() * 3, []
+    for run in (forward, torch.compile(forward)):
+        states, clock = [State.identity(4), State.identity(4)], open_clock()
+        for _ in range(2):
+            run(layer.x, [state.memory for state in states], clock.words)  # type: ignore[misc]
+        results.append(torch.cat([state.memory for state in states]))  # type: ignore[misc]
+        assert states[0]["count"].tolist() == [4 * 90] * 4
+        assert states[1]["count"].tolist() == [2 * 90] * 4
+    assert torch.equal(*results)
 
 
 @pytest.mark.parametrize(("change", "text"), partials.MISFITS)
