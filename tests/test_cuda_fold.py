@@ -153,6 +153,9 @@ def test_more_layers_than_a_launch_takes(stub: StubDriver) -> None:
     layers += [Layer(torch.randn(20, 40, 3), state=shared.state) for _ in range(50)]
     check(stub, prepared(), *layers)
     assert [launch.args.count for launch in stub.launches] == [MOST_LAYERS, MOST_LAYERS, 12]
+    for launch in stub.launches:  # no more blocks than the channels of its states take
+        tiles = {layer.memory: -(-layer.channels // layer.lanes) for layer in launch.args.used}
+        assert launch.grid == (sum(tiles.values()), 1)
 
 
 def test_any_order_of_blocks_gives_the_same_bits(stub: StubDriver) -> None:
