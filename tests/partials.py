@@ -130,6 +130,7 @@ MISFITS: list[tuple[Any, str]] = [
     (lambda a: a[1].append(a[1][0]), "2 states, 1 positions and 1 modes"),
     (lambda a: a[4].__setitem__(0, 3), "mode 3 is not known; modes are 0 to 2"),
     (lambda a: a[0].pop(), "have 8 partials, got 7"),
+    (lambda a: a[0].append(a[0][0]), "have 8 partials, got 9"),
     (lambda a: a[0].__setitem__(0, a[0][0].double()), r"counts of layer 0 are .*float64"),
     (lambda a: a[0].__setitem__(1, a[0][1].long()), "pos_inf of layer 0 must be .*int64"),
     (lambda a: a[0].__setitem__(4, _transposed(a[0][4])), "sum of layer 0 must be contiguous"),
