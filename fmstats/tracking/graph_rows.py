@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Meter, why_unmeasurable
+from fmstats.graph_ops import fold
 from fmstats.graph_ops.targets import Shortcut, Target, number_of, why_no_kernel
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.tracking.aside import aside
@@ -143,6 +144,8 @@ def _prepare(
     row.note_in_graphs(tuple(_sizes_of(x)), x.dtype, dim)
     if meter.backend.in_graphs:
         gate.clocks.note_gated(meter.clock)
+        if x.device.type != "cpu":
+            fold.prepare(x.device)  # what kernels of Inductor's reduce the tensors to
     channel_dim = ONE_CHANNEL if dim is None else dim
     return GraphRow(
         meter.state.memory, meter.clock.words, target.number, channel_dim, row.thresholds
