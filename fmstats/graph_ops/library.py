@@ -8,7 +8,8 @@ repeat, such as counting on the host, is done by words on the device. Its kernel
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,8 +33,25 @@ library.define(
 library.define("observe_in_python(Tensor x, Tensor(a!) state, Tensor(b!) clock, int target) -> ()")
 
 
-# Else Dynamo would compile what runs below it, too.
-@torch._disable_dynamo  # type: ignore[attr-defined]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def run_as_is(function: Function) -> Function:
+    """Let Dynamo not compile a function that it meets outside of a graph, nor what that calls.
+
+    The hooks of a compiled model itself are called so, and what operations in graphs call. Inside
+    of other graphs it is still traced.
+    """
+    frames: Any = torch._C._dynamo.eval_frame
+    try:
+        skip = frames._FrameAction.SKIP
+        frames.set_code_exec_strategy(function.__code__, frames._FrameExecStrategy(skip, skip))
+    except AttributeError:  # versions that lack this compile a graph of one operation instead
+        pass
+    return function
+
+
+@run_as_is
 def _observe_in_python(x: Tensor, state: Tensor, clock: Tensor, target: int) -> None:
     found: MeasuredInGraphs | None = find_target(target)
     if found is not None:

@@ -61,6 +61,11 @@ def when_inductor_comes() -> None:
         sys.meta_path.insert(0, _Waiting())
 
 
+def wait_no_more() -> None:
+    """Do not wait for Inductor any more."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Waiting)]
+
+
 class _Waiting:
     """This finder finds nothing, but has the lowering registered once a graph is compiled."""
 

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx
 
-from fmstats.graph_ops.library import AS_IT_LIES, library
-from fmstats.graph_ops.lowering import when_inductor_comes
+from fmstats.graph_ops.library import AS_IT_LIES, library, run_as_is
+from fmstats.graph_ops.lowering import wait_no_more, when_inductor_comes
 from fmstats.graph_ops.targets import Target, find_target
 from fmstats.operations.channel_flow import Origin
 from fmstats.operations.graphs import GraphOperations, add_operations, current_graph, is_last
@@ -90,21 +90,6 @@ def tap(x: Tensor, name: str) -> None:
         torch.ops.fmstats.tap(x.detach(), _tap_token, name)
 
 
-def run_as_is(function: Any) -> None:
-    """Let Dynamo not compile a function that it meets outside of a graph, nor what that calls.
-
-    The hooks of a compiled model itself are called so. Inside of other graphs it is still traced.
-    Versions that lack this compile a graph of one operation instead.
-    """
-    frames: Any = torch._C._dynamo.eval_frame
-    try:
-        skip = frames._FrameAction.SKIP
-        strategy = frames._FrameExecStrategy(skip, skip)
-        frames.set_code_exec_strategy(function.__code__, strategy)
-    except AttributeError:
-        return
-
-
 class _HookGuards:
     """These guards have Dynamo look at hooks while anything is tracked.
 
@@ -121,7 +106,6 @@ class _HookGuards:
         """Count a tracker that begins."""
         with self._lock:
             self._trackers += 1
-            when_inductor_comes()
             if "torch._dynamo" in sys.modules:
                 torch.compiler.reset()  # graphs of before, which hold without looking
                 self._look()
@@ -132,6 +116,8 @@ class _HookGuards:
         """Count a tracker off that has ended."""
         with self._lock:
             self._trackers -= 1
+            if self._trackers == 0:
+                wait_no_more()
             if self._trackers == 0 and self._before is not None:
                 self._configure(self._before)
                 self._before = None
@@ -169,15 +155,14 @@ def _is_exporting() -> bool:
     return getattr(torch.compiler, "_is_exporting_flag", False)
 
 
-# Else Dynamo would compile what runs below these, too.
-@torch._disable_dynamo  # type: ignore[attr-defined]
+@run_as_is
 def _observe(x: Tensor, op_token: Tensor, target: int) -> None:
     hook = find_target(target)
     if hook is not None:
         hook.observe(x, False)
 
 
-@torch._disable_dynamo  # type: ignore[attr-defined]
+@run_as_is
 def _mark_pass_boundary(tokens: list[Tensor], target: int, training: bool) -> None:
     hook: Any = find_target(target)
     if hook is not None:
@@ -215,6 +200,7 @@ class _Graph:
                 self._traced,
             )
             measure_in_graph(module, _prepare, self._own)
+            when_inductor_comes()
         except Exception as error:  # of what is not public: the graph is as it was, or whole
             warnings.warn(
                 f"fmstats does not measure functional operations of a compiled model: {error!r}",
