@@ -1,7 +1,9 @@
 """This module tells what one element adds to the partials of its plane, in Inductor's operations.
 
 Imported only with Inductor. Everything is of plain operations: NVIDIA, AMD and Intel compile them,
-and Triton's interpreter runs them.
+and Triton's interpreter runs them. Inductor handles each operation half a dozen times, constants
+too, so numbers are written into the operations that use them, and conditions are summed as they
+are.
 """
 
 from __future__ import annotations
@@ -30,12 +32,12 @@ class Lane(NamedTuple):
 
 def is_finite(x: Any) -> Any:
     """Tell whether `x`, float32, is neither NaN nor infinite."""
-    return ops.lt(ops.abs(x), ops.constant(math.inf, torch.float32))
+    return ops.lt(ops.abs(x), _infinity())
 
 
 def cleaned(x: Any) -> Any:
     """Return `x`, float32, or 0 where it is not finite."""
-    return ops.where(is_finite(x), x, ops.constant(0.0, torch.float32))
+    return ops.where(is_finite(x), x, 0.0)
 
 
 def middle_of(a: Any, b: Any, c: Any) -> Any:
@@ -52,21 +54,20 @@ def lanes_of(x: Any, thresholds: Thresholds, pivot: Any = None) -> Iterator[Lane
         pivot: what sums are about, in float32; None: float64 sums about 0.
     """
     tol, low, high = thresholds.compared_as(torch.float32)
-    zero, one = _real(0.0), _real(1.0)  # each once: Inductor does not know that two are the same
-    size, infinity = ops.abs(x), _real(math.inf)
+    size, infinity = ops.abs(x), _infinity()
     finite = ops.lt(size, infinity)
     met = {
         "nan": lambda: ops.ne(x, x),
         "pos_inf": lambda: ops.eq(x, infinity),
-        "neg_inf": lambda: ops.eq(x, _real(-math.inf)),
-        "zeros": lambda: ops.le(size, _real(tol)) if tol else ops.eq(x, zero),
-        # No bound is NaN, which compares false.
-        "sat_low": lambda: ops.le(x, _real(low)),
-        "sat_high": lambda: ops.ge(x, _real(high)),
+        "neg_inf": lambda: ops.eq(ops.neg(x), infinity),
+        "zeros": lambda: ops.le(size, tol) if tol else ops.eq(x, 0.0),
+        # Without a bound nothing meets it.
+        "sat_low": lambda: ops.lt(x, x) if math.isnan(low) else ops.le(x, low),
+        "sat_high": lambda: ops.lt(x, x) if math.isnan(high) else ops.ge(x, high),
     }
     for name in count_names(thresholds.mode):
-        yield Lane("sum", torch.float32, ops.where(met[name](), one, zero))
-    d = ops.where(finite, x if pivot is None else ops.sub(x, pivot), zero)
+        yield Lane("sum", torch.float32, met[name]())
+    d = ops.where(finite, x if pivot is None else ops.sub(x, pivot), 0.0)
     if pivot is None:
         d = ops.to_dtype(d, torch.float64)
     for term in (d, ops.mul(d, d)):
@@ -74,15 +75,10 @@ def lanes_of(x: Any, thresholds: Thresholds, pivot: Any = None) -> Iterator[Lane
     # Integers in the order of the numbers: their minimum is one instruction, that of floats three,
     # since NaN have to get through.
     bits = ops.to_dtype_bitcast(x, torch.int32, torch.float32)
-    sign = ops.bitwise_right_shift(bits, _int(31))
-    key = ops.bitwise_xor(bits, ops.bitwise_and(sign, _int(_SIZE)))
-    yield Lane("min", torch.int32, ops.where(finite, key, _int(BEYOND)))
-    yield Lane("max", torch.int32, ops.where(finite, key, _int(~BEYOND)))
+    key = ops.bitwise_xor(bits, ops.bitwise_and(ops.bitwise_right_shift(bits, 31), _SIZE))
+    yield Lane("min", torch.int32, ops.where(finite, key, BEYOND))
+    yield Lane("max", torch.int32, ops.where(finite, key, ~BEYOND))
 
 
-def _real(value: float) -> Any:
-    return ops.constant(value, torch.float32)
-
-
-def _int(value: int) -> Any:
-    return ops.constant(value, torch.int32)
+def _infinity() -> Any:
+    return ops.constant(math.inf, torch.float32)

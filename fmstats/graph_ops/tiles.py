@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import copy
 import math
+import types
 from typing import Any
 
+import sympy
 from torch._inductor.codegen.triton import FixedTritonConfig
 from torch._inductor.virtualized import V
 
@@ -43,6 +45,7 @@ class Tiles:
         ours = [data for data in made if isinstance(data, PartsReduction)]
         if not ours or set(groups[0]) != {"x", "r0_"}:  # no tile of three dims
             return kwargs
+        features.memory_stats = lambda groups=None: _NOTHING_TO_SAVE
         rows, length = (int(numel) for numel in (features.numel, features.reduction_numel))
         tile = tile_of(rows, length, all(data.channels_last for data in ours))
         return {
@@ -51,6 +54,17 @@ class Tiles:
             "override_persistent_reduction": False,
             "override_cooperative_reduction": False,
         }
+
+
+# What Inductor finds out to choose further tiles to try: as much work as making the kernel.
+_NOTHING_TO_SAVE = types.SimpleNamespace(
+    persistent=types.SimpleNamespace(
+        memory=types.SimpleNamespace(
+            bytes=sympy.S.One, dim=[types.SimpleNamespace(count_per_thread=0)]
+        )
+    ),
+    looped=types.SimpleNamespace(memory=types.SimpleNamespace(bytes=sympy.S.One)),
+)
 
 
 def tile_of(rows: int, length: int, channels_last: bool) -> dict[str, int]:
