@@ -30,31 +30,15 @@ class Lane(NamedTuple):
     value: Any
 
 
-def is_finite(x: Any) -> Any:
-    """Tell whether `x`, float32, is neither NaN nor infinite."""
-    return ops.lt(ops.abs(x), _infinity())
-
-
-def cleaned(x: Any) -> Any:
-    """Return `x`, float32, or 0 where it is not finite."""
-    return ops.where(is_finite(x), x, 0.0)
-
-
-def middle_of(a: Any, b: Any, c: Any) -> Any:
-    """Return the middle one of three float32 numbers that are finite."""
-    return ops.maximum(ops.minimum(a, b), ops.minimum(ops.maximum(a, b), c))
-
-
-def lanes_of(x: Any, thresholds: Thresholds, pivot: Any = None) -> Iterator[Lane]:
+def lanes_of(x: Any, thresholds: Thresholds) -> Iterator[Lane]:
     """Return the lanes of an element, in the order of `part_names`.
 
     Args:
         x: the element, float32.
         thresholds: what counts as zero and as saturated.
-        pivot: what sums are about, in float32; None: float64 sums about 0.
     """
     tol, low, high = thresholds.compared_as(torch.float32)
-    size, infinity = ops.abs(x), _infinity()
+    size, infinity = ops.abs(x), ops.constant(math.inf, torch.float32)
     finite = ops.lt(size, infinity)
     met = {
         "nan": lambda: ops.ne(x, x),
@@ -67,18 +51,12 @@ def lanes_of(x: Any, thresholds: Thresholds, pivot: Any = None) -> Iterator[Lane
     }
     for name in count_names(thresholds.mode):
         yield Lane("sum", torch.float32, met[name]())
-    d = ops.where(finite, x if pivot is None else ops.sub(x, pivot), 0.0)
-    if pivot is None:
-        d = ops.to_dtype(d, torch.float64)
-    for term in (d, ops.mul(d, d)):
-        yield Lane("sum", torch.float64 if pivot is None else torch.float32, term)
+    number = ops.to_dtype(ops.where(finite, x, 0.0), torch.float64)
+    for term in (number, ops.mul(number, number)):
+        yield Lane("sum", torch.float64, term)
     # Integers in the order of the numbers: their minimum is one instruction, that of floats three,
     # since NaN have to get through.
     bits = ops.to_dtype_bitcast(x, torch.int32, torch.float32)
     key = ops.bitwise_xor(bits, ops.bitwise_and(ops.bitwise_right_shift(bits, 31), _SIZE))
     yield Lane("min", torch.int32, ops.where(finite, key, BEYOND))
     yield Lane("max", torch.int32, ops.where(finite, key, ~BEYOND))
-
-
-def _infinity() -> Any:
-    return ops.constant(math.inf, torch.float32)

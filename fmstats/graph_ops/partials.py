@@ -16,47 +16,33 @@ from fmstats.graph_ops.parts import count_names, part_names
 from fmstats.graph_ops.planes import Planes, planes_of
 from fmstats.statistic.thresholds import Thresholds
 
-__all__ = ["BEYOND", "SAMPLES", "part_dtype"]
+__all__ = ["BEYOND", "part_dtype"]
 
 library.define(
-    "partials(Tensor x, int channel_dim, float zero_tol, float? low, float? high, bool pivoted) "
-    "-> Tensor[]"
+    "partials(Tensor x, int channel_dim, float zero_tol, float? low, float? high) -> Tensor[]"
 )
 
 # The order key of infinity; that of -infinity is ~BEYOND. They stand for no finite element.
 BEYOND = 0x7F800000
-# Where the values are of which the middle one is a channel's pivot: shares of each reduced dim, and
-# of the planes. A corner is not like the rest of an image.
-SAMPLES = (0.25, 0.5, 0.75)
 
 
-def part_dtype(name: str, planes: Planes, pivoted: bool) -> torch.dtype:
+def part_dtype(name: str, planes: Planes) -> torch.dtype:
     """Return the dtype of a partial."""
     if name in ("min", "max"):
         return torch.int32
     if name in ("sum", "sum_sq"):
-        return torch.float32 if pivoted else torch.float64
-    if name == "pivot":
-        return torch.float32
+        return torch.float64
     return torch.float32 if planes.small_counts else torch.int64
 
 
 def _partials(
-    x: Tensor,
-    channel_dim: int,
-    zero_tol: float,
-    low: float | None,
-    high: float | None,
-    pivoted: bool,
+    x: Tensor, channel_dim: int, zero_tol: float, low: float | None, high: float | None
 ) -> list[Tensor]:
     thresholds = Thresholds(zero_tol, low, high)
     planes = planes_of(x.shape, channel_dim)
     x = x.to(torch.float32)
     finite = x.abs() < math.inf
-    pivot = _pivot(x, planes, channel_dim) if pivoted else None
-    about = 0.0 if pivot is None else pivot
-    wide = torch.float32 if pivoted else torch.float64
-    d = torch.where(finite, x - about, 0.0).to(wide)
+    numbers = torch.where(finite, x, 0.0).to(torch.float64)
     bits = x.contiguous().view(torch.int32)
     keys = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     over = planes.reduced
@@ -70,17 +56,15 @@ def _partials(
         "sat_high": x >= top,
     }
     made = {
-        name: _sum(flags[name].to(part_dtype(name, planes, pivoted)), over)
+        name: _sum(flags[name].to(part_dtype(name, planes)), over)
         for name in count_names(thresholds.mode)
     }
-    made |= {"sum": _sum(d, over), "sum_sq": _sum(d * d, over)}
+    made |= {"sum": _sum(numbers, over), "sum_sq": _sum(numbers * numbers, over)}
     low_keys, high_keys = (torch.where(finite, keys, k) for k in (BEYOND, ~BEYOND))
     made["min"] = low_keys.amin(over) if over else low_keys
     made["max"] = high_keys.amax(over) if over else high_keys
     made = {name: part.reshape(planes.shape) for name, part in made.items()}
-    if pivot is not None:
-        made["pivot"] = pivot.reshape(planes.channels)
-    return [made[name] for name in part_names(thresholds.mode, pivoted=pivoted)]
+    return [made[name] for name in part_names(thresholds.mode, pivoted=False)]
 
 
 def _sum(x: Tensor, over: tuple[int, ...]) -> Tensor:
@@ -88,33 +72,13 @@ def _sum(x: Tensor, over: tuple[int, ...]) -> Tensor:
     return x.sum(over, dtype=x.dtype) if over else x.clone()
 
 
-def _pivot(x: Tensor, planes: Planes, channel_dim: int) -> Tensor:
-    """Return the middle one of three values of each channel, 0 for one that is not finite."""
-    samples = []
-    for share in SAMPLES:
-        value = x
-        for dim, size in enumerate(x.shape):
-            if dim != channel_dim:
-                value = value.narrow(dim, int(share * size), 1)
-        samples.append(torch.where(value.abs() < math.inf, value, 0.0))
-    return torch.stack(samples).median(0).values
-
-
 def _fake(
-    x: Tensor,
-    channel_dim: int,
-    zero_tol: float,
-    low: float | None,
-    high: float | None,
-    pivoted: bool,
+    x: Tensor, channel_dim: int, zero_tol: float, low: float | None, high: float | None
 ) -> list[Tensor]:
     planes = planes_of(x.shape, channel_dim)
     return [
-        x.new_empty(
-            (planes.channels,) if name == "pivot" else planes.shape,
-            dtype=part_dtype(name, planes, pivoted),
-        )
-        for name in part_names(Thresholds(zero_tol, low, high).mode, pivoted=pivoted)
+        x.new_empty(planes.shape, dtype=part_dtype(name, planes))
+        for name in part_names(Thresholds(zero_tol, low, high).mode, pivoted=False)
     ]
 
 

@@ -18,13 +18,11 @@ from torch._inductor import ir
 from torch._inductor.runtime.hints import ReductionHint
 from torch._inductor.virtualized import V, ops
 
-from fmstats.graph_ops.lanes import Lane, cleaned, lanes_of, middle_of
-from fmstats.graph_ops.partials import SAMPLES, part_dtype
+from fmstats.graph_ops.lanes import Lane, lanes_of
+from fmstats.graph_ops.partials import part_dtype
 from fmstats.graph_ops.parts import part_names
 from fmstats.graph_ops.planes import Planes
 from fmstats.statistic.thresholds import Thresholds
-
-Loader = Callable[[Sequence[Any]], Any]
 
 
 class PartsReduction(ir.Reduction):
@@ -68,21 +66,14 @@ class _Realized(ir.StorageBox):
 
 
 def reduce_to_parts(
-    x: Any,
-    planes: Planes,
-    channel_dim: int,
-    thresholds: Thresholds,
-    pivoted: bool,
-    channels_last: bool,
+    x: Any, planes: Planes, thresholds: Thresholds, channels_last: bool
 ) -> list[Any]:
     """Have the partials of a tensor made in the kernel that makes the tensor, if it can be.
 
     Args:
         x: what a lowering is handed: a tensor of one of `lowering.DTYPES`.
         planes: of its shape.
-        channel_dim: of it, -1 where all is one channel.
         thresholds: what counts as zero and as saturated.
-        pivoted: whether sums are float32 about a pivot.
         channels_last: whether neighbours in memory are of different channels.
 
     Returns:
@@ -90,8 +81,8 @@ def reduce_to_parts(
     """
     device, size = x.get_device(), x.get_size()
     load = x.make_loader()
-    names = part_names(thresholds.mode, pivoted=pivoted)
-    dtypes = [part_dtype(name, planes, pivoted) for name in names]
+    names = part_names(thresholds.mode, pivoted=False)
+    dtypes = [part_dtype(name, planes) for name in names]
 
     def at(kept: Sequence[Any], reduced: Sequence[Any]) -> list[Any]:
         index = dict(zip((*planes.kept, *planes.reduced), (*kept, *reduced), strict=True))
@@ -99,8 +90,7 @@ def reduce_to_parts(
 
     def lanes(kept: Sequence[Any], reduced: Sequence[Any]) -> list[Lane]:
         element = ops.to_dtype(load(at(kept, reduced)), torch.float32)
-        pivot = _pivot(load, size, channel_dim, kept, planes) if pivoted else None
-        return [*lanes_of(element, thresholds, pivot)]
+        return [*lanes_of(element, thresholds)]
 
     ranges = [size[dim] for dim in planes.kept]
     data = PartsReduction(
@@ -128,7 +118,7 @@ def reduce_to_parts(
 
     def store(kept: Sequence[Any], reduced: Sequence[Any]) -> None:
         index = sum((stride * i for stride, i in zip(strides, kept, strict=True)), sympy.S.Zero)
-        for (buffer, offset), lane in zip(places, lanes(kept, reduced), strict=False):
+        for (buffer, offset), lane in zip(places, lanes(kept, reduced), strict=True):
             kind: Any = lane.kind
             total = ops.reduction(lane.dtype, lane.dtype, kind, lane.value)
             ops.store_reduction(buffer.get_name(), index + offset, total)
@@ -170,18 +160,3 @@ def _contiguous(
     sizes = [sympy.Integer(size) for size in shape]
     strides = ir.FlexibleLayout.contiguous_strides(sizes)
     return ir.FixedLayout(device, dtype, sizes, strides, sympy.Integer(offset))
-
-
-def _pivot(
-    load: Loader, size: Sequence[Any], channel_dim: int, kept: Sequence[Any], planes: Planes
-) -> Any:
-    """Return the middle one of three values of the channel."""
-    channel = dict(zip(planes.kept, kept, strict=True)).get(channel_dim)
-    samples = []
-    for share in SAMPLES:
-        index = [
-            channel if dim == channel_dim else sympy.Integer(int(share * int(extent)))
-            for dim, extent in enumerate(size)
-        ]
-        samples.append(cleaned(ops.to_dtype(load(index), torch.float32)))
-    return middle_of(*samples)
