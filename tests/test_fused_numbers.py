@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from fused import guard
+from fused.compiled import run
 from torch import Tensor
 
 import fmstats.graph_ops.partials  # noqa: F401  # the operation
@@ -28,7 +25,6 @@ from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -87,20 +83,6 @@ CASES = [
     Measured("all bounds", (3, 8, 5, 7), "float32", bounds=ALL),
     Measured("an upper bound", (3, 8, 5, 7), "bfloat16", bounds={"high": 3.0}),
 ]
-
-
-def run(module: str, *arguments: str, text: str = "", **environment: str) -> str:
-    path = os.pathsep.join([str(BENCHMARKS), str(BENCHMARKS.parent)])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", module, *arguments],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
 
 
 def measured_tensor(case: Measured) -> Tensor:

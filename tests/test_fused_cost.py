@@ -1,0 +1,74 @@
+"""What statistics within Inductor's kernels cost: kernels, bytes, partitions, machine code.
+
+Nothing is run: the code is generated for an H200 that is not there, bf16 and channels last.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fused import guard
+from fused.compiled import compiled, machine_code
+from hardware import sass
+
+pytestmark = pytest.mark.skipif(guard.why_not() is not None, reason=str(guard.why_not()))
+MOST_BYTES = {
+    "ResNet-18": 1.06,
+    "ResNet-50": 1.06,
+    "2 transformer blocks": 1.15,
+}
+MOST_KERNELS = {"ResNet-18": 2, "ResNet-50": 2, "2 transformer blocks": 8}
+
+
+@pytest.mark.parametrize("net", MOST_BYTES)
+def test_inference(net: str) -> None:
+    bare, tracked = compiled(net), compiled(net, "--tracked")
+    assert not tracked.reasons
+    assert len(tracked.triton) - len(bare.triton) <= MOST_KERNELS[net]
+    assert tracked.bytes <= MOST_BYTES[net] * bare.bytes
+    others = [call.kernel for call in tracked.calls if not call.triton]
+    assert others.count("torch.ops.fmstats.fold.default") == 1
+    assert len(others) == len(bare.calls) - len(bare.triton) + 1
+
+
+def test_training() -> None:
+    bare, tracked = (compiled("ResNet-18", "--train", *flags) for flags in ((), ("--tracked",)))
+    assert not tracked.reasons
+    assert len(tracked.triton) - len(bare.triton) <= 2
+    assert tracked.bytes <= 1.02 * bare.bytes
+
+
+def test_cuda_graphs_hold_it_all() -> None:
+    tracked = compiled("ResNet-18", "--tracked")
+    assert tracked.partitions == (1,)
+    assert tracked.mutated_not_static == 0
+
+
+@pytest.fixture(scope="module")
+def codes() -> dict[str, dict[str, Any]]:
+    """The machine code of the kernels of ResNet-18 that measure."""
+    if sass.why_not() is not None:
+        pytest.skip(str(sass.why_not()))
+    return machine_code(compiled("ResNet-18", "--tracked").measuring)
+
+
+def test_machine_code(codes: dict[str, dict[str, Any]]) -> None:
+    for name, code in codes.items():
+        print(
+            f"{code['registers']:4} registers {code['warps']:3} warps {code['spills']:3} spills"
+            f" {code['instructions']:6.1f} instructions an element, rows of {code['length']:6}"
+            f"  {name[:80]}"
+        )
+    assert codes
+    for name, code in codes.items():
+        assert code["stack_bytes"] == 0, name
+        assert code["spills"] == 0, name
+        assert code["warps"] >= 16, name
+
+
+def test_compiling() -> None:
+    """CPU seconds, on this machine as it is: nothing that is exact."""
+    bare, tracked = compiled("ResNet-18"), compiled("ResNet-18", "--tracked")
+    print(f"{bare.cpu_seconds:.1f} s, and {tracked.cpu_seconds:.1f} s with statistics")
+    assert tracked.cpu_seconds <= 5 * bare.cpu_seconds
