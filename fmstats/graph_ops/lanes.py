@@ -43,14 +43,14 @@ def lanes_of(x: Any, thresholds: Thresholds) -> Iterator[Lane]:
     met = {
         "nan": lambda: ops.ne(x, x),
         "pos_inf": lambda: ops.eq(x, infinity),
-        "neg_inf": lambda: ops.eq(ops.neg(x), infinity),
+        "neg_inf": lambda: ops.eq(x, ops.constant(-math.inf, torch.float32)),
         "zeros": lambda: ops.le(size, tol) if tol else ops.eq(x, 0.0),
         # Without a bound nothing meets it.
         "sat_low": lambda: ops.lt(x, x) if math.isnan(low) else ops.le(x, low),
         "sat_high": lambda: ops.lt(x, x) if math.isnan(high) else ops.ge(x, high),
     }
     for name in count_names(thresholds.mode):
-        yield Lane("sum", torch.float32, met[name]())
+        yield Lane("sum", torch.float32, ops.where(met[name](), 1.0, 0.0))
     number = ops.to_dtype(ops.where(finite, x, 0.0), torch.float64)
     for term in (number, ops.mul(number, number)):
         yield Lane("sum", torch.float64, term)

@@ -75,15 +75,16 @@ def tile_of(rows: int, length: int, channels_last: bool) -> dict[str, int]:
         length: positions of a plane.
         channels_last: whether neighbours in memory are of different rows.
     """
-    divisor = math.gcd(length, TILE)
+    tile = TILE
     if channels_last:
-        r = divisor if divisor in (4, 8) else 8
-        x = TILE // r
+        r = math.gcd(length, 8)
+        if r < 4:  # masked, which takes registers
+            r, tile = 8, TILE // 2
     else:
-        r = next((r for r in (TILE, TILE // 2, TILE // 4) if length % r == 0), None) or min(
-            TILE, 1 << (length - 1).bit_length()
-        )
-        x = TILE // r
+        r = math.gcd(length, TILE)
+        if r < 64:
+            r, tile = min(TILE // 2, 1 << (length - 1).bit_length()), TILE // 2
+    x = tile // r
     while x > 1 and x >= 2 * rows:
         x //= 2
     return {"XBLOCK": x, "R0_BLOCK": r, "num_warps": WARPS, "num_stages": 1}
