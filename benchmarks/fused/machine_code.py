@@ -9,7 +9,6 @@ import json
 import re
 import sys
 from dataclasses import asdict, dataclass
-from math import prod
 from typing import Any
 
 from fused import fake_gpu  # before torch
@@ -28,9 +27,10 @@ class Code:
         stack_bytes: of a thread, spills among them.
         spills: accesses to local memory.
         warps: that fit on a multiprocessor.
-        instructions: of the loop, for each element of a tile; NaN if there is no loop.
+        instructions: of the loop, for each element; NaN if there is none.
         pipes: how many of those each execution pipe runs.
         length: of the rows that it reduces.
+        leaves: how many tensors it measures.
     """
 
     registers: int
@@ -40,6 +40,7 @@ class Code:
     instructions: float
     pipes: dict[str, float]
     length: int
+    leaves: int
 
 
 def read(name: str, source: str) -> Code:
@@ -60,8 +61,10 @@ def read(name: str, source: str) -> Code:
     made = triton.compile(ast, target=GPUTarget("cuda", 90, WARP), options=options)
     (code,) = sass.disassemble(made.asm["cubin"]).values()
     threads = config.num_warps * WARP
-    each = prod(config.kwargs.values()) / threads
     loop = max(code.loops, key=lambda loop: loop.global_bytes, default=None)
+    # A loop may be unrolled: of each element of a tensor two numbers are added up in float64.
+    leaves = source.count("triton_helpers.minimum(")
+    each = loop.by_pipe()["FP64"] / (2 * leaves) if loop and leaves else float("nan")
     length = re.search(r"r0_numel = (\d+)", source)
     return Code(
         code.resources.registers,
@@ -71,6 +74,7 @@ def read(name: str, source: str) -> Code:
         len(loop.instructions) / each if loop else float("nan"),
         {pipe: count / each for pipe, count in loop.by_pipe().items()} if loop else {},
         int(length[1]) if length else 1,
+        leaves,
     )
 
 

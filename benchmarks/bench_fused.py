@@ -1,0 +1,76 @@
+"""What does it cost to measure every leaf within the kernels that Inductor generates?
+
+    python benchmarks/bench_fused.py [--quick] [--json FILE]
+
+No GPU is needed: code is generated for an H200 that is not there (bf16, channels last, CUDA
+graphs), compiled for sm_90 and read. Kernels, bytes, registers and instructions are counted, CPU
+seconds are measured here; microseconds are PREDICTED from data sheets, as docs/performance.md
+explains, and leave out what is not Inductor's: convolutions, matrix products, `fold`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fused.compiled import Compiled, compiled, machine_code
+from fused.nets import NETS
+from hardware.gpus import ATTAINABLE, GPUS, ISSUE_LANES, MULTIPROCESSORS, Gpu
+from interleave import options_of, print_line, write_json
+
+HEAD = ("model", "kernels", "MB", "of bare", "graphs", "registers", "warps", "instr/el", "compile")
+WIDTHS = (22, 10, 8, 8, 7, 10, 6, 9, 8, 8, 8)
+LEAVES = 3  # of the kernels whose instructions are given: convolution, BatchNorm, ReLU
+
+
+def kernel_seconds(
+    made: Compiled, codes: dict[str, dict[str, Any]], gpu: Gpu
+) -> tuple[float, float]:
+    """Predict the seconds of the kernels of Inductor: (all bare of instructions, with them)."""
+    memory = sum(call.bytes for call in made.triton) / (gpu.bandwidth * ATTAINABLE)
+    total = 0.0
+    lanes = MULTIPROCESSORS[gpu.capability].lanes
+    for call in made.triton:
+        seconds = call.bytes / (gpu.bandwidth * ATTAINABLE)
+        code = codes.get(call.kernel)
+        if code and code["instructions"] == code["instructions"]:
+            elements = call.numbers[0] * call.numbers[1]
+            clocks = [code["instructions"] / ISSUE_LANES]
+            clocks += [n / lanes.get(pipe, ISSUE_LANES) for pipe, n in code["pipes"].items()]
+            rate = gpu.multiprocessors * gpu.clock * ATTAINABLE
+            seconds = max(seconds, elements * max(clocks) / rate)
+        total += seconds
+    return memory, total
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a row per model."""
+    options = options_of(__doc__ or "").parse_args(argv)
+    gpu = GPUS["H200"]
+    print_line((*HEAD, "us bare", "us"), WIDTHS)
+    rows = []
+    for name in list(NETS)[:1] if options.quick else NETS:
+        bare, tracked = compiled(name), compiled(name, "--tracked")
+        codes = machine_code(tracked.measuring)
+        of_three = [code for code in codes.values() if code["leaves"] == LEAVES]
+        instructions = min((code["instructions"] for code in of_three), default=float("nan"))
+        row = {
+            "model": name,
+            "kernels": f"{len(bare.triton)} -> {len(tracked.triton)}",
+            "MB": tracked.bytes / 1e6,
+            "bytes_ratio": tracked.bytes / bare.bytes,
+            "partitions": max(tracked.partitions),
+            "registers": max(code["registers"] for code in codes.values()),
+            "warps": min(code["warps"] for code in codes.values()),
+            "instructions": instructions,
+            "compile_ratio": tracked.cpu_seconds / bare.cpu_seconds,
+            "predicted_us_bare": 1e6 * kernel_seconds(bare, {}, gpu)[1],
+            "predicted_us": 1e6 * kernel_seconds(tracked, codes, gpu)[1],
+        }
+        print_line(list(row.values()), WIDTHS)
+        rows.append({**row, "reasons": dict(tracked.reasons), "codes": codes})
+    write_json(options.json, rows)
+
+
+if __name__ == "__main__":
+    main()
