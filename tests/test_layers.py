@@ -19,8 +19,9 @@ from fmstats.profiles.row_names import MOST_CALLS
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
 from fmstats.tracking.gates import Gate
-from fmstats.tracking.layers import MOST_WIDTHS, Layer, LayerSpec, take_profiles
+from fmstats.tracking.layers import MOST_WIDTHS, Layer, LayerSpec
 from fmstats.tracking.per_call import PerCall
+from fmstats.tracking.reading import take_profiles
 
 SPEC = LayerSpec("conv", "Conv2d", ChannelRule(1), Thresholds(), "output", "auto", "raise")
 X = torch.randn(4, 3)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -21,14 +21,14 @@ from fmstats.operations.channel_finder import ChannelFinder
 from fmstats.operations.channel_flow import Origin
 from fmstats.output.tables import format_plural
 from fmstats.profiles.profile import LayerProfile
-from fmstats.profiles.row_names import RowKey, name_rows
-from fmstats.statistic.state import State, copy_to_host
+from fmstats.profiles.row_names import RowKey
+from fmstats.statistic.state import State
 from fmstats.statistic.view import view_of
 from fmstats.tracking.aside import aside
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.rows import LayerSpec, Row, RowSnapshot
 
-__all__ = ["MOST_WIDTHS", "Layer", "LayerSnapshot", "LayerSpec", "take_profiles"]
+__all__ = ["MOST_WIDTHS", "Layer", "LayerSnapshot", "LayerSpec"]
 
 # Of one layer. Networks that share one activation everywhere show a dozen; maps whose last dim is
 # the length of a text would make a row for each length.
@@ -207,7 +207,7 @@ class Layer:
                 return row
         rows = self.rows
         if len(rows) >= MOST_WIDTHS:  # but those that were forgotten since make room
-            rows = tuple(row for row in rows if row.count_calls())
+            rows = self._rows_in_use()
             if len(rows) >= MOST_WIDTHS:
                 return None
         return self._add(rows, width, self._gate.next_execution_index())
@@ -233,9 +233,17 @@ class Layer:
 
     def restore(self, saved: LayerProfile, execution_index: int) -> None:
         """Go on from a row that another run has saved; this one has seen nothing of its width."""
-        rows = tuple(row for row in self.rows if row.count_calls())
-        self._add(rows, saved.stats.channels, execution_index).restore(saved)
+        rows, width = self._rows_in_use(), saved.stats.channels
+        row = next((row for row in rows if row.width == width), None)
+        if row is None:
+            row = self._add(rows, width, execution_index)
+        row.execution_index = execution_index
+        row.restore(saved)
         self.channels.restore(saved.dims)
+
+    def _rows_in_use(self) -> tuple[Row, ...]:
+        """Return the rows without those that have seen nothing, unless graphs hold their memory."""
+        return tuple(row for row in self.rows if row.in_graphs or row.count_calls())
 
     def begin_anew(self) -> None:
         """Forget when the rows were first called; they have seen nothing since `reset()`."""
@@ -275,22 +283,3 @@ class Layer:
             for row in self.rows:
                 row.wait()
             yield self.rows
-
-
-def take_profiles(layers: Iterable[Layer]) -> dict[str, LayerProfile]:
-    """Return what layers have seen, by the names of rows, in the order of execution.
-
-    Rows that have seen nothing are left out; each device is read once.
-    """
-    with ExitStack() as stack:
-        rows = [row for layer in layers for row in stack.enter_context(layer.held())]
-        states = [row.states for row in rows]
-        copies = iter(copy_to_host([state for some in states for state in some]))
-    found = [
-        (row.execution_index or 0, profile)
-        for row, some in zip(rows, states, strict=True)
-        if (profile := row.profile([next(copies) for _ in some])) is not None
-    ]
-    found.sort(key=lambda each: each[0])
-    names = name_rows(profile.key for _, profile in found)
-    return {names[profile.key]: profile for _, profile in found}

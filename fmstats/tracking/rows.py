@@ -203,13 +203,15 @@ class Row:
             meter.wait()
 
     def restore(self, saved: LayerProfile) -> None:
-        """Go on from what another run has seen; this one has seen nothing."""
+        """Go on from what another run has seen; this row has seen nothing, or was reset."""
         self._take_calls()
         self._restored, self.calls = saved.stats.state, saved.calls
         dims = tuple(sorted(saved.dims.items()))
         self._tensor_info = TensorInfo(
             saved.shape, saved.dtype, dims, tuple(saved.backend.split(", "))
         )
+        for meter in self._meters.values():  # graphs hold the memory of one that is there
+            self._begin_as_restored(meter.state)
 
     def reset(self) -> None:
         """Forget all that was seen."""

@@ -24,9 +24,10 @@ from fmstats.tracking.functional import FunctionalLayers
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.hooks import Handle
 from fmstats.tracking.layer_set import LayerSet
-from fmstats.tracking.layers import Layer, LayerSpec, take_profiles
+from fmstats.tracking.layers import Layer, LayerSpec
 from fmstats.tracking.options import TrackOptions
 from fmstats.tracking.pass_hooks import EndHook, PassHook
+from fmstats.tracking.reading import take_profiles
 from fmstats.tracking.restoring import match_rows
 from fmstats.tracking.specs import choose_sampling
 

@@ -1,0 +1,104 @@
+"""Compiled graphs measure what eager runs of the same tracked model measure, whatever is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fmstats
+from fmstats import Profile, Tracker
+
+dynamo = pytest.importorskip("torch._dynamo")
+
+X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+Steps = Callable[[Any, Tracker], None]
+INFO = ("type", "layer", "call", "calls", "shape", "dtype", "dims", "backend")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_graphs() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+class Net(nn.Module):
+    """Layers whose numbers no compiler changes, one of them called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act, self.pool, self.flat = nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
+        self.last = nn.Hardtanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.flat(self.pool(self.act(self.act(x) - 0.5))))
+
+
+def measure(steps: Steps, compiler: str | None, make: Callable[[], nn.Module], **how: Any) -> Any:
+    """Run steps with a tracked model; return its tracker."""
+    model = make()
+    tracker = fmstats.track(model)
+    network = model if compiler is None else torch.compile(model, backend=compiler, **how)
+    steps(network, tracker)
+    return tracker
+
+
+def assert_same(compiled: Profile, eager: Profile) -> None:
+    assert list(compiled) == list(eager)
+    for name, want in eager.items():
+        got = compiled[name]
+        assert torch.equal(got.state.words, want.state.words), name
+        for field in INFO:
+            told = getattr(compiled.info[name], field)
+            assert told == getattr(eager.info[name], field), (name, field)
+    for key in ("passes", "passes_measured"):
+        assert compiled.metadata[key] == eager.metadata[key]
+
+
+def check(
+    steps: Steps, make: Callable[[], nn.Module] = Net, compiler: str = "aot_eager", **how: Any
+) -> Tracker:
+    eager = measure(steps, None, make)
+    compiled: Tracker = measure(steps, compiler, make, **how)
+    assert_same(compiled.stats(), eager.stats())
+    return compiled
+
+
+@pytest.mark.parametrize("compiler", ["eager", "aot_eager"])
+def test_restored_after_graphs_were_made(compiler: str) -> None:
+    def steps(network: Any, tracker: Tracker) -> None:
+        network(X)
+        saved = tracker.stats()
+        network(2 * X)
+        tracker.reset()
+        tracker.restore(saved)
+        network(X)
+        network(3 * X)
+
+    check(steps, compiler=compiler)
+
+
+def test_rows_that_make_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs go on measuring into a row, so it stays where others go once they are empty."""
+    monkeypatch.setattr("fmstats.tracking.layers.MOST_WIDTHS", 2)
+
+    def run(network: Any) -> None:
+        for width in (1, 2):
+            network(torch.ones(2, width, 4))
+
+    model = nn.Sequential(nn.ReLU())
+    tracker = fmstats.track(model, channel_dim=1)
+    network = torch.compile(model, backend="eager", dynamic=False)
+    run(network)
+    tracker.reset()
+    network(torch.ones(2, 3, 4))
+    run(network)
+    stats = tracker.stats()
+    assert {name: stats.info[name].calls for name in stats} == {"0@1": 1, "0@2": 1}
+    (row,) = tracker.coverage()
+    assert row.status == "in part"
+    assert "1 tensor without a row" in str(row.reason)
