@@ -102,3 +102,34 @@ def test_rows_that_make_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     (row,) = tracker.coverage()
     assert row.status == "in part"
     assert "1 tensor without a row" in str(row.reason)
+
+
+class Around(nn.Module):
+    """A model within another one, so that the hooks of its passes are in the graph."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+@pytest.mark.parametrize("compiler", ["eager", "aot_eager"])
+def test_two_trackers_in_one_graph(compiler: str) -> None:
+    """Each has a time of its own, and changes no clock of the other."""
+
+    def run(compiled: bool) -> list[Profile]:
+        torch.compiler.reset()
+        model = Net()
+        trackers = [fmstats.track(model, **how) for how in ({}, {"of": "input", "every": 2})]
+        network: Any = Around(model)
+        if compiled:
+            network = torch.compile(network, backend=compiler, fullgraph=True)
+        for step in range(4):
+            trackers[0].step = step
+            network(X / (step - 2))
+        return [tracker.stats() for tracker in trackers]
+
+    for compiled, eager in zip(run(True), run(False), strict=True):
+        assert_same(compiled, eager)

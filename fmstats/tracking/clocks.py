@@ -66,6 +66,10 @@ class Clocks:
                     backend.begin_pass(clock)
                     self.note_gated(clock)
 
+    def own(self, words: Tensor) -> bool:
+        """Tell whether words are those of one of these clocks."""
+        return any(clock.words is words for clock in self._clocks.copy().values())
+
     def show_time(self, copies: Sequence[Tensor]) -> None:
         """Set copies of the words of these clocks to the time of now; others are left alone."""
         for copy in copies:

@@ -48,6 +48,9 @@ class Hooked(Target, Protocol):
         if they are not measured at all.
         """
 
+    def owns(self, clock: Tensor) -> bool:
+        """Tell whether a clock is of the tracker whose passes it counts."""
+
 
 _tap_token = torch.zeros(1, dtype=torch.int64, device="cpu")
 # The operations of all models that are tracked: who taps is none of a module's hooks.
@@ -199,7 +202,7 @@ class _Graph:
                 operations.tap,
                 self._traced,
             )
-            measure_in_graph(module, _prepare, self._own)
+            measure_in_graph(module, _prepare, _owns, self._own)
             when_inductor_comes()
         except Exception as error:  # of what is not public: the graph is as it was, or whole
             warnings.warn(
@@ -212,6 +215,11 @@ class _Graph:
 def _prepare(number: int, x: Tensor) -> GraphRow | str | None:
     hook: Hooked | None = find_target(number)
     return "for what is gone" if hook is None else hook.prepare(x)
+
+
+def _owns(number: int, clock: Tensor) -> bool:
+    hook: Hooked | None = find_target(number)
+    return hook is not None and hook.owns(clock)
 
 
 def _note(x: Tensor, op_token: Tensor, target: int) -> None:

@@ -13,7 +13,10 @@ Prepare = Callable[[int, Tensor], "GraphRow | str | None"]
 
 
 def measure_in_graph(
-    module: fx.GraphModule, prepare: Prepare, own: Callable[[str], object]
+    module: fx.GraphModule,
+    prepare: Prepare,
+    owns: Callable[[int, Tensor], bool],
+    own: Callable[[str], object],
 ) -> None:
     """Replace calls of hooks by operations that fill memory which the graph owns.
 
@@ -21,11 +24,12 @@ def measure_in_graph(
         module: the graph that Dynamo has made.
         prepare: returns the row of a hook, by its number, that is to measure such tensors. Else
             why the hook has to be called; None where nothing is to be measured.
+        owns: tells whether a clock is of the tracker whose passes a hook counts, by its number.
         own: is told the name of each buffer that the graph is given.
     """
     graph, operations = module.graph, torch.ops.fmstats
     memory = _Memory(module, own)
-    clocks: dict[int, fx.Node] = {}
+    clocks: dict[Tensor, fx.Node] = {}
     handed_over = 0
     for node in list(graph.nodes):
         if node.target is not operations.hand_over:
@@ -37,7 +41,7 @@ def measure_in_graph(
             handed_over += 1
             continue
         if row is not None:
-            clock = clocks[id(row.clock)] = memory.node_of(row.clock)
+            clock = clocks[row.clock] = memory.node_of(row.clock)
             limits = row.thresholds
             with graph.inserting_before(node):
                 call = graph.call_function(
@@ -50,21 +54,30 @@ def measure_in_graph(
             call.meta |= node.meta
         graph.erase_node(node)
     if clocks:
-        _order_passes(graph, list(clocks.values()), handed_over > 0)
+        _order_passes(graph, clocks, owns, handed_over > 0)
         module.recompile()
 
 
-def _order_passes(graph: fx.Graph, clocks: list[fx.Node], handed_over: bool) -> None:
-    """Have passes begin before what measures them: these operations change the clocks, too.
+def _order_passes(
+    graph: fx.Graph,
+    clocks: dict[Tensor, fx.Node],
+    owns: Callable[[int, Tensor], bool],
+    handed_over: bool,
+) -> None:
+    """Have passes begin before what measures them: these operations change its clocks, too.
+
+    Each changes those of its own tracker, since it sets them to the time of that one.
 
     Where no hook is left to be called, replays of a CUDA graph need none for passes, either.
     """
     operations = torch.ops.fmstats
     for node in list(graph.nodes):
         if node.target is operations.mark_pass_boundary:
-            tokens, *rest = node.args
-            tokens = [*tokens, *clocks] if handed_over else clocks
-            node.args = (tokens, *rest)
+            tokens, number, training = node.args
+            changed = [place for clock, place in clocks.items() if owns(number, clock)]
+            if handed_over or not changed:
+                changed = [*tokens, *changed]
+            node.args = (changed, number, training)
             if not handed_over:
                 node.target = operations.begin_pass_in_graph
 

@@ -68,6 +68,10 @@ class Hook:
         """Measure nothing: only hooks of layers do."""
         return None
 
+    def owns(self, clock: Tensor) -> bool:
+        """Tell whether a clock is of its tracker: only hooks of passes have to know."""
+        return False
+
     def show_time(self, tokens: Sequence[Tensor]) -> None:
         """Do nothing: only hooks of passes change the time."""
 

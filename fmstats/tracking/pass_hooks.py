@@ -96,6 +96,10 @@ class PassHook(Hook):
             layer.begin_pass()
         self._thread.began = clock() if self.sampling.timed else None
 
+    def owns(self, clock: Tensor) -> bool:
+        """Tell whether a clock is of its tracker."""
+        return self._gate.clocks.own(clock)
+
     def show_time(self, tokens: Sequence[Tensor]) -> None:
         """Set the clocks that a graph has, which may be copies, to the time of now."""
         self._gate.clocks.show_time(tokens)
@@ -163,6 +167,10 @@ class EndHook(Hook):
             graph.mark_pass_boundary(self._op_token, self.number, module.training)
         else:
             self._passes.end()
+
+    def owns(self, clock: Tensor) -> bool:
+        """Tell whether a clock is of its tracker."""
+        return self._passes.owns(clock)
 
     def observe(self, x: Tensor | None, training: bool) -> None:
         """End a forward pass, in a graph."""
