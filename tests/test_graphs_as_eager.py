@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import fmstats
 from fmstats import Profile, Tracker
@@ -133,3 +134,29 @@ def test_two_trackers_in_one_graph(compiler: str) -> None:
 
     for compiled, eager in zip(run(True), run(False), strict=True):
         assert_same(compiled, eager)
+
+
+class Checkpointed(nn.Module):
+    """A layer that is called within a checkpoint and outside of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act, self.once = nn.ReLU(), nn.Hardtanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.once(x) - 0.25)
+        x = checkpoint(lambda x: self.act(x - 0.5), x, use_reentrant=False)
+        return self.act(x - 0.75)
+
+
+@pytest.mark.parametrize("compiler", ["eager", "aot_eager"])
+def test_a_layer_within_a_checkpoint_and_outside(compiler: str) -> None:
+    """The graph may measure into a copy of the row, and would lose what hooks do beside it."""
+
+    def steps(network: Any, tracker: Tracker) -> None:
+        for factor in (1, 2, 3):
+            network((factor * X).requires_grad_()).sum().backward()
+
+    tracker = check(steps, Checkpointed, compiler)
+    why = "in compiled graphs measured by Python within a graph of its own, as of a checkpoint"
+    assert {row.name: row.reason for row in tracker.coverage()}["act"] == why

@@ -41,11 +41,11 @@ class Hooked(Target, Protocol):
     def expect(self, count: int, origin: Origin) -> None:
         """Note where the channels are of tensors of so many dims that it will be handed."""
 
-    def prepare(self, x: Tensor) -> GraphRow | str | None:
+    def prepare(self, x: Tensor | None) -> GraphRow | str | None:
         """Return the row that a graph is to measure such tensors in.
 
         Else why it has to hand them to the hook, in words that follow "measured by Python"; None
-        if they are not measured at all.
+        if they are not measured at all. `x` is None for a tensor of a graph within the graph.
         """
 
     def owns(self, clock: Tensor) -> bool:
@@ -212,7 +212,7 @@ class _Graph:
             )
 
 
-def _prepare(number: int, x: Tensor) -> GraphRow | str | None:
+def _prepare(number: int, x: Tensor | None) -> GraphRow | str | None:
     hook: Hooked | None = find_target(number)
     return "for what is gone" if hook is None else hook.prepare(x)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, fx
 
 from fmstats.tracking.graph_rows import GraphRow
 
-Prepare = Callable[[int, Tensor], "GraphRow | str | None"]
+Prepare = Callable[[int, "Tensor | None"], "GraphRow | str | None"]
 
 
 def measure_in_graph(
@@ -23,22 +23,20 @@ def measure_in_graph(
     Args:
         module: the graph that Dynamo has made.
         prepare: returns the row of a hook, by its number, that is to measure such tensors. Else
-            why the hook has to be called; None where nothing is to be measured.
+            why the hook has to be called; None where nothing is to be measured. It is handed None
+            for a tensor of a graph within this one, such as that of a checkpoint.
         owns: tells whether a clock is of the tracker whose passes a hook counts, by its number.
         own: is told the name of each buffer that the graph is given.
     """
     graph, operations = module.graph, torch.ops.fmstats
     memory = _Memory(module, own)
     clocks: dict[Tensor, fx.Node] = {}
-    handed_over = 0
-    for node in list(graph.nodes):
-        if node.target is not operations.hand_over:
-            continue
+    found = list(_find_rows(module, prepare))
+    # The graph may work on a copy of a row, so hooks must not change that row beside it.
+    in_python = {node.args[2] for node, row in found if isinstance(row, str)}
+    for node, row in found:
         x, _, number = node.args
-        value = x.meta.get("example_value")
-        row = prepare(number, value) if isinstance(value, Tensor) else "for an unknown tensor"
-        if isinstance(row, str):
-            handed_over += 1
+        if isinstance(row, str) or (row is not None and number in in_python):
             continue
         if row is not None:
             clock = clocks[row.clock] = memory.node_of(row.clock)
@@ -54,8 +52,28 @@ def measure_in_graph(
             call.meta |= node.meta
         graph.erase_node(node)
     if clocks:
-        _order_passes(graph, clocks, owns, handed_over > 0)
+        _order_passes(graph, clocks, owns, bool(in_python))
         module.recompile()
+
+
+def _find_rows(
+    module: fx.GraphModule, prepare: Prepare
+) -> Iterator[tuple[fx.Node, GraphRow | str | None]]:
+    """Yield each call of a hook, also in graphs within this one, and the row that it is for."""
+    for graph in _graphs_of(module):
+        within = graph is not module.graph
+        for node in graph.nodes:
+            if node.target is torch.ops.fmstats.hand_over:
+                x, _, number = node.args
+                value = None if within else x.meta.get("example_value")
+                yield node, prepare(number, value)
+
+
+def _graphs_of(module: fx.GraphModule) -> Iterator[fx.Graph]:
+    yield module.graph
+    for part in module.modules():
+        if part is not module and isinstance(part, fx.GraphModule):
+            yield part.graph
 
 
 def _order_passes(

@@ -64,7 +64,7 @@ class Hook:
     def expect(self, count: int, origin: Origin) -> None:
         """Do nothing: only hooks of layers are handed tensors."""
 
-    def prepare(self, x: Tensor) -> GraphRow | str | None:
+    def prepare(self, x: Tensor | None) -> GraphRow | str | None:
         """Measure nothing: only hooks of layers do."""
         return None
 
@@ -105,9 +105,10 @@ class LayerHook(Hook):
         """Note where the channels of tensors of a graph are, while it is made."""
         self.layer.expect(count, origin)
 
-    def prepare(self, x: Tensor) -> GraphRow | str | None:
+    def prepare(self, x: Tensor | None) -> GraphRow | str | None:
         """Return the row that a graph measures such tensors in; else why it has to call Python."""
-        row = prepare(self.layer, x, self._gate, self)
+        within = "within a graph of its own, as of a checkpoint"
+        row = within if x is None else prepare(self.layer, x, self._gate, self)
         if isinstance(row, str):
             self.layer.note_in_python(row)
         return row
@@ -204,7 +205,7 @@ class GradientHook(LayerHook):
             self._on_leaf.remove()
             self._on_leaf = None
 
-    def prepare(self, x: Tensor) -> GraphRow | str | None:
+    def prepare(self, x: Tensor | None) -> GraphRow | str | None:
         """Measure nothing, but say so when the graph runs."""
         return "to say that gradients are out of reach"
 
