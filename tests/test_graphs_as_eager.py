@@ -160,3 +160,22 @@ def test_a_layer_within_a_checkpoint_and_outside(compiler: str) -> None:
     tracker = check(steps, Checkpointed, compiler)
     why = "in compiled graphs measured by Python within a graph of its own, as of a checkpoint"
     assert {row.name: row.reason for row in tracker.coverage()}["act"] == why
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x: x.argmax(1), lambda x: x[:, :0], lambda x: x.sum(), lambda x: x[:0]]
+)
+def test_why_nothing_was_measured(function: Callable[[Tensor], Tensor]) -> None:
+    class Last(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return function(x)
+
+    def make() -> nn.Module:
+        return nn.Sequential(nn.ReLU(), Last())
+
+    def steps(network: Any, tracker: Tracker) -> None:
+        network(X)
+
+    eager, compiled = (measure(steps, compiler, make) for compiler in (None, "eager"))
+    assert list(compiled.coverage()) == list(eager.coverage())
+    assert {row.status for row in compiled.coverage()} == {"tracked", "skipped"}

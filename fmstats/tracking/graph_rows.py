@@ -100,7 +100,7 @@ def prepare(layer: Updatable, x: Tensor, gate: Gate, hook: Target) -> GraphRow |
 
     Returns:
         The row; else why the graph has to hand its tensors to Python, in words that follow
-        "measured by Python"; None if such tensors have no statistics.
+        "measured by Python"; None if such tensors have no statistics, which the layer is told.
     """
     while isinstance(layer, StandIn):
         if x.device.type == "cpu":
@@ -112,13 +112,16 @@ def prepare(layer: Updatable, x: Tensor, gate: Gate, hook: Target) -> GraphRow |
         return "for on_error='raise'"
     if torch.utils._python_dispatch.is_traceable_wrapper_subclass(x):
         return "as a subclass of torch.Tensor"
-    if why_unmeasurable(x) is not None or x.dim() == 0:
+    why = why_unmeasurable(x) or ("is a single number" if x.dim() == 0 else None)
+    if why is not None:
+        layer.skip(why)
         return None
     dim = layer.channels.find(_sizes_of(x), None)
     width = 1 if dim is None else x.shape[dim]
     if not isinstance(width, int):
         return "for a number of channels that changes"
     if width == 0:
+        layer.skip("is empty")
         return None
     with aside():
         return _prepare(layer, x, dim, width, gate, hook)
