@@ -179,3 +179,26 @@ def test_why_nothing_was_measured(function: Callable[[Tensor], Tensor]) -> None:
     eager, compiled = (measure(steps, compiler, make) for compiler in (None, "eager"))
     assert list(compiled.coverage()) == list(eager.coverage())
     assert {row.status for row in compiled.coverage()} == {"tracked", "skipped"}
+
+
+class Sizes(nn.Module):
+    """A layer whose width is a size that changes, before one whose width does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.flat, self.last = nn.ReLU(), nn.Flatten(), nn.Hardtanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.flat(self.first(x))
+        return self.last(y[:, :5])
+
+
+def test_the_order_of_rows_that_python_measures() -> None:
+    """A row that Python begins when the graph runs was called before the graph's last ones."""
+
+    def steps(network: Any, tracker: Tracker) -> None:
+        network(X)
+
+    tracker = check(steps, Sizes, "eager", dynamic=True)
+    reasons = {row.name: row.reason for row in tracker.coverage()}
+    assert "for a number of channels that changes" in str(reasons["flat"])

@@ -72,6 +72,7 @@ class Layer:
         self._lock = threading.RLock()
         self.reason: str | None = None
         self.in_python: str | None = None
+        self._reserved: int | None = None  # the execution index of its first row
         self.left_out = 0
 
     @property
@@ -133,8 +134,14 @@ class Layer:
         )
 
     def note_in_python(self, why: str) -> None:
-        """Note why graphs hand tensors to Python."""
+        """Note why graphs hand tensors to Python, now that one is made.
+
+        The rows that it measures itself begin now, so that the first row of this layer has its
+        place among them as well.
+        """
         self.in_python = why
+        if not self.rows and self._reserved is None:
+            self._reserved = self._gate.next_execution_index()
 
     def claim(self) -> Layer:
         """Return itself: only `PerCall` has a layer for each call."""
@@ -203,14 +210,18 @@ class Layer:
         for row in self.rows:
             if row.width == width:
                 if row.execution_index is None:
-                    row.execution_index = self._gate.next_execution_index()
+                    row.execution_index = self._next_execution_index()
                 return row
         rows = self.rows
         if len(rows) >= MOST_WIDTHS:  # but those that were forgotten since make room
             rows = self._rows_in_use()
             if len(rows) >= MOST_WIDTHS:
                 return None
-        return self._add(rows, width, self._gate.next_execution_index())
+        return self._add(rows, width, self._next_execution_index())
+
+    def _next_execution_index(self) -> int:
+        reserved, self._reserved = self._reserved, None
+        return self._gate.next_execution_index() if reserved is None else reserved
 
     def _add(self, rows: tuple[Row, ...], width: int, execution_index: int) -> Row:
         row = Row(self.spec, self._call, width, execution_index, self._scale, self._gate.clocks)
@@ -247,6 +258,7 @@ class Layer:
 
     def begin_anew(self) -> None:
         """Forget when the rows were first called; they have seen nothing since `reset()`."""
+        self._reserved = None
         for row in self.rows:
             row.execution_index = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 
@@ -9,6 +10,8 @@ from fmstats.profiles.profile import LayerProfile
 from fmstats.profiles.row_names import name_rows
 from fmstats.statistic.state import copy_to_host
 from fmstats.tracking.layers import Layer
+
+_LAST = sys.maxsize  # the place of rows that only graphs have measured since restore()
 
 
 def take_profiles(layers: Iterable[Layer]) -> dict[str, LayerProfile]:
@@ -21,7 +24,7 @@ def take_profiles(layers: Iterable[Layer]) -> dict[str, LayerProfile]:
         states = [row.states for row in rows]
         copies = iter(copy_to_host([state for some in states for state in some]))
     found = [
-        (row.execution_index or 0, profile)
+        (_LAST if row.execution_index is None else row.execution_index, profile)
         for row, some in zip(rows, states, strict=True)
         if (profile := row.profile([next(copies) for _ in some])) is not None
     ]
