@@ -202,3 +202,15 @@ def test_the_order_of_rows_that_python_measures() -> None:
     tracker = check(steps, Sizes, "eager", dynamic=True)
     reasons = {row.name: row.reason for row in tracker.coverage()}
     assert "for a number of channels that changes" in str(reasons["flat"])
+
+
+def test_the_shape_of_what_graphs_have_measured_since_a_reset() -> None:
+    """It is that of the last tensor, not of the one that the graph was made with."""
+
+    def steps(network: Any, tracker: Tracker) -> None:
+        for batch in (X, torch.cat([X, X]), X[:1].repeat(5, 1, 1, 1)):
+            network(batch)
+        tracker.reset()
+        network(batch)
+
+    check(steps)

@@ -123,6 +123,7 @@ class Row:
         self.try_update: Callable[[object], bool] = decline
         self.calls = 0
         self.in_graphs: dict[torch.device, InGraphs] = {}
+        self._expected: tuple[tuple[int, ...], torch.dtype, int | None] | None = None
         self._in_graphs_info = TensorInfo()  # of tensors that graphs measure, which none tells of
 
     def update(self, x: Tensor, view: View, dim: int | None) -> None:
@@ -137,7 +138,8 @@ class Row:
         meter = self.meter_on(x.device)
         check_input(meter.state, x, view)
         meter.update(x, view)
-        self._tensor_info = self._tensor_info.joined_by(tuple(x.shape), x.dtype, dim)
+        self._expected = tuple(x.shape), x.dtype, dim
+        self._tensor_info = self._tensor_info.joined_by(*self._expected)
         self.try_update = meter.try_update
 
     def meter_on(self, device: torch.device) -> Meter:
@@ -217,9 +219,9 @@ class Row:
         """Forget all that was seen."""
         for meter in self._meters.values():
             meter.reset()
+        self._take_calls()
         self._restored, self._tensor_info = None, TensorInfo()
         self.try_update = decline
-        self._take_calls()
         self.calls = 0
 
     def count_calls(self) -> int:
@@ -234,7 +236,10 @@ class Row:
 
     def _take_calls(self) -> None:
         for there in tuple(self.in_graphs.values()):
-            self.calls += there.take_calls()
+            calls = there.take_calls()
+            self.calls += calls
+            if calls and self._expected is not None:  # they were all as the last one of `update`
+                self._tensor_info = self._tensor_info.joined_by(*self._expected)
 
     def take_snapshot(self) -> RowSnapshot:
         """Return what `rollback` needs beside the states to restore the row of now."""
