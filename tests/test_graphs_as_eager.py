@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import grad, vmap
 from torch.utils.checkpoint import checkpoint
 
 import fmstats
@@ -214,3 +215,18 @@ def test_the_shape_of_what_graphs_have_measured_since_a_reset() -> None:
         network(batch)
 
     check(steps)
+
+
+@pytest.mark.parametrize("compiler", ["eager", "aot_eager"])
+@pytest.mark.parametrize("transform", [vmap, lambda model: vmap(grad(lambda x: model(x).sum()))])
+def test_vmap_within_a_graph(transform: Any, compiler: str) -> None:
+    """It does what it does without a tracker, and coverage tells why it is not measured."""
+    model = nn.Sequential(nn.ReLU(), nn.Hardtanh())
+    want = transform(model)(X)
+    tracker = fmstats.track(model)
+    network = torch.compile(lambda x: transform(model)(x), backend=compiler)
+    for _ in range(2):
+        assert torch.equal(network(X), want)
+    for row in tracker.coverage():
+        assert row.status == "skipped"
+        assert "inside a function transform" in str(row.reason)

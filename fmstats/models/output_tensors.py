@@ -14,6 +14,7 @@ from fmstats.backends.base import why_unmeasurable
 
 # Of one output. An output can hold itself, or make new parts whenever it is asked for them.
 _MOST_CONTAINERS = 10_000
+TRANSFORMED = "is inside a function transform (vmap, grad, jvp), without memory of its own"
 
 _is_traced = torch.compiler.is_dynamo_compiling
 
@@ -133,7 +134,7 @@ def why_skipped(x: Tensor | None, output: object) -> str | None:
     if type(x) not in (Tensor, nn.Parameter):
         return f"is a {type(x).__name__}, not a plain tensor"
     if torch._C._functorch.is_functorch_wrapped_tensor(x):
-        return "is inside a function transform (vmap, grad, jvp), without memory of its own"
+        return TRANSFORMED
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return "is being traced by torch.jit"
     why = why_unmeasurable(x)

@@ -22,6 +22,7 @@ from torch import Tensor, fx
 from fmstats.graph_ops.library import AS_IT_LIES, library, run_as_is
 from fmstats.graph_ops.lowering import wait_no_more, when_inductor_comes
 from fmstats.graph_ops.targets import Target, find_target
+from fmstats.models.output_tensors import TRANSFORMED
 from fmstats.operations.channel_flow import Origin
 from fmstats.operations.graphs import GraphOperations, add_operations, current_graph, is_last
 from fmstats.operations.places import modules_around
@@ -173,6 +174,21 @@ def _mark_pass_boundary(tokens: list[Tensor], target: int, training: bool) -> No
         hook.show_time(tokens)
 
 
+def _pass_over(x: Tensor, op_token: Tensor, target: int) -> None:
+    """Measure nothing within torch.vmap: there tensors have no memory of their own."""
+    if not torch._C._functorch.is_batchedtensor(x):  # it is the same for the whole batch
+        with torch._C._ExcludeDispatchKeyGuard(
+            torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchBatched)
+        ):
+            torch.ops.fmstats.hand_over(x, op_token, target)
+        return
+    hook = find_target(target)
+    if hook is not None:
+        hook.skip(TRANSFORMED)
+
+
+library.impl("hand_over", _pass_over, "FuncTorchBatched")
+library.impl("tap", lambda x, op_token, name: None, "FuncTorchBatched")
 # Hooks have taken its place in every graph.
 library.impl("tap", lambda x, op_token, name: None, "CompositeExplicitAutograd")
 library.impl("hand_over", _observe, "CompositeExplicitAutograd")

@@ -14,6 +14,7 @@ from torch import Tensor
 from fmstats.backends.base import Meter, why_unmeasurable
 from fmstats.graph_ops import fold
 from fmstats.graph_ops.targets import Shortcut, Target, number_of, why_no_kernel
+from fmstats.models.output_tensors import TRANSFORMED
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.tracking.aside import aside
 from fmstats.tracking.gates import Gate, StandIn, Updatable
@@ -112,6 +113,9 @@ def prepare(layer: Updatable, x: Tensor, gate: Gate, hook: Target) -> GraphRow |
         return "for on_error='raise'"
     if torch.utils._python_dispatch.is_traceable_wrapper_subclass(x):
         return "as a subclass of torch.Tensor"
+    if _is_batched(x):
+        layer.skip(TRANSFORMED)
+        return None
     why = why_unmeasurable(x) or ("is a single number" if x.dim() == 0 else None)
     if why is not None:
         layer.skip(why)
@@ -125,6 +129,16 @@ def prepare(layer: Updatable, x: Tensor, gate: Gate, hook: Target) -> GraphRow |
         return None
     with aside():
         return _prepare(layer, x, dim, width, gate, hook)
+
+
+def _is_batched(x: Tensor) -> bool:
+    """Tell whether a tensor is one of those that torch.vmap holds as one, under any transform."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(x):
+        if functorch.is_batchedtensor(x):
+            return True
+        x = functorch.get_unwrapped(x)
+    return False
 
 
 def _sizes_of(x: Tensor) -> list[int]:

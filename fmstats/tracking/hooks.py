@@ -113,6 +113,11 @@ class LayerHook(Hook):
             self.layer.note_in_python(row)
         return row
 
+    def skip(self, why: str) -> None:
+        """Say why a tensor of a graph is not measured."""
+        if self._gate.open:
+            self.layer.skip(why)
+
     def observe(self, x: Tensor | None, training: bool) -> None:
         """Do what the hook does, in a graph."""
         if self._gate.open and backward_pass() == NO_BACKWARD_PASS:
