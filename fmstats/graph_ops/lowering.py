@@ -9,6 +9,7 @@ Inductor is not imported until someone else has: `when_inductor_comes` waits for
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 
+from fmstats.graph_ops import library  # noqa: F401  # the operation
 from fmstats.graph_ops.planes import planes_of
 from fmstats.statistic.fields import MODES
 from fmstats.statistic.thresholds import Thresholds
@@ -68,14 +70,22 @@ def wait_no_more() -> None:
 
 
 class _Waiting:
-    """This finder finds nothing, but has the lowering registered once a graph is compiled."""
+    """This finder has the lowering registered when Inductor's module of lowerings was imported."""
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        # Imported by the first graph, after the module of lowerings itself.
-        if name == "torch._inductor.scheduler" or name == "torch._inductor.graph":
-            sys.meta_path.remove(self)
-            if "torch._inductor.lowering" in sys.modules:
-                register()
+    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
+        """Return how to import that module, and nothing of others."""
+        if name != "torch._inductor.lowering":
+            return None
+        sys.meta_path.remove(self)
+        spec: Any = importlib.util.find_spec(name)
+        run = spec.loader.exec_module
+
+        def run_and_register(module: Any) -> None:
+            run(module)
+            register()
+
+        spec.loader.exec_module = run_and_register
+        return spec
 
 
 def register() -> None:
