@@ -43,12 +43,15 @@ class _Layer:
 
 _lock = threading.Lock()
 _registered = False
+_failure: str | None = None  # of the registration
 # By the number of what is measured: why its tensors are not measured within their kernels.
 reasons: dict[int, str] = {}
 
 
 def why_not_here() -> str | None:
     """Tell why this installation cannot lower; None if it can."""
+    if _failure is not None:
+        return _failure
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if not VERSIONS[0] <= version < VERSIONS[1]:
         first, after = (".".join(map(str, v)) for v in VERSIONS)
@@ -89,19 +92,26 @@ class _Waiting:
 
 
 def register() -> None:
-    """Register the lowering of `observe`, once."""
-    global _registered
+    """Register the lowering of `observe`, once; what is not public may have changed."""
+    global _registered, _failure
     with _lock:
         if _registered or why_not_here() is not None:
             return
         _registered = True
-        lowering: Any = sys.modules["torch._inductor.lowering"]
-        operation = torch.ops.fmstats.observe.default
-        as_it_is = lowering.fallback_handler(operation)
-        # A registration as a fallback is taken for the absence of one.
-        lowering.fallbacks.discard(operation)
-        decorate = lowering.register_lowering(operation, type_promotion_kind=None)
-        decorate(_observe_or(as_it_is))
+        try:
+            _register()
+        except Exception as error:  # Inductor goes on without: the operation stays
+            _failure = f"Inductor does not take the lowering: {error!r}"
+
+
+def _register() -> None:
+    lowering: Any = sys.modules["torch._inductor.lowering"]
+    operation = torch.ops.fmstats.observe.default
+    as_it_is = lowering.fallback_handler(operation)
+    # A registration as a fallback is taken for the absence of one.
+    lowering.fallbacks.discard(operation)
+    decorate = lowering.register_lowering(operation, type_promotion_kind=None)
+    decorate(_observe_or(as_it_is))
 
 
 def _observe_or(as_it_is: Callable[..., Any]) -> Callable[..., None]:
@@ -121,8 +131,11 @@ def _observe_or(as_it_is: Callable[..., Any]) -> Callable[..., None]:
         reason = why_not(x, channel_dim)
         if reason is None:
             thresholds = Thresholds(zero_tol, low, high)
-            layers.append(_lower(x, state, channel_dim, thresholds))
-        else:
+            try:
+                layers.append(_lower(x, state, channel_dim, thresholds))
+            except Exception as error:  # of what is not public: the model shall compile
+                reason = f"could not be lowered: {error!r}"
+        if reason is not None:
             if x.get_device().type != "cpu":  # where no kernels fuse with it
                 reasons[target] = reason
             as_it_is(x, state, clock, target, channel_dim, zero_tol, low, high)

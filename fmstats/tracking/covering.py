@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from fmstats.graph_ops.lowering import reasons
+from fmstats.graph_ops import lowering
 from fmstats.profiles.coverage import UNSEEN, Coverage, CoverageRow
 from fmstats.tracking.layers import Layer
 from fmstats.tracking.per_call import PerCall
@@ -14,9 +14,12 @@ def _why_not_fused(layer: Layer | PerCall) -> str | None:
     """Tell why compiled graphs do not measure a layer within their own kernels, if they might."""
     if layer.in_python is not None:
         return f"in compiled graphs measured by Python {layer.in_python}"
-    rows = (row for part in layer.layers for row in part.rows)
+    rows = [row for part in layer.layers for row in part.rows]
+    there = [device for row in rows for device in row.in_graphs if device.type != "cpu"]
+    if there and (why := lowering.why_not_here()) is not None:
+        return f"in compiled graphs measured by an operation of its own: {why}"
     numbers = (target.number for row in rows for target in row.in_graphs.values())
-    why = next((reasons[number] for number in numbers if number in reasons), None)
+    why = next(filter(None, map(lowering.reasons.get, numbers)), None)
     return why and f"in compiled graphs measured by an operation of its own: it {why}"
 
 
