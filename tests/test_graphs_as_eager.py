@@ -230,3 +230,31 @@ def test_vmap_within_a_graph(transform: Any, compiler: str) -> None:
     for row in tracker.coverage():
         assert row.status == "skipped"
         assert "inside a function transform" in str(row.reason)
+
+
+class Branches(nn.Module):
+    """A layer in each branch of a condition, and one behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.act = nn.Linear(4, 4), nn.Linear(4, 4), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen = torch.cond(
+            x.sum() > 0, lambda x: self.one(x) + 0, lambda x: self.other(x) + 0, (x,)
+        )
+        return self.act(chosen)
+
+
+@pytest.mark.parametrize("compiler", ["eager", "aot_eager", "inductor"])
+def test_branches_are_left_alone(compiler: str) -> None:
+    """Torch refuses to compile branches that change anything: the model would not run."""
+    model = Branches().eval()
+    with fmstats.track(model, functional=False) as tracker, torch.no_grad():
+        network = torch.compile(model, backend=compiler, fullgraph=True)
+        for _ in range(2):
+            network(torch.ones(2, 4))
+    one, other, act = tracker.coverage()
+    assert (act.status, act.calls) == ("tracked", 2)
+    assert one.status == other.status == "skipped"
+    assert "within a branch or a loop" in str(one.reason)

@@ -42,6 +42,9 @@ class Hooked(Target, Protocol):
     def expect(self, count: int, origin: Origin) -> None:
         """Note where the channels are of tensors of so many dims that it will be handed."""
 
+    def skip(self, why: str) -> None:
+        """Say why a tensor of a graph is not measured."""
+
     def prepare(self, x: Tensor | None) -> GraphRow | str | None:
         """Return the row that a graph is to measure such tensors in.
 
@@ -218,7 +221,7 @@ class _Graph:
                 operations.tap,
                 self._traced,
             )
-            measure_in_graph(module, _prepare, _owns, self._own)
+            measure_in_graph(module, _prepare, _owns, self._own, _leave_out)
             when_inductor_comes()
         except Exception as error:  # of what is not public: the graph is as it was, or whole
             warnings.warn(
@@ -231,6 +234,12 @@ class _Graph:
 def _prepare(number: int, x: Tensor | None) -> GraphRow | str | None:
     hook: Hooked | None = find_target(number)
     return "for what is gone" if hook is None else hook.prepare(x)
+
+
+def _leave_out(number: int) -> None:
+    hook: Hooked | None = find_target(number)
+    if hook is not None:
+        hook.skip("is within a branch or a loop of torch's, as of torch.cond, in a compiled graph")
 
 
 def _owns(number: int, clock: Tensor) -> bool:

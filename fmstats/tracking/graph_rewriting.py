@@ -10,6 +10,8 @@ from torch import Tensor, fx
 from fmstats.tracking.graph_rows import GraphRow
 
 Prepare = Callable[[int, "Tensor | None"], "GraphRow | str | None"]
+# Operations of torch whose parts may not change anything.
+_BRANCHING = ("cond", "while_loop", "scan", "associative_scan", "map_impl")
 
 
 def measure_in_graph(
@@ -17,6 +19,7 @@ def measure_in_graph(
     prepare: Prepare,
     owns: Callable[[int, Tensor], bool],
     own: Callable[[str], object],
+    leave_out: Callable[[int], object],
 ) -> None:
     """Replace calls of hooks by operations that fill memory which the graph owns.
 
@@ -27,7 +30,9 @@ def measure_in_graph(
             for a tensor of a graph within this one, such as that of a checkpoint.
         owns: tells whether a clock is of the tracker whose passes a hook counts, by its number.
         own: is told the name of each buffer that the graph is given.
+        leave_out: is told the number of each hook of a branch or a loop, which is not called.
     """
+    _call_no_hooks_in_branches(module, leave_out)
     graph, operations = module.graph, torch.ops.fmstats
     memory = _Memory(module, own)
     clocks: dict[Tensor, fx.Node] = {}
@@ -67,6 +72,28 @@ def _find_rows(
                 x, _, number = node.args
                 value = None if within else x.meta.get("example_value")
                 yield node, prepare(number, value)
+
+
+def _call_no_hooks_in_branches(module: fx.GraphModule, leave_out: Callable[[int], object]) -> None:
+    """Call no hooks within branches and loops: torch compiles none that change anything."""
+    for graph in _graphs_of(module):
+        for node in graph.nodes:
+            if getattr(node.target, "__name__", None) not in _BRANCHING:
+                continue
+            for argument in node.all_input_nodes:
+                part = getattr(graph.owning_module, str(argument.target), None)
+                if argument.op == "get_attr" and isinstance(part, fx.GraphModule):
+                    _call_no_hooks(part, leave_out)
+
+
+def _call_no_hooks(module: fx.GraphModule, leave_out: Callable[[int], object]) -> None:
+    for part in module.modules():
+        if isinstance(part, fx.GraphModule):
+            for node in list(part.graph.nodes):
+                if node.target is torch.ops.fmstats.hand_over:
+                    leave_out(node.args[2])
+                    part.graph.erase_node(node)
+            part.recompile()
 
 
 def _graphs_of(module: fx.GraphModule) -> Iterator[fx.Graph]:

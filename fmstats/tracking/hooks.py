@@ -68,6 +68,9 @@ class Hook:
         """Measure nothing: only hooks of layers do."""
         return None
 
+    def skip(self, why: str) -> None:
+        """Do nothing: only hooks of layers are handed tensors."""
+
     def owns(self, clock: Tensor) -> bool:
         """Tell whether a clock is of its tracker: only hooks of passes have to know."""
         return False
