@@ -9,8 +9,6 @@
 
 #include "state.h"
 
-#include "state.h"
-
 namespace fmstats {
 
 // Have the dispatcher of torch call our kernel on a device type, such as "CPU" or "CUDA". What it

@@ -52,8 +52,12 @@ def check_passes(setup: Setup, mode: str) -> str:
         setup.wait()
         assert counters["stats"]["unique_graphs"] == graphs, "pause() made it compile again"
         assert_same(tracker.stats(), want, exact=False)
+        whys = {row.reason for row in tracker.coverage() if row.reason}
+    assert not any("by Python" in why for why in whys), whys
     skipped = counters["inductor"]["cudagraph_skips"]
-    return f"{PASSES} passes count as eager ones; {graphs} graphs, {skipped} without CUDA graphs"
+    how = "; ".join(sorted(whys)) or "all within their kernels"
+    counted = f"{graphs} graphs, {skipped} without CUDA graphs"
+    return f"{PASSES} passes count as eager ones; {counted}; {how}"
 
 
 def check_training(setup: Setup, mode: str) -> str:

@@ -180,6 +180,31 @@ def check_replays(setup: Setup, model: nn.Module, exact: bool) -> str:
     return f"{REPLAYS} replays count as {REPLAYS} passes, eager ones between them too"
 
 
+def check_gate(setup: Setup) -> str:
+    """Pause a tracker between replays: the gate on the device is closed, and opened again.
+
+    Raises:
+        AssertionError: replays while it was paused were measured, or others were not.
+    """
+    model, x = plain_model().to(setup.device), torch.randn(SHAPE, device=setup.device)
+    with torch.no_grad(), track(model, setup) as tracker:
+        stream = warm_up(lambda: model(x), setup)
+        graph = capture(lambda: model(x), stream)
+        graph.replay()
+        tracker.pause()
+        for _ in range(REPLAYS):
+            graph.replay()
+        tracker.resume()
+        graph.replay()
+        setup.wait()
+        found = tracker.stats()
+    assert_same(found, eagerly(model, {x: WARM_UP + 2}, setup))
+    assert found.metadata["passes"] == WARM_UP + 2, found.metadata["passes"]
+    calls = {row.calls for row in found.info.values()}
+    assert calls == {WARM_UP + 2}, calls
+    return f"2 of {REPLAYS + 2} replays measured, those while the tracker was not paused"
+
+
 def check_larger(setup: Setup) -> str:
     """Check a larger eager tensor between replays: the graph's workspace has to stay.
 
@@ -277,6 +302,7 @@ def run(setup: Setup, report: Report) -> None:
     report.check("two streams in turn", lambda: check_alternating(setup))
     report.check("stats() on another stream", lambda: check_stats_wait(setup))
     report.check("graph replays", lambda: check_replays(setup, plain_model(), True))
+    report.check("graph replays, paused in between", lambda: check_gate(setup))
     report.check(
         "graph replays, with convolutions", lambda: check_replays(setup, conv_model(), False)
     )

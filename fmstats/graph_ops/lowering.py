@@ -10,6 +10,7 @@ Inductor is not imported until someone else has: `when_inductor_comes` waits for
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -52,6 +53,8 @@ def why_not_here() -> str | None:
     """Tell why this installation cannot lower; None if it can."""
     if _failure is not None:
         return _failure
+    if os.environ.get("FMSTATS_FUSED") == "0":
+        return "FMSTATS_FUSED=0 was asked for"
     version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if not VERSIONS[0] <= version < VERSIONS[1]:
         first, after = (".".join(map(str, v)) for v in VERSIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import weakref
 import zlib
 from typing import Any, Protocol
@@ -49,8 +50,9 @@ class MeasuredInGraphs(Numbered, Protocol):
 
 _targets: weakref.WeakValueDictionary[int, Numbered] = weakref.WeakValueDictionary()
 # Numbers are part of graphs, hence of the key under which Inductor keeps its code on disk: each
-# version has its own, so that none runs what another one has generated.
-_numbers = itertools.count(zlib.crc32(__version__.encode()) << 20)
+# version has its own, so that none runs what another one has generated, or with another choice.
+_generator = f"{__version__} {os.environ.get('FMSTATS_FUSED')}"
+_numbers = itertools.count(zlib.crc32(_generator.encode()) << 20)
 
 
 def number_of(target: Numbered) -> int:
