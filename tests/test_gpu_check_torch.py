@@ -166,6 +166,17 @@ def _captures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_captures")
+def test_replays_ask_the_gate(
+    setup: object, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "SHAPE", (2, 32, 8, 8))
+    assert "measured, those while" in streams.check_gate(setup)
+    monkeypatch.setattr(fmstats.Tracker, "pause", lambda tracker: None)
+    with pytest.raises(AssertionError):
+        streams.check_gate(setup)
+
+
+@pytest.mark.usefixtures("_captures")
 def test_replays_count_as_passes(
     setup: object, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,7 +222,7 @@ def test_every_check_of_streams_is_made(
     streams.run(setup, report)
     # The cpu backend knows neither streams nor captures.
     assert report.count("failed") >= 5
-    assert len(report.checks) == 10
+    assert len(report.checks) == 11
 
 
 def test_refusals_are_the_backend_s_own(
