@@ -84,7 +84,11 @@ class Backend:
         """
 
     def captures(self, device: torch.device) -> bool:
-        """Tell whether work on a device goes into a graph that is being captured."""
+        """Tell whether work on a device goes into a graph that is being captured.
+
+        Args:
+            device: of tensors that this backend measures.
+        """
         return False
 
     def begin_pass(self, clock: Clock) -> None:
@@ -92,11 +96,18 @@ class Backend:
 
         It is the next of so many, of which the first is measured; of a clock that is not enabled,
         nothing is done.
+
+        Args:
+            clock: whose gate the graph's launches ask.
         """
         clock.begin_pass()
 
     def prepare_fold(self, device: torch.device) -> None:
-        """Compile and load what `fold` needs on a device, so that a graph can capture it."""
+        """Compile and load what `fold` needs, so that a graph can capture it.
+
+        Args:
+            device: where it will fold.
+        """
 
     def fold(
         self,
