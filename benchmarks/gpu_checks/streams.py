@@ -49,8 +49,8 @@ def assert_same(got: Profile, want: Profile, exact: bool = True) -> None:
             torch.testing.assert_close(a["m2"], b["m2"], rtol=1e-3, atol=1e-4)
 
 
-def track(model: nn.Module, setup: Setup) -> fmstats.Tracker:
-    return fmstats.track(model, backend=setup.backend.name, on_error="raise")
+def track(model: nn.Module, setup: Setup, on_error: str = "raise") -> fmstats.Tracker:
+    return fmstats.track(model, backend=setup.backend.name, on_error=on_error)
 
 
 def eagerly(model: nn.Module, inputs: Mapping[Tensor, int], setup: Setup) -> Profile:
