@@ -10,8 +10,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+import fmstats.backends
 from fmstats.backends import BACKENDS, Backend
 from fmstats.backends.cpu import CpuBackend
+from fmstats.backends.pytorch import TorchBackend
+from fmstats.backends.reference import ReferenceBackend
 
 # Inductor would run the code that it generated for an older source of ours.
 os.environ.update(TORCHINDUCTOR_FX_GRAPH_CACHE="0", TORCHINDUCTOR_AUTOGRAD_CACHE="0")
@@ -92,3 +95,12 @@ def command_line(
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def cuda(stub: cuda_host.StubDriver, monkeypatch: pytest.MonkeyPatch) -> cuda_host.HostCudaBackend:
+    """The cuda backend, first choice for CPU tensors."""
+    cuda = cuda_host.host_backend()
+    others = (cuda, TorchBackend(), ReferenceBackend())
+    monkeypatch.setattr(fmstats.backends, "BACKENDS", others)
+    return cuda

@@ -9,13 +9,12 @@ from typing import Any
 import cuda_host
 import pytest
 import torch
-from cuda_host import ALL, PLAIN, HostCudaBackend, StubDriver, fold, host_backend
+from cuda_host import ALL, PLAIN, HostCudaBackend, StubDriver, fold
 from tolerances import ACCURACY, assert_equal_states
 from torch import Tensor, nn
 
 import fmstats
 import fmstats.backends
-from fmstats.backends.pytorch import TorchBackend
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.errors import FmstatsError
 from fmstats.statistic.state import State
@@ -24,15 +23,6 @@ from fmstats.statistic.view import view_of
 pytestmark = cuda_host.needs_nvrtc
 
 FAST = hasattr(Tensor, "__dlpack_c_exchange_api__")  # torch from 2.10
-
-
-@pytest.fixture
-def cuda(stub: StubDriver, monkeypatch: pytest.MonkeyPatch) -> HostCudaBackend:
-    """The cuda backend, first choice for CPU tensors."""
-    cuda = host_backend()
-    others = (cuda, TorchBackend(), ReferenceBackend())
-    monkeypatch.setattr(fmstats.backends, "BACKENDS", others)
-    return cuda
 
 
 def make_model() -> nn.Module:

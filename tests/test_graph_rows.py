@@ -10,13 +10,11 @@ import cuda_host
 import numpy as np
 import pytest
 import torch
-from cuda_host import HostCudaBackend, StubDriver, host_backend
+from cuda_host import HostCudaBackend, StubDriver
 from torch import Tensor, nn
 
 import fmstats
 import fmstats.backends
-from fmstats.backends.pytorch import TorchBackend
-from fmstats.backends.reference import ReferenceBackend
 from fmstats.graph_ops import library, targets
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State
@@ -233,15 +231,6 @@ def test_nothing_leaks() -> None:
     for _ in range(5):
         torch.ops.fmstats.observe(x, state.memory, clock.words, -1, 1, 0.0, None, 6.0)
     assert users() == before
-
-
-@pytest.fixture
-def cuda(stub: StubDriver, monkeypatch: pytest.MonkeyPatch) -> HostCudaBackend:
-    """The cuda backend, first choice for CPU tensors."""
-    cuda = host_backend()
-    others = (cuda, TorchBackend(), ReferenceBackend())
-    monkeypatch.setattr(fmstats.backends, "BACKENDS", others)
-    return cuda
 
 
 @cuda_host.needs_nvrtc

@@ -13,28 +13,17 @@ import cuda_host
 import numpy as np
 import pytest
 import torch
-from cuda_host import Graph, HostCudaBackend, StubDriver, host_backend
+from cuda_host import Graph, HostCudaBackend, StubDriver
 from torch import nn
 
 import fmstats
 import fmstats.backends
 from fmstats import Tracker
-from fmstats.backends.pytorch import TorchBackend
-from fmstats.backends.reference import ReferenceBackend
 
 pytestmark = cuda_host.needs_nvrtc
 
 X = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(3))
 PER_PASS = 2 * 36  # elements of a channel
-
-
-@pytest.fixture
-def cuda(stub: StubDriver, monkeypatch: pytest.MonkeyPatch) -> HostCudaBackend:
-    """The cuda backend, first choice for CPU tensors."""
-    cuda = host_backend()
-    others = (cuda, TorchBackend(), ReferenceBackend())
-    monkeypatch.setattr(fmstats.backends, "BACKENDS", others)
-    return cuda
 
 
 class Captured:
