@@ -14,6 +14,7 @@ from torch import Tensor
 from fmstats.graph_ops.library import library
 from fmstats.graph_ops.parts import count_names, part_names
 from fmstats.graph_ops.planes import Planes, planes_of
+from fmstats.statistic.float_order import order_keys
 from fmstats.statistic.thresholds import Thresholds
 
 __all__ = ["BEYOND", "part_dtype"]
@@ -43,8 +44,7 @@ def _partials(
     x = x.to(torch.float32)
     finite = x.abs() < math.inf
     numbers = torch.where(finite, x, 0.0).to(torch.float64)
-    bits = x.contiguous().view(torch.int32)
-    keys = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    keys = order_keys(x)
     over = planes.reduced
     tol, bottom, top = thresholds.compared_as(torch.float32)
     flags = {

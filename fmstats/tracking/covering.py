@@ -38,7 +38,8 @@ def cover(
     rows = []
     for name, layer in layers.items():
         parts = layer.layers
-        calls = sum(part.count_calls() for part in parts)
+        counted = [part.count_calls() for part in parts]  # once: it waits for devices
+        calls = sum(counted)
         reason = next((part.reason for part in parts if part.reason), None)
         status = "skipped" if reason else "tracked" if calls else "never fired"
         if reason is None:
@@ -48,7 +49,8 @@ def cover(
             reason = _why_not_fused(layer)
         if name in gone:
             reason = "no longer in the model, replaced or removed: track() again to see it"
-        channels = next((part.channels.describe() for part in parts if part.count_calls()), "")
+        seen = (part for part, each in zip(parts, counted, strict=True) if each)
+        channels = next((part.channels.describe() for part in seen), "")
         rows.append(CoverageRow(name, layer.spec.type, status, reason, calls, channels))
     for name, (kind, why) in unseen.items():
         rows.append(CoverageRow(name, kind, UNSEEN, why, 0))
