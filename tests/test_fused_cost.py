@@ -19,8 +19,8 @@ MOST_BYTES = {
     "ResNet-50": 1.07,
     "2 transformer blocks": 1.15,
 }
-# By how many tensors a kernel measures; where no tile divides the rows, masks add half as much.
-MOST_INSTRUCTIONS = {1: 34, 2: 60, 3: 75, 4: 103}
+# By how many tensors a kernel measures; where no tile divides the rows, masks add a tenth.
+MOST_INSTRUCTIONS = {1: 30, 2: 53, 3: 65, 4: 89, 5: 107}
 MOST_KERNELS = {"ResNet-18": 2, "ResNet-50": 2, "2 transformer blocks": 8}
 
 
@@ -68,7 +68,7 @@ def test_machine_code(codes: dict[str, dict[str, Any]]) -> None:
         assert code["stack_bytes"] == 0, name
         assert code["spills"] == 0, name
         assert code["warps"] >= 16, name
-        masked = 1.55 if code["length"] % 4 else 1
+        masked = 1.1 if code["length"] % 4 else 1
         pools = "max_pool" in name  # nine elements for each that is measured
         if not math.isnan(code["instructions"]) and not pools:
             most = MOST_INSTRUCTIONS[code["leaves"]]

@@ -1,62 +1,114 @@
-"""This module tells what one element adds to the partials of its plane, in Inductor's operations.
+"""This module writes what a kernel of Triton does to measure a tensor, as lines of its source.
 
-Imported only with Inductor. Everything is of plain operations: NVIDIA, AMD and Intel compile them,
-and Triton's interpreter runs them. Inductor handles each operation half a dozen times, constants
-too, so numbers are written into the operations that use them, and conditions are summed as they
-are.
+Each thread keeps a few numbers, the lanes, of the elements that it has met. NVIDIA and AMD compile
+the lines, and Triton's interpreter runs them.
+
+The instructions of an element decide what it costs, so there are as few as can be. A condition
+takes the mask of a tile along for nothing, where a mask of each lane would be an instruction. An
+element that is not finite is NaN to the minimum and the maximum, which are one instruction each
+where NaN need not get through.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
 import torch
-from torch._inductor.virtualized import ops
 
-from fmstats.graph_ops.partials import BEYOND
-from fmstats.graph_ops.parts import count_names
+from fmstats.graph_ops.parts import EXTREMES, SUMS, count_names
 from fmstats.statistic.thresholds import Thresholds
 
-_SIZE = 0x7FFFFFFF  # the bits of a float32 without its sign
+# Of the finite float32 numbers; the second is the first above 0.
+_LARGEST, _TINIEST = torch.finfo(torch.float32).max, 2.0**-149
 
 
-class Lane(NamedTuple):
-    """A lane is what is reduced to one partial: how, and in which dtype it adds up."""
+@dataclass(frozen=True)
+class Lanes:
+    """Lanes are the numbers that a thread keeps of one tensor.
 
-    kind: str
-    dtype: torch.dtype
-    value: Any
-
-
-def lanes_of(x: Any, thresholds: Thresholds) -> Iterator[Lane]:
-    """Return the lanes of an element, in the order of `part_names`.
-
-    Args:
-        x: the element, float32.
+    Attributes:
+        prefix: of their names.
         thresholds: what counts as zero and as saturated.
+        small_counts: whether counts are exact as float32, which adds fastest.
+    """
+
+    prefix: str
+    thresholds: Thresholds
+    small_counts: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the lanes, in the order of the partials."""
+        counts = count_names(self.thresholds.mode)
+        return tuple(f"{self.prefix}_{name}" for name in (*counts, *SUMS, *EXTREMES))
+
+    def begin(self, size: str) -> Iterator[str]:
+        """Return the lines that make the lanes.
+
+        Args:
+            size: of a tile, such as "[XBLOCK, R0_BLOCK]".
+        """
+        counts = "float32" if self.small_counts else "int64"
+        starts = {name: ("0", counts) for name in count_names(self.thresholds.mode)}
+        starts |= {name: ("0.0", "float64") for name in SUMS}
+        starts |= {"min": (_number(math.inf), "float32"), "max": (_number(-math.inf), "float32")}
+        for name, (start, dtype) in starts.items():
+            yield f"{self.prefix}_{name} = tl.full({size}, {start}, tl.{dtype})"
+
+    def add(self, x: str, mask: str) -> Iterator[str]:
+        """Return the lines that add the elements of a tile.
+
+        Args:
+            x: their name; they are float32.
+            mask: which of them there are; "" if all.
+        """
+        p, one = self.prefix, "1.0, 0.0" if self.small_counts else "1, 0"
+        if mask:  # NaN meets no condition but its own
+            yield f"{p}_here = tl.where({mask}, {x}, {_number(math.nan)})"
+        here = f"{p}_here" if mask else x
+        conditions = _conditions(here, self.thresholds)
+        conditions["nan"] = f"({x} != {x}) & {mask}" if mask else f"{x} != {x}"
+        for name in count_names(self.thresholds.mode):
+            yield f"{p}_{name} += tl.where({conditions[name]}, {one})"
+        yield f"{p}_finite = tl.abs({here}) < {_number(math.inf)}"
+        yield f"{p}_number = tl.where({p}_finite, {here}, 0.0).to(tl.float64)"
+        yield f"{p}_sum += {p}_number"
+        yield f"{p}_sum_sq += {p}_number * {p}_number"
+        yield f"{p}_known = tl.where({p}_finite, {here}, {_number(math.nan)})"
+        yield f"{p}_min = tl.minimum({p}_min, {p}_known)"
+        yield f"{p}_max = tl.maximum({p}_max, {p}_known)"
+
+    def end(self, dim: int) -> dict[str, str]:
+        """Return the expressions of the partials, by their names.
+
+        Args:
+            dim: of a tile, that is reduced and left out.
+        """
+        ended = {
+            name: f"tl.sum({self.prefix}_{name}, {dim})"
+            for name in (*count_names(self.thresholds.mode), *SUMS)
+        }
+        return ended | {name: f"tl.{name}({self.prefix}_{name}, {dim})" for name in EXTREMES}
+
+
+def _conditions(x: str, thresholds: Thresholds) -> dict[str, str]:
+    """Return what an element must be to count, by the name of the count, but for NaN.
+
+    It is compared with numbers that bfloat16 and float16 do not have. With others Triton's compiler
+    compares two elements at once as they were stored, and then takes the results apart.
     """
     tol, low, high = thresholds.compared_as(torch.float32)
-    size, infinity = ops.abs(x), ops.constant(math.inf, torch.float32)
-    finite = ops.lt(size, infinity)
-    met = {
-        "nan": lambda: ops.ne(x, x),
-        "pos_inf": lambda: ops.eq(x, infinity),
-        "neg_inf": lambda: ops.eq(x, ops.constant(-math.inf, torch.float32)),
-        "zeros": lambda: ops.le(size, tol) if tol else ops.eq(x, 0.0),
+    return {
+        "pos_inf": f"{x} > {_number(_LARGEST)}",
+        "neg_inf": f"{x} < {_number(-_LARGEST)}",
+        "zeros": f"tl.abs({x}) <= {_number(tol)}" if tol else f"tl.abs({x}) < {_number(_TINIEST)}",
         # Without a bound nothing meets it.
-        "sat_low": lambda: ops.lt(x, x) if math.isnan(low) else ops.le(x, low),
-        "sat_high": lambda: ops.lt(x, x) if math.isnan(high) else ops.ge(x, high),
+        "sat_low": f"{x} < {x}" if math.isnan(low) else f"{x} <= {_number(low)}",
+        "sat_high": f"{x} < {x}" if math.isnan(high) else f"{x} >= {_number(high)}",
     }
-    for name in count_names(thresholds.mode):
-        yield Lane("sum", torch.float32, ops.where(met[name](), 1.0, 0.0))
-    number = ops.to_dtype(ops.where(finite, x, 0.0), torch.float64)
-    for term in (number, ops.mul(number, number)):
-        yield Lane("sum", torch.float64, term)
-    # Integers in the order of the numbers: their minimum is one instruction, that of floats three,
-    # since NaN have to get through.
-    bits = ops.to_dtype_bitcast(x, torch.int32, torch.float32)
-    key = ops.bitwise_xor(bits, ops.bitwise_and(ops.bitwise_right_shift(bits, 31), _SIZE))
-    yield Lane("min", torch.int32, ops.where(finite, key, BEYOND))
-    yield Lane("max", torch.int32, ops.where(finite, key, ~BEYOND))
+
+
+def _number(value: float) -> str:
+    return f'float("{value!r}")'

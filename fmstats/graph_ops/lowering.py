@@ -108,6 +108,9 @@ def register() -> None:
 
 
 def _register() -> None:
+    from fmstats.graph_ops import in_triton
+
+    in_triton.install()
     lowering: Any = sys.modules["torch._inductor.lowering"]
     operation = torch.ops.fmstats.observe.default
     as_it_is = lowering.fallback_handler(operation)

@@ -44,7 +44,7 @@ def _partials(
     x = x.to(torch.float32)
     finite = x.abs() < math.inf
     numbers = torch.where(finite, x, 0.0).to(torch.float64)
-    keys = order_keys(x)
+    keys = order_keys(x + 0.0)  # -0.0 becomes 0.0
     over = planes.reduced
     tol, bottom, top = thresholds.compared_as(torch.float32)
     flags = {

@@ -18,7 +18,7 @@ from torch._inductor import ir
 from torch._inductor.runtime.hints import ReductionHint
 from torch._inductor.virtualized import V, ops
 
-from fmstats.graph_ops.lanes import Lane, lanes_of
+from fmstats.graph_ops.in_triton import Measuring
 from fmstats.graph_ops.partials import part_dtype
 from fmstats.graph_ops.parts import part_names
 from fmstats.graph_ops.planes import Planes
@@ -83,20 +83,20 @@ def reduce_to_parts(
     load = x.make_loader()
     names = part_names(thresholds.mode, pivoted=False)
     dtypes = [part_dtype(name, planes) for name in names]
+    measuring = Measuring.of(thresholds, planes.small_counts, prod(planes.shape))
 
     def at(kept: Sequence[Any], reduced: Sequence[Any]) -> list[Any]:
         index = dict(zip((*planes.kept, *planes.reduced), (*kept, *reduced), strict=True))
         return [index[dim] for dim in range(len(size))]
 
-    def lanes(kept: Sequence[Any], reduced: Sequence[Any]) -> list[Lane]:
-        element = ops.to_dtype(load(at(kept, reduced)), torch.float32)
-        return [*lanes_of(element, thresholds)]
+    def element(kept: Sequence[Any], reduced: Sequence[Any]) -> Any:
+        return ops.to_dtype(load(at(kept, reduced)), torch.float32)
 
     ranges = [size[dim] for dim in planes.kept]
     data = PartsReduction(
         device=device,
         dtype=dtypes[0],
-        inner_fn=lanes,
+        inner_fn=element,
         ranges=ranges,
         reduction_ranges=[size[dim] for dim in planes.reduced],
         reduction_type="sum",
@@ -109,6 +109,9 @@ def reduce_to_parts(
         for dtype, group in groupby(zip(names, dtypes, strict=True), key=lambda pair: pair[1])
     ]
     buffers = _buffers(data, device, planes, together)
+    measuring.stored.update(
+        (buffer.get_name(), group) for buffer, (_, group) in zip(buffers, together, strict=True)
+    )
     places = [
         (buffer, number * prod(planes.shape))
         for buffer, (_, group) in zip(buffers, together, strict=True)
@@ -118,10 +121,10 @@ def reduce_to_parts(
 
     def store(kept: Sequence[Any], reduced: Sequence[Any]) -> None:
         index = sum((stride * i for stride, i in zip(strides, kept, strict=True)), sympy.S.Zero)
-        for (buffer, offset), lane in zip(places, lanes(kept, reduced), strict=True):
-            kind: Any = lane.kind
-            total = ops.reduction(lane.dtype, lane.dtype, kind, lane.value)
-            ops.store_reduction(buffer.get_name(), index + offset, total)
+        kind: Any = measuring
+        total = ops.reduction(torch.float32, torch.float32, kind, element(kept, reduced))
+        for buffer in buffers:
+            ops.store_reduction(buffer.get_name(), index, total)
 
     data.__dict__.update(store=store, channels_last=channels_last)
     boxes = {id(buffer): _Realized(buffer) for buffer in buffers}

@@ -1,6 +1,6 @@
 """This module gives kernels that measure one tile each, which is not tuned.
 
-Inductor would give a thread 4 to 8 elements at a time: with the accumulators of three layers that
+Inductor would give a thread 4 to 8 elements at a time: with the lanes of three layers that
 is more than its registers hold. A tile that divides the loop also needs no masks, each of which is
 an instruction an accumulator. Imported only with Inductor.
 """
@@ -43,7 +43,10 @@ class Tiles:
         )
         made = [getattr(node.node, "data", None) for node in features.scheduler_nodes()]
         ours = [data for data in made if isinstance(data, PartsReduction)]
-        if not ours or set(groups[0]) != {"x", "r0_"}:  # no tile of three dims
+        if not ours:
+            return kwargs
+        kwargs["override_cooperative_reduction"] = False  # `in_triton` knows none
+        if set(groups[0]) != {"x", "r0_"}:  # no tile of three dims
             return kwargs
         features.memory_stats = lambda groups=None: _NOTHING_TO_SAVE
         rows, length = (int(numel) for numel in (features.numel, features.reduction_numel))
@@ -52,7 +55,6 @@ class Tiles:
             **kwargs,
             "fixed_config": FixedTritonConfig(tile),
             "override_persistent_reduction": False,
-            "override_cooperative_reduction": False,
         }
 
 
@@ -75,16 +77,13 @@ def tile_of(rows: int, length: int, channels_last: bool) -> dict[str, int]:
         length: positions of a plane.
         channels_last: whether neighbours in memory are of different rows.
     """
-    tile = TILE
     if channels_last:
         r = math.gcd(length, 8)
-        if r < 4:  # masked, which takes registers
-            r, tile = 8, TILE // 2
+        r = r if r >= 4 else 8  # masked
     else:
         r = math.gcd(length, TILE)
-        if r < 64:
-            r, tile = min(TILE // 2, 1 << (length - 1).bit_length()), TILE // 2
-    x = tile // r
+        r = r if r >= 64 else min(TILE // 2, 1 << (length - 1).bit_length())  # masked
+    x = TILE // r
     while x > 1 and x >= 2 * rows:
         x //= 2
     return {"XBLOCK": x, "R0_BLOCK": r, "num_warps": WARPS, "num_stages": 1}
