@@ -73,7 +73,7 @@ Shape shape_of(const dlpack::Tensor& count, i64 channels) {
 
 // A layer with the partials from `next` on, behind which it is left.
 FoldLayer layer_of(const Reader& reader, PyObject* const*& next, PyObject* memory, i64 positions,
-                   Mode mode, bool pivoted) {
+                   Mode mode) {
   const dlpack::Tensor words = reader.read(memory);
   if (!same(words.dtype, kInt64) || words.ndim != 1 || words.shape[0] % kFields != 1 ||
       !contiguous(words)) {
@@ -81,7 +81,6 @@ FoldLayer layer_of(const Reader& reader, PyObject* const*& next, PyObject* memor
   }
   const i64 channels = words.shape[0] / kFields;
   const Shape shape = shape_of(reader.read(*next), channels);
-  const dlpack::DataType sums = pivoted ? kFloat32Type : kFloat64Type;
   FoldLayer layer = {};
   const auto take = [&](dlpack::DataType type, int dims, const i64* sizes) {
     return address_of(reader.read(*next++), type, dims, sizes);
@@ -90,7 +89,7 @@ FoldLayer layer_of(const Reader& reader, PyObject* const*& next, PyObject* memor
 #define FMSTATS_COUNT(name, Name, ...) FMSTATS_TAKE(Name, shape.count)
 #define FMSTATS_COMPARISON(name, Name, Mode) \
   if (mode >= k##Mode) FMSTATS_TAKE(Name, shape.count)
-#define FMSTATS_SUM(name, Name, ...) FMSTATS_TAKE(Name, sums)
+#define FMSTATS_SUM(name, Name, ...) FMSTATS_TAKE(Name, kFloat64Type)
 #define FMSTATS_EXTREME(name, Name, ...) FMSTATS_TAKE(Name, kInt32)
   FMSTATS_NON_FINITE(FMSTATS_COUNT)
   FMSTATS_COMPARISONS(FMSTATS_COMPARISON)
@@ -101,7 +100,6 @@ FoldLayer layer_of(const Reader& reader, PyObject* const*& next, PyObject* memor
 #undef FMSTATS_SUM
 #undef FMSTATS_EXTREME
 #undef FMSTATS_TAKE
-  if (pivoted) layer.pivot = static_cast<const float*>(take(kFloat32Type, 1, &channels));
   layer.memory = static_cast<i64*>(words.data);
   layer.positions = positions;
   layer.channels = static_cast<int>(channels);
@@ -111,8 +109,8 @@ FoldLayer layer_of(const Reader& reader, PyObject* const*& next, PyObject* memor
 }
 
 // How many partials there are of a layer of each mode.
-int partials_of(Mode mode, bool pivoted) {
-  int count = pivoted;
+int partials_of(Mode mode) {
+  int count = 0;
 #define FMSTATS_ONE(...) ++count;
 #define FMSTATS_COMPARISON(name, Name, Mode) count += mode >= k##Mode;
   FMSTATS_NON_FINITE(FMSTATS_ONE)
@@ -183,8 +181,7 @@ CudaFold::CudaFold(py::object tensor_type, const py::object& api, int device_typ
 }
 
 void CudaFold::run(const py::list& parts, const py::list& memories, py::handle clock,
-                   const py::list& positions, const py::list& modes, bool pivoted,
-                   std::uintptr_t stream) const {
+                   const py::list& positions, const py::list& modes, std::uintptr_t stream) const {
   const std::size_t count = memories.size();
   if (positions.size() != count || modes.size() != count) refuse("not one of each for a layer");
   const Reader reader = {tensor_type_.ptr(), api_, device_};
@@ -196,11 +193,10 @@ void CudaFold::run(const py::list& parts, const py::list& memories, py::handle c
   layers.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     const Mode mode = read_mode(modes[i].cast<int>());
-    const std::size_t taken = partials_of(mode, pivoted);
+    const std::size_t taken = partials_of(mode);
     if (taken > left) refuse("there are too few");
     left -= taken;
-    layers.push_back(
-        layer_of(reader, next, memories[i].ptr(), positions[i].cast<i64>(), mode, pivoted));
+    layers.push_back(layer_of(reader, next, memories[i].ptr(), positions[i].cast<i64>(), mode));
   }
   if (left != 0) refuse("there are too many");
   // Those of one state together, in their order.

@@ -22,7 +22,7 @@ class CudaFold {
   // Throws std::invalid_argument where they do not fit each other: then nothing was launched; and
   // cuda::DriverError.
   void run(const pybind11::list& parts, const pybind11::list& memories, pybind11::handle clock,
-           const pybind11::list& positions, const pybind11::list& modes, bool pivoted,
+           const pybind11::list& positions, const pybind11::list& modes,
            std::uintptr_t stream) const;
 
  private:

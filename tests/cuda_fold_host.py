@@ -20,7 +20,6 @@ class FoldLayer(ctypes.Structure):
 
     _fields_: ClassVar[list[Any]] = [
         ("fields", ctypes.c_uint64 * len(PART_FIELDS)),
-        ("pivot", ctypes.c_uint64),
         ("memory", ctypes.c_uint64),
         ("positions", ctypes.c_int64),
         ("channels", ctypes.c_int),
@@ -33,7 +32,7 @@ class FoldLayer(ctypes.Structure):
     def width(self, field: str) -> int:
         """Bytes of a partial of a field."""
         if field in (*PIVOTED, *SUMS):
-            return 4 if self.pivot else 8
+            return 8
         return 8 if self.wide and field not in EXTREMES else 4
 
 
@@ -60,8 +59,6 @@ def memory_of(args: FoldArgs, grid: tuple[int, int]) -> Memory:
         for field, address in zip(PART_FIELDS, layer.fields, strict=True):
             if address:
                 memory.map_address(address, elements * layer.width(field), "x", read_only=True)
-        if layer.pivot:
-            memory.map_address(layer.pivot, 4 * layer.channels, "pivot", read_only=True)
         if layer.memory not in states:
             states.add(layer.memory)
             memory.map_address(layer.memory, 8 * (len(FIELDS) * layer.channels + 1), "state")

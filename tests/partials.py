@@ -35,7 +35,6 @@ class Layer:
     Attributes:
         planes: whether the batch is kept, else one plane.
         counts: the dtype of the counts.
-        pivot: float32 (channels,) that sums are about; None: float64 sums about 0.
         state: where to; what the reference makes of all tensors is in `want`.
     """
 
@@ -43,7 +42,6 @@ class Layer:
     mode: str = "plain"
     planes: bool = True
     counts: torch.dtype = torch.float32
-    pivot: Tensor | None = None
     state: State = field(default=None)  # type: ignore[assignment]
     want: State = field(default=None)  # type: ignore[assignment]
 
@@ -61,9 +59,7 @@ class Layer:
         finite = x.isfinite()
         low = -math.inf if t.low is None else t.low
         high = math.inf if t.high is None else t.high
-        about = 0.0 if self.pivot is None else self.pivot.double().view(-1, 1)
-        distance = torch.where(finite, x - about, 0.0)
-        sums = torch.float64 if self.pivot is None else torch.float32
+        numbers = torch.where(finite, x, 0.0)
 
         def key(beyond: float) -> Tensor:
             return order_keys(torch.where(finite, self.x, beyond))
@@ -75,14 +71,12 @@ class Layer:
             "zeros": (x.abs() <= t.zero_tol).sum(over).to(self.counts),
             "sat_low": (x <= low).sum(over).to(self.counts),
             "sat_high": (x >= high).sum(over).to(self.counts),
-            "sum": distance.sum(over).to(sums),
-            "sum_sq": distance.square().sum(over).to(sums),
+            "sum": numbers.sum(over),
+            "sum_sq": numbers.square().sum(over),
             "min": key(math.inf).amin(over),
             "max": key(-math.inf).amax(over),
-            "pivot": self.pivot,
         }
-        names = part_names(self.mode, pivoted=self.pivot is not None)
-        return [made[name] for name in names]  # type: ignore[misc]
+        return [made[name] for name in part_names(self.mode)]
 
 
 def open_clock() -> Clock:
@@ -101,7 +95,6 @@ def arguments(layers: Sequence[Layer], clock: Clock) -> tuple[object, ...]:
         clock.words,
         [layer.positions for layer in layers],
         [MODES.index(layer.mode) for layer in layers],
-        layers[0].pivot is not None,
     )
 
 

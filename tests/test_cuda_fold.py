@@ -61,15 +61,13 @@ SHAPES = (
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("pivoted", [False, True])
 @pytest.mark.parametrize("arch", ARCHS)
-def test_all_shapes_in_one_launch(stub: StubDriver, arch: str, pivoted: bool, mode: str) -> None:
+def test_all_shapes_in_one_launch(stub: StubDriver, arch: str, mode: str) -> None:
     layers = []
     for shape in SHAPES:
         x = make("nan and inf", shape, torch.float32)
         for planes, counts in ((True, torch.float32), (True, torch.int64), (False, torch.float32)):
-            pivot = torch.randn(shape[1]) / 10 if pivoted else None
-            layers.append(Layer(x, mode, planes, counts, pivot))
+            layers.append(Layer(x, mode, planes, counts))
     backend = prepared(arch)
     stub.order = "random"
     check(stub, backend, *layers)
@@ -90,13 +88,6 @@ def test_every_kind_of_data(stub: StubDriver, kind: str) -> None:
     fold(prepared(), layers)
     for layer in layers:
         assert_equal_states(layer.state, layer.want, (1e-12, 1e-9))
-
-
-def test_squares_beyond_float32(stub: StubDriver) -> None:
-    big = torch.finfo(torch.float32).max
-    x = torch.tensor([[[1e30, -1e30, 3e30]], [[big, big, big / 2]], [[-big, big, 0.0]]])
-    for plane in x:
-        check(stub, prepared(), Layer(plane.view(1, 1, 3), pivot=torch.zeros(1)))
 
 
 @pytest.mark.parametrize("words", [{"enabled": 0}, {"phase": 1}, {"phase": -1}])
@@ -172,26 +163,23 @@ def test_any_order_of_blocks_gives_the_same_bits(stub: StubDriver) -> None:
 def test_a_batch_without_elements(stub: StubDriver) -> None:
     state, clock, backend = State.identity(3), open_clock(), prepared()
     for parts in of_no_elements(3):
-        backend.fold(parts, [state.memory], clock.words, [0], [0], False)  # type: ignore[list-item]
+        backend.fold(parts, [state.memory], clock.words, [0], [0])  # type: ignore[list-item]
     assert torch.equal(state.words, State.identity(3).words)
     assert int(state.memory[-1]) == 2  # type: ignore[index]
 
 
-@pytest.mark.parametrize("pivoted", [False, True])
-def test_every_byte_is_read_once(stub: StubDriver, pivoted: bool) -> None:
+def test_every_byte_is_read_once(stub: StubDriver) -> None:
     """Of partials whole sectors, where there are channels enough; of states what a merge takes."""
     layers = []
     for shape in ((64, 64, 3), (32, 256, 3), (1, 512, 40)):
-        pivot = torch.zeros(shape[1]) if pivoted else None
-        layers.append(Layer(torch.randn(shape), "all", pivot=pivot))
+        layers.append(Layer(torch.randn(shape), "all"))
     stub.count_bytes = True
     backend = prepared()
     for _ in range(2):
         args: Any = arguments(layers, open_clock())
         backend.fold(*args)
     channels = sum(layer.state.channels for layer in layers)
-    pivots = 4 * channels if pivoted else 0
-    read = sum(part.numel() * part.element_size() for part in args[0]) - pivots
+    read = sum(part.numel() * part.element_size() for part in args[0])
     for launch in stub.launches:
         counts, report = launch.report.load_counts("x"), launch.report
         assert (counts == 1).all()
@@ -203,7 +191,6 @@ def test_every_byte_is_read_once(stub: StubDriver, pivoted: bool) -> None:
         assert report.loads["state"].bytes == words + tensors
         assert set(report.stores) == {"state"}
         assert not report.atomics
-        assert report.loads.get("pivot", report.loads["x"]).bytes == (pivots or read)
 
 
 def test_the_clock_is_for_what_is_not_finite(stub: StubDriver) -> None:

@@ -55,38 +55,6 @@ def test_every_kind_of_data(kind: str, mode: str) -> None:
         assert int(layer.state.memory[-1]) == 2  # type: ignore[index]
 
 
-@pytest.mark.parametrize("kind", ["normal", "constant", "nan and inf", "all nan", "large mean"])
-def test_sums_about_a_pivot(kind: str) -> None:
-    x = make(kind, (5, 6, 50), torch.float32)
-    finite = torch.where(x.isfinite(), x, math.nan).nanmean((0, 2))
-    pivot = torch.where(finite.isnan(), 0.0, finite + 0.01)
-    layers = [Layer(x, mode, planes, pivot=pivot) for mode in MODES for planes in (True, False)]
-    fold(TORCH, layers)
-    for layer in layers:  # a float32 sum of a plane is rounded once
-        assert_equal_states(layer.state, layer.want, (1e-7, 1e-6))
-
-
-def test_a_constant_has_no_m2_however_its_pivot_is_rounded() -> None:
-    x = torch.full((3, 2, 7), 0.1)
-    layer = Layer(x, pivot=torch.tensor([0.1001, -5.0]))
-    fold(TORCH, [layer])
-    assert layer.state["m2"].tolist() == [0.0, 0.0]
-    assert layer.state["mean"].tolist() == [float(x[0, 0, 0])] * 2
-
-
-def test_squares_beyond_float32_leave_infinity() -> None:
-    """About a pivot they are summed in float32, and nothing is read again."""
-    layer = Layer(torch.tensor([[[1e30, -1e30, 3e30]]]), pivot=torch.zeros(1))
-    fold(TORCH, [layer])
-    assert layer.state["m2"].tolist() == [math.inf]
-    assert layer.state["mean"].item() == pytest.approx(1e30, rel=1e-6)
-    big = torch.finfo(torch.float32).max
-    layer = Layer(torch.tensor([[[big, big, big / 2]]]), pivot=torch.zeros(1))
-    fold(TORCH, [layer])  # the sum is beyond float32, too
-    assert layer.state["mean"].tolist() == [big]
-    assert layer.state["m2"].tolist() == [math.inf]
-
-
 def test_rounding_makes_no_m2_below_zero() -> None:
     """Of float64 sums, where the mean is more deviations than they have digits for."""
     x = (1 + torch.rand(64)).view(1, 64, 1).repeat(8, 1, 61)
@@ -103,7 +71,7 @@ def test_rounding_makes_no_m2_below_zero() -> None:
 def test_a_batch_without_elements_is_a_tensor_all_the_same() -> None:
     layer = Layer(torch.randn(2, 3, 5))
     folded(layer)
-    before, args = layer.state.words.clone(), (open_clock().words, [0], [0], False)
+    before, args = layer.state.words.clone(), (open_clock().words, [0], [0])
     for parts in partials.of_no_elements(3):
         TORCH.fold(parts, [layer.state.memory], *args)  # type: ignore[arg-type,list-item]
     assert torch.equal(layer.state.words, before)
@@ -111,9 +79,8 @@ def test_a_batch_without_elements_is_a_tensor_all_the_same() -> None:
 
 
 def test_nothing_finite_has_no_mean() -> None:
-    names = part_names("plain", pivoted=True)
-    layer = Layer(torch.full((2, 3, 5), math.nan), pivot=torch.ones(3))
-    part = add_planes(dict(zip(names, layer.partials(), strict=True)))
+    layer = Layer(torch.full((2, 3, 5), math.nan))
+    part = add_planes(dict(zip(part_names("plain"), layer.partials(), strict=True)))
     state = to_state(part, layer.positions)
     assert state["nan"].tolist() == state["count"].tolist() == [10] * 3
     assert state["mean"].tolist() == state["m2"].tolist() == [0.0] * 3
@@ -209,12 +176,9 @@ def test_the_counts_of_each_mode() -> None:
     assert count_names("all") == NON_FINITE + COMPARISONS
 
 
-@pytest.mark.parametrize("pivoted", [False, True])
-def test_the_operation_is_what_it_declares(pivoted: bool) -> None:
+def test_the_operation_is_what_it_declares() -> None:
     x = make("nan and inf", (3, 4, 30), torch.float32)
-    pivot = torch.zeros(4) if pivoted else None
-    layers = [Layer(x, "all", pivot=pivot), Layer(x[:, :2].contiguous(), planes=False)]
-    layers[1].pivot = None if pivot is None else pivot[:2].clone()
+    layers = [Layer(x, "all"), Layer(x[:, :2].contiguous(), planes=False)]
     torch.library.opcheck(torch.ops.fmstats.fold.default, arguments(layers, open_clock()))
 
 
@@ -250,7 +214,7 @@ def test_a_compiled_graph_folds_as_it_does_itself() -> None:
         y = x * 2
         torch.ops.fmstats.fold(
             *([part * 1 for part in parts], [states[0], states[1], states[0]], clock),
-            *([x.shape[0] * x.shape[2]] * 3, [0] * 3, False),
+            *([x.shape[0] * x.shape[2]] * 3, [0] * 3),
         )
         return y
 

@@ -100,7 +100,7 @@ BOUNDS = {"zero_tol": 0.0, "low": None, "high": None}
 
 def names_of(case: Measured) -> tuple[str, ...]:
     thresholds = Thresholds(**{**BOUNDS, **case.bounds})
-    return part_names(thresholds.mode, pivoted=False)
+    return part_names(thresholds.mode)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def absolute(case: Measured, name: str) -> Tensor:
     power = 1 if name == "sum" else 2
     x = (x.abs() ** power).float()  # float64 is rounded to float32
     partials = torch.ops.fmstats.partials(x, case.channel_dim, 0, None, None)
-    return partials[part_names("plain", pivoted=False).index("sum")]
+    return partials[part_names("plain").index("sum")]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -45,23 +45,21 @@ def check(backend: Backend, *layers: Layer) -> None:
         assert [report.findings for report in backend.ptx.folds] == [[]] * len(backend.ptx.folds)
 
 
-def some_layers(mode: str, pivoted: bool, shapes: Any = SHAPES) -> list[Layer]:
+def some_layers(mode: str, shapes: Any = SHAPES) -> list[Layer]:
     layers = []
     for shape in shapes:
         x = make("nan and inf", shape, torch.float32)
         for planes, counts in ((True, torch.float32), (True, torch.int64), (False, torch.float32)):
-            pivot = torch.randn(shape[1]) / 10 if pivoted else None
-            layers.append(Layer(x, mode, planes, counts, pivot))
+            layers.append(Layer(x, mode, planes, counts))
     return layers
 
 
 @compiled
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("pivoted", [False, True])
 @pytest.mark.parametrize("arch", ARCHS)
-def test_all_shapes(arch: str, pivoted: bool, mode: str) -> None:
+def test_all_shapes(arch: str, mode: str) -> None:
     backend = host_backend(arch, block_order="random")
-    layers = some_layers(mode, pivoted, SHAPES if arch == "90" else SHAPES[:2])
+    layers = some_layers(mode, SHAPES if arch == "90" else SHAPES[:2])
     check(backend, *layers)
     check(backend, *layers)  # into states that have data
     assert len(backend.ptx.folds) == 2 * len(layers)
@@ -69,10 +67,9 @@ def test_all_shapes(arch: str, pivoted: bool, mode: str) -> None:
 
 @interpreted
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("pivoted", [False, True])
-def test_all_shapes_interpreted(pivoted: bool, mode: str) -> None:
+def test_all_shapes_interpreted(mode: str) -> None:
     backend = choose_backend("triton", torch.device("cpu"))
-    layers = some_layers(mode, pivoted)
+    layers = some_layers(mode)
     for _ in range(2):
         check(backend, *layers)
 
@@ -129,10 +126,8 @@ def test_a_batch_without_elements() -> None:
 
 
 @compiled
-@pytest.mark.parametrize("pivoted", [False, True])
-def test_every_byte_is_read_once(pivoted: bool) -> None:
-    pivot = torch.zeros(64) if pivoted else None
-    layer = Layer(torch.randn(64, 64, 3), "all", pivot=pivot)
+def test_every_byte_is_read_once() -> None:
+    layer = Layer(torch.randn(64, 64, 3), "all")
     backend, args = host_backend(count_bytes=True), arguments([layer], open_clock())
     backend.fold(*args)  # type: ignore[arg-type]
     (report,) = backend.ptx.folds
@@ -160,15 +155,14 @@ def test_what_is_prepared() -> None:
     backend.prepare_fold(torch.device("cpu"))
     made = dict(backend.ptx.kernels)
     for mode in MODES:
-        for pivot in (None, torch.zeros(6)):
-            check(backend, Layer(torch.randn(5, 6, 20), mode, pivot=pivot))
+        check(backend, Layer(torch.randn(5, 6, 20), mode))
     assert backend.ptx.kernels == made
 
 
-def kernel(wide: bool, pivoted: bool, target: str) -> Any:
+def kernel(wide: bool, target: str) -> Any:
     from fmstats.backends.triton import compiler
 
-    return compiler.compile_graph_fold(wide, pivoted, target_of(target))
+    return compiler.compile_graph_fold(wide, target_of(target))
 
 
 @compiled
@@ -176,23 +170,21 @@ def kernel(wide: bool, pivoted: bool, target: str) -> Any:
 @pytest.mark.parametrize("arch", ARCHS)
 def test_nvidia(arch: str) -> None:
     for wide in (False, True):
-        for pivoted in (False, True):
-            made = kernel(wide, pivoted, arch)
-            code = sass.disassemble(made.asm["cubin"])[made.metadata.name]
-            print(f"sm_{arch}{wide:2}{pivoted:2}{code.resources.registers:4} registers")
-            assert code.resources.stack_bytes == 0
-            assert not code.local_accesses
+        made = kernel(wide, arch)
+        code = sass.disassemble(made.asm["cubin"])[made.metadata.name]
+        print(f"sm_{arch}{wide:2}{code.resources.registers:4} registers")
+        assert code.resources.stack_bytes == 0
+        assert not code.local_accesses
 
 
 @compiled
 @pytest.mark.parametrize("arch", AMD)
 def test_amd(arch: str) -> None:
     for wide in (False, True):
-        for pivoted in (False, True):
-            text = kernel(wide, pivoted, arch).asm["amdgcn"]
-            counts = {
-                name: int(re.findall(rf"\.{name}: +(\d+)", text)[-1])
-                for name in ("vgpr_count", "vgpr_spill_count", "private_segment_fixed_size")
-            }
-            print(arch, wide, pivoted, counts)
-            assert counts["vgpr_spill_count"] == counts["private_segment_fixed_size"] == 0
+        text = kernel(wide, arch).asm["amdgcn"]
+        counts = {
+            name: int(re.findall(rf"\.{name}: +(\d+)", text)[-1])
+            for name in ("vgpr_count", "vgpr_spill_count", "private_segment_fixed_size")
+        }
+        print(arch, wide, counts)
+        assert counts["vgpr_spill_count"] == counts["private_segment_fixed_size"] == 0

@@ -94,24 +94,21 @@ class PtxEngine(Engine):
             self.kernels[dtype] = compiler.compile_fold(dtype, target_of(self.arch))
         return self.kernels[dtype]
 
-    def graph_fold_kernel(self, wide: bool, pivoted: bool) -> Any:
+    def graph_fold_kernel(self, wide: bool) -> Any:
         from fmstats.backends.triton import compiler
 
-        key = (wide, pivoted)
-        if key not in self.kernels:
-            self.kernels[key] = compiler.compile_graph_fold(*key, target_of(self.arch))
-        return self.kernels[key]
+        if wide not in self.kernels:
+            self.kernels[wide] = compiler.compile_graph_fold(wide, target_of(self.arch))
+        return self.kernels[wide]
 
     def launch_graph_fold(
         self, kernel: Any, programs: int, tensors: Sequence[Tensor], *sizes: int
     ) -> None:
-        *fields, pivot, state, clock = tensors
+        *fields, state, clock = tensors
         positions = sizes[-1]
         mapped = Memory()
         for address, length in {(t.data_ptr(), t.nbytes) for t in fields if positions}:
             mapped.map_address(address, length, "x", read_only=True)
-        if pivot.data_ptr() != fields[0].data_ptr():
-            mapped.map_address(pivot.data_ptr(), pivot.nbytes, "pivot", read_only=True)
         mapped.map_address(state.data_ptr(), state.nbytes, "state")
         mapped.map_address(clock.data_ptr(), clock.nbytes, "clock")
         pointers = [tensor.data_ptr() for tensor in tensors]

@@ -12,9 +12,8 @@ constexpr int kFoldRows = 16;      // planes side by side, where there are chann
 // One layer's partials, and where they go. A block takes `lanes` channels of all planes.
 struct FoldLayer {
   const void* fields[kPartFields];  // (planes, channels) of each; null where the mode has none
-  const float* pivot;  // of each channel: then sums are float32; null: float64 sums about 0
-  i64* memory;         // a state's words, and behind them how many tensors graphs have measured
-  i64 positions;       // of a channel, in all planes together
+  i64* memory;    // a state's words, and behind them how many tensors graphs have measured
+  i64 positions;  // of a channel, in all planes together
   int channels, planes;
   unsigned first_block;  // of a layer with the state of the one before: where it would begin
   short lanes;           // a power of 2, the same of all layers of a state

@@ -26,7 +26,7 @@ __device__ __forceinline__ double read_extreme(const void* field, i64 at) {
 }
 
 // Add up every so many planes of a channel, from `plane` on.
-template <class Count, class Sum>
+template <class Count>
 __device__ __forceinline__ Partial add_planes(const FoldLayer& layer, i64 channel, int plane,
                                               int step) {
   Partial sum = empty_partial();
@@ -35,7 +35,8 @@ __device__ __forceinline__ Partial add_planes(const FoldLayer& layer, i64 channe
     const i64 at = static_cast<i64>(plane) * layer.channels + channel;
     Partial part;
 #define FMSTATS_COUNT(name, Name, ...) part.name = read_count<Count>(layer.fields[kPart##Name], at);
-#define FMSTATS_SUM(name, Name, ...) part.name = read_partial<Sum>(layer.fields[kPart##Name], at);
+#define FMSTATS_SUM(name, Name, ...) \
+  part.name = read_partial<double>(layer.fields[kPart##Name], at);
 #define FMSTATS_EXTREME(name, Name, ...) part.name = read_extreme(layer.fields[kPart##Name], at);
     FMSTATS_PART_COUNTS(FMSTATS_COUNT)
     FMSTATS_PART_SUMS(FMSTATS_SUM)
@@ -48,15 +49,11 @@ __device__ __forceinline__ Partial add_planes(const FoldLayer& layer, i64 channe
   return sum;
 }
 
-// The same, of partials of whatever types.
+// The same, of counts of either type.
 __device__ __forceinline__ Partial add_planes(const FoldLayer& layer, i64 channel, int plane,
                                               int step) {
-  if (layer.wide) {
-    return layer.pivot == nullptr ? add_planes<i64, double>(layer, channel, plane, step)
-                                  : add_planes<i64, float>(layer, channel, plane, step);
-  }
-  return layer.pivot == nullptr ? add_planes<float, double>(layer, channel, plane, step)
-                                : add_planes<float, float>(layer, channel, plane, step);
+  return layer.wide ? add_planes<i64>(layer, channel, plane, step)
+                    : add_planes<float>(layer, channel, plane, step);
 }
 
 // The last layer whose blocks begin at this one or before it.
@@ -78,10 +75,8 @@ __device__ __forceinline__ void merge_part(const FoldLayer& layer, i64 channel, 
                                            i64* clock) {
   const i64 row = layer.channels;
   if (non_finite_count(part) != 0) note_non_finite(layer.memory, row, channel, clock);
-  const double pivot =
-      layer.pivot == nullptr ? 0.0 : static_cast<double>(__ldg(layer.pivot + channel));
   const ChannelState before = load_state<i64>(layer.memory, row, channel);
-  store_state(layer.memory, row, channel, merge(before, to_state(part, layer.positions, pivot)));
+  store_state(layer.memory, row, channel, merge(before, to_state(part, layer.positions, 0.0)));
 }
 
 // The sum over rows of threads, in the first one. `shared`: a part of every thread.

@@ -116,7 +116,6 @@ class Backend:
         clock: Tensor,
         positions: Sequence[int],
         modes: Sequence[int],
-        pivoted: bool,
     ) -> None:
         """Merge the partials of layers into their states, by work on the device.
 
@@ -129,9 +128,8 @@ class Backend:
             clock: the words of the `Clock` of the device.
             positions: how many elements each channel of a layer has in all planes together.
             modes: the place of each layer's mode in `MODES`.
-            pivoted: whether sums are float32 about a pivot, of all layers.
         """
-        folding.fold(parts, states, clock, positions, modes, pivoted)
+        folding.fold(parts, states, clock, positions, modes)
 
     def meter(self, state: State, thresholds: Thresholds, clock: Clock | None = None) -> Meter:
         """Make the meter that updates `state` with the tensors of one layer.

@@ -25,15 +25,14 @@ def fold(
     clock: Tensor,
     positions: Sequence[int],
     modes: Sequence[int],
-    pivoted: bool,
 ) -> None:
     """Fold the partials of layers, if the gate of the clock is open; see `Backend.fold`."""
-    check(parts, states, clock, positions, modes, pivoted)
+    check(parts, states, clock, positions, modes)
     now = Clock.in_words(clock)
     opens = now.opens()
     begin = 0
     for memory, count, mode in zip(states, positions, modes, strict=True):
-        names = part_names(MODES[mode], pivoted=pivoted)
+        names = part_names(MODES[mode])
         partials = dict(zip(names, parts[begin : begin + len(names)], strict=True))
         begin += len(names)
         memory[-1:].add_(opens)
@@ -53,7 +52,6 @@ def check(
     clock: Tensor,
     positions: Sequence[int],
     modes: Sequence[int],
-    pivoted: bool,
 ) -> None:
     """Refuse arguments of `fold` that do not fit each other.
 
@@ -66,7 +64,7 @@ def check(
     for mode in modes:
         if not 0 <= mode < len(MODES):
             raise FmstatsError(f"mode {mode} is not known; modes are 0 to {len(MODES) - 1}")
-    names = [part_names(MODES[mode], pivoted=pivoted) for mode in modes]
+    names = [part_names(MODES[mode]) for mode in modes]
     expected = sum(map(len, names))
     if len(parts) != expected:
         raise FmstatsError(f"these layers have {expected} partials, got {len(parts)}")
@@ -95,13 +93,13 @@ def _check_partials(
             f"counts of {layer} are float32 or int64 of ({channels},) or (planes, {channels}), "
             f"got {_kind(first)}"
         )
-    sums = torch.float32 if "pivot" in partials else torch.float64
     for name, partial in partials.items():
-        dtype = first.dtype if name in counts else torch.int32 if name in EXTREMES else sums
-        shape = (channels,) if name == "pivot" else planes
-        if partial.dtype != dtype or partial.shape != shape or not partial.is_contiguous():
+        dtype = (
+            first.dtype if name in counts else torch.int32 if name in EXTREMES else torch.float64
+        )
+        if partial.dtype != dtype or partial.shape != planes or not partial.is_contiguous():
             raise FmstatsError(
-                f"{name} of {layer} must be contiguous {dtype} of shape {shape}, "
+                f"{name} of {layer} must be contiguous {dtype} of shape {planes}, "
                 f"got {_kind(partial)}"
             )
         if partial.device != device:

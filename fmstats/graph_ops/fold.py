@@ -18,8 +18,8 @@ __all__ = ["fold", "prepare"]
 
 # As `Backend.fold` describes them.
 library.define(
-    "fold(Tensor[] parts, Tensor(a!)[] states, Tensor(b!) clock, SymInt[] positions, int[] modes, "
-    "bool pivoted) -> ()"
+    "fold(Tensor[] parts, Tensor(a!)[] states, Tensor(b!) clock, SymInt[] positions, int[] modes) "
+    "-> ()"
 )
 
 
@@ -45,7 +45,6 @@ def fold(
     clock: Tensor,
     positions: Sequence[int],
     modes: Sequence[int],
-    pivoted: bool,
 ) -> None:
     """Fold the partials of layers, as `fmstats::fold` does, without the dispatcher of torch.
 
@@ -55,7 +54,7 @@ def fold(
     device = clock.device
     if device not in _backends:
         prepare(device)
-    _backends[device].fold(parts, states, clock, positions, modes, pivoted)
+    _backends[device].fold(parts, states, clock, positions, modes)
 
 
 library.impl("fold", fold, "CompositeExplicitAutograd")

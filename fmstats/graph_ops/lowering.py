@@ -224,5 +224,4 @@ def _fold(layers: list[_Layer], clock: Any) -> None:
         clock,
         [layer.positions for layer in layers],
         [layer.mode for layer in layers],
-        False,  # not about pivots
     )

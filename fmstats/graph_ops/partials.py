@@ -64,7 +64,7 @@ def _partials(
     made["min"] = low_keys.amin(over) if over else low_keys
     made["max"] = high_keys.amax(over) if over else high_keys
     made = {name: part.reshape(planes.shape) for name, part in made.items()}
-    return [made[name] for name in part_names(thresholds.mode, pivoted=False)]
+    return [made[name] for name in part_names(thresholds.mode)]
 
 
 def _sum(x: Tensor, over: tuple[int, ...]) -> Tensor:
@@ -78,7 +78,7 @@ def _fake(
     planes = planes_of(x.shape, channel_dim)
     return [
         x.new_empty(planes.shape, dtype=part_dtype(name, planes))
-        for name in part_names(Thresholds(zero_tol, low, high).mode, pivoted=False)
+        for name in part_names(Thresholds(zero_tol, low, high).mode)
     ]
 
 

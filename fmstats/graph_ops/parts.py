@@ -2,9 +2,8 @@
 
 A tensor of a layer is reduced to one number a field, plane and channel. `fold` adds the planes up
 and merges each channel into its state, for all layers of a graph at once. Counts are float32 where
-a plane has less than 2^24 positions, else int64; sums are float64, or float32 about a pivot;
-extremes are int32 in the order of floats (`float_order.order_keys`), those of the infinities where
-nothing is finite.
+a plane has less than 2^24 positions, else int64; sums are float64; extremes are int32 in the order
+of floats (`float_order.order_keys`), those of the infinities where nothing is finite.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def reduce_to_parts(
     """
     device, size = x.get_device(), x.get_size()
     load = x.make_loader()
-    names = part_names(thresholds.mode, pivoted=False)
+    names = part_names(thresholds.mode)
     dtypes = [part_dtype(name, planes) for name in names]
     measuring = Measuring.of(thresholds, planes.small_counts, prod(planes.shape))
 

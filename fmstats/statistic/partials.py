@@ -21,7 +21,7 @@ from fmstats.statistic.fields import (
     SUMS,
     comparisons_of,
 )
-from fmstats.statistic.float_order import at_order_keys, places, to_float64
+from fmstats.statistic.float_order import at_order_keys, places
 from fmstats.statistic.state import State
 
 
@@ -30,14 +30,9 @@ def count_names(mode: str) -> tuple[str, ...]:
     return NON_FINITE + comparisons_of(mode)
 
 
-def part_names(mode: str, *, pivoted: bool) -> tuple[str, ...]:
-    """Return the names of the partials of a tensor, in their order.
-
-    Args:
-        mode: of the thresholds.
-        pivoted: whether sums are float32 about a pivot, which is the last one then: (channels,).
-    """
-    return (*count_names(mode), *PIVOTED, *SUMS, *EXTREMES, *(("pivot",) if pivoted else ()))
+def part_names(mode: str) -> tuple[str, ...]:
+    """Return the names of the partials of a tensor measured in this mode, in their order."""
+    return (*count_names(mode), *PIVOTED, *SUMS, *EXTREMES)
 
 
 def add_planes(partials: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -45,7 +40,7 @@ def add_planes(partials: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Args:
         partials: (planes, channels), or (channels,) of one plane. Counts are float32 or int64, sums
-            float64 or float32, extremes int32 in the order of floats.
+            float64, extremes int32 in the order of floats.
     """
     part = {}
     for name, partial in partials.items():
@@ -55,7 +50,7 @@ def add_planes(partials: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif name in NON_FINITE + COMPARISONS:
             part[name] = planes.to(torch.int64).sum(0)
         else:
-            part[name] = to_float64(planes).sum(0)
+            part[name] = planes.sum(0)
     return part
 
 
@@ -63,7 +58,7 @@ def to_state(part: Mapping[str, Tensor], count: int) -> State:
     """Return the state of a tensor that was seen in one part.
 
     Args:
-        part: as `add_planes` returns it; its sums are about `pivot`, or about 0 if it has none.
+        part: as `add_planes` returns it.
         count: how many elements each channel has.
     """
     fields = {name: part.get(name, torch.zeros_like(part["nan"])) for name in COMPARISONS}
@@ -77,12 +72,11 @@ def to_state(part: Mapping[str, Tensor], count: int) -> State:
     m2 = torch.where(part["sum_sq"] < math.inf, m2, math.inf)
     # Rounding could lead out of the range, and a sum that overflowed gives any number of it. NaN is
     # not below the maximum.
-    mean = shift + part.get("pivot", 0.0)
     low, high = part["min"], part["max"]
-    mean = torch.where(mean < high, mean, high)
+    mean = torch.where(shift < high, shift, high)
     mean = torch.where(mean > low, mean, low)
     fields["mean"] = torch.where(n == 0, 0.0, mean)
-    # A constant has no m2, however its pivot was rounded.
+    # A constant has no m2, however its sums were rounded.
     constant = places(low) == places(high)
     fields["m2"] = torch.where((n == 0) | constant, 0.0, m2)
     return State.of(fields)

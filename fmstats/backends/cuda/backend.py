@@ -120,7 +120,6 @@ class CudaBackend(Backend):
         clock: Tensor,
         positions: Sequence[int],
         modes: Sequence[int],
-        pivoted: bool,
     ) -> None:
         index = clock.device.index or 0
         device = self._devices.get(index)
@@ -128,13 +127,13 @@ class CudaBackend(Backend):
             self.prepare_fold(clock.device)
             device = self.device(clock.device)
         if device.fold is None:
-            super().fold(parts, states, clock, positions, modes, pivoted)
+            super().fold(parts, states, clock, positions, modes)
             return
         stream = self.runtime.stream(index)
         try:
-            device.fold.run(parts, states, clock, positions, modes, pivoted, stream)
+            device.fold.run(parts, states, clock, positions, modes, stream)
         except ValueError:  # nothing was launched
-            folding.check(parts, states, clock, positions, modes, pivoted)
+            folding.check(parts, states, clock, positions, modes)
             raise
 
     def device(self, device: torch.device) -> Device:

@@ -86,8 +86,7 @@ class TritonBackend(Backend):
         return self.engine(device).capturing()
 
     def prepare_fold(self, device: torch.device) -> None:
-        for pivoted in (False, True):
-            self.engine(device).graph_fold_kernel(False, pivoted)
+        self.engine(device).graph_fold_kernel(False)
 
     def fold(
         self,
@@ -96,20 +95,19 @@ class TritonBackend(Backend):
         clock: Tensor,
         positions: Sequence[int],
         modes: Sequence[int],
-        pivoted: bool,
     ) -> None:
-        folding.check(parts, states, clock, positions, modes, pivoted)
+        folding.check(parts, states, clock, positions, modes)
         engine, left = self.engine(clock.device), iter(parts)
         for memory, count, mode in zip(states, positions, modes, strict=True):
-            names = part_names(MODES[mode], pivoted=pivoted)
+            names = part_names(MODES[mode])
             partials = dict(zip(names, left, strict=False))
             nan = partials["nan"]
             # What a mode has not is not read.
-            fields = [partials.get(name, nan) for name in (*PART_FIELDS, "pivot")]
+            fields = [partials.get(name, nan) for name in PART_FIELDS]
             channels = nan.shape[-1]
             planes = 0 if count == 0 else nan.numel() // max(channels, 1)
             engine.launch_graph_fold(
-                engine.graph_fold_kernel(nan.dtype == torch.int64, pivoted),
+                engine.graph_fold_kernel(nan.dtype == torch.int64),
                 max(-(-channels // GRAPH_LANES), 1),
                 [*fields, memory, clock],
                 *(channels, planes),

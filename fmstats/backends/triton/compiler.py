@@ -34,7 +34,7 @@ __all__ = [
 VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
 
 POINTERS = {"state": "*i64", "parts": "*i64", "thresholds": "*fp64", "clock": "*i64"}
-POINTERS |= {"low_of": "*i32", "high_of": "*i32", "pivot_of": "*fp32"}
+POINTERS |= {"low_of": "*i32", "high_of": "*i32"}
 # What has bits of its own to be read is handed over as integers.
 ELEMENTS = {
     "float32": "*fp32",
@@ -85,17 +85,17 @@ def compile_fold(dtype: str, target: Any) -> Any:
     return _compile(fold, fold_constants(dtype), ITEMSIZE.get(dtype, 1), target)
 
 
-def graph_fold_constants(pivoted: bool) -> dict[str, Any]:
+def graph_fold_constants() -> dict[str, Any]:
     """The compile-time arguments of `graph_fold.graph_fold`."""
-    return {"PIVOTED": pivoted, "ROWS": GRAPH_ROWS, "LANES": GRAPH_LANES}
+    return {"ROWS": GRAPH_ROWS, "LANES": GRAPH_LANES}
 
 
-def compile_graph_fold(wide: bool, pivoted: bool, target: Any) -> Any:
+def compile_graph_fold(wide: bool, target: Any) -> Any:
     """`graph_fold.graph_fold` for a `GPUTarget`; counts are int64 if they are `wide`."""
-    types = dict.fromkeys(("sum_of", "sum_sq_of"), "*fp32" if pivoted else "*fp64")
+    types = dict.fromkeys(("sum_of", "sum_sq_of"), "*fp64")
     counts = (name for name in graph_fold.arg_names if name.endswith("_of"))
     types = dict.fromkeys(counts, "*i64" if wide else "*fp32") | types | POINTERS
-    return _build(graph_fold, graph_fold_constants(pivoted), types, None, target)
+    return _build(graph_fold, graph_fold_constants(), types, None, target)
 
 
 def launch(compiled: Any, programs: int, stream: int, *arguments: int) -> None:

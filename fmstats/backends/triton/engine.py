@@ -53,7 +53,7 @@ class Engine:
         """The kernel `fold` for such tensors."""
         raise NotImplementedError
 
-    def graph_fold_kernel(self, wide: bool, pivoted: bool) -> Any:
+    def graph_fold_kernel(self, wide: bool) -> Any:
         """The kernel `graph_fold` for such partials: counts are int64 if `wide`."""
         raise NotImplementedError
 
@@ -127,13 +127,12 @@ class GpuEngine(Engine):
             self._make(dtype, self._compiler.compile_fold(dtype, self._target))
         return self._kernels[dtype]
 
-    def graph_fold_kernel(self, wide: bool, pivoted: bool) -> Any:
-        key = (wide, pivoted)
-        if key not in self._kernels:
+    def graph_fold_kernel(self, wide: bool) -> Any:
+        if wide not in self._kernels:
             if self.capturing():
                 raise refusal("the kernel that folds such partials is compiled and loaded")
-            self._make(key, self._compiler.compile_graph_fold(wide, pivoted, self._target))
-        return self._kernels[key]
+            self._make(wide, self._compiler.compile_graph_fold(wide, self._target))
+        return self._kernels[wide]
 
     def launch_graph_fold(
         self, kernel: Any, programs: int, tensors: Sequence[Tensor], *sizes: int
@@ -212,8 +211,8 @@ class InterpreterEngine(Engine):
     def fold_kernel(self, dtype: str) -> Any:
         return self._compiler.fold_constants(dtype)
 
-    def graph_fold_kernel(self, wide: bool, pivoted: bool) -> Any:
-        return self._compiler.graph_fold_constants(pivoted)
+    def graph_fold_kernel(self, wide: bool) -> Any:
+        return self._compiler.graph_fold_constants()
 
     def launch_graph_fold(
         self, kernel: Any, programs: int, tensors: Sequence[Tensor], *sizes: int

@@ -79,7 +79,6 @@ def graph_fold(
     sum_sq_of,
     low_of,
     high_of,
-    pivot_of,
     state,
     clock,
     channels,
@@ -87,7 +86,6 @@ def graph_fold(
     low_planes,
     high_planes,
     positions,
-    PIVOTED: tl.constexpr,
     ROWS: tl.constexpr,
     LANES: tl.constexpr,
 ):
@@ -95,7 +93,6 @@ def graph_fold(
 
     Args:
         nan_of: (planes, channels) counts, and so on.
-        pivot_of: (channels,) that sums are about; not read unless PIVOTED.
         state: the memory of a `State`.
         clock: the words of a `Clock`.
         channels: how many.
@@ -103,7 +100,6 @@ def graph_fold(
         low_planes: the same, or 0 where the layer's mode has no `sat_low`.
         high_planes: of `sat_high`.
         positions: elements of a channel in all planes.
-        PIVOTED: whether sums are float32 about a pivot.
         ROWS: planes at a time.
         LANES: channels of a program.
     """
@@ -142,9 +138,6 @@ def graph_fold(
     zeros = tl.sum(zeros, axis=0)
     sat_low = tl.sum(sat_low, axis=0)
     sat_high = tl.sum(sat_high, axis=0)
-    pivot = tl.zeros((LANES,), tl.float64)
-    if PIVOTED:
-        pivot = sums_at(pivot_of, channel, inside)
     n = finite_count(positions, nan, pos_inf, neg_inf)
     mean, m2, low, high = moments(
         n,
@@ -152,7 +145,7 @@ def graph_fold(
         tl.sum(sum_sq, axis=0),
         number_at(tl.min(low, axis=0)),
         number_at(tl.max(high, axis=0)),
-        pivot,
+        tl.zeros((LANES,), tl.float64),
         1.0,
     )
     s = state + channel
