@@ -53,72 +53,86 @@ const void* address_of(const dlpack::Tensor& t, dlpack::DataType type, int dims,
   return t.data;
 }
 
-// What the first count of a layer tells of all its partials.
+// What the first partial of a layer, which has counts, tells of all.
 struct Shape {
-  dlpack::DataType count;
   int dims;
   i64 sizes[2];  // of (planes, channels) or (channels,)
+
+  i64 planes() const { return dims == 2 ? sizes[0] : 1; }
 };
 
 Shape shape_of(const dlpack::Tensor& count, i64 channels) {
-  Shape shape = {count.dtype, count.ndim, {}};
+  Shape shape = {count.ndim, {}};
   if (count.ndim != 1 && count.ndim != 2) refuse("a count has neither one dim nor two");
   std::copy_n(count.shape, count.ndim, shape.sizes);
-  const bool known = same(count.dtype, kFloat32Type) || same(count.dtype, kInt64);
-  if (!known || shape.sizes[count.ndim - 1] != channels)
-    refuse("a count has another type or shape");
+  if (shape.sizes[count.ndim - 1] != channels) refuse("a count has another shape");
   if (channels > INT32_MAX || shape.sizes[0] > INT32_MAX) refuse("one is too large");
   return shape;
 }
 
-// A layer with the partials from `next` on, behind which it is left.
-FoldLayer layer_of(const Reader& reader, PyObject* const*& next, PyObject* memory, i64 positions,
-                   Mode mode) {
-  const dlpack::Tensor words = reader.read(memory);
+// Hands out the partials of all layers, in their order.
+struct Parts {
+  const Reader& reader;
+  PyObject* const* next;
+  std::size_t left;
+
+  dlpack::Tensor first() const {
+    if (left == 0) refuse("there are too few");
+    return reader.read(*next);
+  }
+
+  const void* take(dlpack::DataType type, const Shape& shape) {
+    const void* const address = address_of(first(), type, shape.dims, shape.sizes);
+    ++next;
+    --left;
+    return address;
+  }
+};
+
+// Takes the counts of a layer: fmstats/statistic/packing.py tells which are in one number.
+void take_counts(Parts& parts, const Shape& shape, i64 positions, FoldLayer& layer) {
+  constexpr int kExactBits = 24;  // integers of so many bits are exact as float32
+  const i64 planes = shape.planes();
+  if (positions < 1 || planes < 1 || positions % planes != 0) refuse("positions are not planes'");
+  int bits = 0;
+  for (i64 n = positions / planes; n != 0; n >>= 1) ++bits;
+  if (bits > kExactBits) refuse("float32 does not count so many positions");
+  layer.bits = static_cast<unsigned char>(bits);
+  layer.together = static_cast<unsigned char>(std::min(kExactBits / bits, int{kPartCounts}));
+#define FMSTATS_COUNT(...) ++layer.counts;
+#define FMSTATS_COMPARISON(name, Name, Mode) layer.counts += layer.mode >= k##Mode;
+  FMSTATS_NON_FINITE(FMSTATS_COUNT)
+  FMSTATS_COMPARISONS(FMSTATS_COMPARISON)
+#undef FMSTATS_COUNT
+#undef FMSTATS_COMPARISON
+  for (int number = 0; number * layer.together < layer.counts; ++number)
+    layer.counts_in[number] = parts.take(kFloat32Type, shape);
+}
+
+// The next layer.
+FoldLayer layer_of(Parts& parts, PyObject* memory, i64 positions, Mode mode) {
+  const dlpack::Tensor words = parts.reader.read(memory);
   if (!same(words.dtype, kInt64) || words.ndim != 1 || words.shape[0] % kFields != 1 ||
       !contiguous(words)) {
     refuse("one has no memory of a state");
   }
   const i64 channels = words.shape[0] / kFields;
-  const Shape shape = shape_of(reader.read(*next), channels);
+  const Shape shape = shape_of(parts.first(), channels);
   FoldLayer layer = {};
-  const auto take = [&](dlpack::DataType type, int dims, const i64* sizes) {
-    return address_of(reader.read(*next++), type, dims, sizes);
-  };
-#define FMSTATS_TAKE(Name, type) layer.fields[kPart##Name] = take(type, shape.dims, shape.sizes);
-#define FMSTATS_COUNT(name, Name, ...) FMSTATS_TAKE(Name, shape.count)
-#define FMSTATS_COMPARISON(name, Name, Mode) \
-  if (mode >= k##Mode) FMSTATS_TAKE(Name, shape.count)
-#define FMSTATS_SUM(name, Name, ...) FMSTATS_TAKE(Name, kFloat64Type)
-#define FMSTATS_EXTREME(name, Name, ...) FMSTATS_TAKE(Name, kInt32)
-  FMSTATS_NON_FINITE(FMSTATS_COUNT)
-  FMSTATS_COMPARISONS(FMSTATS_COMPARISON)
+  layer.mode = static_cast<unsigned char>(mode);
+  take_counts(parts, shape, positions, layer);
+  const void** real = layer.reals;
+#define FMSTATS_SUM(...) *real++ = parts.take(kFloat64Type, shape);
+#define FMSTATS_EXTREME(...) *real++ = parts.take(kInt32, shape);
   FMSTATS_PART_SUMS(FMSTATS_SUM)
   FMSTATS_EXTREMES(FMSTATS_EXTREME)
-#undef FMSTATS_COUNT
-#undef FMSTATS_COMPARISON
 #undef FMSTATS_SUM
 #undef FMSTATS_EXTREME
-#undef FMSTATS_TAKE
   layer.memory = static_cast<i64*>(words.data);
   layer.positions = positions;
   layer.channels = static_cast<int>(channels);
-  layer.planes = positions == 0 ? 0 : shape.dims == 2 ? static_cast<int>(shape.sizes[0]) : 1;
-  layer.wide = same(shape.count, kInt64);
+  layer.planes = static_cast<int>(shape.planes());
   return layer;
-}
-
-// How many partials there are of a layer of each mode.
-int partials_of(Mode mode) {
-  int count = 0;
-#define FMSTATS_ONE(...) ++count;
-#define FMSTATS_COMPARISON(name, Name, Mode) count += mode >= k##Mode;
-  FMSTATS_NON_FINITE(FMSTATS_ONE)
-  FMSTATS_COMPARISONS(FMSTATS_COMPARISON)
-  FMSTATS_PART_REALS(FMSTATS_ONE)
-#undef FMSTATS_ONE
-#undef FMSTATS_COMPARISON
-  return count;
 }
 
 int at_least(i64 n, int most) {
@@ -187,18 +201,14 @@ void CudaFold::run(const py::list& parts, const py::list& memories, py::handle c
   const Reader reader = {tensor_type_.ptr(), api_, device_};
   const dlpack::Tensor words = reader.read(clock.ptr());
   const i64 length = kClockWords;
-  PyObject* const* next = PySequence_Fast_ITEMS(parts.ptr());
-  std::size_t left = parts.size();
+  Parts left = {reader, PySequence_Fast_ITEMS(parts.ptr()), parts.size()};
   std::vector<FoldLayer> layers;
   layers.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     const Mode mode = read_mode(modes[i].cast<int>());
-    const std::size_t taken = partials_of(mode);
-    if (taken > left) refuse("there are too few");
-    left -= taken;
-    layers.push_back(layer_of(reader, next, memories[i].ptr(), positions[i].cast<i64>(), mode));
+    layers.push_back(layer_of(left, memories[i].ptr(), positions[i].cast<i64>(), mode));
   }
-  if (left != 0) refuse("there are too many");
+  if (left.left != 0) refuse("there are too many");
   // Those of one state together, in their order.
   std::stable_sort(layers.begin(), layers.end(),
                    [](const FoldLayer& a, const FoldLayer& b) { return a.memory < b.memory; });

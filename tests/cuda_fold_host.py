@@ -9,7 +9,9 @@ import cuda_host
 from ptx import Memory
 
 from fmstats.statistic.clock import WORDS
-from fmstats.statistic.fields import EXTREMES, FIELDS, PART_FIELDS, PIVOTED, SUMS
+from fmstats.statistic.fields import EXTREMES, FIELDS
+from fmstats.statistic.packing import count_names
+from fmstats.statistic.partials import REALS
 
 MOST_LAYERS = 34
 THREADS = 256
@@ -19,21 +21,19 @@ class FoldLayer(ctypes.Structure):
     """csrc/cuda/fold_args.h."""
 
     _fields_: ClassVar[list[Any]] = [
-        ("fields", ctypes.c_uint64 * len(PART_FIELDS)),
+        ("counts_in", ctypes.c_uint64 * len(count_names("all"))),
+        ("reals", ctypes.c_uint64 * len(REALS)),
         ("memory", ctypes.c_uint64),
         ("positions", ctypes.c_int64),
         ("channels", ctypes.c_int),
         ("planes", ctypes.c_int),
         ("first_block", ctypes.c_uint),
         ("lanes", ctypes.c_short),
-        ("wide", ctypes.c_bool),
+        ("bits", ctypes.c_ubyte),
+        ("together", ctypes.c_ubyte),
+        ("counts", ctypes.c_ubyte),
+        ("mode", ctypes.c_ubyte),
     ]
-
-    def width(self, field: str) -> int:
-        """Bytes of a partial of a field."""
-        if field in (*PIVOTED, *SUMS):
-            return 8
-        return 8 if self.wide and field not in EXTREMES else 4
 
 
 class FoldArgs(ctypes.Structure):
@@ -56,9 +56,11 @@ def memory_of(args: FoldArgs, grid: tuple[int, int]) -> Memory:
     memory.map_address(args.clock, 8 * len(WORDS), "clock")
     for layer in args.used:
         elements = layer.planes * layer.channels
-        for field, address in zip(PART_FIELDS, layer.fields, strict=True):
-            if address:
-                memory.map_address(address, elements * layer.width(field), "x", read_only=True)
+        partials = [(address, 4) for address in layer.counts_in if address]
+        for address, name in zip(layer.reals, REALS, strict=True):
+            partials.append((address, 4 if name in EXTREMES else 8))
+        for address, width in partials:
+            memory.map_address(address, elements * width, "x", read_only=True)
         if layer.memory not in states:
             states.add(layer.memory)
             memory.map_address(layer.memory, 8 * (len(FIELDS) * layer.channels + 1), "state")

@@ -15,6 +15,7 @@ from fmstats.backends.reference import ReferenceBackend
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import MODES
 from fmstats.statistic.float_order import order_keys
+from fmstats.statistic.packing import Packing
 from fmstats.statistic.partials import part_names
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
@@ -34,14 +35,12 @@ class Layer:
 
     Attributes:
         planes: whether the batch is kept, else one plane.
-        counts: the dtype of the counts.
         state: where to; what the reference makes of all tensors is in `want`.
     """
 
     x: Tensor
     mode: str = "plain"
     planes: bool = True
-    counts: torch.dtype = torch.float32
     state: State = field(default=None)  # type: ignore[assignment]
     want: State = field(default=None)  # type: ignore[assignment]
 
@@ -52,6 +51,11 @@ class Layer:
     @property
     def positions(self) -> int:
         return self.x.shape[0] * self.x.shape[2]
+
+    @property
+    def packing(self) -> Packing:
+        planes = self.x.shape[0] if self.planes else 1
+        return Packing.of(self.positions // planes)
 
     def partials(self) -> list[Tensor]:
         over = 2 if self.planes else (0, 2)
@@ -64,19 +68,23 @@ class Layer:
         def key(beyond: float) -> Tensor:
             return order_keys(torch.where(finite, self.x, beyond))
 
+        counts = {
+            "nan": x.isnan().sum(over),
+            "pos_inf": (x == math.inf).sum(over),
+            "neg_inf": (x == -math.inf).sum(over),
+            "zeros": (x.abs() <= t.zero_tol).sum(over),
+            "sat_low": (x <= low).sum(over),
+            "sat_high": (x >= high).sum(over),
+        }
+        groups = self.packing.groups(self.mode)
         made = {
-            "nan": x.isnan().sum(over).to(self.counts),
-            "pos_inf": (x == math.inf).sum(over).to(self.counts),
-            "neg_inf": (x == -math.inf).sum(over).to(self.counts),
-            "zeros": (x.abs() <= t.zero_tol).sum(over).to(self.counts),
-            "sat_low": (x <= low).sum(over).to(self.counts),
-            "sat_high": (x >= high).sum(over).to(self.counts),
+            **{"+".join(group): self.packing.pack([counts[c] for c in group]) for group in groups},
             "sum": numbers.sum(over),
             "sum_sq": numbers.square().sum(over),
             "min": key(math.inf).amin(over),
             "max": key(-math.inf).amax(over),
         }
-        return [made[name] for name in part_names(self.mode)]
+        return [made[name] for name in part_names(self.mode, self.packing)]
 
 
 def open_clock() -> Clock:
@@ -108,12 +116,6 @@ def fold(backend: Backend, layers: Sequence[Layer], clock: Clock | None = None) 
         ReferenceBackend().accumulate(layer.want, layer.x, view, thresholds, time)
 
 
-def of_no_elements(channels: int) -> list[list[Tensor]]:
-    """Partials of empty tensors: of no plane, and of one whose numbers mean nothing."""
-    parts = Layer(torch.randn(2, channels, 5)).partials()
-    return [[part[:0] for part in parts], [part[0].clone() for part in parts]]
-
-
 def _transposed(part: Tensor) -> Tensor:
     return part.t().contiguous().t()
 
@@ -122,15 +124,19 @@ def _transposed(part: Tensor) -> Tensor:
 MISFITS: list[tuple[Any, str]] = [
     (lambda a: a[1].append(a[1][0]), "2 states, 1 positions and 1 modes"),
     (lambda a: a[4].__setitem__(0, 3), "mode 3 is not known; modes are 0 to 2"),
-    (lambda a: a[0].pop(), "have 8 partials, got 7"),
-    (lambda a: a[0].append(a[0][0]), "have 8 partials, got 9"),
-    (lambda a: a[0].__setitem__(0, a[0][0].double()), r"counts of layer 0 are .*float64"),
-    (lambda a: a[0].__setitem__(1, a[0][1].long()), "pos_inf of layer 0 must be .*int64"),
-    (lambda a: a[0].__setitem__(4, _transposed(a[0][4])), "sum of layer 0 must be contiguous"),
-    (lambda a: a[0].__setitem__(5, a[0][5].float()), r"sum_sq of layer 0 .*float64 of shape"),
-    (lambda a: a[0].__setitem__(6, a[0][6][:2]), r"min of layer 0 .*\(3, 4\), got .*\(2, 4\)"),
-    (lambda a: a[0].__setitem__(7, a[0][7].to("meta")), "max of layer 0 is on meta"),
+    (lambda a: a[0].pop(), "layer 0 has 5 partials, got 4"),
+    (lambda a: a[0].clear(), "layer 0 has no partials"),
+    (lambda a: a[0].append(a[0][0]), "have 5 partials, got 6"),
+    (lambda a: a[0].__setitem__(0, a[0][0].double()), r"zeros of layer 0 must be .*float64"),
+    (lambda a: a[0].__setitem__(0, a[0][0][None]), r"partials of layer 0 are of .*\(1, 3, 4\)"),
+    (lambda a: a[0].__setitem__(1, _transposed(a[0][1])), "sum of layer 0 must be contiguous"),
+    (lambda a: a[0].__setitem__(2, a[0][2].float()), r"sum_sq of layer 0 .*float64 of shape"),
+    (lambda a: a[0].__setitem__(3, a[0][3][:2]), r"min of layer 0 .*\(3, 4\), got .*\(2, 4\)"),
+    (lambda a: a[0].__setitem__(4, a[0][4].to("meta")), "max of layer 0 is on meta"),
     (lambda a: a[1].__setitem__(0, State.identity(5).memory), r"of \(5,\) or \(planes, 5\)"),
-    (lambda a: a[1].__setitem__(0, a[1][0][:-1]), "state 0 is no memory of a State"),
+    (lambda a: a[1].__setitem__(0, a[1][0][:-1]), "state of layer 0 is no memory of a State"),
     (lambda a: a.__setitem__(2, a[2][:3]), "a clock is 8 int64"),
+    (lambda a: a[3].__setitem__(0, 91), "layer 0 has 91 positions a channel in 3 planes"),
+    (lambda a: a[3].__setitem__(0, 0), "layer 0 has 0 positions a channel in 3 planes"),
+    (lambda a: a[3].__setitem__(0, 3 * 2**24), "each has the same number, from 1 to 16777215"),
 ]

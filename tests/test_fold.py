@@ -16,9 +16,9 @@ from torch import Tensor
 from fmstats.backends.pytorch import TorchBackend
 from fmstats.errors import FmstatsError
 from fmstats.graph_ops import fold as operation
-from fmstats.graph_ops.parts import count_names
 from fmstats.statistic.fields import COMPARISONS, MODES, NEVER, NON_FINITE
 from fmstats.statistic.float_order import at_order_keys, order_keys
+from fmstats.statistic.packing import Packing, count_names
 from fmstats.statistic.partials import add_planes, part_names, to_state
 from fmstats.statistic.state import State
 
@@ -47,8 +47,8 @@ def folded(*layers: Layer) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_data(kind: str, mode: str) -> None:
     """Twice into one state, with the batch kept and not."""
-    for planes, counts in ((True, torch.float32), (True, torch.int64), (False, torch.float32)):
-        layer = Layer(make(kind, (5, 6, 50), torch.float32), mode, planes, counts)
+    for planes in (True, False):
+        layer = Layer(make(kind, (5, 6, 50), torch.float32), mode, planes)
         folded(layer)
         layer.x = make(kind, (3, 6, 20), torch.float32)
         folded(layer)
@@ -60,7 +60,7 @@ def test_rounding_makes_no_m2_below_zero() -> None:
     x = (1 + torch.rand(64)).view(1, 64, 1).repeat(8, 1, 61)
     x[0, :, 0] = x[0, :, 0].nextafter(torch.tensor(2.0))
     layer = Layer(x)
-    sums, squares = (part.sum(0) for part in layer.partials()[4:6])
+    sums, squares = (part.sum(0) for part in layer.partials()[-4:-2])
     below = squares - sums * (sums / layer.positions) < 0
     assert below.any()
     fold(TORCH, [layer])
@@ -68,19 +68,10 @@ def test_rounding_makes_no_m2_below_zero() -> None:
     assert (layer.state["m2"] >= 0).all()
 
 
-def test_a_batch_without_elements_is_a_tensor_all_the_same() -> None:
-    layer = Layer(torch.randn(2, 3, 5))
-    folded(layer)
-    before, args = layer.state.words.clone(), (open_clock().words, [0], [0])
-    for parts in partials.of_no_elements(3):
-        TORCH.fold(parts, [layer.state.memory], *args)  # type: ignore[arg-type,list-item]
-    assert torch.equal(layer.state.words, before)
-    assert int(layer.state.memory[-1]) == 3  # type: ignore[index]
-
-
 def test_nothing_finite_has_no_mean() -> None:
     layer = Layer(torch.full((2, 3, 5), math.nan))
-    part = add_planes(dict(zip(part_names("plain"), layer.partials(), strict=True)))
+    names = part_names("plain", layer.packing)
+    part = add_planes(dict(zip(names, layer.partials(), strict=True)), layer.packing)
     state = to_state(part, layer.positions)
     assert state["nan"].tolist() == state["count"].tolist() == [10] * 3
     assert state["mean"].tolist() == state["m2"].tolist() == [0.0] * 3
@@ -168,6 +159,26 @@ def test_keys_are_in_the_order_of_numbers() -> None:
     assert keys.tolist() == sorted(set(keys.tolist()))
     assert at_order_keys(keys).tolist() == numbers.double().tolist()
     assert str(at_order_keys(keys)[3].item()) == "0.0"
+
+
+@pytest.mark.parametrize(
+    "positions", [1, 7, 8, 15, 16, 49, 63, 64, 255, 256, 4095, 4096, 2**24 - 1]
+)
+def test_counts_are_packed_without_loss(positions: int) -> None:
+    """All that a count can be, in every place: the others neither lose nor get a bit."""
+    packing = Packing.of(positions)
+    assert packing.bits * packing.together <= 24 < packing.bits * (packing.together + 1)
+    names = [str(place) for place in range(packing.together)]
+    counts = torch.tensor([0, 1, positions // 2, positions - 1, positions])
+    for place in range(packing.together):
+        given = [torch.full_like(counts, positions)] * packing.together
+        given[place] = counts
+        packed = packing.pack(given)
+        assert packed.dtype == torch.float32
+        unpacked = packing.unpack(packed, names)
+        assert all(
+            torch.equal(unpacked[name], count) for name, count in zip(names, given, strict=True)
+        )
 
 
 def test_the_counts_of_each_mode() -> None:

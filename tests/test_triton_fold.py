@@ -10,7 +10,7 @@ import pytest
 import torch
 import triton_host
 from hardware import sass
-from partials import MISFITS, Layer, arguments, fold, of_no_elements, open_clock
+from partials import MISFITS, Layer, arguments, fold, open_clock
 from samples import make
 from test_triton_machine_code import AMD
 from tolerances import ROUNDING, assert_equal_states
@@ -49,8 +49,8 @@ def some_layers(mode: str, shapes: Any = SHAPES) -> list[Layer]:
     layers = []
     for shape in shapes:
         x = make("nan and inf", shape, torch.float32)
-        for planes, counts in ((True, torch.float32), (True, torch.int64), (False, torch.float32)):
-            layers.append(Layer(x, mode, planes, counts))
+        for planes in (True, False):
+            layers.append(Layer(x, mode, planes))
     return layers
 
 
@@ -117,15 +117,6 @@ def test_one_state_of_several_layers() -> None:
 
 
 @compiled
-def test_a_batch_without_elements() -> None:
-    layer, backend = Layer(torch.randn(2, 3, 5)), host_backend()
-    for parts in of_no_elements(3):
-        backend.fold(parts, [layer.state.memory], open_clock().words, [0], [0], False)  # type: ignore[list-item]
-    assert torch.equal(layer.state.words, State.identity(3).words)
-    assert int(layer.state.memory[-1]) == 2  # type: ignore[index]
-
-
-@compiled
 def test_every_byte_is_read_once() -> None:
     layer = Layer(torch.randn(64, 64, 3), "all")
     backend, args = host_backend(count_bytes=True), arguments([layer], open_clock())
@@ -150,7 +141,7 @@ def test_arguments_that_do_not_fit(change: Any, text: str) -> None:
 
 @compiled
 def test_what_is_prepared() -> None:
-    """The kernels of all modes, of planes below 2^24 positions: nothing more is compiled."""
+    """The kernel of all modes: nothing more is compiled."""
     backend = host_backend()
     backend.prepare_fold(torch.device("cpu"))
     made = dict(backend.ptx.kernels)
@@ -159,32 +150,30 @@ def test_what_is_prepared() -> None:
     assert backend.ptx.kernels == made
 
 
-def kernel(wide: bool, target: str) -> Any:
+def kernel(target: str) -> Any:
     from fmstats.backends.triton import compiler
 
-    return compiler.compile_graph_fold(wide, target_of(target))
+    return compiler.compile_graph_fold(target_of(target))
 
 
 @compiled
 @pytest.mark.skipif(sass.why_not() is not None, reason=str(sass.why_not()))
 @pytest.mark.parametrize("arch", ARCHS)
 def test_nvidia(arch: str) -> None:
-    for wide in (False, True):
-        made = kernel(wide, arch)
-        code = sass.disassemble(made.asm["cubin"])[made.metadata.name]
-        print(f"sm_{arch}{wide:2}{code.resources.registers:4} registers")
-        assert code.resources.stack_bytes == 0
-        assert not code.local_accesses
+    made = kernel(arch)
+    code = sass.disassemble(made.asm["cubin"])[made.metadata.name]
+    print(f"sm_{arch}{code.resources.registers:4} registers")
+    assert code.resources.stack_bytes == 0
+    assert not code.local_accesses
 
 
 @compiled
 @pytest.mark.parametrize("arch", AMD)
 def test_amd(arch: str) -> None:
-    for wide in (False, True):
-        text = kernel(wide, arch).asm["amdgcn"]
-        counts = {
-            name: int(re.findall(rf"\.{name}: +(\d+)", text)[-1])
-            for name in ("vgpr_count", "vgpr_spill_count", "private_segment_fixed_size")
-        }
-        print(arch, wide, counts)
-        assert counts["vgpr_spill_count"] == counts["private_segment_fixed_size"] == 0
+    text = kernel(arch).asm["amdgcn"]
+    counts = {
+        name: int(re.findall(rf"\.{name}: +(\d+)", text)[-1])
+        for name in ("vgpr_count", "vgpr_spill_count", "private_segment_fixed_size")
+    }
+    print(arch, counts)
+    assert counts["vgpr_spill_count"] == counts["private_segment_fixed_size"] == 0

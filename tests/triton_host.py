@@ -94,12 +94,12 @@ class PtxEngine(Engine):
             self.kernels[dtype] = compiler.compile_fold(dtype, target_of(self.arch))
         return self.kernels[dtype]
 
-    def graph_fold_kernel(self, wide: bool) -> Any:
+    def graph_fold_kernel(self) -> Any:
         from fmstats.backends.triton import compiler
 
-        if wide not in self.kernels:
-            self.kernels[wide] = compiler.compile_graph_fold(wide, target_of(self.arch))
-        return self.kernels[wide]
+        if "graph_fold" not in self.kernels:
+            self.kernels["graph_fold"] = compiler.compile_graph_fold(target_of(self.arch))
+        return self.kernels["graph_fold"]
 
     def launch_graph_fold(
         self, kernel: Any, programs: int, tensors: Sequence[Tensor], *sizes: int

@@ -11,13 +11,18 @@ constexpr int kFoldRows = 16;      // planes side by side, where there are chann
 
 // One layer's partials, and where they go. A block takes `lanes` channels of all planes.
 struct FoldLayer {
-  const void* fields[kPartFields];  // (planes, channels) of each; null where the mode has none
+  // (planes, channels) of each float32 number of several counts, as fmstats/statistic/packing.py
+  // packs them, and of each sum and extreme.
+  const void *counts_in[kPartCounts], *reals[kPartFields - kPartCounts];
   i64* memory;    // a state's words, and behind them how many tensors graphs have measured
   i64 positions;  // of a channel, in all planes together
   int channels, planes;
   unsigned first_block;  // of a layer with the state of the one before: where it would begin
   short lanes;           // a power of 2, the same of all layers of a state
-  bool wide;             // counts are int64, else float32
+  // How many bits a count has, how many are one number (at most kPartCounts), and how many there
+  // are.
+  unsigned char bits, together, counts;
+  unsigned char mode;
 };
 
 // As many as every driver takes by value: 4 KB.

@@ -7,53 +7,116 @@
 
 namespace fmstats {
 
-// Nothing of partials is read twice, nor written while they are read.
+// What was loaded of a plane and channel: nothing where there is none. Nothing of partials is read
+// twice, nor written while they are read.
+template <int Together>
+struct Loaded {
+  static constexpr int kNumbers = (kPartCounts + Together - 1) / Together;
+  float numbers[kNumbers];  // of Together counts each
+#define FMSTATS_SUM(name, ...) double name;
+#define FMSTATS_EXTREME(name, ...) int name;  // in the order of floats
+  FMSTATS_PART_SUMS(FMSTATS_SUM)
+  FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
+};
+
 template <class T>
-__device__ __forceinline__ T read_partial(const void* field, i64 at) {
-  return __ldg(static_cast<const T*>(field) + at);
+__device__ __forceinline__ T load_if(bool there, const void* field, i64 at, T other) {
+  return there ? __ldg(static_cast<const T*>(field) + at) : other;
 }
 
-// Of one that the layer's mode may not have.
-template <class Count>
-__device__ __forceinline__ i64 read_count(const void* field, i64 at) {
-  return field == nullptr ? 0 : static_cast<i64>(read_partial<Count>(field, at));
+// The key of an infinity in the order of floats.
+__device__ __forceinline__ constexpr int key_of(double infinity) {
+  return infinity > 0 ? 0x7f800000 : ~0x7f800000;
 }
 
-// Extremes are integers in the order of floats.
-__device__ __forceinline__ double read_extreme(const void* field, i64 at) {
-  const int key = read_partial<int>(field, at);
+template <int Together>
+__device__ __forceinline__ Loaded<Together> load_plane(const FoldLayer& layer, bool there, i64 at) {
+  Loaded<Together> loaded;
+#pragma unroll
+  for (int n = 0; n < Loaded<Together>::kNumbers; ++n) {
+    const bool used = there && n * Together < layer.counts;
+    loaded.numbers[n] = load_if(used, layer.counts_in[n], at, 0.0f);
+  }
+#define FMSTATS_SUM(name, Name, ...) \
+  loaded.name = load_if(there, layer.reals[kPart##Name - kPartCounts], at, 0.0);
+#define FMSTATS_EXTREME(name, Name, join, side) \
+  loaded.name = load_if(there, layer.reals[kPart##Name - kPartCounts], at, key_of(side 1));
+  FMSTATS_PART_SUMS(FMSTATS_SUM)
+  FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
+  return loaded;
+}
+
+__device__ __forceinline__ double number_of_key(int key) {
   return static_cast<double>(__int_as_float(key ^ ((key >> 31) & 0x7fffffff)));
 }
 
-// Add up every so many planes of a channel, from `plane` on.
-template <class Count>
+template <int Together>
+__device__ __forceinline__ Partial unpack(const FoldLayer& layer, const Loaded<Together>& loaded) {
+  int counts[kPartCounts];
+#pragma unroll
+  for (int i = 0; i < kPartCounts; ++i) {
+    const int bits = static_cast<int>(loaded.numbers[i / Together]) >> (i % Together * layer.bits);
+    counts[i] = bits & ((1 << layer.bits) - 1);
+  }
+  Partial part;
+  const int mode = layer.mode;
+  // Those that the mode does not have are left out of the numbers.
+#define FMSTATS_COUNT(name, Name, ...) part.name = counts[kPart##Name];
+#define FMSTATS_COMPARISON(name, Name, Mode)                                       \
+  if (mode < k##Mode) {                                                            \
+    for (int i = kPartCounts - 1; i > kPart##Name; --i) counts[i] = counts[i - 1]; \
+    counts[kPart##Name] = 0;                                                       \
+  }                                                                                \
+  part.name = counts[kPart##Name];
+#define FMSTATS_SUM(name, ...) part.name = loaded.name;
+#define FMSTATS_EXTREME(name, ...) part.name = number_of_key(loaded.name);
+  FMSTATS_NON_FINITE(FMSTATS_COUNT)
+  FMSTATS_COMPARISONS(FMSTATS_COMPARISON)
+  FMSTATS_PART_SUMS(FMSTATS_SUM)
+  FMSTATS_EXTREMES(FMSTATS_EXTREME)
+#undef FMSTATS_COUNT
+#undef FMSTATS_COMPARISON
+#undef FMSTATS_SUM
+#undef FMSTATS_EXTREME
+  return part;
+}
+
+// Add up every so many planes of a channel, from `plane` on: two are loaded before one is added.
+template <int Together>
 __device__ __forceinline__ Partial add_planes(const FoldLayer& layer, i64 channel, int plane,
                                               int step) {
   Partial sum = empty_partial();
-#pragma unroll 2
-  for (; plane < layer.planes; plane += step) {
+#pragma unroll 1
+  for (; plane < layer.planes; plane += 2 * step) {
     const i64 at = static_cast<i64>(plane) * layer.channels + channel;
-    Partial part;
-#define FMSTATS_COUNT(name, Name, ...) part.name = read_count<Count>(layer.fields[kPart##Name], at);
-#define FMSTATS_SUM(name, Name, ...) \
-  part.name = read_partial<double>(layer.fields[kPart##Name], at);
-#define FMSTATS_EXTREME(name, Name, ...) part.name = read_extreme(layer.fields[kPart##Name], at);
-    FMSTATS_PART_COUNTS(FMSTATS_COUNT)
-    FMSTATS_PART_SUMS(FMSTATS_SUM)
-    FMSTATS_EXTREMES(FMSTATS_EXTREME)
-#undef FMSTATS_COUNT
-#undef FMSTATS_SUM
-#undef FMSTATS_EXTREME
-    add(sum, part);
+    const i64 next = at + static_cast<i64>(step) * layer.channels;
+    const Loaded<Together> first = load_plane<Together>(layer, true, at);
+    const Loaded<Together> second = load_plane<Together>(layer, step < layer.planes - plane, next);
+    add(sum, unpack(layer, first));
+    add(sum, unpack(layer, second));
   }
   return sum;
 }
 
-// The same, of counts of either type.
+// The same, of numbers of however many counts.
 __device__ __forceinline__ Partial add_planes(const FoldLayer& layer, i64 channel, int plane,
                                               int step) {
-  return layer.wide ? add_planes<i64>(layer, channel, plane, step)
-                    : add_planes<float>(layer, channel, plane, step);
+  switch (layer.together) {
+    case 1:
+      return add_planes<1>(layer, channel, plane, step);
+    case 2:
+      return add_planes<2>(layer, channel, plane, step);
+    case 3:
+      return add_planes<3>(layer, channel, plane, step);
+    case 4:
+      return add_planes<4>(layer, channel, plane, step);
+    default:
+      return add_planes<kPartCounts>(layer, channel, plane, step);
+  }
 }
 
 // The last layer whose blocks begin at this one or before it.

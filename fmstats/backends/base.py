@@ -123,10 +123,12 @@ class Backend:
 
         Args:
             parts: of the first layer, then of the next, each in the order of
-                `statistic.partials.part_names`, on one device and contiguous.
+                `statistic.partials.part_names`, on one device and contiguous. Counts are packed as
+                `Packing.of` says for the positions of a plane.
             states: the memory of each layer's `State`; one may come more than once.
             clock: the words of the `Clock` of the device.
-            positions: how many elements each channel of a layer has in all planes together.
+            positions: how many elements each channel of a layer has in all planes together, 1 or
+                more.
             modes: the place of each layer's mode in `MODES`.
         """
         folding.fold(parts, states, clock, positions, modes)

@@ -5,7 +5,8 @@ Nothing is read back to the host, so that a graph may hold it. Kernels do the sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,10 +14,29 @@ from torch import Tensor
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import WORDS, Clock
 from fmstats.statistic.fields import EXTREMES, FIELDS, MODES
-from fmstats.statistic.partials import add_planes, count_names, part_names, to_state
+from fmstats.statistic.packing import MOST_POSITIONS, Packing
+from fmstats.statistic.partials import REALS, add_planes, part_names, to_state
 from fmstats.statistic.state import State
 
-_COUNTS = (torch.float32, torch.int64)
+
+class Layer(NamedTuple):
+    """A layer is what a graph has reduced one tensor to, and where it goes.
+
+    Attributes:
+        memory: of its `State`.
+        positions: elements of a channel, in all planes together.
+        mode: one of `MODES`.
+        packing: of its counts.
+        planes: how many there are.
+        partials: by the names of `part_names`.
+    """
+
+    memory: Tensor
+    positions: int
+    mode: str
+    packing: Packing
+    planes: int
+    partials: Mapping[str, Tensor]
 
 
 def fold(
@@ -27,20 +47,14 @@ def fold(
     modes: Sequence[int],
 ) -> None:
     """Fold the partials of layers, if the gate of the clock is open; see `Backend.fold`."""
-    check(parts, states, clock, positions, modes)
+    layers = layers_of(parts, states, clock, positions, modes)
     now = Clock.in_words(clock)
     opens = now.opens()
-    begin = 0
-    for memory, count, mode in zip(states, positions, modes, strict=True):
-        names = part_names(MODES[mode])
-        partials = dict(zip(names, parts[begin : begin + len(names)], strict=True))
-        begin += len(names)
-        memory[-1:].add_(opens)
-        if count == 0:  # nor have its partials an extreme
-            continue
-        state = State.in_memory(memory)
-        batch = to_state(add_planes(partials), count)
-        nothing = State.identity(batch.channels, memory.device)
+    for layer in layers:
+        layer.memory[-1:].add_(opens)
+        state = State.in_memory(layer.memory)
+        batch = to_state(add_planes(layer.partials, layer.packing), layer.positions)
+        nothing = State.identity(batch.channels, layer.memory.device)
         batch = State(torch.where(opens, batch.words, nothing.words))
         now.stamp(batch)
         state.merge_(batch)
@@ -58,52 +72,78 @@ def check(
     Raises:
         FmstatsError: another number, shape, dtype or device than they must have.
     """
+    layers_of(parts, states, clock, positions, modes)
+
+
+def layers_of(
+    parts: Sequence[Tensor],
+    states: Sequence[Tensor],
+    clock: Tensor,
+    positions: Sequence[int],
+    modes: Sequence[int],
+) -> list[Layer]:
+    """Return the layers that the arguments of `fold` are of.
+
+    Raises:
+        FmstatsError: as `check` does.
+    """
     if not len(states) == len(positions) == len(modes):
         lengths = f"{len(states)} states, {len(positions)} positions and {len(modes)} modes"
         raise FmstatsError(f"fold takes one of each for a layer, got {lengths}")
     for mode in modes:
         if not 0 <= mode < len(MODES):
             raise FmstatsError(f"mode {mode} is not known; modes are 0 to {len(MODES) - 1}")
-    names = [part_names(MODES[mode]) for mode in modes]
-    expected = sum(map(len, names))
-    if len(parts) != expected:
-        raise FmstatsError(f"these layers have {expected} partials, got {len(parts)}")
     if clock.dtype != torch.int64 or clock.shape != (len(WORDS),):
         raise FmstatsError(f"a clock is {len(WORDS)} int64, got {_kind(clock)}")
-    left = iter(parts)
-    for layer, (memory, mode, named) in enumerate(zip(states, modes, names, strict=True)):
-        channels = (memory.numel() - 1) // len(FIELDS)
-        whole = memory.dim() == 1 and memory.numel() == len(FIELDS) * channels + 1
-        if memory.dtype != torch.int64 or not whole or not memory.is_contiguous():
-            raise FmstatsError(f"state {layer} is no memory of a State: {_kind(memory)}")
-        _check_partials(
-            f"layer {layer}", dict(zip(named, left, strict=False)), channels, mode, clock.device
-        )
+    layers, used = [], 0
+    for number, (memory, count, mode) in enumerate(zip(states, positions, modes, strict=True)):
+        layer = _layer(f"layer {number}", parts[used:], memory, count, MODES[mode])
+        for name, partial in layer.partials.items():
+            if partial.device != clock.device:
+                raise FmstatsError(
+                    f"{name} of layer {number} is on {partial.device}, the clock on {clock.device}"
+                )
+        used += len(layer.partials)
+        layers.append(layer)
+    if used != len(parts):
+        raise FmstatsError(f"these layers have {used} partials, got {len(parts)}")
+    return layers
 
 
-def _check_partials(
-    layer: str, partials: dict[str, Tensor], channels: int, mode: int, device: torch.device
-) -> None:
-    """Refuse the partials of one layer if they are not what they must be."""
-    counts = count_names(MODES[mode])
-    first = partials[counts[0]]
-    planes = tuple(first.shape)
-    if first.dtype not in _COUNTS or len(planes) not in (1, 2) or planes[-1] != channels:
+def _layer(name: str, parts: Sequence[Tensor], memory: Tensor, positions: int, mode: str) -> Layer:
+    """Return the layer whose partials come first of `parts`; refuse those that do not fit."""
+    channels = (memory.numel() - 1) // len(FIELDS)
+    whole = memory.dim() == 1 and memory.numel() == len(FIELDS) * channels + 1
+    if memory.dtype != torch.int64 or not whole or not memory.is_contiguous():
+        raise FmstatsError(f"the state of {name} is no memory of a State: {_kind(memory)}")
+    if not parts:
+        raise FmstatsError(f"{name} has no partials")
+    first = parts[0]
+    shape = tuple(first.shape)
+    if len(shape) not in (1, 2) or shape[-1] != channels:
         raise FmstatsError(
-            f"counts of {layer} are float32 or int64 of ({channels},) or (planes, {channels}), "
-            f"got {_kind(first)}"
+            f"partials of {name} are of ({channels},) or (planes, {channels}), got {_kind(first)}"
         )
-    for name, partial in partials.items():
-        dtype = (
-            first.dtype if name in counts else torch.int32 if name in EXTREMES else torch.float64
+    planes = shape[0] if len(shape) == 2 else 1
+    if planes < 1 or positions % planes or not 1 <= positions // planes <= MOST_POSITIONS:
+        raise FmstatsError(
+            f"{name} has {positions} positions a channel in {planes} planes; each has the same "
+            f"number, from 1 to {MOST_POSITIONS}"
         )
-        if partial.dtype != dtype or partial.shape != planes or not partial.is_contiguous():
+    packing = Packing.of(positions // planes)
+    names = part_names(mode, packing)
+    if len(parts) < len(names):
+        raise FmstatsError(f"{name} has {len(names)} partials, got {len(parts)}")
+    partials = dict(zip(names, parts, strict=False))
+    for part, partial in partials.items():
+        dtype = torch.int32 if part in EXTREMES else torch.float64
+        dtype = dtype if part in REALS else torch.float32
+        if partial.dtype != dtype or partial.shape != shape or not partial.is_contiguous():
             raise FmstatsError(
-                f"{name} of {layer} must be contiguous {dtype} of shape {planes}, "
+                f"{part} of {name} must be contiguous {dtype} of shape {shape}, "
                 f"got {_kind(partial)}"
             )
-        if partial.device != device:
-            raise FmstatsError(f"{name} of {layer} is on {partial.device}, the clock on {device}")
+    return Layer(memory, positions, mode, packing, planes, partials)
 
 
 def _kind(x: Tensor) -> str:

@@ -16,6 +16,7 @@ from torch._inductor.codegen import triton
 
 from fmstats.graph_ops.lanes import Lanes
 from fmstats.graph_ops.parts import EXTREMES
+from fmstats.statistic.packing import Packing
 from fmstats.statistic.thresholds import Thresholds
 
 
@@ -24,21 +25,21 @@ class Measuring(str):
 
     Attributes:
         thresholds: what counts as zero and as saturated.
-        small_counts: whether counts are exact as float32.
+        packing: of the counts.
         apart: how many elements of a buffer lie between two partials.
         stored: the names of the partials that each buffer holds.
     """
 
     thresholds: Thresholds
-    small_counts: bool
+    packing: Packing
     apart: int
     stored: dict[str, Sequence[str]]
 
     @classmethod
-    def of(cls, thresholds: Thresholds, small_counts: bool, apart: int) -> Measuring:
+    def of(cls, thresholds: Thresholds, packing: Packing, apart: int) -> Measuring:
         """Return the reduction of a tensor."""
-        made = cls(f"measure({thresholds}, {small_counts})")
-        made.thresholds, made.small_counts, made.apart = thresholds, small_counts, apart
+        made = cls(f"measure({thresholds}, {packing})")
+        made.thresholds, made.packing, made.apart = thresholds, packing, apart
         made.stored = {}
         return made
 
@@ -73,7 +74,7 @@ def _measure(kernel: Any, measuring: Measuring, value: Any) -> Any:
     """Write the lines that measure an element; return what stands for all partials."""
     shape, dim = _reduced(kernel)
     result = kernel.cse.newvar(dtype=torch.float32, shape=shape)
-    lanes = Lanes(f"_{result}", measuring.thresholds, measuring.small_counts)
+    lanes = Lanes(f"_{result}", measuring.thresholds, measuring.packing)
     inside = kernel.compute
     persistent = kernel.persistent_reduction  # without a loop
     before, behind = (inside, inside) if persistent else (kernel.body, kernel.post_loop_combine)

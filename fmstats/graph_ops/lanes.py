@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from fmstats.graph_ops.parts import EXTREMES, SUMS, count_names
+from fmstats.statistic.packing import Packing
 from fmstats.statistic.thresholds import Thresholds
 
 # Of the finite float32 numbers; the second is the first above 0.
@@ -31,12 +32,12 @@ class Lanes:
     Attributes:
         prefix: of their names.
         thresholds: what counts as zero and as saturated.
-        small_counts: whether counts are exact as float32, which adds fastest.
+        packing: of the counts, which float32 adds fastest.
     """
 
     prefix: str
     thresholds: Thresholds
-    small_counts: bool
+    packing: Packing
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -50,8 +51,7 @@ class Lanes:
         Args:
             size: of a tile, such as "[XBLOCK, R0_BLOCK]".
         """
-        counts = "float32" if self.small_counts else "int64"
-        starts = {name: ("0", counts) for name in count_names(self.thresholds.mode)}
+        starts = {name: ("0.0", "float32") for name in count_names(self.thresholds.mode)}
         starts |= {name: ("0.0", "float64") for name in SUMS}
         starts |= {"min": (_number(math.inf), "float32"), "max": (_number(-math.inf), "float32")}
         for name, (start, dtype) in starts.items():
@@ -64,14 +64,14 @@ class Lanes:
             x: their name; they are float32.
             mask: which of them there are; "" if all.
         """
-        p, one = self.prefix, "1.0, 0.0" if self.small_counts else "1, 0"
+        p = self.prefix
         if mask:  # NaN meets no condition but its own
             yield f"{p}_here = tl.where({mask}, {x}, {_number(math.nan)})"
         here = f"{p}_here" if mask else x
         conditions = _conditions(here, self.thresholds)
         conditions["nan"] = f"({x} != {x}) & {mask}" if mask else f"{x} != {x}"
         for name in count_names(self.thresholds.mode):
-            yield f"{p}_{name} += tl.where({conditions[name]}, {one})"
+            yield f"{p}_{name} += tl.where({conditions[name]}, 1.0, 0.0)"
         yield f"{p}_finite = tl.abs({here}) < {_number(math.inf)}"
         yield f"{p}_number = tl.where({p}_finite, {here}, 0.0).to(tl.float64)"
         yield f"{p}_sum += {p}_number"
@@ -86,10 +86,14 @@ class Lanes:
         Args:
             dim: of a tile, that is reduced and left out.
         """
-        ended = {
-            name: f"tl.sum({self.prefix}_{name}, {dim})"
-            for name in (*count_names(self.thresholds.mode), *SUMS)
-        }
+        ended = {}
+        for names in self.packing.groups(self.thresholds.mode):
+            packed = (
+                f"{self.prefix}_{name}" + (f" * {1 << self.packing.bits * i}" if i else "")
+                for i, name in enumerate(names)
+            )
+            ended["+".join(names)] = f"tl.sum({' + '.join(packed)}, {dim})"
+        ended |= {name: f"tl.sum({self.prefix}_{name}, {dim})" for name in SUMS}
         return ended | {name: f"tl.{name}({self.prefix}_{name}, {dim})" for name in EXTREMES}
 
 

@@ -22,6 +22,7 @@ import torch
 from fmstats.graph_ops import library  # noqa: F401  # the operation
 from fmstats.graph_ops.planes import planes_of
 from fmstats.statistic.fields import MODES
+from fmstats.statistic.packing import MOST_POSITIONS
 from fmstats.statistic.thresholds import Thresholds
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -167,8 +168,11 @@ def why_not(x: Any, channel_dim: int) -> str | None:
         return f"has a shape that is not known: {tuple(map(str, size))}"
     if any(int(extent) == 0 for extent in size):
         return "is empty"
-    if not planes_of([int(extent) for extent in size], channel_dim).reduced:
+    planes = planes_of([int(extent) for extent in size], channel_dim)
+    if not planes.reduced:
         return "has one element a channel"
+    if planes.positions > MOST_POSITIONS:
+        return f"has planes of more than {MOST_POSITIONS} positions"
     return None
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fmstats.graph_ops.library import library
-from fmstats.graph_ops.parts import count_names, part_names
+from fmstats.graph_ops.parts import part_names
 from fmstats.graph_ops.planes import Planes, planes_of
 from fmstats.statistic.float_order import order_keys
 from fmstats.statistic.thresholds import Thresholds
@@ -33,7 +33,7 @@ def part_dtype(name: str, planes: Planes) -> torch.dtype:
         return torch.int32
     if name in ("sum", "sum_sq"):
         return torch.float64
-    return torch.float32 if planes.small_counts else torch.int64
+    return torch.float32
 
 
 def _partials(
@@ -56,15 +56,15 @@ def _partials(
         "sat_high": x >= top,
     }
     made = {
-        name: _sum(flags[name].to(part_dtype(name, planes)), over)
-        for name in count_names(thresholds.mode)
+        "+".join(names): planes.packing.pack([_sum(flags[name].long(), over) for name in names])
+        for names in planes.packing.groups(thresholds.mode)
     }
     made |= {"sum": _sum(numbers, over), "sum_sq": _sum(numbers * numbers, over)}
     low_keys, high_keys = (torch.where(finite, keys, k) for k in (BEYOND, ~BEYOND))
     made["min"] = low_keys.amin(over) if over else low_keys
     made["max"] = high_keys.amax(over) if over else high_keys
     made = {name: part.reshape(planes.shape) for name, part in made.items()}
-    return [made[name] for name in part_names(thresholds.mode)]
+    return [made[name] for name in part_names(thresholds.mode, planes.packing)]
 
 
 def _sum(x: Tensor, over: tuple[int, ...]) -> Tensor:
@@ -78,7 +78,7 @@ def _fake(
     planes = planes_of(x.shape, channel_dim)
     return [
         x.new_empty(planes.shape, dtype=part_dtype(name, planes))
-        for name in part_names(Thresholds(zero_tol, low, high).mode)
+        for name in part_names(Thresholds(zero_tol, low, high).mode, planes.packing)
     ]
 
 

@@ -1,15 +1,16 @@
 """This module tells what `partials` of a tensor are, from Inductor's kernels to `fold`.
 
 A tensor of a layer is reduced to one number a field, plane and channel. `fold` adds the planes up
-and merges each channel into its state, for all layers of a graph at once. Counts are float32 where
-a plane has less than 2^24 positions, else int64; sums are float64; extremes are int32 in the order
-of floats (`float_order.order_keys`), those of the infinities where nothing is finite.
+and merges each channel into its state, for all layers of a graph at once. Counts are
+packed (`statistic/packing.py`); sums are float64; extremes are int32 in the order of floats
+(`float_order.order_keys`), those of the infinities where nothing is finite.
 """
 
 from __future__ import annotations
 
 from fmstats.statistic import fields
-from fmstats.statistic.partials import count_names, part_names
+from fmstats.statistic.packing import count_names
+from fmstats.statistic.partials import part_names
 
 __all__ = ["EXTREMES", "SUMS", "count_names", "part_names"]
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from fmstats.statistic.packing import Packing
+
 FEWEST = 16  # positions that a plane is kept for: partials of smaller ones cost more than they save
-FLOAT32_COUNTS = 1 << 24  # counts below this are exact as float32
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class Planes:
     channels: int
 
     @property
-    def small_counts(self) -> bool:
-        """Tell whether counts are exact as float32."""
-        return self.positions < FLOAT32_COUNTS
+    def packing(self) -> Packing:
+        """Return how their counts are packed."""
+        return Packing.of(self.positions)
 
 
 def planes_of(shape: Sequence[int], channel_dim: int) -> Planes:

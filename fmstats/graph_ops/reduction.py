@@ -81,9 +81,9 @@ def reduce_to_parts(
     """
     device, size = x.get_device(), x.get_size()
     load = x.make_loader()
-    names = part_names(thresholds.mode)
+    names = part_names(thresholds.mode, planes.packing)
     dtypes = [part_dtype(name, planes) for name in names]
-    measuring = Measuring.of(thresholds, planes.small_counts, prod(planes.shape))
+    measuring = Measuring.of(thresholds, planes.packing, prod(planes.shape))
 
     def at(kept: Sequence[Any], reduced: Sequence[Any]) -> list[Any]:
         index = dict(zip((*planes.kept, *planes.reduced), (*kept, *reduced), strict=True))

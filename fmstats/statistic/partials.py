@@ -19,38 +19,42 @@ from fmstats.statistic.fields import (
     NON_FINITE,
     PIVOTED,
     SUMS,
-    comparisons_of,
 )
 from fmstats.statistic.float_order import at_order_keys, places
+from fmstats.statistic.packing import Packing
 from fmstats.statistic.state import State
 
-
-def count_names(mode: str) -> tuple[str, ...]:
-    """Return the counts that tensors measured in this mode have."""
-    return NON_FINITE + comparisons_of(mode)
+REALS = PIVOTED + SUMS + EXTREMES
 
 
-def part_names(mode: str) -> tuple[str, ...]:
-    """Return the names of the partials of a tensor measured in this mode, in their order."""
-    return (*count_names(mode), *PIVOTED, *SUMS, *EXTREMES)
+def part_names(mode: str, packing: Packing) -> tuple[str, ...]:
+    """Return the names of the partials of a tensor, in their order.
+
+    Args:
+        mode: in which it is measured.
+        packing: of its planes. The name of several counts is those of all, joined by "+".
+    """
+    return (*map("+".join, packing.groups(mode)), *REALS)
 
 
-def add_planes(partials: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def add_planes(partials: Mapping[str, Tensor], packing: Packing) -> dict[str, Tensor]:
     """Add the planes of each channel up: counts as int64, all else as float64.
 
     Args:
-        partials: (planes, channels), or (channels,) of one plane. Counts are float32 or int64, sums
-            float64, extremes int32 in the order of floats.
+        partials: (planes, channels), or (channels,) of one plane, by the names of `part_names`.
+            Sums are float64, extremes int32 in the order of floats.
+        packing: of their counts.
     """
     part = {}
     for name, partial in partials.items():
         planes = partial.unsqueeze(0) if partial.dim() == 1 else partial
         if name in EXTREMES:
             part[name] = at_order_keys(planes.amin(0) if name in MINIMA else planes.amax(0))
-        elif name in NON_FINITE + COMPARISONS:
-            part[name] = planes.to(torch.int64).sum(0)
-        else:
+        elif name in REALS:
             part[name] = planes.sum(0)
+        else:
+            counts = packing.unpack(planes, name.split("+"))
+            part |= {count: planes.sum(0) for count, planes in counts.items()}
     return part
 
 

@@ -6,7 +6,7 @@ are first needed and launched on torch's current stream; nothing waits for the d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import torch
@@ -26,8 +26,8 @@ from fmstats.backends.triton.meter import TritonMeter
 from fmstats.backends.triton.plan import GRAPH_LANES, likely_layouts
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
-from fmstats.statistic.fields import MODES, PART_FIELDS
-from fmstats.statistic.partials import part_names
+from fmstats.statistic.fields import PART_FIELDS
+from fmstats.statistic.partials import REALS
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import View
@@ -86,7 +86,7 @@ class TritonBackend(Backend):
         return self.engine(device).capturing()
 
     def prepare_fold(self, device: torch.device) -> None:
-        self.engine(device).graph_fold_kernel(False)
+        self.engine(device).graph_fold_kernel()
 
     def fold(
         self,
@@ -96,23 +96,27 @@ class TritonBackend(Backend):
         positions: Sequence[int],
         modes: Sequence[int],
     ) -> None:
-        folding.check(parts, states, clock, positions, modes)
-        engine, left = self.engine(clock.device), iter(parts)
-        for memory, count, mode in zip(states, positions, modes, strict=True):
-            names = part_names(MODES[mode])
-            partials = dict(zip(names, left, strict=False))
-            nan = partials["nan"]
-            # What a mode has not is not read.
-            fields = [partials.get(name, nan) for name in PART_FIELDS]
-            channels = nan.shape[-1]
-            planes = 0 if count == 0 else nan.numel() // max(channels, 1)
+        layers = folding.layers_of(parts, states, clock, positions, modes)
+        engine = self.engine(clock.device)
+        for layer in layers:
+            groups = layer.packing.groups(layer.mode)
+            # By the name of a count: the numbers that it is in. What there is not is not read.
+            of = {name: layer.partials["+".join(group)] for group in groups for name in group}
+            first = next(iter(of.values()))
+            fields = [
+                layer.partials[name] if name in REALS else of.get(name, first)
+                for name in PART_FIELDS
+            ]
+            begins = {group[0] for group in groups}
+            channels = first.shape[-1]
             engine.launch_graph_fold(
-                engine.graph_fold_kernel(nan.dtype == torch.int64),
+                engine.graph_fold_kernel(),
                 max(-(-channels // GRAPH_LANES), 1),
-                [*fields, memory, clock],
-                *(channels, planes),
-                *(planes if name in partials else 0 for name in ("sat_low", "sat_high")),
-                count,
+                [*fields, layer.memory, clock],
+                *(channels, layer.planes, layer.packing.bits),
+                _bits(name in of for name in PART_FIELDS),
+                _bits(name in begins for name in PART_FIELDS),
+                layer.positions,
             )
 
     def engine(self, device: torch.device) -> Engine:
@@ -153,3 +157,7 @@ def _numbered(device: torch.device) -> torch.device:
 
 def _is_there(device: torch.device) -> bool:
     return device.type == "cpu" or bool(torch.get_device_module(device).is_available())
+
+
+def _bits(flags: Iterable[bool]) -> int:
+    return sum(1 << i for i, flag in enumerate(flags) if flag)

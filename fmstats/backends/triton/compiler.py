@@ -90,11 +90,11 @@ def graph_fold_constants() -> dict[str, Any]:
     return {"ROWS": GRAPH_ROWS, "LANES": GRAPH_LANES}
 
 
-def compile_graph_fold(wide: bool, target: Any) -> Any:
-    """`graph_fold.graph_fold` for a `GPUTarget`; counts are int64 if they are `wide`."""
+def compile_graph_fold(target: Any) -> Any:
+    """`graph_fold.graph_fold` for a `GPUTarget`."""
     types = dict.fromkeys(("sum_of", "sum_sq_of"), "*fp64")
     counts = (name for name in graph_fold.arg_names if name.endswith("_of"))
-    types = dict.fromkeys(counts, "*i64" if wide else "*fp32") | types | POINTERS
+    types = dict.fromkeys(counts, "*fp32") | types | POINTERS
     return _build(graph_fold, graph_fold_constants(), types, None, target)
 
 

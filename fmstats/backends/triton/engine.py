@@ -16,6 +16,7 @@ from fmstats.backends.graph_captures import refusal
 from fmstats.backends.triton.plan import Launch, Layout
 
 OLDEST = (3, 2)  # what torch 2.6 ships
+_GRAPH_FOLD = "graph_fold"  # the key of that kernel
 
 
 def why_no_triton() -> str | None:
@@ -53,8 +54,8 @@ class Engine:
         """The kernel `fold` for such tensors."""
         raise NotImplementedError
 
-    def graph_fold_kernel(self, wide: bool) -> Any:
-        """The kernel `graph_fold` for such partials: counts are int64 if `wide`."""
+    def graph_fold_kernel(self) -> Any:
+        """The kernel `graph_fold`."""
         raise NotImplementedError
 
     def launch_graph_fold(
@@ -127,12 +128,12 @@ class GpuEngine(Engine):
             self._make(dtype, self._compiler.compile_fold(dtype, self._target))
         return self._kernels[dtype]
 
-    def graph_fold_kernel(self, wide: bool) -> Any:
-        if wide not in self._kernels:
+    def graph_fold_kernel(self) -> Any:
+        if _GRAPH_FOLD not in self._kernels:
             if self.capturing():
-                raise refusal("the kernel that folds such partials is compiled and loaded")
-            self._make(wide, self._compiler.compile_graph_fold(wide, self._target))
-        return self._kernels[wide]
+                raise refusal("the kernel that folds partials is compiled and loaded")
+            self._make(_GRAPH_FOLD, self._compiler.compile_graph_fold(self._target))
+        return self._kernels[_GRAPH_FOLD]
 
     def launch_graph_fold(
         self, kernel: Any, programs: int, tensors: Sequence[Tensor], *sizes: int
@@ -211,7 +212,7 @@ class InterpreterEngine(Engine):
     def fold_kernel(self, dtype: str) -> Any:
         return self._compiler.fold_constants(dtype)
 
-    def graph_fold_kernel(self, wide: bool) -> Any:
+    def graph_fold_kernel(self) -> Any:
         return self._compiler.graph_fold_constants()
 
     def launch_graph_fold(

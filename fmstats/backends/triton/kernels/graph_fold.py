@@ -37,9 +37,24 @@ NO_MIN, NO_MAX = tl.constexpr(0x7F800000), tl.constexpr(-0x7F800001)
 
 
 @triton.jit
-def counts_at(field, offset, here):
-    """Load a count of some planes and channels, 0 where there are none."""
-    return tl.load(field + offset, mask=here, other=0).to(tl.int64)
+def next_count(words, numbers, offset, here, bits, there, begins, NUMBER: tl.constexpr):
+    """Return a count of some planes and channels, and the words that it and the next are in.
+
+    Args:
+        words: what the number of the count before is, without the bits of those before.
+        numbers: of the group that the count is in.
+        offset: of the planes and channels.
+        here: which of them there are.
+        bits: of a count.
+        there: a bit for each count, whether the layer has it.
+        begins: a bit for each count, whether it is the first of its group, whose number is loaded.
+        NUMBER: of the count.
+    """
+    is_there, is_first = (there >> NUMBER) & 1, (begins >> NUMBER) & 1
+    loaded = tl.load(numbers + offset, mask=here & (is_first == 1), other=0).to(tl.int64)
+    words = tl.where(is_first == 1, loaded, words >> (bits * is_there))
+    count = words & ((tl.full((), 1, tl.int64) << bits) - 1)
+    return tl.where(is_there == 1, count, 0), words
 
 
 @triton.jit
@@ -83,8 +98,9 @@ def graph_fold(
     clock,
     channels,
     planes,
-    low_planes,
-    high_planes,
+    bits,
+    there,
+    begins,
     positions,
     ROWS: tl.constexpr,
     LANES: tl.constexpr,
@@ -92,13 +108,14 @@ def graph_fold(
     """Merge the partials of a layer into its state, if the gate of the clock is open.
 
     Args:
-        nan_of: (planes, channels) counts, and so on.
+        nan_of: (planes, channels) numbers that these counts are in, and so on.
         state: the memory of a `State`.
         clock: the words of a `Clock`.
         channels: how many.
         planes: how many.
-        low_planes: the same, or 0 where the layer's mode has no `sat_low`.
-        high_planes: of `sat_high`.
+        bits: of a count.
+        there: a bit for each of these fields, whether the layer has it.
+        begins: a bit for each, whether it is the first count of a number.
         positions: elements of a channel in all planes.
         ROWS: planes at a time.
         LANES: channels of a program.
@@ -121,12 +138,19 @@ def graph_fold(
     for _ in range(0, tl.cdiv(planes, ROWS).to(tl.int32)):
         here = (plane < planes)[:, None] & inside[None, :]
         offset = plane[:, None] * channels + channel[None, :]
-        nan += counts_at(nan_of, offset, here)
-        pos_inf += counts_at(pos_inf_of, offset, here)
-        neg_inf += counts_at(neg_inf_of, offset, here)
-        zeros += counts_at(zeros_of, offset, here)
-        sat_low += counts_at(sat_low_of, offset, here & (plane < low_planes)[:, None])
-        sat_high += counts_at(sat_high_of, offset, here & (plane < high_planes)[:, None])
+        words = tl.zeros((ROWS, LANES), tl.int64)
+        count, words = next_count(words, nan_of, offset, here, bits, there, begins, 0)
+        nan += count
+        count, words = next_count(words, pos_inf_of, offset, here, bits, there, begins, 1)
+        pos_inf += count
+        count, words = next_count(words, neg_inf_of, offset, here, bits, there, begins, 2)
+        neg_inf += count
+        count, words = next_count(words, zeros_of, offset, here, bits, there, begins, 3)
+        zeros += count
+        count, words = next_count(words, sat_low_of, offset, here, bits, there, begins, 4)
+        sat_low += count
+        count, words = next_count(words, sat_high_of, offset, here, bits, there, begins, 5)
+        sat_high += count
         sum += sums_at(sum_of, offset, here)
         sum_sq += sums_at(sum_sq_of, offset, here)
         low = tl.minimum(low, tl.load(low_of + offset, mask=here, other=NO_MIN))
