@@ -17,6 +17,7 @@ os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 import torch  # noqa: E402  # the guard is there before it
 from torch import Tensor, nn  # noqa: E402
+from torch._subclasses import fake_tensor  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode  # noqa: E402
 
 DEVICE = torch.device("cuda", 0)
@@ -55,6 +56,8 @@ def pretend(capability: tuple[int, int] = (9, 0)) -> None:
     cuda.get_rng_state = lambda *args: torch.zeros(16, dtype=torch.uint8)
     cuda.set_rng_state = lambda *args: None
     torch._C._cuda_cudaCachingAllocator_is_enabled = lambda *args: True  # type: ignore[attr-defined]
+    fake_tensors: Any = fake_tensor
+    fake_tensors.init_gpu_context = lambda device: None
     _pretend_to_dynamo(cuda)
     _choose_formats()
     _trace_patterns_on_the_cpu()

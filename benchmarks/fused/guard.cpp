@@ -41,6 +41,12 @@ struct CUDAHooks final : CUDAHooksInterface {
   DeviceIndex getCurrentDevice() const override { return 0; }
 };
 
-REGISTER_CUDA_HOOKS(CUDAHooks)
+// Before those of CUDA itself, which builds for CUDA have registered.
+const auto registered = [] {
+  CUDAHooksRegistry()->Register(
+      "CUDAHooks", [](CUDAHooksArgs args) { return std::make_unique<CUDAHooks>(args); },
+      c10::REGISTRY_PREFERRED);
+  return true;
+}();
 
 }  // namespace at

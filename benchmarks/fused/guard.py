@@ -25,8 +25,8 @@ def why_not() -> str | None:
         return "the stand-in for CUDA's device guard is made for Linux"
     if shutil.which("g++") is None:
         return "there is no g++ to build a stand-in for CUDA's device guard"
-    if "+cpu" not in importlib.metadata.version("torch"):
-        return "torch is built for CUDA, which has a device guard"
+    if Path("/dev/nvidiactl").exists():
+        return "there is a driver of CUDA, beside which the stand-in was not tried"
     if importlib.util.find_spec("triton") is None:
         return "the package triton is not installed"
     return None
@@ -35,8 +35,10 @@ def why_not() -> str | None:
 def load() -> None:
     """Load the guard; torch must not be imported yet."""
     assert "torch" not in sys.modules
-    for name in ("libc10.so", "libtorch_cpu.so"):
-        ctypes.CDLL(str(_torch() / "lib" / name), mode=ctypes.RTLD_GLOBAL)
+    # What CUDA itself registers has to be there before, or it would replace the stand-in.
+    for name in ("libc10.so", "libtorch_cpu.so", "libtorch_cuda.so"):
+        if (library := _torch() / "lib" / name).exists():
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     ctypes.CDLL(str(built()), mode=ctypes.RTLD_GLOBAL)
 
 
