@@ -137,6 +137,28 @@ def test_two_trackers_in_one_graph(compiler: str) -> None:
         assert_same(compiled, eager)
 
 
+class Scale:
+    """A hook of the user's, which a graph looks at as it looks at those of a tracker."""
+
+    factor = 2.0
+
+    def __call__(self, module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        return (args[0] * self.factor,)
+
+
+def test_a_hook_of_the_model_itself() -> None:
+    """The tracker's is called before it. Versions of Dynamo number hooks as they are stored."""
+    model = Net()
+    model.register_forward_pre_hook(Scale())
+    with fmstats.track(model) as tracker:
+        assert list(dict.keys(model._forward_pre_hooks)) == list(model._forward_pre_hooks)
+        network = torch.compile(Around(model), backend="eager", fullgraph=True)
+        for _ in range(2):
+            network(X)
+    calls = {row.name: row.calls for row in tracker.coverage()}
+    assert calls == {"act": 4, "pool": 2, "flat": 2, "last": 2}
+
+
 class Checkpointed(nn.Module):
     """A layer that is called within a checkpoint and outside of it."""
 

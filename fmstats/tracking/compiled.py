@@ -79,6 +79,16 @@ def new_op_token() -> Tensor:
     return torch.zeros(1, dtype=torch.int64, device="cpu")
 
 
+def store_in_order(hooks: dict[int, Any]) -> None:
+    """Store hooks in the order in which they are called: Dynamo's guards number them as stored.
+
+    That of an `OrderedDict` is another one where a hook was put before the others.
+    """
+    if list(dict.keys(hooks)) != list(hooks):
+        for number in list(hooks):
+            hooks[number] = hooks.pop(number)
+
+
 def observe(x: Tensor, op_token: Tensor, target: int) -> None:
     """Hand `x` to a hook, in a graph."""
     if not _is_exporting():

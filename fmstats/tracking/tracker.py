@@ -72,6 +72,7 @@ class Tracker:
             self._gate, sampling, self._set.per_call, op_token, options.when, self._set.watch
         )
         first = model.register_forward_pre_hook(self._passes, prepend=True, with_kwargs=True)
+        graph.store_in_order(model._forward_pre_hooks)
         handles: list[Handle] = [first, self._passes, self._functional]
         graph.hook_guards.begin()
         # Called by close() or when nothing refers to the tracker any more, whichever is first.
