@@ -6,6 +6,7 @@ Nothing is run: the code is generated for an H200 that is not there, bf16 and ch
 from __future__ import annotations
 
 import math
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ MOST_BYTES = {
 }
 # By how many tensors a kernel measures; where no tile divides the rows, masks add a tenth.
 MOST_INSTRUCTIONS = {1: 30, 2: 53, 3: 65, 4: 89, 5: 107}
+# What older releases of Triton, and the ptxas within them, make of the same kernels.
+OF_OLDER_TRITON = {"3.6": {1: 36, 2: 68, 3: 76, 4: 107, 5: 128}}
 MOST_KERNELS = {"ResNet-18": 2, "ResNet-50": 2, "2 transformer blocks": 8}
 
 
@@ -64,6 +67,8 @@ def test_machine_code(codes: dict[str, dict[str, Any]]) -> None:
             f" rows of {code['length']:6}  {name[:80]}"
         )
     assert codes
+    triton = version("triton").rsplit(".", 1)[0]
+    limits = OF_OLDER_TRITON.get(triton, MOST_INSTRUCTIONS)
     for name, code in codes.items():
         assert code["stack_bytes"] == 0, name
         assert code["spills"] == 0, name
@@ -71,8 +76,7 @@ def test_machine_code(codes: dict[str, dict[str, Any]]) -> None:
         masked = 1.1 if code["length"] % 4 else 1
         pools = "max_pool" in name  # nine elements for each that is measured
         if not math.isnan(code["instructions"]) and not pools:
-            most = MOST_INSTRUCTIONS[code["leaves"]]
-            assert code["instructions"] <= masked * most, name
+            assert code["instructions"] <= masked * limits[code["leaves"]], name
 
 
 def test_compiling() -> None:
