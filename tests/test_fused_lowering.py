@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from fmstats.graph_ops import lowering
+from fmstats.backends.native import why_no_native
+from fmstats.graph_ops import lowering, targets
 
 WAITS = """
 import sys
@@ -37,9 +38,24 @@ def test_it_is_registered_with_inductor(code: str, said: list[str]) -> None:
     assert done.stdout.split() == said
 
 
-def test_other_versions_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.__version__", "2.12.1+cpu")
-    assert "torch 2.12.1" in str(lowering.why_not_here())
+@pytest.mark.parametrize(
+    ("version", "fuses"),
+    [
+        *(("2.10.0+cu128", False), ("2.11.0+cu130", True), ("2.12.1", True)),
+        *(("2.13.0+cpu", True), ("2.14.0a0+git1234", False)),
+    ],
+)
+def test_versions_that_fuse(monkeypatch: pytest.MonkeyPatch, version: str, fuses: bool) -> None:
+    monkeypatch.setattr("torch.__version__", version)
+    why = f"torch {version} is not known to fuse: from 2.11 to below 2.14 are"
+    assert lowering.why_not_here() == (None if fuses else why)
+
+
+@pytest.mark.skipif(why_no_native() is not None, reason=str(why_no_native()))
+@pytest.mark.skipif(lowering.why_not_here() is not None, reason=str(lowering.why_not_here()))
+def test_versions_that_fuse_take_the_native_operation() -> None:
+    """It measures what is not measured within a kernel."""
+    assert targets.why_no_kernel("cpu") is None
 
 
 FAILS = """

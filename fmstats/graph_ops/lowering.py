@@ -27,7 +27,7 @@ from fmstats.statistic.thresholds import Thresholds
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 # Versions whose inner parts `reduction.py` is known to fit: from the first to below the second.
-VERSIONS = ((2, 13), (2, 14))
+VERSIONS = ((2, 11), (2, 14))
 # Whose float64 units have half the rate of float32. Sums in float32 are not accurate enough: about
 # the middle one of three values, 2 deviations off the mean, a variance was off by 1e-6.
 _FULL_RATE = ((8, 0), (9, 0), (10, 0))
