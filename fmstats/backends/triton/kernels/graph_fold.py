@@ -50,11 +50,11 @@ def next_count(words, numbers, offset, here, bits, there, begins, NUMBER: tl.con
         begins: a bit for each count, whether it is the first of its group, whose number is loaded.
         NUMBER: of the count.
     """
-    is_there, is_first = (there >> NUMBER) & 1, (begins >> NUMBER) & 1
-    loaded = tl.load(numbers + offset, mask=here & (is_first == 1), other=0).to(tl.int64)
-    words = tl.where(is_first == 1, loaded, words >> (bits * is_there))
-    count = words & ((tl.full((), 1, tl.int64) << bits) - 1)
-    return tl.where(is_there == 1, count, 0), words
+    is_there = ((there >> NUMBER) & 1) + tl.zeros_like(words)
+    is_first = ((begins >> NUMBER) & 1) + tl.zeros_like(words) > 0
+    loaded = tl.load(numbers + offset, mask=here & is_first, other=0).to(tl.int64)
+    words = tl.where(is_first, loaded, words >> (is_there * bits))
+    return (words & ((1 << bits) - 1)) * is_there, words
 
 
 @triton.jit
