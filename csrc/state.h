@@ -11,13 +11,14 @@
 
 #include "fields.h"
 
-// FMSTATS_MEMBER: a member cannot be static in this sense, so it is always inlined.
+// Always inlined: structs of vectors would else be passed in memory, for more than the formulas
+// cost. FMSTATS_MEMBER: a member cannot be static in this sense.
 #if defined(__CUDACC__)
 #define FMSTATS_FN static __host__ __device__ __forceinline__
 #define FMSTATS_MEMBER __host__ __device__ __forceinline__
 #define FMSTATS_MEMCPY memcpy
 #else
-#define FMSTATS_FN static inline
+#define FMSTATS_FN __attribute__((always_inline)) static inline
 #define FMSTATS_MEMBER __attribute__((always_inline)) inline
 #define FMSTATS_MEMCPY __builtin_memcpy
 #endif
