@@ -101,9 +101,9 @@ template <Mode kMode, class Real, class V, class M>
 inline void compare(Lanes<Real>& lanes, const Limits<Real>& limits, V x, M fresh) {
   lanes.min = keep_smaller(x, lanes.min);
   lanes.max = keep_larger(x, lanes.max);
-  lanes.zeros -= (kMode == kAll ? absolute(x) <= limits.tol : x == V{}) & fresh;
-  if constexpr (kMode >= kAll) lanes.sat_low -= (x <= limits.low) & fresh;
-  if constexpr (kMode >= kUpper) lanes.sat_high -= (x >= limits.high) & fresh;
+  count(lanes.zeros, (kMode == kAll ? absolute(x) <= limits.tol : x == V{}) & fresh);
+  if constexpr (kMode >= kAll) count(lanes.sat_low, (x <= limits.low) & fresh);
+  if constexpr (kMode >= kUpper) count(lanes.sat_high, (x >= limits.high) & fresh);
 }
 
 // The first term of a sum, or one more.

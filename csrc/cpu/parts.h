@@ -12,9 +12,13 @@ struct Numbers<i64v> {
   typedef f64v Real;
   // An int64 as double, rounded once: halves placed in the mantissas of 2^84 and 2^52.
   static FMSTATS_MEMBER f64v real(i64v n) {
+#if FMSTATS_VECTOR_BYTES == 64 && defined(__AVX512DQ__)
+    return (f64v)_mm512_cvtepi64_pd((__m512i)n);
+#else
     const i64v high = (i64v)((u64v)n >> 32) | 0x4530000000000000LL;
     const i64v low = (n & 0xffffffffLL) | 0x4330000000000000LL;
     return ((f64v)high - (0x1p84 + 0x1p52)) + (f64v)low;
+#endif
   }
   static FMSTATS_MEMBER i64v load(const i64* p) { return load_unaligned<i64v>(p); }
   static FMSTATS_MEMBER f64v load(const double* p) { return load_unaligned<f64v>(p); }
@@ -44,11 +48,13 @@ inline PartialOf<Int, typename Numbers<Int>::Real> load_part(const i64* parts, i
   return part;
 }
 
-inline void store_part(i64* parts, i64 row, i64 channel, const Partial& part) {
+template <class Int, class Real>
+inline void store_part(i64* parts, i64 row, i64 channel, const PartialOf<Int, Real>& part) {
+  typedef Numbers<Int> N;
   i64* words = parts + channel;
   double* reals = reinterpret_cast<double*>(words);
-#define FMSTATS_COUNT(name, Name, ...) words[kPart##Name * row] = part.name;
-#define FMSTATS_REAL(name, Name, ...) reals[kPart##Name * row] = part.name;
+#define FMSTATS_COUNT(name, Name, ...) N::store(words + kPart##Name * row, part.name);
+#define FMSTATS_REAL(name, Name, ...) N::store(reals + kPart##Name * row, part.name);
   FMSTATS_PART_COUNTS(FMSTATS_COUNT)
   FMSTATS_PART_REALS(FMSTATS_REAL)
 #undef FMSTATS_COUNT

@@ -7,6 +7,8 @@
 
 #if defined(__AVX2__) || defined(__F16C__)
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
 #endif
@@ -106,11 +108,17 @@ inline bool any(bool mask) {
 // Whether some lane of a mask is true.
 template <class M>
 inline bool any(M mask) {
+#if FMSTATS_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif FMSTATS_VECTOR_BYTES == 32 && defined(__AVX2__)
+  return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+#else
   long long words[FMSTATS_VECTOR_BYTES / 8];
   __builtin_memcpy(words, &mask, sizeof words);
   long long all = 0;
   for (long long word : words) all |= word;
   return all != 0;
+#endif
 }
 
 // Whether some lane is NaN or infinite.
@@ -123,15 +131,36 @@ inline bool any_non_finite(f64v x) {
 
 // The lower and the upper half of a vector, as float64.
 inline void widen(f32v x, f64v& low, f64v& high) {
-#if FMSTATS_VECTOR_BYTES == 64
-  low = __builtin_convertvector(__builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7), f64v);
-  high = __builtin_convertvector(__builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15), f64v);
-#elif FMSTATS_VECTOR_BYTES == 32
-  low = __builtin_convertvector(__builtin_shufflevector(x, x, 0, 1, 2, 3), f64v);
-  high = __builtin_convertvector(__builtin_shufflevector(x, x, 4, 5, 6, 7), f64v);
+#if FMSTATS_VECTOR_BYTES == 64 && defined(__AVX512DQ__)
+  low = (f64v)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)x));
+  high = (f64v)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)x, 1));
+#elif FMSTATS_VECTOR_BYTES == 32 && defined(__AVX2__)
+  low = (f64v)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)x));
+  high = (f64v)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)x, 1));
+#elif FMSTATS_VECTOR_BYTES == 16 && defined(__SSE2__)
+  low = (f64v)_mm_cvtps_pd((__m128)x);
+  high = (f64v)_mm_cvtps_pd(_mm_movehl_ps((__m128)x, (__m128)x));
 #else
   low = __builtin_convertvector(__builtin_shufflevector(x, x, 0, 1), f64v);
   high = __builtin_convertvector(__builtin_shufflevector(x, x, 2, 3), f64v);
+#endif
+}
+
+// The same of whole numbers.
+inline void widen(i32v x, i64v& low, i64v& high) {
+#if FMSTATS_VECTOR_BYTES == 64 && defined(__AVX512DQ__)
+  low = (i64v)_mm512_cvtepi32_epi64(_mm512_castsi512_si256((__m512i)x));
+  high = (i64v)_mm512_cvtepi32_epi64(_mm512_extracti32x8_epi32((__m512i)x, 1));
+#elif FMSTATS_VECTOR_BYTES == 32 && defined(__AVX2__)
+  low = (i64v)_mm256_cvtepi32_epi64(_mm256_castsi256_si128((__m256i)x));
+  high = (i64v)_mm256_cvtepi32_epi64(_mm256_extracti128_si256((__m256i)x, 1));
+#elif FMSTATS_VECTOR_BYTES == 16 && defined(__SSE2__)
+  const __m128i sign = _mm_srai_epi32((__m128i)x, 31);
+  low = (i64v)_mm_unpacklo_epi32((__m128i)x, sign);
+  high = (i64v)_mm_unpackhi_epi32((__m128i)x, sign);
+#else
+  low = __builtin_convertvector(__builtin_shufflevector(x, x, 0, 1), i64v);
+  high = __builtin_convertvector(__builtin_shufflevector(x, x, 2, 3), i64v);
 #endif
 }
 
@@ -171,6 +200,16 @@ inline double total(const double (&lanes)[kCount]) {
   f64v sum = load_unaligned<f64v>(lanes);
   if constexpr (kCount > kLanes<double>) sum += load_unaligned<f64v>(lanes + kLanes<double>);
   return across(sum, [](auto x, auto y) { return x + y; });
+}
+
+// Count the lanes where a mask is true.
+template <class M>
+inline void count(M& counts, M mask) {
+#if FMSTATS_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  counts = mask ? counts + 1 : counts;  // one instruction: here masks are bits, not vectors
+#else
+  counts -= mask;
+#endif
 }
 
 // The lanes with index >= first.
