@@ -39,12 +39,13 @@ FMSTATS_FN double smallest_square(bool float32) {
 template <class Int, class Real>
 FMSTATS_FN auto too_coarse(const PartialOf<Int, Real>& part,
                            const ChannelStateOf<Int, Real>& before,
-                           const ChannelStateOf<Int, Real>& batch, double smallest) {
+                           const ChannelStateOf<Int, Real>& batch, double smallest,
+                           double coarse = kCoarse) {
   const Real gained = gained_m2(before, batch);
   const Real floor = Numbers<Int>::real(finite_count(batch)) * smallest;
   // Nothing finite leaves min = inf > max, a constant min = max: both are exact as they are.
   return (part.min < part.max) &
-         ((part.sum_sq > kCoarse * gained) | (gained < floor) | (part.sum_sq == infinity()));
+         ((part.sum_sq > coarse * gained) | (gained < floor) | (part.sum_sq == infinity()));
 }
 
 // How a channel is read again: its sums are of x * unit - pivot.

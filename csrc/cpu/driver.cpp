@@ -23,6 +23,8 @@ constexpr i64 kTasks = 256;                  // enough tasks for the largest mac
 constexpr i64 kMaxPositions = i64{1} << 30;  // of a task, for 32-bit lane counts
 constexpr i64 kChannelChunk = 64;         // channels merged at a time: a multiple of every vector
 constexpr i64 kSerialElements = 1 << 15;  // below this, waking threads costs more than it saves
+constexpr i64 kSerialFew = 1 << 18;       // the same of few positions
+constexpr i64 kFoldElements = 16;         // as many, measured by few.h, cost as much as a fold
 
 // IEEE arithmetic while it lives: torch.set_flush_denormal makes the processor take subnormals for
 // 0.
@@ -56,12 +58,15 @@ i64 ceil_div(i64 a, i64 b) {
   return (a + b - 1) / b;
 }
 
+bool are_columns(const View& view) {
+  return view.channel_stride == 1 && view.channels > 1;
+}
+
 Plan plan_of(const Kernels& kernels, const View& view, i64 positions) {
   const int last = view.dim_count - 1;
   const i64 run = view.size[last];
   Plan plan;
-  const bool columns = view.channel_stride == 1 && view.channels > 1;
-  if (columns) {
+  if (are_columns(view)) {
     plan.scan = kernels.columns[view.dtype];
     plan.channels_a_task = std::min(view.channels, kColumnTile);
   } else {
@@ -78,6 +83,24 @@ Plan plan_of(const Kernels& kernels, const View& view, i64 positions) {
       std::min(ceil_div(ceil_div(positions, splits), grain) * grain, kMaxPositions);
   plan.splits = ceil_div(positions, plan.positions_a_task);
   return plan;
+}
+
+// Channels do not depend on each other, so that any cut gives the same bits.
+void measure_few(const Kernels& kernels, const Job& job, i64 positions, int threads) {
+  const auto measure = kernels.few[job.view.dtype];
+  const i64 channels = job.view.channels;
+  if (threads <= 1 || channels * (kFoldElements + positions) <= kSerialFew) {
+    const IeeeMode ieee;
+    measure(job, 0, channels);
+    return;
+  }
+  const i64 most = ceil_div(ceil_div(channels, threads), kChannelChunk) * kChannelChunk;
+#pragma omp parallel num_threads(threads)
+  {
+    const IeeeMode ieee;
+#pragma omp for schedule(static)
+    for (i64 c = 0; c < channels; c += most) measure(job, c, std::min(channels, c + most));
+  }
 }
 
 // Grow-only, one a thread that calls; large ones are given back at once.
@@ -102,6 +125,10 @@ void accumulate(const Kernels& kernels, const View& view, const Thresholds& thre
                 i64* state, i64 row, i64* clock, int threads) {
   const i64 positions = position_count(view), channels = view.channels;
   if (channels == 0 || positions == 0) return;
+  if (are_columns(view) && positions <= kernels.few_positions) {
+    measure_few(kernels, {view, thresholds, mode, state, row, clock, 0}, positions, threads);
+    return;
+  }
   const Plan plan = plan_of(kernels, view, positions);
   // A step of 4 KB from field to field would put them all in one set of the cache.
   const i64 part_row = ceil_div(channels, kLineWords) * kLineWords + kLineWords;

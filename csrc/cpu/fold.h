@@ -90,17 +90,23 @@ inline void note_channels(const Job& job, i64 c0, i64 c1, i64 splits, const Scra
   }
 }
 
-inline void fold_one(const Job& job, i64 c, i64 positions, i64 splits, const Scratch& scratch) {
-  Partial part = add_splits<i64>(job, c, splits, scratch.parts);
+// Merge the part of a channel into its state, from sums made anew where these are too coarse.
+inline void settle(const Job& job, i64 c, i64 positions, double pivot, Partial part,
+                   double smallest, double coarse) {
   if (non_finite_count(part) != 0) note_non_finite(job.state, job.row, c, job.clock);
   const ChannelState before = load_state<i64>(job.state, job.row, c);
-  ChannelState batch = to_state(part, positions, scratch.pivot[c]);
-  if (too_coarse(part, before, batch, smallest_square(job.view.dtype != kFloat64))) {
+  ChannelState batch = to_state(part, positions, pivot);
+  if (too_coarse(part, before, batch, smallest, coarse)) {
     const Again again = read_again(part, batch);
     sum_again(job, c, positions, again, part);
     batch = to_state(part, positions, again.pivot, again.unit);
   }
   store_state(job.state, job.row, c, merge(before, batch));
+}
+
+inline void fold_one(const Job& job, i64 c, i64 positions, i64 splits, const Scratch& scratch) {
+  settle(job, c, positions, scratch.pivot[c], add_splits<i64>(job, c, splits, scratch.parts),
+         smallest_square(job.view.dtype != kFloat64), kCoarse);
 }
 
 inline void fold_channels(const Job& job, i64 c0, i64 c1, i64 splits, const Scratch& scratch) {

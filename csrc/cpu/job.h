@@ -39,6 +39,10 @@ struct Kernels {
   Scan rows[kDTypes];     // the run is contiguous
   Scan columns[kDTypes];  // the channels are contiguous
   Scan strided[kDTypes];  // neither
+  // Measure channels [c0, c1), which are contiguous, over all positions, at most few_positions,
+  // into the state.
+  void (*few[kDTypes])(const Job& job, i64 c0, i64 c1);
+  i64 few_positions;
   // Choose the pivots of channels [c0, c1).
   void (*choose_pivots)(const Job& job, i64 c0, i64 c1, double* pivot);
   // Merge the parts of channels [c0, c1) into the state.

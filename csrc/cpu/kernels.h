@@ -2,6 +2,7 @@
 #pragma once
 
 #include "columns.h"
+#include "few.h"
 #include "fold.h"
 #include "rows.h"
 
@@ -11,6 +12,7 @@
 #define FMSTATS_ROWS(E) &scan_rows<E, true>
 #define FMSTATS_COLUMNS(E) &scan_columns<E>
 #define FMSTATS_STRIDED(E) &scan_rows<E, false>
+#define FMSTATS_FEW(E) &measure_few<E>
 
 namespace fmstats {
 namespace {
@@ -22,6 +24,8 @@ constexpr Kernels kernels_of(const char* isa) {
           FMSTATS_EACH_DTYPE(FMSTATS_ROWS),
           FMSTATS_EACH_DTYPE(FMSTATS_COLUMNS),
           FMSTATS_EACH_DTYPE(FMSTATS_STRIDED),
+          FMSTATS_EACH_DTYPE(FMSTATS_FEW),
+          kFewPositions,
           &choose_pivots,
           &fold_channels};
 }

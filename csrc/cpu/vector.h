@@ -146,7 +146,22 @@ inline void widen(f32v x, f64v& low, f64v& high) {
 #endif
 }
 
-// The same of whole numbers.
+// Two vectors of float64 as one of float32, rounded.
+inline f32v narrow(f64v low, f64v high) {
+#if FMSTATS_VECTOR_BYTES == 64 && defined(__AVX512DQ__)
+  const __m512 half = _mm512_castps256_ps512(_mm512_cvtpd_ps((__m512d)low));
+  return (f32v)_mm512_insertf32x8(half, _mm512_cvtpd_ps((__m512d)high), 1);
+#elif FMSTATS_VECTOR_BYTES == 32 && defined(__AVX2__)
+  return (f32v)_mm256_set_m128(_mm256_cvtpd_ps((__m256d)high), _mm256_cvtpd_ps((__m256d)low));
+#elif FMSTATS_VECTOR_BYTES == 16 && defined(__SSE2__)
+  return (f32v)_mm_movelh_ps(_mm_cvtpd_ps((__m128d)low), _mm_cvtpd_ps((__m128d)high));
+#else
+  return (f32v){static_cast<float>(low[0]), static_cast<float>(low[1]), static_cast<float>(high[0]),
+                static_cast<float>(high[1])};
+#endif
+}
+
+// The same of whole numbers, widened.
 inline void widen(i32v x, i64v& low, i64v& high) {
 #if FMSTATS_VECTOR_BYTES == 64 && defined(__AVX512DQ__)
   low = (i64v)_mm512_cvtepi32_epi64(_mm512_castsi512_si256((__m512i)x));
@@ -162,6 +177,28 @@ inline void widen(i32v x, i64v& low, i64v& high) {
   low = __builtin_convertvector(__builtin_shufflevector(x, x, 0, 1), i64v);
   high = __builtin_convertvector(__builtin_shufflevector(x, x, 2, 3), i64v);
 #endif
+}
+
+// Vector number kPart of the float64, or int64, that hold x.
+template <int kPart>
+inline f64v wide(f32v x) {
+  f64v parts[2];
+  widen(x, parts[0], parts[1]);
+  return parts[kPart];
+}
+template <int kPart>
+inline i64v wide(i32v x) {
+  i64v parts[2];
+  widen(x, parts[0], parts[1]);
+  return parts[kPart];
+}
+template <int kPart>
+inline f64v wide(f64v x) {
+  return x;
+}
+template <int kPart>
+inline i64v wide(i64v x) {
+  return x;
 }
 
 // totals[lane] += x[lane], in float64.
