@@ -54,7 +54,11 @@ def threads(n: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize(
-    "shape", [(4, 64, 56, 56), (2, 3, 300, 301), (1, 1, 700, 900), (9, 600, 7, 7)]
+    "shape",
+    [
+        *[(4, 64, 56, 56), (2, 3, 300, 301), (1, 1, 700, 900), (9, 600, 7, 7)],
+        *[(1, 20_011, 1, 1), (31, 9_001, 1, 1)],
+    ],
 )
 def test_bits_do_not_depend_on_threads(
     cpu: CpuBackend, dtype: torch.dtype, shape: tuple[int, ...]
@@ -86,7 +90,7 @@ def in_a_new_thread(work: Callable[[], object]) -> None:
         pool.submit(work).result()
 
 
-@pytest.mark.parametrize("size", [9, 70], ids=["one task", "in parallel"])
+@pytest.mark.parametrize("size", [2, 9, 70], ids=["few", "one task", "in parallel"])
 def test_subnormals_are_not_zero_even_when_the_processor_flushes_them(
     cpu: CpuBackend, size: int
 ) -> None:
