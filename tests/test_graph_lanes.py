@@ -22,6 +22,7 @@ TRITON = SimpleNamespace(
     full=lambda size, start, dtype: torch.full(size, start, dtype=dtype),
     where=torch.where,
     abs=torch.abs,
+    fma=lambda x, y, z: x * y + z,
     minimum=torch.fmin,
     maximum=torch.fmax,
     sum=lambda x, dim: x.sum(dim, dtype=x.dtype),

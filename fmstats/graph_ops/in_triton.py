@@ -96,7 +96,7 @@ def _measure(kernel: Any, measuring: Measuring, value: Any) -> Any:
 
 def _mask(kernel: Any) -> str:
     """Return which elements of a tile there are; "" if all."""
-    masks = {tree.mask_name() for tree in kernel.range_trees}
+    masks = {f"{tree.prefix}mask" for tree in kernel.range_trees}
     kernel.filter_masks(masks)
     return " & ".join(sorted(masks))
 

@@ -75,7 +75,7 @@ class Lanes:
         yield f"{p}_finite = tl.abs({here}) < {_number(math.inf)}"
         yield f"{p}_number = tl.where({p}_finite, {here}, 0.0).to(tl.float64)"
         yield f"{p}_sum += {p}_number"
-        yield f"{p}_sum_sq += {p}_number * {p}_number"
+        yield f"{p}_sum_sq = tl.fma({p}_number, {p}_number, {p}_sum_sq)"
         yield f"{p}_known = tl.where({p}_finite, {here}, {_number(math.nan)})"
         yield f"{p}_min = tl.minimum({p}_min, {p}_known)"
         yield f"{p}_max = tl.maximum({p}_max, {p}_known)"
