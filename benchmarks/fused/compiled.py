@@ -76,10 +76,15 @@ def compiled(net: str, *flags: str) -> Compiled:
     )
 
 
-def machine_code(kernels: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return the machine code of kernels: `fused.machine_code.Code` by name."""
+def machine_code(kernels: Mapping[str, str], gpu: str = "H200") -> dict[str, dict[str, Any]]:
+    """Return the machine code of kernels: `fused.machine_code.Code` by name.
+
+    Args:
+        kernels: their sources, by name.
+        gpu: the name of one of `hardware.gpus.GPUS`, for which they are compiled.
+    """
     read: dict[str, dict[str, Any]] = json.loads(
-        run("fused.machine_code", text=json.dumps(dict(kernels)))
+        run("fused.machine_code", gpu, text=json.dumps(dict(kernels)))
     )
     return read
 

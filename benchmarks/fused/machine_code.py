@@ -1,6 +1,6 @@
-"""Compile generated kernels for sm_90 and read what comes out. No GPU is needed.
+"""Compile generated kernels for a GPU and read what comes out. None is needed.
 
-python -m fused.machine_code < kernels.json      (source by name; prints `Code` by name)
+python -m fused.machine_code [GPU] < kernels.json   (source by name; prints `Code` by name)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fused import fake_gpu  # before torch
 
 # isort: split
 from hardware import sass
-from hardware.gpus import WARP, blocks_per_multiprocessor
+from hardware.gpus import GPUS, WARP, Gpu, blocks_per_multiprocessor
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Code:
     leaves: int
 
 
-def read(name: str, source: str) -> Code:
+def read(name: str, source: str, gpu: Gpu) -> Code:
     """Compile a kernel in its one tile and read its code."""
     import torch._inductor.runtime.triton_helpers as helpers
     import triton
@@ -58,7 +58,8 @@ def read(name: str, source: str) -> Code:
     meta = tuner._create_compile_meta(config)
     options = tuner._create_compile_options(config, meta)
     ast = ASTSource(tuner.fn, meta["signature"], meta["constants"], meta["configs"][0])
-    made = triton.compile(ast, target=GPUTarget("cuda", 90, WARP), options=options)
+    arch = int(gpu.target.removeprefix("sm_"))
+    made = triton.compile(ast, target=GPUTarget("cuda", arch, WARP), options=options)
     (code,) = sass.disassemble(made.asm["cubin"]).values()
     threads = config.num_warps * WARP
     loop = max(code.loops, key=lambda loop: loop.global_bytes, default=None)
@@ -70,7 +71,7 @@ def read(name: str, source: str) -> Code:
         code.resources.registers,
         code.resources.stack_bytes,
         len(code.local_accesses),
-        blocks_per_multiprocessor(code.resources, threads, (9, 0)) * config.num_warps,
+        blocks_per_multiprocessor(code.resources, threads, gpu.capability) * config.num_warps,
         len(loop.instructions) / each if loop else float("nan"),
         {pipe: count / each for pipe, count in loop.by_pipe().items()} if loop else {},
         int(length[1]) if length else 1,
@@ -93,8 +94,9 @@ def _file(name: str, source: str) -> str:
 def main() -> None:
     """Print the machine code of the kernels that are read."""
     fake_gpu.pretend()
-    kernels = json.load(sys.stdin)
-    print(json.dumps({name: asdict(read(name, source)) for name, source in kernels.items()}))
+    kernels, gpu = json.load(sys.stdin), GPUS[sys.argv[1] if len(sys.argv) > 1 else "H200"]
+    codes = {name: asdict(read(name, source, gpu)) for name, source in kernels.items()}
+    print(json.dumps(codes))
 
 
 if __name__ == "__main__":
