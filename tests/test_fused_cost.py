@@ -17,7 +17,7 @@ from hardware import sass
 pytestmark = pytest.mark.skipif(guard.why_not() is not None, reason=str(guard.why_not()))
 MOST_BYTES = {
     "ResNet-18": 1.06,
-    "ResNet-50": 1.07,
+    "ResNet-50": 1.06,
     "2 transformer blocks": 1.15,
 }
 # By how many tensors a kernel measures; where no tile divides the rows, masks add a tenth.
@@ -86,4 +86,4 @@ def test_compiling() -> None:
     """CPU seconds, on this machine as it is: nothing that is exact."""
     bare, tracked = compiled("ResNet-18"), compiled("ResNet-18", "--tracked")
     print(f"{bare.cpu_seconds:.1f} s, and {tracked.cpu_seconds:.1f} s with statistics")
-    assert tracked.cpu_seconds <= 5 * bare.cpu_seconds
+    assert tracked.cpu_seconds <= 2.5 * bare.cpu_seconds
