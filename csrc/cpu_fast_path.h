@@ -23,6 +23,7 @@ class CpuPlan {
   bool try_update(pybind11::handle x);
   // The same in a graph, which may have a copy of the state and the clock to be changed.
   bool try_update(torch::Tensor x, i64* state, i64* clock);
+  bool try_update(pybind11::handle x, i64* state, i64* clock);
 
  private:
   void measure(int threads, i64* state, i64* clock);

@@ -18,7 +18,11 @@ void CudaPlan::update(const CudaLaunch& launch, const cuda::Target& target, cons
 }
 
 bool CudaPlan::try_update(py::handle x) {
-  return launch_found(expected_.recognise(x), launch_.args.state, launch_.args.clock);
+  return try_update(x, launch_.args.state, launch_.args.clock);
+}
+
+bool CudaPlan::try_update(py::handle x, i64* state, i64* clock) {
+  return launch_found(expected_.recognise(x), state, clock);
 }
 
 bool CudaPlan::try_update(torch::Tensor x, i64* state, i64* clock) {

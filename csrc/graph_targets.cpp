@@ -43,25 +43,30 @@ bool is_in_backward() {
   return PyLong_AsLong(task.ptr()) != -1;
 }
 
-i64* words_of(const torch::Functions& f, torch::Value tensor) {
+i64* words_of(const torch::Functions& f, torch::Tensor tensor) {
   void* data = nullptr;
-  return f.get_data_ptr(reinterpret_cast<torch::Tensor>(tensor), &data) == 0
-             ? static_cast<i64*>(data)
-             : nullptr;
+  return f.get_data_ptr(tensor, &data) == 0 ? static_cast<i64*>(data) : nullptr;
 }
 
-// Whether nothing is left to be done.
-bool observed(const torch::Functions& f, torch::Value x, torch::Value state, torch::Value clock,
-              i64 number) {
-  const py::gil_scoped_acquire lock;
+i64* words_of(const dlpack::ExchangeApi& api, PyObject* tensor) {
+  dlpack::Tensor t = {};
+  if (api.tensor_from_py_object(tensor, &t) != 0) {
+    PyErr_Clear();
+    return nullptr;
+  }
+  return reinterpret_cast<i64*>(static_cast<char*>(t.data) + t.byte_offset);
+}
+
+// Whether nothing is left to be done, with tensors as `Source` has them.
+template <class Source, class Tensor, class Given>
+bool observed(const Source& source, Tensor x, Given state, Given clock, i64 number) {
   Target* const target = find_target(number);
   if (target == nullptr) return false;
   if (target->open == nullptr || *target->open == 0 || is_in_backward()) return true;
-  const auto tensor = reinterpret_cast<torch::Tensor>(x);
-  i64 *const words = words_of(f, state), *const time = words_of(f, clock);
+  i64 *const words = words_of(source, state), *const time = words_of(source, clock);
   if (words == nullptr || time == nullptr) return false;
-  const bool done = target->cpu != nullptr ? target->cpu->try_update(tensor, words, time)
-                                           : target->cuda->try_update(tensor, words, time);
+  const bool done = target->cpu != nullptr ? target->cpu->try_update(x, words, time)
+                                           : target->cuda->try_update(x, words, time);
   target->calls += done ? 1 : 0;
   return done;
 }
@@ -80,6 +85,13 @@ void release_optional(const torch::Functions& f, torch::Value value) {
   }
 }
 
+bool is_observed(const torch::Functions& f, torch::Value x, torch::Value state, torch::Value clock,
+                 i64 number) {
+  const py::gil_scoped_acquire lock;
+  const auto tensor = [](torch::Value value) { return reinterpret_cast<torch::Tensor>(value); };
+  return observed(f, tensor(x), tensor(state), tensor(clock), number);
+}
+
 // observe(Tensor x, Tensor(a!) state, Tensor(b!) clock, int target, int channel_dim,
 //         float zero_tol, float? low, float? high) -> ()
 void observe(torch::Value* stack, std::uint64_t, std::uint64_t) {
@@ -87,7 +99,7 @@ void observe(torch::Value* stack, std::uint64_t, std::uint64_t) {
   const torch::Value x = stack[0], state = stack[1], clock = stack[2], number = stack[3];
   release_optional(f, stack[6]);
   release_optional(f, stack[7]);
-  if (observed(f, x, state, clock, static_cast<i64>(number))) {
+  if (is_observed(f, x, state, clock, static_cast<i64>(number))) {
     for (const torch::Value tensor : {x, state, clock}) release(f, tensor);
     return;
   }
@@ -97,7 +109,47 @@ void observe(torch::Value* stack, std::uint64_t, std::uint64_t) {
   }
 }
 
+// What `observe_directly` was made with.
+struct Direct {
+  py::object operation;
+  const dlpack::ExchangeApi* api;
+};
+
+constexpr const char* kDirect = "fmstats.observe_directly";
+
+// observe(x, state, clock, target, ...)
+PyObject* observe_directly(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  const auto* direct = static_cast<Direct*>(PyCapsule_GetPointer(self, kDirect));
+  try {
+    const i64 number = count < 4 ? -1 : PyLong_AsLongLong(args[3]);
+    if (number == -1 && PyErr_Occurred() != nullptr) PyErr_Clear();
+    if (number != -1 && observed(*direct->api, py::handle(args[0]), args[1], args[2], number)) {
+      Py_RETURN_NONE;
+    }
+  } catch (py::error_already_set& error) {
+    error.restore();
+    return nullptr;
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+    return nullptr;
+  }
+  return PyObject_Vectorcall(direct->operation.ptr(), args, count, nullptr);
+}
+
 }  // namespace
+
+py::object make_observe_directly(py::object operation, const py::object& api) {
+  const dlpack::ExchangeApi* const table = exchange_api(api);
+  if (table == nullptr) return operation;
+  static PyMethodDef method = {
+      "observe_directly",
+      reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&observe_directly)), METH_FASTCALL,
+      nullptr};
+  const py::capsule self(new Direct{std::move(operation), table}, kDirect, [](PyObject* capsule) {
+    delete static_cast<Direct*>(PyCapsule_GetPointer(capsule, kDirect));
+  });
+  return py::reinterpret_steal<py::object>(PyCFunction_New(&method, self.ptr()));
+}
 
 void register_observe(const std::string& device_type, py::object asks_for_backward) {
   const torch::Functions& f = torch::functions();

@@ -16,6 +16,11 @@ namespace fmstats {
 // backward pass. Throws std::runtime_error where this torch cannot.
 void register_observe(const std::string& device_type, pybind11::object in_backward);
 
+// Return a function that does what the operation does, for plain tensors: by our kernel at once,
+// where the dispatcher would take microseconds; what that does not recognise it hands to the
+// operation. api: the capsule of the exchange API of torch's tensors; without one, the operation.
+pybind11::object make_observe_directly(pybind11::object operation, const pybind11::object& api);
+
 // Let a number stand for a plan, which measures while the word at `open` is not 0, until the number
 // is removed.
 void add_graph_target(i64 number, pybind11::object plan, std::uintptr_t open);

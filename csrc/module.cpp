@@ -123,6 +123,8 @@ void add_cuda(py::module_& m) {
 void add_graphs(py::module_& m) {
   m.def("register_observe", &register_observe, py::kw_only(), "device_type"_a, "in_backward"_a,
         "Give torch our kernel of fmstats::observe; see csrc/graph_targets.h.");
+  m.def("make_observe_directly", &make_observe_directly, py::kw_only(), "operation"_a,
+        "exchange_api"_a, "A way around the dispatcher; see csrc/graph_targets.h.");
   m.def("add_graph_target", &add_graph_target, py::kw_only(), "number"_a, "plan"_a, "open"_a);
   m.def("remove_graph_target", &remove_graph_target);
   m.def("take_graph_calls", &take_graph_calls);

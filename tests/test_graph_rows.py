@@ -111,8 +111,8 @@ def test_a_graph_changes_its_own_memory(in_python: list[int]) -> None:
     memory = row.states[0].memory
     assert memory is not None
     size = f"({memory.numel()}, )"
-    assert code.count("torch.ops.fmstats.observe.default(") == 1
-    line = next(line for line in code.splitlines() if "fmstats.observe.default(" in line)
+    assert code.count("torch.ops.fmstats.observe.directly(") == 1
+    line = next(line for line in code.splitlines() if "fmstats.observe.directly(" in line)
     state = line.split("(")[1].split(",")[1].strip()
     assert f"assert_size_stride({state}, {size}" in code
     assert "hand_over" not in code

@@ -51,6 +51,22 @@ def run_as_is(function: Function) -> Function:
     return function
 
 
+# Operations in place of which Python code that Inductor generates calls an attribute of theirs,
+# `directly`: the dispatcher of torch takes microseconds.
+called_directly: set[Any] = set()
+
+
+def call_directly(operation: Any, function: Callable[..., None]) -> None:
+    """Have code that Inductor generates call a function that does what an operation does.
+
+    Args:
+        operation: of one overload.
+        function: takes what the operation takes, plain tensors below autograd.
+    """
+    operation.directly = function
+    called_directly.add(operation.default)
+
+
 @run_as_is
 def _observe_in_python(x: Tensor, state: Tensor, clock: Tensor, target: int) -> None:
     found: MeasuredInGraphs | None = find_target(target)
@@ -66,4 +82,5 @@ def _observe(x: Tensor, state: Tensor, clock: Tensor, target: int, *_: object) -
 library.impl("observe", _observe, "CompositeExplicitAutograd")
 library.impl("observe_in_python", _observe_in_python, "CompositeExplicitAutograd")
 torch.library.register_fake("fmstats::observe", lambda *_: None, lib=library)
+call_directly(torch.ops.fmstats.observe, torch.ops.fmstats.observe.default)
 torch.library.register_fake("fmstats::observe_in_python", lambda *_: None, lib=library)

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from fmstats.graph_ops import library  # noqa: F401  # the operation
+from fmstats.graph_ops import library
 from fmstats.graph_ops.planes import planes_of
 from fmstats.statistic.fields import MODES
 from fmstats.statistic.packing import MOST_POSITIONS
@@ -113,12 +113,28 @@ def _register() -> None:
 
     in_triton.install()
     lowering: Any = sys.modules["torch._inductor.lowering"]
-    operation = torch.ops.fmstats.observe.default
-    as_it_is = lowering.fallback_handler(operation)
-    # A registration as a fallback is taken for the absence of one.
-    lowering.fallbacks.discard(operation)
-    decorate = lowering.register_lowering(operation, type_promotion_kind=None)
-    decorate(_observe_or(as_it_is))
+    observe = torch.ops.fmstats.observe.default
+    for operation in library.called_directly:
+        lowered = _calling_directly(lowering.fallback_handler(operation), operation)
+        # A registration as a fallback is taken for the absence of one.
+        lowering.fallbacks.discard(operation)
+        decorate = lowering.register_lowering(operation, type_promotion_kind=None)
+        decorate(_observe_or(lowered) if operation is observe else lowered)
+
+
+def _calling_directly(as_it_is: Callable[..., Any], operation: Any) -> Callable[..., None]:
+    """Return the lowering of an operation of `library.called_directly` that stays one."""
+    name = f"torch.ops.{operation.overloadpacket}.directly"
+
+    def lowered(*args: Any) -> None:
+        from torch._inductor.virtualized import V
+
+        as_it_is(*args)
+        kernel: Any = V.graph.operations[-1]
+        if getattr(kernel, "op_overload", None) is operation:
+            kernel.python_kernel_name = name
+
+    return lowered
 
 
 def _observe_or(as_it_is: Callable[..., Any]) -> Callable[..., None]:

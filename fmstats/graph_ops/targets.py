@@ -103,4 +103,7 @@ def why_no_kernel(device_type: str) -> str | None:
         )
     except RuntimeError as error:  # torch is too old
         return str(error)
+    operation: Any = torch.ops.fmstats.observe
+    api = getattr(Tensor, "__dlpack_c_exchange_api__", None)  # from torch 2.10
+    operation.directly = native.make_observe_directly(operation=operation.default, exchange_api=api)
     return None

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx
 
-from fmstats.graph_ops.library import AS_IT_LIES, library, run_as_is
+from fmstats.graph_ops.library import AS_IT_LIES, call_directly, library, run_as_is
 from fmstats.graph_ops.lowering import wait_no_more, when_inductor_comes
 from fmstats.graph_ops.targets import Target, find_target
 from fmstats.models.output_tensors import TRANSFORMED
@@ -207,6 +207,7 @@ library.impl("tap", lambda x, op_token, name: None, "CompositeExplicitAutograd")
 library.impl("hand_over", _observe, "CompositeExplicitAutograd")
 for _name in ("mark_pass_boundary", "begin_pass_in_graph"):
     library.impl(_name, _mark_pass_boundary, "CompositeExplicitAutograd")
+    call_directly(getattr(torch.ops.fmstats, _name), _mark_pass_boundary)
 
 
 class _Graph:

@@ -1,0 +1,113 @@
+"""Code that Inductor generates calls our kernel and not the dispatcher: the same comes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fmstats
+from fmstats.backends.native import load_native
+from fmstats.graph_ops import targets
+
+NATIVE: Any = load_native()
+OPERATION: Any = torch.ops.fmstats.observe
+pytestmark = [
+    pytest.mark.skipif(
+        targets.why_no_kernel("cpu") is not None, reason=str(targets.why_no_kernel("cpu"))
+    ),
+    pytest.mark.skipif(not hasattr(Tensor, "__dlpack_c_exchange_api__"), reason="needs torch 2.10"),
+]
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A tracked model that ran once, and what its graph hands over besides the tensor."""
+    torch.compiler.reset()
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+    tracker, calls = fmstats.track(model, include="1"), []
+    directly = OPERATION.directly
+    monkeypatch.setattr(OPERATION, "directly", lambda *args: (calls.append(args), directly(*args)))
+    with torch.no_grad():
+        torch.compile(model, dynamic=False)(torch.randn(2, 3, 8, 8))
+        ((_, *rest),) = calls
+        yield tracker, tuple(rest)
+    tracker.close()
+    torch.compiler.reset()
+
+
+def made_with(operation: Any) -> Any:
+    api = getattr(Tensor, "__dlpack_c_exchange_api__", None)
+    return NATIVE.make_observe_directly(operation=operation, exchange_api=api)
+
+
+def never(*args: object) -> None:
+    raise AssertionError(args)
+
+
+def test_a_tensor_as_the_last_one_goes_to_no_operation(compiled: Any) -> None:
+    tracker, rest = compiled
+    y = torch.randn(2, 4, 6, 6)
+    OPERATION.default(y, *rest)
+    before = tracker.stats()["1"].count
+    made_with(never)(y * 2, *rest)
+    assert (tracker.stats()["1"].count == before + 72).all()
+    assert float(tracker.stats()["1"].max.max()) >= float(2 * y.max())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda y: y[:1],
+        lambda y: y.transpose(2, 3),
+        lambda y: y.double(),
+        lambda y: y.to("meta"),
+        lambda y: nn.Parameter(y),
+        lambda y: torch._neg_view(y),
+        lambda y: y.to_sparse(),
+        lambda y: None,
+    ],
+    ids=["batch", "strides", "dtype", "device", "subclass", "negative", "sparse", "none"],
+)
+def test_any_other_goes_to_the_operation(compiled: Any, change: Any) -> None:
+    _, rest = compiled
+    y = torch.randn(2, 4, 6, 6)
+    OPERATION.default(y, *rest)
+    handed: list[Any] = []
+    x = change(y)
+    made_with(lambda *args: handed.append(args))(x, *rest)
+    assert [args[0] is x for args in handed] == [True]
+    assert handed[0][1:] == rest
+
+
+def test_what_is_closed_or_paused_measures_nothing(compiled: Any) -> None:
+    tracker, rest = compiled
+    y = torch.randn(2, 4, 6, 6)
+    OPERATION.default(y, *rest)
+    before = rest[0].clone()
+    tracker.pause()
+    made_with(never)(y, *rest)
+    tracker.resume()
+    assert torch.equal(rest[0], before)
+    tracker.close()
+    made_with(never)(y, *rest)
+    assert torch.equal(rest[0], before)
+
+
+@pytest.mark.parametrize("arguments", [(), (1, 2, 3), (1, 2, 3, "x"), (1, 2, 3, 2**70)])
+def test_what_is_no_call_of_the_operation_is_its_to_refuse(arguments: tuple[Any, ...]) -> None:
+    def refuse(*args: object) -> None:
+        raise TypeError(f"{len(args)} arguments")
+
+    with pytest.raises(TypeError, match=f"^{len(arguments)} arguments$"):
+        made_with(refuse)(*arguments)
+
+
+def test_without_the_exchange_api_it_is_the_operation() -> None:
+    assert NATIVE.make_observe_directly(operation=never, exchange_api=None) is never
+
+
+def test_generated_code_has_it() -> None:
+    assert type(OPERATION.directly).__name__ == "builtin_function_or_method"
