@@ -1,14 +1,17 @@
 """Kernels that Inductor makes hold the partials that PyTorch's operations give.
 
-They are generated for a GPU that is not there and run by Triton's interpreter.
+They are generated for a GPU that is not there. Triton's interpreter runs them, and the project's
+runs their PTX.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,22 +108,36 @@ def names_of(case: Measured) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Tensor]]:
-    """The partials of each case by the kernels that were generated for it."""
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of the code of each case, and its inputs."""
     if guard.why_not() is not None:
         pytest.skip(str(guard.why_not()))
     made = json.loads(run("fused.single", text=json.dumps([case.case for case in CASES])))
     assert [of["reason"] for of in made] == [None] * len(CASES)
-    folder = tmp_path_factory.mktemp("fused")
     jobs = []
     for case, of in zip(CASES, made, strict=True):
         (code,) = of["codes"]
         jobs.append((code, inputs_of(code, case.tensor())))
-    torch.save(jobs, folder / "cases.pt")
-    files = [str(folder / name) for name in ("cases.pt", "parts.pt")]
-    run("fused.interpreter", *files, TRITON_INTERPRET="1")
-    parts = torch.load(files[1])
-    return {case.name: of for case, of in zip(CASES, parts, strict=True)}
+    file = tmp_path_factory.mktemp("fused") / "cases.pt"
+    torch.save(jobs, file)
+    return file
+
+
+HERE = Path(__file__).parent
+PATH = os.pathsep.join(map(str, (HERE, HERE.parent / "benchmarks", HERE.parent)))
+RUNNERS = {
+    "as Triton": ("fused.interpreter", {"TRITON_INTERPRET": "1"}),
+    "as PTX": ("fused_ptx_host", {"PYTHONPATH": PATH}),
+}
+
+
+@pytest.fixture(scope="module", params=RUNNERS)
+def generated(request: pytest.FixtureRequest, cases: Path) -> dict[str, list[Tensor]]:
+    """The partials of each case by the kernels that were generated for it."""
+    module, environment = RUNNERS[request.param]
+    parts = cases.with_name(f"{module}.pt")
+    run(module, str(cases), str(parts), **environment)
+    return {case.name: of for case, of in zip(CASES, torch.load(parts), strict=True)}
 
 
 def inputs_of(code: str, x: Tensor) -> list[Tensor]:

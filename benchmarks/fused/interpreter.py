@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -52,8 +52,16 @@ def _tile(head: str) -> list[tuple[str, int]]:
     return [(name, int(size)) for name, size in found] or [("XBLOCK", 64), ("R0_BLOCK", 8)]
 
 
-def partials_of(code: str, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return the partials that the code hands to `fold`."""
+def partials_of(
+    code: str, inputs: Sequence[Tensor], make: Callable[[str, str], Any] = Kernel
+) -> list[Tensor]:
+    """Return the partials that the code hands to `fold`.
+
+    Args:
+        code: of Inductor.
+        inputs: of its graph.
+        make: a kernel that runs, of its name and source.
+    """
     taken: list[Tensor] = []
 
     def take(parts: Sequence[Tensor], *args: object) -> None:
@@ -67,7 +75,7 @@ def partials_of(code: str, inputs: Sequence[Tensor]) -> list[Tensor]:
 
     class Compile:
         def triton(self, name: str, source: str, device_str: str = "") -> Kernel:
-            return Kernel(name, kernels[name])
+            return make(name, kernels[name])
 
         def wait(self, names: object) -> None:
             pass

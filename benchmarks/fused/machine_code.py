@@ -43,8 +43,8 @@ class Code:
     leaves: int
 
 
-def read(name: str, source: str, gpu: Gpu) -> Code:
-    """Compile a kernel in its one tile and read its code."""
+def build(name: str, source: str, gpu: Gpu) -> tuple[Any, Any]:
+    """Compile a kernel in its one tile; return that and what Triton made."""
     import torch._inductor.runtime.triton_helpers as helpers
     import triton
     from triton.backends.compiler import GPUTarget
@@ -59,13 +59,19 @@ def read(name: str, source: str, gpu: Gpu) -> Code:
     options = tuner._create_compile_options(config, meta)
     ast = ASTSource(tuner.fn, meta["signature"], meta["constants"], meta["configs"][0])
     arch = int(gpu.target.removeprefix("sm_"))
-    made = triton.compile(ast, target=GPUTarget("cuda", arch, WARP), options=options)
+    return config, triton.compile(ast, target=GPUTarget("cuda", arch, WARP), options=options)
+
+
+def read(name: str, source: str, gpu: Gpu) -> Code:
+    """Compile a kernel and read its machine code."""
+    config, made = build(name, source, gpu)
     (code,) = sass.disassemble(made.asm["cubin"]).values()
     threads = config.num_warps * WARP
     loop = max(code.loops, key=lambda loop: loop.global_bytes, default=None)
-    # A loop may be unrolled: of each element of a tensor two numbers are added up in float64.
+    # A loop may be unrolled: of each element of a tensor one number is added up in float64.
     leaves = source.count("_known = ")
-    each = loop.by_pipe()["FP64"] / (2 * leaves) if loop and leaves else float("nan")
+    added = sum(i.name == "DADD" for i in loop.instructions) if loop else 0
+    each = added / leaves if added and leaves else float("nan")
     length = re.search(r"r0_numel = (\d+)", source)
     return Code(
         code.resources.registers,

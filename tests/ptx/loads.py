@@ -20,7 +20,7 @@ _SPACES = "global shared shared::cta local param param::entry param::func const"
 _HINTS = (
     "ca cg cs cv lu nc wb wt volatile relaxed weak mmio cta cluster gpu sys"
     " L1::evict_normal L1::evict_unchanged L1::evict_first L1::evict_last L1::no_allocate"
-    " L2::evict_normal L2::evict_first L2::evict_last L2::64B L2::128B L2::256B"
+    " L2::evict_normal L2::evict_first L2::evict_last L2::64B L2::128B L2::256B L2::cache_hint"
 )
 
 

@@ -119,3 +119,10 @@ def select_by_sign(binder: Binder) -> Execute:
         write(chunk, lanes, np.where(choice, read_true(chunk, lanes), read_false(chunk, lanes)))
 
     return run
+
+
+@rule("createpolicy", ["b64"], "fractional L2::evict_first L2::evict_last L2::evict_normal")
+def create_policy(binder: Binder) -> Execute:
+    """Make a hint to a cache, which changes no value."""
+    write = binder.writer(binder.operands[0])
+    return lambda chunk, lanes: write(chunk, lanes, np.zeros(1, np.uint64))
