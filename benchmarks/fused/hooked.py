@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -96,7 +97,8 @@ def measure(name: str, apart: bool) -> dict[str, object]:
     with mode, torch.no_grad():
         torch.compile(Around(model), dynamic=False, fullgraph=True, options=options)(x)
     (code,) = compiler.codes
-    calls = {name: code.count(f"torch.ops.fmstats.{name}.default(") for name in COUNTED}
+    found = Counter(re.findall(r"torch\.ops\.fmstats\.(\w+)\.(?:default|directly)\(", code))
+    calls = {name: found[name] for name in COUNTED}
     return {
         "rows": sum(len(layer.rows) for layer in tracker.layers),
         "kernels": code.count(".run("),
