@@ -181,6 +181,12 @@ def test_counts_are_packed_without_loss(positions: int) -> None:
         )
 
 
+@pytest.mark.parametrize("positions", [-1, 0, 2**24])
+def test_positions_that_float32_does_not_count(positions: int) -> None:
+    with pytest.raises(FmstatsError, match=f"1 to 16777215 positions, got {positions}"):
+        Packing.of(positions)
+
+
 def test_the_counts_of_each_mode() -> None:
     assert count_names("plain") == (*NON_FINITE, "zeros")
     assert count_names("upper") == (*NON_FINITE, "zeros", "sat_high")

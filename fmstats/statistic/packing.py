@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fmstats.errors import FmstatsError
 from fmstats.statistic.fields import NON_FINITE, comparisons_of
 
 _EXACT_BITS = 24  # integers of so many bits are exact as float32
@@ -37,7 +38,12 @@ class Packing:
 
         Args:
             positions: from 1 to `MOST_POSITIONS`.
+
+        Raises:
+            FmstatsError: another number of them.
         """
+        if not 1 <= positions <= MOST_POSITIONS:
+            raise FmstatsError(f"a plane has 1 to {MOST_POSITIONS} positions, got {positions}")
         bits = positions.bit_length()
         return cls(bits, _EXACT_BITS // bits)
 
