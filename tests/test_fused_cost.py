@@ -86,4 +86,4 @@ def test_compiling() -> None:
     """CPU seconds, on this machine as it is: nothing that is exact."""
     bare, tracked = compiled("ResNet-18"), compiled("ResNet-18", "--tracked")
     print(f"{bare.cpu_seconds:.1f} s, and {tracked.cpu_seconds:.1f} s with statistics")
-    assert tracked.cpu_seconds <= 2.5 * bare.cpu_seconds
+    assert tracked.cpu_seconds <= 4 * bare.cpu_seconds
