@@ -25,7 +25,8 @@ pytestmark = pytest.mark.skipif(
 )
 ISAS = CpuBackend().isas
 # Most positions that this kernel takes, and of these most with sums in float64 at once.
-MOST, EXACT = (int(constant("cpu/few.h", f"k{name}Positions")) for name in ("Few", "Exact"))
+MOST = int(constant("cpu/few_settle.h", "kFewPositions"))
+EXACT = int(constant("cpu/few.h", "kExactPositions"))
 # About each bound; of float32 sums, a chain more and less, whole ones and some more.
 POSITIONS = (1, 2, EXACT - 1, EXACT, EXACT + 1, 20, 31, 32, 33, 50, MOST - 1, MOST, MOST + 1)
 # Less than a vector of any instruction set, whole vectors, and some more.
@@ -181,7 +182,7 @@ def test_states_beside_stay_as_they_are(isa: str) -> None:
 def test_sums_are_as_exact_as_promised_whatever_the_data() -> None:
     """The bound of csrc/reread.h, with roundings of float64, as many as there are positions."""
     for name, dtype in (("kFar", torch.float32), ("kFarFloat64", torch.float64)):
-        coarse, terms = 1 + constant("cpu/few.h", name) ** 2, MOST
+        coarse, terms = 1 + constant("cpu/few_settle.h", name) ** 2, MOST
         mean, variance = ACCURACY[dtype]
         cancelled = math.sqrt(1 - 1 / coarse)
         assert coarse * (terms + 2 + 2 * terms * cancelled) * 2.0**-53 <= 0.9 * variance

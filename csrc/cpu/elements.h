@@ -6,7 +6,7 @@
 #pragma once
 
 #include "job.h"
-#include "vector.h"
+#include "widths.h"
 
 namespace fmstats {
 namespace {

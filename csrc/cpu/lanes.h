@@ -6,7 +6,7 @@
 // NaN by operand order; threshold counts are right for every value at once.
 #pragma once
 
-#include "vector.h"
+#include "widths.h"
 
 namespace fmstats {
 namespace {
