@@ -5,7 +5,8 @@ Nothing is read back to the host, so that a graph may hold it. Kernels do the sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -13,9 +14,9 @@ from torch import Tensor
 
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import WORDS, Clock
-from fmstats.statistic.fields import EXTREMES, FIELDS, MODES
+from fmstats.statistic.fields import FIELDS, MODES
 from fmstats.statistic.packing import MOST_POSITIONS, Packing
-from fmstats.statistic.partials import REALS, add_planes, part_names, to_state
+from fmstats.statistic.partials import add_planes, part_dtype, part_names, to_state
 from fmstats.statistic.state import State
 
 
@@ -95,30 +96,30 @@ def layers_of(
             raise FmstatsError(f"mode {mode} is not known; modes are 0 to {len(MODES) - 1}")
     if clock.dtype != torch.int64 or clock.shape != (len(WORDS),):
         raise FmstatsError(f"a clock is {len(WORDS)} int64, got {_kind(clock)}")
-    layers, used = [], 0
+    layers, left = [], iter(parts)
     for number, (memory, count, mode) in enumerate(zip(states, positions, modes, strict=True)):
-        layer = _layer(f"layer {number}", parts[used:], memory, count, MODES[mode])
+        layer = _layer(f"layer {number}", left, memory, count, MODES[mode])
         for name, partial in layer.partials.items():
             if partial.device != clock.device:
                 raise FmstatsError(
                     f"{name} of layer {number} is on {partial.device}, the clock on {clock.device}"
                 )
-        used += len(layer.partials)
         layers.append(layer)
+    used = sum(len(layer.partials) for layer in layers)
     if used != len(parts):
         raise FmstatsError(f"these layers have {used} partials, got {len(parts)}")
     return layers
 
 
-def _layer(name: str, parts: Sequence[Tensor], memory: Tensor, positions: int, mode: str) -> Layer:
-    """Return the layer whose partials come first of `parts`; refuse those that do not fit."""
+def _layer(name: str, left: Iterator[Tensor], memory: Tensor, positions: int, mode: str) -> Layer:
+    """Return the layer whose partials come next; refuse those that do not fit."""
     channels = (memory.numel() - 1) // len(FIELDS)
     whole = memory.dim() == 1 and memory.numel() == len(FIELDS) * channels + 1
     if memory.dtype != torch.int64 or not whole or not memory.is_contiguous():
         raise FmstatsError(f"the state of {name} is no memory of a State: {_kind(memory)}")
-    if not parts:
+    first = next(left, None)
+    if first is None:
         raise FmstatsError(f"{name} has no partials")
-    first = parts[0]
     shape = tuple(first.shape)
     if len(shape) not in (1, 2) or shape[-1] != channels:
         raise FmstatsError(
@@ -132,12 +133,11 @@ def _layer(name: str, parts: Sequence[Tensor], memory: Tensor, positions: int, m
         )
     packing = Packing.of(positions // planes)
     names = part_names(mode, packing)
-    if len(parts) < len(names):
-        raise FmstatsError(f"{name} has {len(names)} partials, got {len(parts)}")
-    partials = dict(zip(names, parts, strict=False))
+    partials = dict(zip(names, chain((first,), left), strict=False))
+    if len(partials) < len(names):
+        raise FmstatsError(f"{name} has {len(names)} partials, got {len(partials)}")
     for part, partial in partials.items():
-        dtype = torch.int32 if part in EXTREMES else torch.float64
-        dtype = dtype if part in REALS else torch.float32
+        dtype = part_dtype(part)
         if partial.dtype != dtype or partial.shape != shape or not partial.is_contiguous():
             raise FmstatsError(
                 f"{part} of {name} must be contiguous {dtype} of shape {shape}, "

@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 
 from fmstats.graph_ops.library import library
-from fmstats.graph_ops.parts import part_names
-from fmstats.graph_ops.planes import Planes, planes_of
+from fmstats.graph_ops.parts import part_dtype, part_names
+from fmstats.graph_ops.planes import planes_of
 from fmstats.statistic.float_order import order_keys
 from fmstats.statistic.thresholds import Thresholds
-
-__all__ = ["BEYOND", "part_dtype"]
 
 library.define(
     "partials(Tensor x, int channel_dim, float zero_tol, float? low, float? high) -> Tensor[]"
@@ -25,15 +23,6 @@ library.define(
 
 # The order key of infinity; that of -infinity is ~BEYOND. They stand for no finite element.
 BEYOND = 0x7F800000
-
-
-def part_dtype(name: str, planes: Planes) -> torch.dtype:
-    """Return the dtype of a partial."""
-    if name in ("min", "max"):
-        return torch.int32
-    if name in ("sum", "sum_sq"):
-        return torch.float64
-    return torch.float32
 
 
 def _partials(
@@ -77,7 +66,7 @@ def _fake(
 ) -> list[Tensor]:
     planes = planes_of(x.shape, channel_dim)
     return [
-        x.new_empty(planes.shape, dtype=part_dtype(name, planes))
+        x.new_empty(planes.shape, dtype=part_dtype(name))
         for name in part_names(Thresholds(zero_tol, low, high).mode, planes.packing)
     ]
 

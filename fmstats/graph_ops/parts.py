@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from fmstats.statistic import fields
 from fmstats.statistic.packing import count_names
-from fmstats.statistic.partials import part_names
+from fmstats.statistic.partials import part_dtype, part_names
 
-__all__ = ["EXTREMES", "SUMS", "count_names", "part_names"]
+__all__ = ["EXTREMES", "SUMS", "count_names", "part_dtype", "part_names"]
 
 SUMS = fields.PIVOTED + fields.SUMS
 EXTREMES = fields.EXTREMES

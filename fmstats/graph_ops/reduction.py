@@ -19,8 +19,7 @@ from torch._inductor.runtime.hints import ReductionHint
 from torch._inductor.virtualized import V, ops
 
 from fmstats.graph_ops.in_triton import Measuring
-from fmstats.graph_ops.partials import part_dtype
-from fmstats.graph_ops.parts import part_names
+from fmstats.graph_ops.parts import part_dtype, part_names
 from fmstats.graph_ops.planes import Planes
 from fmstats.statistic.thresholds import Thresholds
 
@@ -82,7 +81,7 @@ def reduce_to_parts(
     device, size = x.get_device(), x.get_size()
     load = x.make_loader()
     names = part_names(thresholds.mode, planes.packing)
-    dtypes = [part_dtype(name, planes) for name in names]
+    dtypes = [part_dtype(name) for name in names]
     measuring = Measuring.of(thresholds, planes.packing, prod(planes.shape))
 
     def at(kept: Sequence[Any], reduced: Sequence[Any]) -> list[Any]:
@@ -113,7 +112,7 @@ def reduce_to_parts(
         (buffer.get_name(), group) for buffer, (_, group) in zip(buffers, together, strict=True)
     )
     places = [
-        (buffer, number * prod(planes.shape))
+        (buffer, number * measuring.apart)
         for buffer, (_, group) in zip(buffers, together, strict=True)
         for number in range(len(group))
     ]

@@ -37,12 +37,19 @@ def part_names(mode: str, packing: Packing) -> tuple[str, ...]:
     return (*map("+".join, packing.groups(mode)), *REALS)
 
 
+def part_dtype(name: str) -> torch.dtype:
+    """Return the dtype of a partial, by its name of `part_names`."""
+    if name in EXTREMES:
+        return torch.int32
+    return torch.float64 if name in REALS else torch.float32
+
+
 def add_planes(partials: Mapping[str, Tensor], packing: Packing) -> dict[str, Tensor]:
     """Add the planes of each channel up: counts as int64, all else as float64.
 
     Args:
         partials: (planes, channels), or (channels,) of one plane, by the names of `part_names`.
-            Sums are float64, extremes int32 in the order of floats.
+            Extremes are in the order of floats.
         packing: of their counts.
     """
     part = {}
