@@ -1,8 +1,8 @@
 """This module gives kernels that measure one tile each, which is not tuned.
 
-Inductor would give a thread 4 to 8 elements at a time: with the lanes of three layers that
-is more than its registers hold. A tile that divides the loop also needs no masks, each of which is
-an instruction an accumulator. Imported only with Inductor.
+Inductor would give a thread 4 to 8 elements at a time: with the lanes of three layers that is more
+than its registers hold. A tile that divides the loop also needs no masks, which are a few
+instructions an element and layer. Imported only with Inductor.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def next_count(words, numbers, offset, here, bits, there, begins, NUMBER: tl.con
 @triton.jit
 def sums_at(field, offset, here):
     """Load a sum of some planes and channels, 0 where there are none."""
-    return tl.load(field + offset, mask=here, other=0.0).to(tl.float64)
+    return tl.load(field + offset, mask=here, other=0.0)
 
 
 @triton.jit
