@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         print_line(list(row.values()), WIDTHS)
         rows.append({**row, "reasons": dict(tracked.reasons), "codes": codes})
-        predictions.append(predicted(name, bare, tracked))
+        predictions.append(predicted(name, bare, tracked, codes))
     print("\nmicroseconds predicted, bare -> measured")
     print_line(("model", *GPUS), PREDICTED_WIDTHS)
     for prediction in predictions:
@@ -79,11 +79,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_json(options.json, [*rows, *predictions])
 
 
-def predicted(name: str, bare: Compiled, tracked: Compiled) -> dict[str, str]:
-    """Return a row of the second table: by the name of the GPU."""
-    row = {"model": name}
+def predicted(
+    name: str, bare: Compiled, tracked: Compiled, codes: dict[str, dict[str, Any]]
+) -> dict[str, str]:
+    """Return a row of the second table, by the name of the GPU; `codes`: for the first table's."""
+    row, by_target = {"model": name}, {GPUS[FIRST].target: codes}
     for gpu in GPUS.values():
-        codes = machine_code(tracked.measuring, gpu.name)
+        if gpu.target not in by_target:
+            by_target[gpu.target] = machine_code(tracked.measuring, gpu.name)
+        codes = by_target[gpu.target]
         seconds = kernel_seconds(bare, {}, gpu)[1], kernel_seconds(tracked, codes, gpu)[1]
         row[gpu.name] = " -> ".join(f"{1e6 * s:.0f}" for s in seconds)
     return row
