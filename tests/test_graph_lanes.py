@@ -18,7 +18,6 @@ from fmstats.statistic.thresholds import Thresholds
 TRITON = SimpleNamespace(
     float32=torch.float32,
     float64=torch.float64,
-    int64=torch.int64,
     full=lambda size, start, dtype: torch.full(size, start, dtype=dtype),
     where=torch.where,
     abs=torch.abs,
@@ -32,12 +31,11 @@ TRITON = SimpleNamespace(
 THRESHOLDS = (Thresholds(), Thresholds(high=1.0), Thresholds(zero_tol=0.25, low=-0.5, high=1.0))
 
 
-def run(lanes: Lanes, tiles: list[Tensor], mask: Tensor | None = None, **known: Any) -> Any:
-    """What tiles of one size come to; `known`: what lanes hold before."""
+def run(lanes: Lanes, tiles: list[Tensor], mask: Tensor | None = None) -> Any:
+    """What tiles of one size come to."""
     names: dict[str, Any] = {"tl": TRITON, "x": None, "mask": mask}
     for line in lanes.begin(str(list(tiles[0].shape))):
         exec(line, names)
-    names.update(known)
     for x in tiles:
         names["x"] = x
         for line in lanes.add("x", "" if mask is None else "mask"):
