@@ -17,7 +17,6 @@ from torch import nn
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.tracking.compiled import new_op_token
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.hooks import InputHook, OutputHook, timed
 from fmstats.tracking.pass_hooks import EndHook, PassHook
@@ -168,7 +167,7 @@ class Sink:
 
 def test_closed_gates_fold_nothing() -> None:
     sink, gate = Sink(), Gate()
-    output, inputs = (kind(sink, gate, new_op_token()) for kind in (OutputHook, InputHook))
+    output, inputs = (kind(sink, gate) for kind in (OutputHook, InputHook))
     model = nn.ReLU()
     for paused in (False, True):
         gate.set(paused=paused)
@@ -180,7 +179,7 @@ def test_closed_gates_fold_nothing() -> None:
 def test_in_a_graph_a_hook_does_the_same() -> None:
     sink, gate, x, flown = Sink(), Gate(), torch.ones(2), []
     for kind in (OutputHook, InputHook):
-        hook = kind(sink, gate, new_op_token())
+        hook = kind(sink, gate)
         hook.observe(x, False)
         assert sink.folded.pop() is x
         gate.set(paused=True)
@@ -201,7 +200,7 @@ def test_hooks_are_timed_within_a_context_alone(
     for module in ("sampling", "pass_hooks"):
         monkeypatch.setattr(f"fmstats.tracking.{module}.clock", lambda: float(next(ticks)))
     sinks, spent, model = [Sink(), Sink()], [], nn.ReLU()
-    hooks = [OutputHook(sink, Gate(), new_op_token()) for sink in sinks]
+    hooks = [OutputHook(sink, Gate()) for sink in sinks]
     with contextlib.suppress(ZeroDivisionError), timed(hooks, spent.append):
         for hook in hooks:
             hook(model, (), 1)
@@ -235,8 +234,8 @@ def test_a_pass_takes_from_its_beginning_to_its_end(
     times = iter([1.0, 4.0, 10.0, 20.0, 21.0])
     monkeypatch.setattr("fmstats.tracking.pass_hooks.clock", lambda: next(times))
     sampling, model = Noted(), nn.ReLU()
-    begin = PassHook(Gate(), sampling, [], new_op_token())
-    end = EndHook(begin, new_op_token())
+    begin = PassHook(Gate(), sampling, [])
+    end = EndHook(begin)
 
     def call(hook: PassHook | EndHook) -> None:
         if in_graph:
@@ -259,7 +258,7 @@ def test_a_pass_takes_from_its_beginning_to_its_end(
 
 def test_passes_are_sampled() -> None:
     gate = Gate()
-    hook, model = PassHook(gate, Every(3), [], new_op_token()), nn.ReLU()
+    hook, model = PassHook(gate, Every(3), []), nn.ReLU()
     taken = []
     for _ in range(7):
         hook(model, ())
@@ -277,7 +276,7 @@ def test_passes_are_sampled() -> None:
 def test_a_closed_gate_counts_no_passes() -> None:
     """Graphs go on calling the hooks of a closed tracker."""
     gate = Gate()
-    hook, model = PassHook(gate, Every(1), [], new_op_token()), nn.ReLU()
+    hook, model = PassHook(gate, Every(1), []), nn.ReLU()
     hook(model, ())
     gate.set(closed=True)
     hook(model, ())

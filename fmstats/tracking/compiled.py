@@ -2,9 +2,9 @@
 
 A hook that Dynamo traces becomes one opaque operation, which runs the hook's eager code when the
 graph runs: no graph break, no guard on whether hooks measure now, hence no recompilation by
-`pause()` or `every`. The operations declare that they change `op_token`, a tensor of the tracker,
-so that none is left out and they keep their order; what they change indeed is on the other side of
-a number, which stands for a hook of this process.
+`pause()` or `every`. The operations declare that they change one tensor, `_op_token`, so that none
+is left out and they keep their order; what they change indeed is on the other side of a number,
+which stands for a hook of this process.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from torch import Tensor, fx
 from fmstats.graph_ops.library import AS_IT_LIES, call_directly, library, run_as_is
 from fmstats.graph_ops.lowering import wait_no_more, when_inductor_comes
 from fmstats.graph_ops.targets import Target, find_target
-from fmstats.models.output_tensors import TRANSFORMED
+from fmstats.models.output_tensors import TRANSFORMED, first_tensor
 from fmstats.operations.channel_flow import Origin
 from fmstats.operations.graphs import GraphOperations, add_operations, current_graph, is_last
 from fmstats.operations.places import modules_around
 from fmstats.tracking.graph_rewriting import measure_in_graph
 from fmstats.tracking.graph_rows import GraphRow
 
-__all__ = ["Hooked", "hook_guards", "mark_pass_boundary", "new_op_token", "observe", "run_as_is"]
+__all__ = ["Hooked", "hook_guards", "mark_pass_boundary", "observe", "run_as_is"]
 
 
 class Hooked(Target, Protocol):
@@ -56,7 +56,8 @@ class Hooked(Target, Protocol):
         """Tell whether a clock is of the tracker whose passes it counts."""
 
 
-_tap_token = torch.zeros(1, dtype=torch.int64, device="cpu")
+# One for all trackers: as an attribute of each hook it would be guarded hook by hook.
+_op_token = torch.zeros(1, dtype=torch.int64, device="cpu")
 # The operations of all models that are tracked: who taps is none of a module's hooks.
 tapping: weakref.WeakSet[Any] = weakref.WeakSet()
 # In CUDA graphs Python does not run: they are to be cut at these operations. What is left of them,
@@ -74,11 +75,6 @@ library.define(
 library.define("begin_pass_in_graph(Tensor(a!)[] tokens, int target, bool training) -> ()")
 
 
-def new_op_token() -> Tensor:
-    """Make the tensor that the operations of one tracker declare to change: it orders them."""
-    return torch.zeros(1, dtype=torch.int64, device="cpu")
-
-
 def store_in_order(hooks: dict[int, Any]) -> None:
     """Store hooks in the order in which they are called: Dynamo's guards number them as stored.
 
@@ -89,22 +85,24 @@ def store_in_order(hooks: dict[int, Any]) -> None:
             hooks[number] = hooks.pop(number)
 
 
-def observe(x: Tensor, op_token: Tensor, target: int) -> None:
-    """Hand `x` to a hook, in a graph."""
-    if not _is_exporting():
-        torch.ops.fmstats.hand_over(x.detach(), op_token, target)
+def observe(output: object, target: int) -> None:
+    """Hand the tensor of an output to a hook, in a graph."""
+    # Dynamo takes milliseconds for each call and each operation that it traces.
+    x = output if isinstance(output, Tensor) else first_tensor(output)
+    if x is not None and not _is_exporting():
+        torch.ops.fmstats.hand_over(x.detach() if x.requires_grad else x, _op_token, target)
 
 
-def mark_pass_boundary(op_token: Tensor, target: int, training: bool) -> None:
+def mark_pass_boundary(target: int, training: bool) -> None:
     """Tell a hook that a pass begins or ends, in a graph."""
     if not _is_exporting():
-        torch.ops.fmstats.mark_pass_boundary([op_token], target, training)
+        torch.ops.fmstats.mark_pass_boundary([_op_token], target, training)
 
 
 def tap(x: Tensor, name: str) -> None:
     """Hand `x` to whoever tracks the model, in a graph, under a name."""
     if not _is_exporting():
-        torch.ops.fmstats.tap(x.detach(), _tap_token, name)
+        torch.ops.fmstats.tap(x.detach(), _op_token, name)
 
 
 class _HookGuards:

@@ -53,8 +53,8 @@ class _NoHook:
 class Hook:
     """A hook is found by graphs by its number; a copy of it does nothing."""
 
-    def __init__(self, op_token: Tensor) -> None:
-        self._op_token, self.number = op_token, number_of(self)
+    def __init__(self) -> None:
+        self.number = number_of(self)
 
     @property
     def operations(self) -> GraphOperations | None:
@@ -91,8 +91,8 @@ class LayerHook(Hook):
 
     before = False
 
-    def __init__(self, layer: Updatable, gate: Gate, op_token: Tensor) -> None:
-        super().__init__(op_token)
+    def __init__(self, layer: Updatable, gate: Gate) -> None:
+        super().__init__()
         self.layer, self._gate = layer, gate
 
     def time(self, spend: Callable[[float], None]) -> None:
@@ -130,11 +130,6 @@ class LayerHook(Hook):
         """Measure the output, or before the layer what goes in."""
         raise NotImplementedError
 
-    def _trace(self, output: object) -> None:
-        x = first_tensor(output)
-        if x is not None:
-            graph.observe(x, self._op_token, self.number)
-
 
 class OutputHook(LayerHook):
     """This forward hook measures the output."""
@@ -142,7 +137,7 @@ class OutputHook(LayerHook):
     def __call__(self, module: object, args: object, output: object) -> None:
         """Measure the output, if the gate is open."""
         if is_traced():
-            self._trace(output)
+            graph.observe(output, self.number)
         elif self._gate.open and backward_pass() == NO_BACKWARD_PASS and not _is_traced_by_jit():
             self.layer.update(output)
 
@@ -155,7 +150,7 @@ class InputHook(LayerHook):
     def __call__(self, module: object, args: object, kwargs: object) -> None:
         """Measure the input, if the gate is open."""
         if is_traced():
-            self._trace((args, kwargs))
+            graph.observe((args, kwargs), self.number)
         elif self._gate.open and backward_pass() == NO_BACKWARD_PASS and not _is_traced_by_jit():
             self.layer.update((args, kwargs))
 
@@ -168,15 +163,15 @@ class GradientHook(LayerHook):
     one alone, otherwise into the first one alone.
     """
 
-    def __init__(self, layer: Updatable, gate: Gate, op_token: Tensor, scale: GradScale) -> None:
-        super().__init__(layer, gate, op_token)
+    def __init__(self, layer: Updatable, gate: Gate, scale: GradScale) -> None:
+        super().__init__(layer, gate)
         self._scale = scale
         self._on_leaf: RemovableHandle | None = None
 
     def __call__(self, module: object, args: object, output: object) -> None:
         """Hook the output, if it has a gradient and the gate is open."""
         if is_traced():
-            self._trace(output)
+            graph.observe(output, self.number)
         elif self._gate.open and not _is_traced_by_jit():
             layer = self.layer.claim()
             try:
@@ -222,15 +217,13 @@ class GradientHook(LayerHook):
         self.layer.skip("flows within a compiled graph: run the model without torch.compile")
 
 
-def make_hook(
-    of: str, layer: Updatable, gate: Gate, op_token: Tensor, scale: GradScale
-) -> LayerHook:
+def make_hook(of: str, layer: Updatable, gate: Gate, scale: GradScale) -> LayerHook:
     """Make the hook that feeds a layer with what is measured of it."""
     if of == "input":
-        return InputHook(layer, gate, op_token)
+        return InputHook(layer, gate)
     if of == "output":
-        return OutputHook(layer, gate, op_token)
-    return GradientHook(layer, gate, op_token, scale)
+        return OutputHook(layer, gate)
+    return GradientHook(layer, gate, scale)
 
 
 def register(module: nn.Module, hook: LayerHook) -> list[Handle]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch.nn as nn
-from torch import Tensor
 
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.grad_scale import GradScale
@@ -31,10 +30,8 @@ class LayerSet:
         watch: tells the user of what is not finite, if that was asked for.
     """
 
-    def __init__(
-        self, options: TrackOptions, gate: Gate, op_token: Tensor, sampling: Sampling
-    ) -> None:
-        self._options, self._gate, self._op_token = options, gate, op_token
+    def __init__(self, options: TrackOptions, gate: Gate, sampling: Sampling) -> None:
+        self._options, self._gate = options, gate
         self._sampling, self._scale = sampling, GradScale(options.grad_scale)
         self.layers: Mapping[str, Layer | PerCall] = {}
         self.per_call: list[PerCall] = []
@@ -57,7 +54,7 @@ class LayerSet:
         else:
             layer = Layer(spec, self._gate)
         guarded = layer if self.watch is None else Guarded(layer, self.watch)
-        hook = make_hook(self._options.of, guarded, self._gate, self._op_token, self._scale)
+        hook = make_hook(self._options.of, guarded, self._gate, self._scale)
         if self._sampling.timed:
             hook.time(self._sampling.spend)
         self.hooks.append(hook)

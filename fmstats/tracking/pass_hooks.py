@@ -36,11 +36,10 @@ class PassHook(Hook):
         gate: Gate,
         sampling: Sampling,
         per_call: Sequence[PerCall],
-        op_token: Tensor,
         when: str = "always",
         non_finite: NonFiniteWatch | None = None,
     ) -> None:
-        super().__init__(op_token)
+        super().__init__()
         self._gate, self.sampling, self._per_call = gate, sampling, per_call
         self._when, self._non_finite = when, non_finite
         self._thread = threading.local()  # each thread's passes begin and end for themselves
@@ -55,7 +54,7 @@ class PassHook(Hook):
     ) -> None:
         """Begin a forward pass."""
         if is_traced():
-            graph.mark_pass_boundary(self._op_token, self.number, module.training)
+            graph.mark_pass_boundary(self.number, module.training)
             return
         self.observe(None, module.training)
         watch = self._gate.watch
@@ -65,7 +64,7 @@ class PassHook(Hook):
             return  # of activation checkpointing, which has run it before
         if watch.begin(module, args, kwargs):
             if self._end is None:
-                end = WatchEndHook(self, watch, self._op_token)
+                end = WatchEndHook(self, watch)
                 self._end = module.register_forward_hook(end, always_call=True)
         elif not watch.goes_on:
             self.remove_end()
@@ -157,14 +156,14 @@ class PassHook(Hook):
 class EndHook(Hook):
     """This forward hook of the tracked model ends its passes, for a budget."""
 
-    def __init__(self, passes: PassHook, op_token: Tensor) -> None:
-        super().__init__(op_token)
+    def __init__(self, passes: PassHook) -> None:
+        super().__init__()
         self._passes = passes
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
         """End a forward pass."""
         if is_traced():
-            graph.mark_pass_boundary(self._op_token, self.number, module.training)
+            graph.mark_pass_boundary(self.number, module.training)
         else:
             self._passes.end()
 
@@ -180,8 +179,8 @@ class EndHook(Hook):
 class WatchEndHook(Hook):
     """This forward hook of the tracked model ends the watch of a pass, also of one that failed."""
 
-    def __init__(self, passes: PassHook, watch: Watch, op_token: Tensor) -> None:
-        super().__init__(op_token)
+    def __init__(self, passes: PassHook, watch: Watch) -> None:
+        super().__init__()
         self._passes, self._watch = passes, watch
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:

@@ -59,17 +59,16 @@ class Tracker:
         # Weakly: a tracker keeps no model alive.
         self._model = weakref.ref(model)
         self._modules = {name: weakref.ref(module) for name, module in modules.items()}
-        op_token = graph.new_op_token()
         self._gate = Gate()
         self._sampling = sampling = choose_sampling(options, self._gate.clocks)
-        self._set = LayerSet(options, self._gate, op_token, sampling)
+        self._set = LayerSet(options, self._gate, sampling)
         self.hooks = self._set.hooks
         self._functional = FunctionalLayers(model, options, self._gate, self._set.add)
         if options.functional is not False or options.channel_dim_follows:
             self._gate.watch = Watch(self._functional)
         taps.begin(self._functional)
         self._passes = PassHook(
-            self._gate, sampling, self._set.per_call, op_token, options.when, self._set.watch
+            self._gate, sampling, self._set.per_call, options.when, self._set.watch
         )
         first = model.register_forward_pre_hook(self._passes, prepend=True, with_kwargs=True)
         graph.store_in_order(model._forward_pre_hooks)
@@ -80,7 +79,7 @@ class Tracker:
         for name, module in modules.items():
             handles += self._set.add_module(specs[name], module)
         if sampling.timed:
-            end = EndHook(self._passes, op_token)
+            end = EndHook(self._passes)
             handles.append(model.register_forward_hook(end, always_call=True))
 
     def stats(self, group: object = None) -> Profile:
