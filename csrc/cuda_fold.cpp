@@ -11,7 +11,6 @@ namespace fmstats {
 namespace {
 
 constexpr dlpack::DataType kInt32 = {0, 32, 1}, kInt64 = {0, 64, 1};
-constexpr dlpack::DataType kFloat32Type = {2, 32, 1}, kFloat64Type = {2, 64, 1};
 
 [[noreturn]] void refuse(const std::string& what) {
   throw std::invalid_argument("partials cannot be folded: " + what);
@@ -45,57 +44,14 @@ bool contiguous(const dlpack::Tensor& t) {
   return true;
 }
 
-// Its address, if it is contiguous and of this type and shape.
-const void* address_of(const dlpack::Tensor& t, dlpack::DataType type, int dims, const i64* shape) {
-  const bool fits =
-      same(t.dtype, type) && t.ndim == dims && std::equal(shape, shape + dims, t.shape);
-  if (!fits || !contiguous(t)) refuse("one has another type, shape or strides");
-  return t.data;
-}
-
-// What the first partial of a layer, which has counts, tells of all.
-struct Shape {
-  int dims;
-  i64 sizes[2];  // of (planes, channels) or (channels,)
-
-  i64 planes() const { return dims == 2 ? sizes[0] : 1; }
-};
-
-Shape shape_of(const dlpack::Tensor& count, i64 channels) {
-  Shape shape = {count.ndim, {}};
-  if (count.ndim != 1 && count.ndim != 2) refuse("a count has neither one dim nor two");
-  std::copy_n(count.shape, count.ndim, shape.sizes);
-  if (shape.sizes[count.ndim - 1] != channels) refuse("a count has another shape");
-  if (channels > INT32_MAX || shape.sizes[0] > INT32_MAX) refuse("one is too large");
-  return shape;
-}
-
-// Hands out the partials of all layers, in their order.
-struct Parts {
-  const Reader& reader;
-  PyObject* const* next;
-  std::size_t left;
-
-  dlpack::Tensor first() const {
-    if (left == 0) refuse("there are too few");
-    return reader.read(*next);
-  }
-
-  const void* take(dlpack::DataType type, const Shape& shape) {
-    const void* const address = address_of(first(), type, shape.dims, shape.sizes);
-    ++next;
-    --left;
-    return address;
-  }
-};
-
-// Takes the counts of a layer: fmstats/statistic/packing.py tells which are in one number.
-void take_counts(Parts& parts, const Shape& shape, i64 positions, FoldLayer& layer) {
+// How many counts of a layer are one number: fmstats/statistic/packing.py tells it.
+void pack_counts(i64 planes, FoldLayer& layer) {
   constexpr int kExactBits = 24;  // integers of so many bits are exact as float32
-  const i64 planes = shape.planes();
-  if (positions < 1 || planes < 1 || positions % planes != 0) refuse("positions are not planes'");
+  if (layer.positions < 1 || planes < 1 || layer.positions % planes != 0) {
+    refuse("positions are not planes'");
+  }
   int bits = 0;
-  for (i64 n = positions / planes; n != 0; n >>= 1) ++bits;
+  for (i64 n = layer.positions / planes; n != 0; n >>= 1) ++bits;
   if (bits > kExactBits) refuse("float32 does not count so many positions");
   layer.bits = static_cast<unsigned char>(bits);
   layer.together = static_cast<unsigned char>(std::min(kExactBits / bits, int{kPartCounts}));
@@ -105,33 +61,52 @@ void take_counts(Parts& parts, const Shape& shape, i64 positions, FoldLayer& lay
   FMSTATS_COMPARISONS(FMSTATS_COMPARISON)
 #undef FMSTATS_COUNT
 #undef FMSTATS_COMPARISON
-  for (int number = 0; number * layer.together < layer.counts; ++number)
-    layer.counts_in[number] = parts.take(kFloat32Type, shape);
 }
 
-// The next layer.
-FoldLayer layer_of(Parts& parts, PyObject* memory, i64 positions, Mode mode) {
-  const dlpack::Tensor words = parts.reader.read(memory);
-  if (!same(words.dtype, kInt64) || words.ndim != 1 || words.shape[0] % kFields != 1 ||
-      !contiguous(words)) {
-    refuse("one has no memory of a state");
-  }
-  const i64 channels = words.shape[0] / kFields;
-  const Shape shape = shape_of(parts.first(), channels);
-  FoldLayer layer = {};
-  layer.mode = static_cast<unsigned char>(mode);
-  take_counts(parts, shape, positions, layer);
+// Where the partials of a layer lie in its tensor: fmstats/statistic/partials.py tells it. Returns
+// how many words of 4 bytes there are of each plane and channel.
+i64 place_partials(const void* partials, i64 step, FoldLayer& layer) {
+  i64 words = 0;
+  const auto next = [&](int size) {
+    const void* const at = static_cast<const char*>(partials) + words * step * 4;
+    words += size / 4;
+    return at;
+  };
   const void** real = layer.reals;
-#define FMSTATS_SUM(...) *real++ = parts.take(kFloat64Type, shape);
-#define FMSTATS_EXTREME(...) *real++ = parts.take(kInt32, shape);
+#define FMSTATS_SUM(...) *real++ = next(sizeof(double));
+#define FMSTATS_EXTREME(...) *real++ = next(sizeof(int));
   FMSTATS_PART_SUMS(FMSTATS_SUM)
+  for (int number = 0; number * layer.together < layer.counts; ++number)
+    layer.counts_in[number] = next(sizeof(float));
   FMSTATS_EXTREMES(FMSTATS_EXTREME)
 #undef FMSTATS_SUM
 #undef FMSTATS_EXTREME
-  layer.memory = static_cast<i64*>(words.data);
+  return words;
+}
+
+FoldLayer layer_of(const dlpack::Tensor& partials, const dlpack::Tensor& memory, i64 positions,
+                   Mode mode) {
+  if (!same(memory.dtype, kInt64) || memory.ndim != 1 || memory.shape[0] % kFields != 1 ||
+      !contiguous(memory)) {
+    refuse("one has no memory of a state");
+  }
+  const i64 channels = memory.shape[0] / kFields;
+  if (!same(partials.dtype, kInt32) || partials.ndim != 3 || partials.shape[2] != channels ||
+      !contiguous(partials)) {
+    refuse("one has another type, shape or strides");
+  }
+  const i64 planes = partials.shape[1];
+  if (channels > INT32_MAX || planes > INT32_MAX) refuse("one is too large");
+  FoldLayer layer = {};
+  layer.memory = static_cast<i64*>(memory.data);
   layer.positions = positions;
   layer.channels = static_cast<int>(channels);
-  layer.planes = static_cast<int>(shape.planes());
+  layer.planes = static_cast<int>(planes);
+  layer.mode = static_cast<unsigned char>(mode);
+  pack_counts(planes, layer);
+  if (place_partials(partials.data, planes * channels, layer) != partials.shape[0]) {
+    refuse("one has another number of words");
+  }
   return layer;
 }
 
@@ -194,27 +169,31 @@ CudaFold::CudaFold(py::object tensor_type, const py::object& api, int device_typ
   if (api_ == nullptr) refuse("this torch has no DLPack exchange API");
 }
 
-void CudaFold::run(const py::list& parts, const py::list& memories, py::handle clock,
+void CudaFold::run(const py::list& partials, const py::list& memories, py::handle clock,
                    const py::list& positions, const py::list& modes, std::uintptr_t stream) const {
   const std::size_t count = memories.size();
-  if (positions.size() != count || modes.size() != count) refuse("not one of each for a layer");
+  if (partials.size() != count || positions.size() != count || modes.size() != count) {
+    refuse("not one of each for a layer");
+  }
   const Reader reader = {tensor_type_.ptr(), api_, device_};
   const dlpack::Tensor words = reader.read(clock.ptr());
-  const i64 length = kClockWords;
-  Parts left = {reader, PySequence_Fast_ITEMS(parts.ptr()), parts.size()};
+  if (!same(words.dtype, kInt64) || words.ndim != 1 || words.shape[0] != kClockWords ||
+      !contiguous(words)) {
+    refuse("the clock has another type, shape or strides");
+  }
   std::vector<FoldLayer> layers;
   layers.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
+    const dlpack::Tensor part = reader.read(partials[i].ptr());
+    const dlpack::Tensor memory = reader.read(memories[i].ptr());
     const Mode mode = read_mode(modes[i].cast<int>());
-    layers.push_back(layer_of(left, memories[i].ptr(), positions[i].cast<i64>(), mode));
+    layers.push_back(layer_of(part, memory, positions[i].cast<i64>(), mode));
   }
-  if (left.left != 0) refuse("there are too many");
   // Those of one state together, in their order.
   std::stable_sort(layers.begin(), layers.end(),
                    [](const FoldLayer& a, const FoldLayer& b) { return a.memory < b.memory; });
   const cuda::Target target = {kernel_, context_, reinterpret_cast<void*>(stream)};
-  Launcher launcher(target,
-                    static_cast<i64*>(const_cast<void*>(address_of(words, kInt64, 1, &length))));
+  Launcher launcher(target, static_cast<i64*>(words.data));
   for (FoldLayer *begin = layers.data(), *all = begin + count, *end; begin != all; begin = end) {
     end = std::find_if(begin, all, [&](const FoldLayer& l) { return l.memory != begin->memory; });
     launcher.add(begin, end);

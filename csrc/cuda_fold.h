@@ -21,7 +21,7 @@ class CudaFold {
   // Launch on a stream what merges the partials of layers into their states; see Backend.fold.
   // Throws std::invalid_argument where they do not fit each other: then nothing was launched; and
   // cuda::DriverError.
-  void run(const pybind11::list& parts, const pybind11::list& memories, pybind11::handle clock,
+  void run(const pybind11::list& partials, const pybind11::list& memories, pybind11::handle clock,
            const pybind11::list& positions, const pybind11::list& modes,
            std::uintptr_t stream) const;
 

@@ -11,8 +11,9 @@ from ptx import Memory
 from fmstats.statistic.clock import WORDS
 from fmstats.statistic.fields import EXTREMES, FIELDS
 from fmstats.statistic.packing import count_names
-from fmstats.statistic.partials import REALS
+from fmstats.statistic.partials import ALL_SUMS
 
+REALS = ALL_SUMS + EXTREMES
 MOST_LAYERS = 34
 THREADS = 256
 

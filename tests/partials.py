@@ -16,7 +16,7 @@ from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import MODES
 from fmstats.statistic.float_order import order_keys
 from fmstats.statistic.packing import Packing
-from fmstats.statistic.partials import part_names
+from fmstats.statistic.partials import join
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
@@ -57,7 +57,7 @@ class Layer:
         planes = self.x.shape[0] if self.planes else 1
         return Packing.of(self.positions // planes)
 
-    def partials(self) -> list[Tensor]:
+    def partials(self) -> Tensor:
         over = 2 if self.planes else (0, 2)
         t, x = THRESHOLDS[self.mode], self.x.double()
         finite = x.isfinite()
@@ -84,7 +84,8 @@ class Layer:
             "min": key(math.inf).amin(over),
             "max": key(-math.inf).amax(over),
         }
-        return [made[name] for name in part_names(self.mode, self.packing)]
+        made = {name: part.view(-1, self.x.shape[1]) for name, part in made.items()}
+        return join(made, self.mode, self.packing)
 
 
 def open_clock() -> Clock:
@@ -98,7 +99,7 @@ def open_clock() -> Clock:
 def arguments(layers: Sequence[Layer], clock: Clock) -> tuple[object, ...]:
     """What `Backend.fold` takes of these layers."""
     return (
-        [part for layer in layers for part in layer.partials()],
+        [layer.partials() for layer in layers],
         [layer.state.memory for layer in layers],
         clock.words,
         [layer.positions for layer in layers],
@@ -116,24 +117,26 @@ def fold(backend: Backend, layers: Sequence[Layer], clock: Clock | None = None) 
         ReferenceBackend().accumulate(layer.want, layer.x, view, thresholds, time)
 
 
-def _transposed(part: Tensor) -> Tensor:
-    return part.t().contiguous().t()
+def _transposed(partials: Tensor) -> Tensor:
+    return partials.mT.contiguous().mT
+
+
+def _changed(change: Any) -> Any:
+    return lambda a: a[0].__setitem__(0, change(a[0][0]))
 
 
 # What is done to the arguments of one layer of (3, 4, 30), plain, and what is said of it then.
 MISFITS: list[tuple[Any, str]] = [
-    (lambda a: a[1].append(a[1][0]), "2 states, 1 positions and 1 modes"),
+    (lambda a: a[1].append(a[1][0]), "1 tensors of partials, 2 states, 1 positions and 1 modes"),
     (lambda a: a[4].__setitem__(0, 3), "mode 3 is not known; modes are 0 to 2"),
-    (lambda a: a[0].pop(), "layer 0 has 5 partials, got 4"),
-    (lambda a: a[0].clear(), "layer 0 has no partials"),
-    (lambda a: a[0].append(a[0][0]), "have 5 partials, got 6"),
-    (lambda a: a[0].__setitem__(0, a[0][0].double()), r"zeros of layer 0 must be .*float64"),
-    (lambda a: a[0].__setitem__(0, a[0][0][None]), r"partials of layer 0 are of .*\(1, 3, 4\)"),
-    (lambda a: a[0].__setitem__(1, _transposed(a[0][1])), "sum of layer 0 must be contiguous"),
-    (lambda a: a[0].__setitem__(2, a[0][2].float()), r"sum_sq of layer 0 .*float64 of shape"),
-    (lambda a: a[0].__setitem__(3, a[0][3][:2]), r"min of layer 0 .*\(3, 4\), got .*\(2, 4\)"),
-    (lambda a: a[0].__setitem__(4, a[0][4].to("meta")), "max of layer 0 is on meta"),
-    (lambda a: a[1].__setitem__(0, State.identity(5).memory), r"of \(5,\) or \(planes, 5\)"),
+    (lambda a: a[0].clear(), "got 0 tensors of partials"),
+    (_changed(lambda partials: partials.float()), r"partials of layer 0 must be .*float32"),
+    (_changed(lambda partials: partials[:-1]), r"int32 of shape \(7, 3, 4\), .*\(6, 3, 4\)"),
+    (_changed(lambda partials: partials[:, :, :2]), r"int32 of shape \(7, 3, 4\), .*\(7, 3, 2\)"),
+    (_changed(lambda partials: partials[0]), "must be contiguous .*words, planes"),
+    (_changed(_transposed), "partials of layer 0 must be contiguous"),
+    (_changed(lambda partials: partials.to("meta")), "partials of layer 0 are on meta"),
+    (lambda a: a[1].__setitem__(0, State.identity(5).memory), r"int32 of shape \(7, 3, 5\)"),
     (lambda a: a[1].__setitem__(0, a[1][0][:-1]), "state of layer 0 is no memory of a State"),
     (lambda a: a.__setitem__(2, a[2][:3]), "a clock is 8 int64"),
     (lambda a: a[3].__setitem__(0, 91), "layer 0 has 91 positions a channel in 3 planes"),

@@ -19,7 +19,7 @@ from fmstats.graph_ops import fold as operation
 from fmstats.statistic.fields import COMPARISONS, MODES, NEVER, NON_FINITE
 from fmstats.statistic.float_order import at_order_keys, order_keys
 from fmstats.statistic.packing import Packing, count_names
-from fmstats.statistic.partials import add_planes, part_names, to_state
+from fmstats.statistic.partials import add_planes, split, to_state
 from fmstats.statistic.state import State
 
 # But for "neighbours", whose mean is 10^7 deviations: sums about 0 are for up to 10^4.
@@ -60,7 +60,8 @@ def test_rounding_makes_no_m2_below_zero() -> None:
     x = (1 + torch.rand(64)).view(1, 64, 1).repeat(8, 1, 61)
     x[0, :, 0] = x[0, :, 0].nextafter(torch.tensor(2.0))
     layer = Layer(x)
-    sums, squares = (part.sum(0) for part in layer.partials()[-4:-2])
+    parts = split(layer.partials(), "plain", layer.packing)
+    sums, squares = (parts[name].sum(0) for name in ("sum", "sum_sq"))
     below = squares - sums * (sums / layer.positions) < 0
     assert below.any()
     fold(TORCH, [layer])
@@ -70,8 +71,7 @@ def test_rounding_makes_no_m2_below_zero() -> None:
 
 def test_nothing_finite_has_no_mean() -> None:
     layer = Layer(torch.full((2, 3, 5), math.nan))
-    names = part_names("plain", layer.packing)
-    part = add_planes(dict(zip(names, layer.partials(), strict=True)), layer.packing)
+    part = add_planes(split(layer.partials(), "plain", layer.packing), layer.packing)
     state = to_state(part, layer.positions)
     assert state["nan"].tolist() == state["count"].tolist() == [10] * 3
     assert state["mean"].tolist() == state["m2"].tolist() == [0.0] * 3
@@ -236,7 +236,7 @@ def test_a_compiled_graph_folds_as_it_does_itself() -> None:
         return y
 
     layer = Layer(torch.randn(3, 4, 30))
-    parts, results = layer.partials() * 3, []
+    parts, results = [layer.partials()] * 3, []
     for run in (forward, torch.compile(forward)):
         states, clock = [State.identity(4), State.identity(4)], open_clock()
         for _ in range(2):

@@ -12,7 +12,7 @@ constexpr int kFoldRows = 16;      // planes side by side, where there are chann
 // One layer's partials, and where they go. A block takes `lanes` channels of all planes.
 struct FoldLayer {
   // (planes, channels) of each float32 number of several counts, as fmstats/statistic/packing.py
-  // packs them, and of each sum and extreme.
+  // packs them, and of each sum and extreme: places in one tensor.
   const void *counts_in[kPartCounts], *reals[kPartFields - kPartCounts];
   i64* memory;    // a state's words, and behind them how many tensors graphs have measured
   i64 positions;  // of a channel, in all planes together

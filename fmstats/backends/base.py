@@ -111,7 +111,7 @@ class Backend:
 
     def fold(
         self,
-        parts: Sequence[Tensor],
+        partials: Sequence[Tensor],
         states: Sequence[Tensor],
         clock: Tensor,
         positions: Sequence[int],
@@ -122,16 +122,16 @@ class Backend:
         A graph may hold and replay it: where the gate of the clock is closed, nothing is done.
 
         Args:
-            parts: of the first layer, then of the next, each in the order of
-                `statistic.partials.part_names`, on one device and contiguous. Counts are packed as
-                `Packing.of` says for the positions of a plane.
+            partials: int32 of (words, planes, channels) for each layer, as `statistic/partials.py`
+                tells, on one device and contiguous. Counts are packed as `Packing.of` says for the
+                positions of a plane.
             states: the memory of each layer's `State`; one may come more than once.
             clock: the words of the `Clock` of the device.
             positions: how many elements each channel of a layer has in all planes together, 1 or
                 more.
             modes: the place of each layer's mode in `MODES`.
         """
-        folding.fold(parts, states, clock, positions, modes)
+        folding.fold(partials, states, clock, positions, modes)
 
     def meter(self, state: State, thresholds: Thresholds, clock: Clock | None = None) -> Meter:
         """Make the meter that updates `state` with the tensors of one layer.

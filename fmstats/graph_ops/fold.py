@@ -18,8 +18,8 @@ __all__ = ["fold", "prepare"]
 
 # As `Backend.fold` describes them.
 library.define(
-    "fold(Tensor[] parts, Tensor(a!)[] states, Tensor(b!) clock, SymInt[] positions, int[] modes) "
-    "-> ()"
+    "fold(Tensor[] partials, Tensor(a!)[] states, Tensor(b!) clock, SymInt[] positions, "
+    "int[] modes) -> ()"
 )
 
 
@@ -40,7 +40,7 @@ def prepare(device: torch.device) -> None:
 
 
 def fold(
-    parts: Sequence[Tensor],
+    partials: Sequence[Tensor],
     states: Sequence[Tensor],
     clock: Tensor,
     positions: Sequence[int],
@@ -54,7 +54,7 @@ def fold(
     device = clock.device
     if device not in _backends:
         prepare(device)
-    _backends[device].fold(parts, states, clock, positions, modes)
+    _backends[device].fold(partials, states, clock, positions, modes)
 
 
 library.impl("fold", fold, "CompositeExplicitAutograd")

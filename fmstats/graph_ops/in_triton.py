@@ -7,7 +7,7 @@ with Inductor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import wraps
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from torch._inductor.codegen import triton
 
 from fmstats.graph_ops.lanes import Lanes
-from fmstats.graph_ops.parts import EXTREMES
+from fmstats.graph_ops.parts import EXTREMES, part_dtype, part_words
 from fmstats.statistic.packing import Packing
 from fmstats.statistic.thresholds import Thresholds
 
@@ -26,21 +26,18 @@ class Measuring(str):
     Attributes:
         thresholds: what counts as zero and as saturated.
         packing: of the counts.
-        apart: how many elements of a buffer lie between two partials.
-        stored: the names of the partials that each buffer holds.
+        step: how many planes and channels there are in all.
     """
 
     thresholds: Thresholds
     packing: Packing
-    apart: int
-    stored: dict[str, Sequence[str]]
+    step: int
 
     @classmethod
-    def of(cls, thresholds: Thresholds, packing: Packing, apart: int) -> Measuring:
+    def of(cls, thresholds: Thresholds, packing: Packing, step: int) -> Measuring:
         """Return the reduction of a tensor."""
         made = cls(f"measure({thresholds}, {packing})")
-        made.thresholds, made.packing, made.apart = thresholds, packing, apart
-        made.stored = {}
+        made.thresholds, made.packing, made.step = thresholds, packing, step
         return made
 
 
@@ -63,9 +60,11 @@ def install() -> None:
         if measuring is None:
             store_reduction(kernel, name, index, value)
         else:
-            for number, part in enumerate(measuring.stored[name]):
-                at = index + number * measuring.apart
-                store_reduction(kernel, name, at, value.parts[part])
+            words = part_words(measuring.thresholds.mode, measuring.packing)
+            for part, places in words.items():
+                for number, word in enumerate(value.words[part]):
+                    at = places.start * measuring.step + len(places) * index + number
+                    store_reduction(kernel, name, at, word)
 
     kernels.reduction, kernels.store_reduction = measuring_reduction, measuring_store
 
@@ -84,14 +83,27 @@ def _measure(kernel: Any, measuring: Measuring, value: Any) -> Any:
     inside.writelines(lanes.add(x, _mask(kernel)))
     if kernel.num_reduction_dims > 1:
         behind.writelines(_as_one_dim(kernel, lane, dim) for lane in lanes.names)
-    result.measuring, result.parts = measuring, {}
+    result.measuring, result.words = measuring, {}
     for name, expression in lanes.end(dim).items():
-        part = kernel.cse.newvar(dtype=torch.float32, shape=shape)
+        part = f"_{result}_{name.replace('+', '_')}"
         behind.writeline(f"{part} = {kernel.reduction_resize(expression)}")
         if name in EXTREMES:
-            behind.writelines(_order_key(str(part)))
-        result.parts[name] = part
+            behind.writelines(_order_key(part))
+        result.words[name] = []
+        for word in _words(part, name):
+            var = kernel.cse.newvar(dtype=torch.int32, shape=shape)
+            behind.writeline(f"{var} = {word}")
+            result.words[name].append(var)
     return result
+
+
+def _words(part: str, name: str) -> Iterator[str]:
+    """Return the expressions of the int32 words that a partial is in memory, the lowest first."""
+    if part_dtype(name) != torch.float64:
+        yield f"{part}.to(tl.int32, bitcast=True)"
+        return
+    yield f"{part}.to(tl.int64, bitcast=True).to(tl.int32)"
+    yield f"({part}.to(tl.int64, bitcast=True) >> 32).to(tl.int32)"
 
 
 def _mask(kernel: Any) -> str:

@@ -37,7 +37,7 @@ _FULL_RATE = ((8, 0), (9, 0), (10, 0))
 class _Layer:
     """What a graph has reduced one tensor to."""
 
-    parts: list[Any]
+    partials: Any
     state: Any
     positions: int
     mode: int
@@ -193,14 +193,14 @@ def why_not(x: Any, channel_dim: int) -> str | None:
 
 
 def _lower(x: Any, state: Any, channel_dim: int, thresholds: Thresholds) -> _Layer:
-    from fmstats.graph_ops.reduction import reduce_to_parts
+    from fmstats.graph_ops.reduction import reduce_to_partials
     from fmstats.graph_ops.tiles import choose_tiles
 
     choose_tiles()
     planes = planes_of([int(extent) for extent in x.get_size()], channel_dim)
-    parts = reduce_to_parts(x, planes, thresholds, _channels_last(channel_dim))
-    planes_in_all = planes.shape[0] if len(planes.shape) == 2 else 1
-    return _Layer(parts, state, planes.positions * planes_in_all, MODES.index(thresholds.mode))
+    partials = reduce_to_partials(x, planes, thresholds, _channels_last(channel_dim))
+    positions = planes.positions * planes.shape[0]
+    return _Layer(partials, state, positions, MODES.index(thresholds.mode))
 
 
 def has_fast_float64(device: torch.device) -> bool:
@@ -239,7 +239,7 @@ def _fold(layers: list[_Layer], clock: Any) -> None:
     lowering: Any = sys.modules["torch._inductor.lowering"]
     fold = lowering.fallback_handler(torch.ops.fmstats.fold.default)
     fold(
-        [part for layer in layers for part in layer.parts],
+        [layer.partials for layer in layers],
         [layer.state for layer in layers],
         clock,
         [layer.positions for layer in layers],

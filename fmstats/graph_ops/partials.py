@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from fmstats.graph_ops.library import library
-from fmstats.graph_ops.parts import part_dtype, part_names
+from fmstats.graph_ops.parts import count_words, join
 from fmstats.graph_ops.planes import planes_of
 from fmstats.statistic.float_order import order_keys
 from fmstats.statistic.thresholds import Thresholds
 
 library.define(
-    "partials(Tensor x, int channel_dim, float zero_tol, float? low, float? high) -> Tensor[]"
+    "partials(Tensor x, int channel_dim, float zero_tol, float? low, float? high) -> Tensor"
 )
 
 # The order key of infinity; that of -infinity is ~BEYOND. They stand for no finite element.
@@ -27,7 +27,7 @@ BEYOND = 0x7F800000
 
 def _partials(
     x: Tensor, channel_dim: int, zero_tol: float, low: float | None, high: float | None
-) -> list[Tensor]:
+) -> Tensor:
     thresholds = Thresholds(zero_tol, low, high)
     planes = planes_of(x.shape, channel_dim)
     x = x.to(torch.float32)
@@ -53,7 +53,7 @@ def _partials(
     made["min"] = low_keys.amin(over) if over else low_keys
     made["max"] = high_keys.amax(over) if over else high_keys
     made = {name: part.reshape(planes.shape) for name, part in made.items()}
-    return [made[name] for name in part_names(thresholds.mode, planes.packing)]
+    return join(made, thresholds.mode, planes.packing)
 
 
 def _sum(x: Tensor, over: tuple[int, ...]) -> Tensor:
@@ -63,12 +63,10 @@ def _sum(x: Tensor, over: tuple[int, ...]) -> Tensor:
 
 def _fake(
     x: Tensor, channel_dim: int, zero_tol: float, low: float | None, high: float | None
-) -> list[Tensor]:
+) -> Tensor:
     planes = planes_of(x.shape, channel_dim)
-    return [
-        x.new_empty(planes.shape, dtype=part_dtype(name))
-        for name in part_names(Thresholds(zero_tol, low, high).mode, planes.packing)
-    ]
+    words = count_words(Thresholds(zero_tol, low, high).mode, planes.packing)
+    return x.new_empty((words, *planes.shape), dtype=torch.int32)
 
 
 library.impl("partials", _partials, "CompositeExplicitAutograd")

@@ -19,14 +19,14 @@ class Planes:
         kept: the dims that stay, in order; their sizes are the shape of the partials, but for
             a tensor whose dims are all reduced: it has one channel.
         reduced: all others.
-        shape: of the partials: (planes, channels), or (channels,).
+        shape: of the partials: (planes, channels).
         positions: how many elements each partial is of.
         channels: how many there are.
     """
 
     kept: tuple[int, ...]
     reduced: tuple[int, ...]
-    shape: tuple[int, ...]
+    shape: tuple[int, int]
     positions: int
     channels: int
 
@@ -51,6 +51,6 @@ def planes_of(shape: Sequence[int], channel_dim: int) -> Planes:
         kept.add(0)
     reduced = tuple(dim for dim in dims if dim not in kept)
     channels = 1 if channel_dim == -1 else shape[channel_dim]
-    batch = (shape[0],) if 0 in kept and channel_dim != 0 else ()
+    planes = shape[0] if 0 in kept and channel_dim != 0 else 1
     positions = prod(shape[dim] for dim in reduced)
-    return Planes(tuple(sorted(kept)), reduced, (*batch, channels), positions, channels)
+    return Planes(tuple(sorted(kept)), reduced, (planes, channels), positions, channels)

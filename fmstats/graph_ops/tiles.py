@@ -16,7 +16,7 @@ import sympy
 from torch._inductor.codegen.triton import FixedTritonConfig
 from torch._inductor.virtualized import V
 
-from fmstats.graph_ops.reduction import PartsReduction
+from fmstats.graph_ops.reduction import PartialsReduction
 
 WARPS = 8
 TILE = 512  # elements of a block: two a thread
@@ -42,7 +42,7 @@ class Tiles:
             kernel_cls, features, groups, kernel_kwargs
         )
         made = [getattr(node.node, "data", None) for node in features.scheduler_nodes()]
-        ours = [data for data in made if isinstance(data, PartsReduction)]
+        ours = [data for data in made if isinstance(data, PartialsReduction)]
         if not ours:
             return kwargs
         kwargs["override_cooperative_reduction"] = False  # `in_triton` knows none

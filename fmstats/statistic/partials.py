@@ -1,13 +1,15 @@
 """The partials of a tensor are what graphs reduce it to: numbers of each plane and channel.
 
-The planes of a channel add up to one part, and a part is turned into a state, in the way that
-csrc/parts.h does it for kernels.
+They lie in one int32 tensor, (words, planes, channels): one after the other in the order of
+`part_names`, each of which is (planes, channels) of its own dtype. The planes of a channel add up
+to one part, and a part is turned into a state, in the way that csrc/parts.h does it for kernels.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from math import prod
 
 import torch
 from torch import Tensor
@@ -24,7 +26,7 @@ from fmstats.statistic.float_order import at_order_keys, places
 from fmstats.statistic.packing import Packing
 from fmstats.statistic.state import State
 
-REALS = PIVOTED + SUMS + EXTREMES
+ALL_SUMS = PIVOTED + SUMS
 
 
 def part_names(mode: str, packing: Packing) -> tuple[str, ...]:
@@ -34,30 +36,62 @@ def part_names(mode: str, packing: Packing) -> tuple[str, ...]:
         mode: in which it is measured.
         packing: of its planes. The name of several counts is those of all, joined by "+".
     """
-    return (*map("+".join, packing.groups(mode)), *REALS)
+    # Those of 8 bytes first, so that all are aligned.
+    return (*ALL_SUMS, *map("+".join, packing.groups(mode)), *EXTREMES)
 
 
 def part_dtype(name: str) -> torch.dtype:
     """Return the dtype of a partial, by its name of `part_names`."""
     if name in EXTREMES:
         return torch.int32
-    return torch.float64 if name in REALS else torch.float32
+    return torch.float64 if name in ALL_SUMS else torch.float32
+
+
+def part_words(mode: str, packing: Packing) -> dict[str, range]:
+    """Return which words the partials of a tensor are, by their names."""
+    words, begin = {}, 0
+    for name in part_names(mode, packing):
+        end = begin + part_dtype(name).itemsize // torch.int32.itemsize
+        words[name] = range(begin, end)
+        begin = end
+    return words
+
+
+def count_words(mode: str, packing: Packing) -> int:
+    """Return how many int32 words a plane and channel of a tensor is reduced to."""
+    return max(words.stop for words in part_words(mode, packing).values())
+
+
+def join(partials: Mapping[str, Tensor], mode: str, packing: Packing) -> Tensor:
+    """Return the tensor that partials lie in, each of (planes, channels), by their names."""
+    ordered = [partials[name].contiguous() for name in part_names(mode, packing)]
+    flat = torch.cat([part.view(-1).view(torch.int32) for part in ordered])
+    return flat.view(-1, *ordered[0].shape)
+
+
+def split(partials: Tensor, mode: str, packing: Packing) -> dict[str, Tensor]:
+    """Return each of the partials that lie in a tensor, by their names."""
+    shape = partials.shape[1:]
+    step, flat = prod(shape), partials.view(-1)
+    return {
+        name: flat[words.start * step : words.stop * step].view(part_dtype(name)).view(shape)
+        for name, words in part_words(mode, packing).items()
+    }
 
 
 def add_planes(partials: Mapping[str, Tensor], packing: Packing) -> dict[str, Tensor]:
     """Add the planes of each channel up: counts as int64, all else as float64.
 
     Args:
-        partials: (planes, channels), or (channels,) of one plane, by the names of `part_names`.
-            Extremes are in the order of floats.
+        partials: each of (planes, channels), by the names of `part_names`. Extremes are in the
+            order of floats.
         packing: of their counts.
     """
     part = {}
-    for name, partial in partials.items():
-        planes = partial.unsqueeze(0) if partial.dim() == 1 else partial
+    for name, planes in partials.items():
         if name in EXTREMES:
             part[name] = at_order_keys(planes.amin(0) if name in MINIMA else planes.amax(0))
-        elif name in REALS:
+        elif name in ALL_SUMS:
             part[name] = planes.sum(0)
         else:
             counts = packing.unpack(planes, name.split("+"))

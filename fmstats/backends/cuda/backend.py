@@ -115,7 +115,7 @@ class CudaBackend(Backend):
 
     def fold(
         self,
-        parts: Sequence[Tensor],
+        partials: Sequence[Tensor],
         states: Sequence[Tensor],
         clock: Tensor,
         positions: Sequence[int],
@@ -127,13 +127,13 @@ class CudaBackend(Backend):
             self.prepare_fold(clock.device)
             device = self.device(clock.device)
         if device.fold is None:
-            super().fold(parts, states, clock, positions, modes)
+            super().fold(partials, states, clock, positions, modes)
             return
         stream = self.runtime.stream(index)
         try:
-            device.fold.run(parts, states, clock, positions, modes, stream)
+            device.fold.run(partials, states, clock, positions, modes, stream)
         except ValueError:  # nothing was launched
-            folding.check(parts, states, clock, positions, modes)
+            folding.check(partials, states, clock, positions, modes)
             raise
 
     def device(self, device: torch.device) -> Device:

@@ -27,7 +27,6 @@ from fmstats.backends.triton.plan import GRAPH_LANES, likely_layouts
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import PART_FIELDS
-from fmstats.statistic.partials import REALS
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import View
@@ -90,31 +89,25 @@ class TritonBackend(Backend):
 
     def fold(
         self,
-        parts: Sequence[Tensor],
+        partials: Sequence[Tensor],
         states: Sequence[Tensor],
         clock: Tensor,
         positions: Sequence[int],
         modes: Sequence[int],
     ) -> None:
-        layers = folding.layers_of(parts, states, clock, positions, modes)
+        layers = folding.layers_of(partials, states, clock, positions, modes)
         engine = self.engine(clock.device)
         for layer in layers:
             groups = layer.packing.groups(layer.mode)
-            # By the name of a count: the numbers that it is in. What there is not is not read.
-            of = {name: layer.partials["+".join(group)] for group in groups for name in group}
-            first = next(iter(of.values()))
-            fields = [
-                layer.partials[name] if name in REALS else of.get(name, first)
-                for name in PART_FIELDS
-            ]
+            there = {name for group in groups for name in group}
             begins = {group[0] for group in groups}
-            channels = first.shape[-1]
+            _, planes, channels = layer.partials.shape
             engine.launch_graph_fold(
                 engine.graph_fold_kernel(),
                 max(-(-channels // GRAPH_LANES), 1),
-                [*fields, layer.memory, clock],
-                *(channels, layer.planes, layer.packing.bits),
-                _bits(name in of for name in PART_FIELDS),
+                [layer.partials, layer.memory, clock],
+                *(channels, planes, layer.packing.bits),
+                _bits(name in there for name in PART_FIELDS),
                 _bits(name in begins for name in PART_FIELDS),
                 layer.positions,
             )

@@ -34,7 +34,7 @@ __all__ = [
 VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
 
 POINTERS = {"state": "*i64", "parts": "*i64", "thresholds": "*fp64", "clock": "*i64"}
-POINTERS |= {"sum_of": "*fp64", "sum_sq_of": "*fp64", "low_of": "*i32", "high_of": "*i32"}
+POINTERS["partials"] = "*i32"
 # What has bits of its own to be read is handed over as integers.
 ELEMENTS = {
     "float32": "*fp32",
@@ -92,9 +92,7 @@ def graph_fold_constants() -> dict[str, Any]:
 
 def compile_graph_fold(target: Any) -> Any:
     """`graph_fold.graph_fold` for a `GPUTarget`."""
-    counts = (name for name in graph_fold.arg_names if name.endswith("_of"))
-    types = dict.fromkeys(counts, "*fp32") | POINTERS
-    return _build(graph_fold, graph_fold_constants(), types, None, target)
+    return _build(graph_fold, graph_fold_constants(), POINTERS, None, target)
 
 
 def launch(compiled: Any, programs: int, stream: int, *arguments: int) -> None:

@@ -31,18 +31,21 @@ from fmstats.backends.triton.kernels.words import (
     WORDS_OF_CHANNEL,
     ZEROS,
 )
+from fmstats.statistic.partials import ALL_SUMS
 
 # Keys of the infinities: extremes are integers in the order of floats.
 NO_MIN, NO_MAX = tl.constexpr(0x7F800000), tl.constexpr(-0x7F800001)
+WORDS_OF_SUMS = tl.constexpr(2 * len(ALL_SUMS))  # float64
 
 
 @triton.jit
-def next_count(words, numbers, offset, here, bits, there, begins, NUMBER: tl.constexpr):
-    """Return a count of some planes and channels, and the words that it and the next are in.
+def next_count(words, group, step, offset, here, bits, there, begins, NUMBER: tl.constexpr):
+    """Return a count of some planes and channels, and the words and the group that it is in.
 
     Args:
         words: what the number of the count before is, without the bits of those before.
-        numbers: of the group that the count is in.
+        group: where the numbers of that one are.
+        step: from the numbers of a group to those of the next.
         offset: of the planes and channels.
         here: which of them there are.
         bits: of a count.
@@ -50,11 +53,12 @@ def next_count(words, numbers, offset, here, bits, there, begins, NUMBER: tl.con
         begins: a bit for each count, whether it is the first of its group, whose number is loaded.
         NUMBER: of the count.
     """
+    group += ((begins >> NUMBER) & 1) * step
     is_there = ((there >> NUMBER) & 1) + tl.zeros_like(words)
     is_first = ((begins >> NUMBER) & 1) + tl.zeros_like(words) > 0
-    loaded = tl.load(numbers + offset, mask=here & is_first, other=0).to(tl.int64)
+    loaded = tl.load(group + offset, mask=here & is_first, other=0).to(tl.int64)
     words = tl.where(is_first, loaded, words >> (is_there * bits))
-    return (words & ((1 << bits) - 1)) * is_there, words
+    return (words & ((1 << bits) - 1)) * is_there, words, group
 
 
 @triton.jit
@@ -84,16 +88,7 @@ def real_at(s, field, row, inside):
 
 @triton.jit
 def graph_fold(
-    nan_of,
-    pos_inf_of,
-    neg_inf_of,
-    zeros_of,
-    sat_low_of,
-    sat_high_of,
-    sum_of,
-    sum_sq_of,
-    low_of,
-    high_of,
+    partials,
     state,
     clock,
     channels,
@@ -108,7 +103,7 @@ def graph_fold(
     """Merge the partials of a layer into its state, if the gate of the clock is open.
 
     Args:
-        nan_of: (planes, channels) numbers that these counts are in, and so on.
+        partials: int32, as `statistic/partials.py` tells: sums, counts, extremes.
         state: the memory of a `State`.
         clock: the words of a `Clock`.
         channels: how many.
@@ -122,6 +117,9 @@ def graph_fold(
     """
     if (tl.load(clock + ENABLED) == 0) | (tl.load(clock + PHASE) != 0):
         return
+    step = planes.to(tl.int64) * channels
+    sums = partials.to(tl.pointer_type(tl.float64))
+    no_group = partials.to(tl.pointer_type(tl.float32)) + (WORDS_OF_SUMS - 1) * step
     channel = tl.program_id(0).to(tl.int64) * LANES + tl.arange(0, LANES)
     inside = channel < channels
     plane = tl.arange(0, ROWS).to(tl.int64)
@@ -138,23 +136,24 @@ def graph_fold(
     for _ in range(0, tl.cdiv(planes, ROWS).to(tl.int32)):
         here = (plane < planes)[:, None] & inside[None, :]
         offset = plane[:, None] * channels + channel[None, :]
-        words = tl.zeros((ROWS, LANES), tl.int64)
-        count, words = next_count(words, nan_of, offset, here, bits, there, begins, 0)
+        words, group = tl.zeros((ROWS, LANES), tl.int64), no_group
+        count, words, group = next_count(words, group, step, offset, here, bits, there, begins, 0)
         nan += count
-        count, words = next_count(words, pos_inf_of, offset, here, bits, there, begins, 1)
+        count, words, group = next_count(words, group, step, offset, here, bits, there, begins, 1)
         pos_inf += count
-        count, words = next_count(words, neg_inf_of, offset, here, bits, there, begins, 2)
+        count, words, group = next_count(words, group, step, offset, here, bits, there, begins, 2)
         neg_inf += count
-        count, words = next_count(words, zeros_of, offset, here, bits, there, begins, 3)
+        count, words, group = next_count(words, group, step, offset, here, bits, there, begins, 3)
         zeros += count
-        count, words = next_count(words, sat_low_of, offset, here, bits, there, begins, 4)
+        count, words, group = next_count(words, group, step, offset, here, bits, there, begins, 4)
         sat_low += count
-        count, words = next_count(words, sat_high_of, offset, here, bits, there, begins, 5)
+        count, words, group = next_count(words, group, step, offset, here, bits, there, begins, 5)
         sat_high += count
-        sum += sums_at(sum_of, offset, here)
-        sum_sq += sums_at(sum_sq_of, offset, here)
-        low = tl.minimum(low, tl.load(low_of + offset, mask=here, other=NO_MIN))
-        high = tl.maximum(high, tl.load(high_of + offset, mask=here, other=NO_MAX))
+        sum += sums_at(sums, offset, here)
+        sum_sq += sums_at(sums + step, offset, here)
+        extremes = group.to(tl.pointer_type(tl.int32)) + step + offset
+        low = tl.minimum(low, tl.load(extremes, mask=here, other=NO_MIN))
+        high = tl.maximum(high, tl.load(extremes + step, mask=here, other=NO_MAX))
         plane += ROWS
     nan = tl.sum(nan, axis=0)
     pos_inf = tl.sum(pos_inf, axis=0)
