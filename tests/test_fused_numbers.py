@@ -95,8 +95,8 @@ def measured_tensor(case: Measured) -> Tensor:
 
 def eager(case: Measured) -> Tensor:
     bounds = [case.bounds.get(name, default) for name, default in BOUNDS.items()]
-    partials = torch.ops.fmstats.partials
-    return partials(measured_tensor(case), case.channel_dim, *bounds)
+    (partials,) = torch.ops.fmstats.partials(measured_tensor(case), case.channel_dim, *bounds)
+    return partials
 
 
 BOUNDS = {"zero_tol": 0.0, "low": None, "high": None}
@@ -170,7 +170,7 @@ def absolute(case: Measured, name: str) -> Tensor:
     x = torch.where(x.isfinite(), x, 0.0)
     power = 1 if name == "sum" else 2
     x = (x.abs() ** power).float()  # float64 is rounded to float32
-    partials = torch.ops.fmstats.partials(x, case.channel_dim, 0, None, None)
+    (partials,) = torch.ops.fmstats.partials(x, case.channel_dim, 0, None, None)
     return split(partials, "plain", planes_of(case.shape, case.channel_dim).packing)["sum"]
 
 

@@ -53,7 +53,7 @@ class Compiled:
     @property
     def measuring(self) -> dict[str, str]:
         """Return the sources of the kernels that measure."""
-        return {name: source for name, source in self.sources.items() if "observe" in name}
+        return {name: source for name, source in self.sources.items() if "_known = " in source}
 
 
 @functools.cache

@@ -15,8 +15,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from types import SimpleNamespace
-from typing import Any
 
 from fused import fake_gpu  # before torch
 
@@ -27,26 +25,10 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats.graph_ops import lowering
-from fmstats.statistic.clock import WORDS
-from fmstats.statistic.fields import FIELDS
-from fmstats.tracking.rows import Row
-from fused.measure import Compiler
+from fused.measure import Around, Compiler, pretend_meters
 from fused.nets import NETS
 
 COUNTED = ("observe", "fold", "begin_pass_in_graph", "mark_pass_boundary", "hand_over")
-
-
-class Around(nn.Module):
-    """A module that holds the model."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Run the model."""
-        y: Tensor = self.model(x)
-        return y
 
 
 def build(name: str) -> tuple[nn.Module, Tensor]:
@@ -60,25 +42,6 @@ def build(name: str) -> tuple[nn.Module, Tensor]:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         batch = batch.contiguous(memory_format=torch.channels_last)
     return model, batch
-
-
-def pretend_meters(mode: Any) -> None:
-    """Have rows on the GPU keep their states in memory that is not there."""
-
-    def words(count: int) -> Tensor:
-        made: Tensor = fake_gpu.fake(torch.empty(count, dtype=torch.int64), mode)
-        return made
-
-    clock = SimpleNamespace(words=words(len(WORDS)))
-    backend = SimpleNamespace(in_graphs=False)
-
-    def meter_on(row: Row, device: torch.device) -> Any:
-        memory = words(len(FIELDS) * row.width + 1)
-        state = SimpleNamespace(memory=memory, held=memory, words=memory)
-        made = SimpleNamespace(state=state, clock=clock, plan=None, backend=backend)
-        return row._meters.setdefault(device, made)  # type: ignore[arg-type]
-
-    Row.meter_on = meter_on  # type: ignore[method-assign]
 
 
 def measure(name: str, apart: bool) -> dict[str, object]:

@@ -11,8 +11,8 @@ import argparse
 import json
 import re
 import time
-import types
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from fused import fake_gpu  # before torch
@@ -21,11 +21,12 @@ from fused import fake_gpu  # before torch
 import torch
 from torch import Tensor, nn
 
-import fmstats.graph_ops.fold  # noqa: F401  # the operation
+import fmstats
 from fmstats.graph_ops import lowering
 from fmstats.models.selection import is_leaf
 from fmstats.statistic.clock import WORDS
 from fmstats.statistic.fields import FIELDS
+from fmstats.tracking.rows import Row
 from fused.nets import NETS
 
 
@@ -60,7 +61,7 @@ class Compiler:
             args.clear()
             return [_empty(output) for output in graph.graph_outputs]
 
-        return types.SimpleNamespace(__file__="/dev/null", call=call)
+        return SimpleNamespace(__file__="/dev/null", call=call)
 
     def _post_compile(self, inputs: Any, graph: Any, *args: Any, **kwargs: Any) -> None:
         static = set(graph.fx_kwargs.get("static_input_idxs") or ())
@@ -77,26 +78,46 @@ def _empty(output: Any) -> Tensor | None:
         return None
 
 
-class Observe:
-    """A hook that has the output of a leaf measured in the graph."""
+class Around(nn.Module):
+    """A module that holds the model: the hooks of its passes are in the graph, too."""
 
-    def __init__(self, state: Tensor, clock: Tensor, number: int, channel_dim: int) -> None:
-        self.state, self.clock, self.number, self.dim = state, clock, number, channel_dim
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
 
-    def __call__(self, module: nn.Module, args: Any, x: Tensor) -> None:
-        observe = torch.ops.fmstats.observe
-        observe(x.detach(), self.state, self.clock, self.number, self.dim, 0.0, None, None)
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the model."""
+        y: Tensor = self.model(x)
+        return y
 
 
-def track(model: nn.Module, batch: Tensor, mode: Any) -> int:
-    """Hook the leaves of a model on the GPU; return how many elements they put out."""
-    shapes: dict[str, list[tuple[int, ...]]] = {}
-    handles = []
-    for name, leaf in model.named_modules():
-        if is_leaf(leaf):
-            seen = shapes.setdefault(name, [])
-            note = lambda module, args, y, seen=seen: seen.append(tuple(y.shape))  # noqa: E731
-            handles.append(leaf.register_forward_hook(note))
+def pretend_meters(mode: Any) -> None:
+    """Have rows on the GPU keep their states in memory that is not there."""
+
+    def words(count: int) -> Tensor:
+        made: Tensor = fake_gpu.fake(torch.empty(count, dtype=torch.int64), mode)
+        return made
+
+    clock = SimpleNamespace(words=words(len(WORDS)))
+    backend = SimpleNamespace(in_graphs=False)
+
+    def meter_on(row: Row, device: torch.device) -> Any:
+        memory = words(len(FIELDS) * row.width + 1)
+        state = SimpleNamespace(memory=memory, held=memory, words=memory)
+        made = SimpleNamespace(state=state, clock=clock, plan=None, backend=backend)
+        return row._meters.setdefault(device, made)  # type: ignore[arg-type]
+
+    Row.meter_on = meter_on  # type: ignore[method-assign]
+
+
+def count_elements(model: nn.Module, batch: Tensor, mode: Any) -> int:
+    """Return how many elements the leaves of a model put out."""
+    counts: list[int] = []
+    handles = [
+        leaf.register_forward_hook(lambda module, args, y: counts.append(y.numel()))
+        for leaf in model.modules()
+        if is_leaf(leaf)
+    ]
     training = model.training
     model.eval()
     with mode, torch.no_grad():
@@ -104,21 +125,7 @@ def track(model: nn.Module, batch: Tensor, mode: Any) -> int:
     model.train(training)
     for handle in handles:
         handle.remove()
-    words = lambda count: fake_gpu.fake(torch.empty(count, dtype=torch.int64), mode)  # noqa: E731
-    clock = words(len(WORDS))
-    torch._dynamo.mark_static_address(clock)
-    elements = 0
-    for number, (name, seen) in enumerate(shapes.items()):
-        if seen:
-            leaf = model.get_submodule(name)
-            dim = 1 if isinstance(leaf, nn.Conv2d) or len(seen[0]) == 4 else -1
-            if isinstance(leaf, nn.LayerNorm | nn.Linear) or dim == -1:
-                dim = len(seen[0]) - 1
-            state = words(len(FIELDS) * seen[0][dim] + 1)
-            torch._dynamo.mark_static_address(state)
-            leaf.register_forward_hook(Observe(state, clock, number, dim))
-            elements += sum(torch.Size(shape).numel() for shape in seen)
-    return elements
+    return sum(counts)
 
 
 def measure(
@@ -134,9 +141,11 @@ def measure(
         batch = batch.contiguous(memory_format=torch.channels_last)
     fake_gpu.move(model, mode)
     x = fake_gpu.fake(batch, mode)
-    elements = track(model, x, mode) if tracked else 0
+    elements = 0
     if tracked:
-        lowering.when_inductor_comes()
+        elements = count_elements(model, x, mode)
+        pretend_meters(mode)
+        tracker = fmstats.track(model, functional=False)
     options = {"triton.cudagraphs": True}
     compiler = Compiler()
     compiler.install()
@@ -144,10 +153,12 @@ def measure(
     compiler.codes.clear()
     begun = time.process_time()
     with mode, torch.set_grad_enabled(train):
-        y = torch.compile(model, dynamic=False, fullgraph=True, options=options)(x)
+        y = torch.compile(Around(model), dynamic=False, fullgraph=True, options=options)(x)
         if train:
             y.sum().backward()
     seconds = time.process_time() - begun
+    if tracked:
+        tracker.close()
     return {
         "codes": compiler.codes,
         "cpu_seconds": seconds,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fmstats.backends import Backend, choose_backend, folding
-from fmstats.graph_ops.library import library
+from fmstats.graph_ops.library import call_directly, library
 
 __all__ = ["fold", "prepare"]
 
@@ -58,4 +58,5 @@ def fold(
 
 
 library.impl("fold", fold, "CompositeExplicitAutograd")
+call_directly(torch.ops.fmstats.fold, fold)
 torch.library.register_fake("fmstats::fold", folding.check, lib=library)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch._inductor.codegen import triton
+from torch._inductor.codegen.common import DeferredLine
 
 from fmstats.graph_ops.lanes import Lanes
 from fmstats.graph_ops.parts import EXTREMES, part_dtype, part_words
@@ -60,11 +61,7 @@ def install() -> None:
         if measuring is None:
             store_reduction(kernel, name, index, value)
         else:
-            words = part_words(measuring.thresholds.mode, measuring.packing)
-            for part, places in words.items():
-                for number, word in enumerate(value.words[part]):
-                    at = places.start * measuring.step + len(places) * index + number
-                    store_reduction(kernel, name, at, word)
+            _store(kernel, name, index, value)
 
     kernels.reduction, kernels.store_reduction = measuring_reduction, measuring_store
 
@@ -83,27 +80,32 @@ def _measure(kernel: Any, measuring: Measuring, value: Any) -> Any:
     inside.writelines(lanes.add(x, _mask(kernel)))
     if kernel.num_reduction_dims > 1:
         behind.writelines(_as_one_dim(kernel, lane, dim) for lane in lanes.names)
-    result.measuring, result.words = measuring, {}
+    result.measuring, result.parts = measuring, {}
     for name, expression in lanes.end(dim).items():
-        part = f"_{result}_{name.replace('+', '_')}"
+        part = result.parts[name] = f"_{result}_{name.replace('+', '_')}"
         behind.writeline(f"{part} = {kernel.reduction_resize(expression)}")
         if name in EXTREMES:
             behind.writelines(_order_key(part))
-        result.words[name] = []
-        for word in _words(part, name):
-            var = kernel.cse.newvar(dtype=torch.int32, shape=shape)
-            behind.writeline(f"{var} = {word}")
-            result.words[name].append(var)
     return result
 
 
-def _words(part: str, name: str) -> Iterator[str]:
-    """Return the expressions of the int32 words that a partial is in memory, the lowest first."""
-    if part_dtype(name) != torch.float64:
-        yield f"{part}.to(tl.int32, bitcast=True)"
-        return
-    yield f"{part}.to(tl.int64, bitcast=True).to(tl.int32)"
-    yield f"({part}.to(tl.int64, bitcast=True) >> 32).to(tl.int32)"
+def _store(kernel: Any, name: str, index: Any, value: Any) -> None:
+    """Write the lines that store all partials of a plane and channel."""
+    kernel.inside_reduction = False
+    place = kernel.indexing(index)
+    kernel.inside_reduction = True
+    at = place.index_str
+    if index.is_number:  # a place that is the same for all
+        at += f".broadcast_to({', '.join(map(str, value.shape))})"
+    out, lines = kernel.args.output(name), kernel.post_loop_store
+    kernel._handle_pdl_before_access(lines, out)
+    measuring = value.measuring
+    for part, words in part_words(measuring.thresholds.mode, measuring.packing).items():
+        dtype = str(part_dtype(part)).removeprefix("torch.")
+        begin = words.start // len(words) * measuring.step
+        field = f"{out}.to(tl.pointer_type(tl.{dtype})) + ({begin} + ({at}))"
+        line = f"tl.store({field}, {value.parts[part]}, {place.mask_str})"
+        lines.writeline(DeferredLine(name, line))
 
 
 def _mask(kernel: Any) -> str:

@@ -1,8 +1,8 @@
 """This module has Inductor make the statistics of layers within the kernels that make the layers.
 
-In a graph for a GPU each `observe` becomes a reduction (`reduction.py`), which Inductor fuses with
-what makes the tensor; the last one is followed by `fold`, which merges the partials of all layers
-into their states. What cannot be lowered stays the operation.
+Before Inductor looks at a graph for a GPU, each `observe` is split (`splitting.py`). Its `partials`
+become a reduction (`reduction.py`), which Inductor fuses with what makes the tensor. What cannot be
+measured so stays `observe`.
 
 Inductor is not imported until someone else has: `when_inductor_comes` waits for that.
 """
@@ -13,15 +13,16 @@ import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from fmstats.graph_ops import library
+from fmstats.graph_ops import fold, library, partials  # noqa: F401  # the operations
 from fmstats.graph_ops.planes import planes_of
-from fmstats.statistic.fields import MODES
+from fmstats.graph_ops.splitting import split_measurements
 from fmstats.statistic.packing import MOST_POSITIONS
 from fmstats.statistic.thresholds import Thresholds
 
@@ -33,16 +34,7 @@ VERSIONS = ((2, 11), (2, 14))
 _FULL_RATE = ((8, 0), (9, 0), (10, 0))
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """What a graph has reduced one tensor to."""
-
-    partials: Any
-    state: Any
-    positions: int
-    mode: int
-
-
+_ENTRY = "torch._inductor.compile_fx"  # the module that graphs come to first
 _lock = threading.Lock()
 _registered = False
 _failure: str | None = None  # of the registration
@@ -65,7 +57,7 @@ def why_not_here() -> str | None:
 
 def when_inductor_comes() -> None:
     """Register the lowering now if Inductor is imported, else as soon as it is."""
-    if "torch._inductor.lowering" in sys.modules:
+    if _ENTRY in sys.modules:
         register()
     elif not any(isinstance(finder, _Waiting) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Waiting())
@@ -77,11 +69,11 @@ def wait_no_more() -> None:
 
 
 class _Waiting:
-    """This finder has the lowering registered when Inductor's module of lowerings was imported."""
+    """This finder has the lowering registered when the entry to Inductor was imported."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
         """Return how to import that module, and nothing of others."""
-        if name != "torch._inductor.lowering":
+        if name != _ENTRY:
             return None
         sys.meta_path.remove(self)
         spec: Any = importlib.util.find_spec(name)
@@ -113,13 +105,31 @@ def _register() -> None:
 
     in_triton.install()
     lowering: Any = sys.modules["torch._inductor.lowering"]
-    observe = torch.ops.fmstats.observe.default
+    operation = torch.ops.fmstats.partials.default
+    as_it_is = lowering.fallback_handler(operation)
+    lowering.fallbacks.discard(operation)
+    lowering.register_lowering(operation, type_promotion_kind=None)(_partials_or(as_it_is))
     for operation in library.called_directly:
         lowered = _calling_directly(lowering.fallback_handler(operation), operation)
         # A registration as a fallback is taken for the absence of one.
         lowering.fallbacks.discard(operation)
-        decorate = lowering.register_lowering(operation, type_promotion_kind=None)
-        decorate(_observe_or(lowered) if operation is observe else lowered)
+        lowering.register_lowering(operation, type_promotion_kind=None)(lowered)
+    entry: Any = sys.modules[_ENTRY]
+    run_passes = entry.run_pre_grad_passes
+
+    @wraps(run_passes)
+    def split_and_run_passes(module: Any, *args: Any) -> Any:
+        split_measurements(module, _may_be_split)
+        return run_passes(module, *args)
+
+    entry.run_pre_grad_passes = split_and_run_passes
+
+
+def _may_be_split(x: Tensor | None, channel_dim: int, number: int) -> bool:
+    reason = why_not(x, channel_dim)
+    if reason is not None and (x is None or x.device.type != "cpu"):  # there no kernels fuse
+        reasons[number] = reason
+    return reason is None
 
 
 def _calling_directly(as_it_is: Callable[..., Any], operation: Any) -> Callable[..., None]:
@@ -137,70 +147,57 @@ def _calling_directly(as_it_is: Callable[..., Any], operation: Any) -> Callable[
     return lowered
 
 
-def _observe_or(as_it_is: Callable[..., Any]) -> Callable[..., None]:
-    def observe(
+def _partials_or(as_it_is: Callable[..., Any]) -> Callable[..., Any]:
+    def lowered(
         x: Any,
-        state: Any,
-        clock: Any,
-        target: int,
         channel_dim: int,
         zero_tol: float,
         low: float | None,
         high: float | None,
-    ) -> None:
-        from torch._inductor.virtualized import V
+        number: int,
+    ) -> Any:
+        from fmstats.graph_ops.reduction import reduce_to_partials
+        from fmstats.graph_ops.tiles import choose_tiles
 
-        layers = V.graph.__dict__.setdefault("_fmstats_layers", [])
-        reason = why_not(x, channel_dim)
-        if reason is None:
+        try:
+            choose_tiles()
+            planes = planes_of([int(extent) for extent in x.get_size()], channel_dim)
             thresholds = Thresholds(zero_tol, low, high)
-            try:
-                layers.append(_lower(x, state, channel_dim, thresholds))
-            except Exception as error:  # of what is not public: the model shall compile
-                reason = f"could not be lowered: {error!r}"
-        if reason is not None:
-            if x.get_device().type != "cpu":  # where no kernels fuse with it
-                reasons[target] = reason
-            as_it_is(x, state, clock, target, channel_dim, zero_tol, low, high)
-        if layers and V.graph.current_node is _last(V.graph):
-            _fold(layers, clock)
-            layers.clear()
+            return [reduce_to_partials(x, planes, thresholds, _channels_last(channel_dim))]
+        except Exception as error:  # of what is not public: the model shall compile
+            reasons[number] = f"could not be lowered: {error!r}"
+            return as_it_is(x, channel_dim, zero_tol, low, high, number)
 
-    return observe
+    return lowered
 
 
-def why_not(x: Any, channel_dim: int) -> str | None:
-    """Tell why a tensor of a graph cannot be measured within its kernel; None if it can."""
+def why_not(x: Tensor | None, channel_dim: int) -> str | None:
+    """Tell why a tensor of a graph cannot be measured within its kernel; None if it can.
+
+    Args:
+        x: the tensor without data; None if nothing is known of it.
+        channel_dim: of it; -1 where all is one channel.
+    """
     from torch._inductor import ir
 
-    device, size = x.get_device(), x.get_size()
-    if device.type == "cpu" or not ir.is_triton(device):
-        return f"is on {device.type}, where kernels do not fuse with it"
-    if not has_fast_float64(device):
+    if x is None:
+        return "is not known when the graph is made"
+    if x.device.type == "cpu" or not ir.is_triton(x.device):
+        return f"is on {x.device.type}, where kernels do not fuse with it"
+    if not has_fast_float64(x.device):
         return "is on a GPU that is slow at float64"
-    if x.get_dtype() not in DTYPES:
-        return f"is {str(x.get_dtype()).removeprefix('torch.')}"
-    if not all(getattr(extent, "is_Integer", True) for extent in size):
-        return f"has a shape that is not known: {tuple(map(str, size))}"
-    if any(int(extent) == 0 for extent in size):
+    if x.dtype not in DTYPES:
+        return f"is {str(x.dtype).removeprefix('torch.')}"
+    if not all(isinstance(extent, int) for extent in x.shape):
+        return f"has a shape that is not known: {tuple(map(str, x.shape))}"
+    if x.numel() == 0:
         return "is empty"
-    planes = planes_of([int(extent) for extent in size], channel_dim)
+    planes = planes_of(x.shape, channel_dim)
     if not planes.reduced:
         return "has one element a channel"
     if planes.positions > MOST_POSITIONS:
         return f"has planes of more than {MOST_POSITIONS} positions"
     return None
-
-
-def _lower(x: Any, state: Any, channel_dim: int, thresholds: Thresholds) -> _Layer:
-    from fmstats.graph_ops.reduction import reduce_to_partials
-    from fmstats.graph_ops.tiles import choose_tiles
-
-    choose_tiles()
-    planes = planes_of([int(extent) for extent in x.get_size()], channel_dim)
-    partials = reduce_to_partials(x, planes, thresholds, _channels_last(channel_dim))
-    positions = planes.positions * planes.shape[0]
-    return _Layer(partials, state, positions, MODES.index(thresholds.mode))
 
 
 def has_fast_float64(device: torch.device) -> bool:
@@ -219,29 +216,3 @@ def _channels_last(channel_dim: int) -> bool:
     node: Any = V.graph.current_node
     x = node.args[0].meta["val"]
     return channel_dim != -1 and x.stride(channel_dim) == 1 and x.shape[channel_dim] > 1
-
-
-def _last(graph: Any) -> Any:
-    """Return the last `observe` of the graph that is being lowered."""
-    last = graph.__dict__.get("_fmstats_last")
-    if last is None:
-        last = graph.__dict__["_fmstats_last"] = next(_observes(reversed(graph.module.graph.nodes)))
-    return last
-
-
-def _observes(nodes: Any) -> Iterator[Any]:
-    for node in nodes:
-        if node.target is torch.ops.fmstats.observe.default:
-            yield node
-
-
-def _fold(layers: list[_Layer], clock: Any) -> None:
-    lowering: Any = sys.modules["torch._inductor.lowering"]
-    fold = lowering.fallback_handler(torch.ops.fmstats.fold.default)
-    fold(
-        [layer.partials for layer in layers],
-        [layer.state for layer in layers],
-        clock,
-        [layer.positions for layer in layers],
-        [layer.mode for layer in layers],
-    )

@@ -1,7 +1,10 @@
 """The operation `fmstats::partials` reduces a tensor to its partials, by PyTorch's operations.
 
 The kernels that `lowering.py` has Inductor make hold the same numbers; this is what they are
-compared with.
+compared with, and what runs where Inductor does not take the lowering. `target` is the number of
+what is measured, for reports. A list of one tensor is returned, since Inductor moves what returns a
+tensor to what takes it: that is `fold`, at the end of the graph, and all activations would be kept
+until then.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from fmstats.statistic.float_order import order_keys
 from fmstats.statistic.thresholds import Thresholds
 
 library.define(
-    "partials(Tensor x, int channel_dim, float zero_tol, float? low, float? high) -> Tensor"
+    "partials(Tensor x, int channel_dim, float zero_tol, float? low, float? high, "
+    "int target=-1) -> Tensor[]"
 )
 
 # The order key of infinity; that of -infinity is ~BEYOND. They stand for no finite element.
@@ -26,8 +30,13 @@ BEYOND = 0x7F800000
 
 
 def _partials(
-    x: Tensor, channel_dim: int, zero_tol: float, low: float | None, high: float | None
-) -> Tensor:
+    x: Tensor,
+    channel_dim: int,
+    zero_tol: float,
+    low: float | None,
+    high: float | None,
+    target: int = -1,
+) -> list[Tensor]:
     thresholds = Thresholds(zero_tol, low, high)
     planes = planes_of(x.shape, channel_dim)
     x = x.to(torch.float32)
@@ -53,7 +62,7 @@ def _partials(
     made["min"] = low_keys.amin(over) if over else low_keys
     made["max"] = high_keys.amax(over) if over else high_keys
     made = {name: part.reshape(planes.shape) for name, part in made.items()}
-    return join(made, thresholds.mode, planes.packing)
+    return [join(made, thresholds.mode, planes.packing)]
 
 
 def _sum(x: Tensor, over: tuple[int, ...]) -> Tensor:
@@ -62,11 +71,16 @@ def _sum(x: Tensor, over: tuple[int, ...]) -> Tensor:
 
 
 def _fake(
-    x: Tensor, channel_dim: int, zero_tol: float, low: float | None, high: float | None
-) -> Tensor:
+    x: Tensor,
+    channel_dim: int,
+    zero_tol: float,
+    low: float | None,
+    high: float | None,
+    target: int = -1,
+) -> list[Tensor]:
     planes = planes_of(x.shape, channel_dim)
     words = count_words(Thresholds(zero_tol, low, high).mode, planes.packing)
-    return x.new_empty((words, *planes.shape), dtype=torch.int32)
+    return [x.new_empty((words, *planes.shape), dtype=torch.int32)]
 
 
 library.impl("partials", _partials, "CompositeExplicitAutograd")

@@ -57,7 +57,10 @@ class Hooked(Target, Protocol):
 
 
 # One for all trackers: as an attribute of each hook it would be guarded hook by hook.
-_op_token = torch.zeros(1, dtype=torch.int64, device="cpu")
+_op_token: Any = torch.zeros(1, dtype=torch.int64, device="cpu")
+# It stays where it is, as CUDA graphs ask of what they change: what `mark_static_address` of Dynamo
+# does, which is not imported yet.
+_op_token._dynamo_static_input_type = "unguarded"
 # The operations of all models that are tracked: who taps is none of a module's hooks.
 tapping: weakref.WeakSet[Any] = weakref.WeakSet()
 # In CUDA graphs Python does not run: they are to be cut at these operations. What is left of them,
