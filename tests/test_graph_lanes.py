@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fmstats.graph_ops import lanes, lowering
 from fmstats.graph_ops.lanes import Lanes
 from fmstats.statistic.fields import MODES
 from fmstats.statistic.packing import Packing
@@ -79,3 +80,11 @@ def test_nothing_finite() -> None:
     made = run(Lanes("_a", Thresholds(), Packing.of(2)), [torch.tensor([[math.nan, math.inf]])])
     assert (made["min"].item(), made["max"].item()) == (math.inf, -math.inf)
     assert made["sum"].item() == made["sum_sq"].item() == 0.0
+
+
+def test_a_field_without_lines_is_left_to_the_operation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the code of a kernel would be found to be incomplete when it is too late."""
+    assert lanes.why_not() is None
+    monkeypatch.setattr(lanes, "count_names", lambda mode: ("nan", "zeros", "above_one"))
+    monkeypatch.setattr("torch.__version__", "2.13.0")
+    assert lowering.why_not_here() == "kernels of Inductor do not measure above_one"

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from fmstats.graph_ops.parts import EXTREMES, SUMS, count_names
+from fmstats.statistic.fields import MODES
 from fmstats.statistic.packing import Packing
 from fmstats.statistic.thresholds import Thresholds
 
@@ -95,6 +96,13 @@ class Lanes:
             ended["+".join(names)] = f"tl.sum({' + '.join(packed)}, {dim})"
         ended |= {name: f"tl.sum({self.prefix}_{name}, {dim})" for name in SUMS}
         return ended | {name: f"tl.{name}({self.prefix}_{name}, {dim})" for name in EXTREMES}
+
+
+def why_not() -> str | None:
+    """Tell why these lines do not measure all fields that there are; None if they do."""
+    known = {"nan", *_conditions("x", Thresholds()), "sum", "sum_sq", "min", "max"}
+    unknown = sorted({*count_names(MODES[-1]), *SUMS, *EXTREMES} - known)
+    return f"kernels of Inductor do not measure {', '.join(unknown)}" if unknown else None
 
 
 def _conditions(x: str, thresholds: Thresholds) -> dict[str, str]:

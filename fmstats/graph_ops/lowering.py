@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fmstats.graph_ops import fold, library, partials  # noqa: F401  # the operations
+from fmstats.graph_ops import fold, lanes, library, partials  # noqa: F401  # the operations
 from fmstats.graph_ops.planes import planes_of
 from fmstats.graph_ops.splitting import split_measurements
 from fmstats.statistic.packing import MOST_POSITIONS
@@ -52,7 +52,7 @@ def why_not_here() -> str | None:
     if not VERSIONS[0] <= version < VERSIONS[1]:
         first, after = (".".join(map(str, v)) for v in VERSIONS)
         return f"torch {torch.__version__} is not known to fuse: from {first} to below {after} are"
-    return None
+    return lanes.why_not()
 
 
 def when_inductor_comes() -> None:
