@@ -1,4 +1,4 @@
-"""The lowering of `observe` waits for Inductor and does not import it."""
+"""What Inductor is taught waits for it and does not import it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from fmstats.graph_ops import lowering
 lowering.when_inductor_comes()
 lowering.when_inductor_comes()
 print("torch._inductor" in sys.modules)
-import torch, torch._inductor.lowering as inductor
-print(torch.ops.fmstats.observe.default in inductor.lowerings)
+import torch, torch._inductor.compile_fx, torch._inductor.lowering as inductor
+print(torch.ops.fmstats.partials.default in inductor.lowerings)
 print(any(type(finder).__name__ == "_Waiting" for finder in sys.meta_path))
 """
 LATE = """
-import torch, torch._inductor.lowering as inductor
+import torch, torch._inductor.compile_fx, torch._inductor.lowering as inductor
 from fmstats.graph_ops import lowering
 lowering.when_inductor_comes()
-print(torch.ops.fmstats.observe.default in inductor.lowerings)
+print(torch.ops.fmstats.partials.default in inductor.lowerings)
 """
 
 
@@ -59,7 +59,7 @@ def test_versions_that_fuse_take_the_native_operation() -> None:
 
 
 FAILS = """
-import torch, torch._inductor.lowering as inductor
+import torch, torch._inductor.compile_fx, torch._inductor.lowering as inductor
 from fmstats.graph_ops import lowering
 def fail(*args, **kwargs): raise TypeError("it takes no such argument")
 inductor.register_lowering = fail

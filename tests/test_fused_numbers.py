@@ -11,6 +11,7 @@ import math
 import os
 import re
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
 
 DTYPES = ("float32", "bfloat16", "float16")
+TRITON = tuple(map(int, version("triton").split(".")[:2]))
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,8 @@ RUNNERS = {
 def generated(request: pytest.FixtureRequest, cases: Path) -> dict[str, Tensor]:
     """The partials of each case by the kernels that were generated for it."""
     module, environment = RUNNERS[request.param]
+    if module == "fused.interpreter" and TRITON < (3, 8):
+        pytest.skip("older interpreters of Triton take NaN along in tl.minimum, unlike kernels")
     parts = cases.with_name(f"{module}.pt")
     run(module, str(cases), str(parts), **environment)
     return {case.name: of for case, (of,) in zip(CASES, torch.load(parts), strict=True)}
