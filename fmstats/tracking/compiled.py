@@ -57,10 +57,11 @@ class Hooked(Target, Protocol):
 
 
 # One for all trackers: as an attribute of each hook it would be guarded hook by hook.
-_op_token: Any = torch.zeros(1, dtype=torch.int64, device="cpu")
-# It stays where it is, as CUDA graphs ask of what they change: what `mark_static_address` of Dynamo
-# does, which is not imported yet.
-_op_token._dynamo_static_input_type = "unguarded"
+with torch.inference_mode(False):
+    _op_token = torch.zeros(1, dtype=torch.int64, device="cpu")
+# As torch._dynamo.mark_static_address does, which is not to be imported: a graph may change it and
+# be a CUDA graph all the same.
+_op_token._dynamo_static_input_type = "unguarded"  # type: ignore[attr-defined]
 # The operations of all models that are tracked: who taps is none of a module's hooks.
 tapping: weakref.WeakSet[Any] = weakref.WeakSet()
 # In CUDA graphs Python does not run: they are to be cut at these operations. What is left of them,
