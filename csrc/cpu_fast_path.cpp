@@ -51,31 +51,27 @@ void CpuPlan::update(int dtype, std::uintptr_t data, const py::tuple& shape,
   expected_.forget();  // until all went well, nothing is expected
   view_ = view_of(dtype, channels, channel_stride, dims);
   view_.data = reinterpret_cast<const void*>(data);
-  measure(threads, state_, clock_);
+  measure(threads);
   expected_.remember(view_.dtype, shape, strides);
 }
 
 bool CpuPlan::try_update(py::handle x) {
-  return try_update(x, state_, clock_);
-}
-
-bool CpuPlan::try_update(py::handle x, i64* state, i64* clock) {
   view_.data = expected_.recognise(x);
   if (view_.data == nullptr) return false;
-  measure(thread_count(), state, clock);
+  measure(thread_count());
   return true;
 }
 
-bool CpuPlan::try_update(torch::Tensor x, i64* state, i64* clock) {
+bool CpuPlan::try_update(torch::Tensor x) {
   view_.data = expected_.recognise(x);
   if (view_.data == nullptr) return false;
-  measure(thread_count(), state, clock);
+  measure(thread_count());
   return true;
 }
 
-void CpuPlan::measure(int threads, i64* state, i64* clock) {
+void CpuPlan::measure(int threads) {
   const Thresholds& thresholds = view_.dtype == kFloat64 ? float64_ : float32_;
-  accumulate(*kernels_, view_, thresholds, mode_, state, row_, clock, threads);
+  accumulate(*kernels_, view_, thresholds, mode_, state_, row_, clock_, threads);
 }
 
 }  // namespace fmstats

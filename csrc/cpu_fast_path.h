@@ -21,12 +21,10 @@ class CpuPlan {
 
   // Update with x if it is a tensor as the last one; else return false, with nothing done.
   bool try_update(pybind11::handle x);
-  // The same in a graph, which may have a copy of the state and the clock to be changed.
-  bool try_update(torch::Tensor x, i64* state, i64* clock);
-  bool try_update(pybind11::handle x, i64* state, i64* clock);
+  bool try_update(torch::Tensor x);
 
  private:
-  void measure(int threads, i64* state, i64* clock);
+  void measure(int threads);
 
   const Kernels* kernels_;
   Mode mode_;

@@ -57,18 +57,33 @@ i64* words_of(const dlpack::ExchangeApi& api, PyObject* tensor) {
   return reinterpret_cast<i64*>(static_cast<char*>(t.data) + t.byte_offset);
 }
 
-// Whether nothing is left to be done, with tensors as `Source` has them.
-template <class Source, class Tensor, class Given>
-bool observed(const Source& source, Tensor x, Given state, Given clock, i64 number) {
+// Whether nothing is left to be done: `update` may have done it.
+template <class Update>
+bool observed(i64 number, Update update) {
   Target* const target = find_target(number);
   if (target == nullptr) return false;
   if (target->open == nullptr || *target->open == 0 || is_in_backward()) return true;
-  i64 *const words = words_of(source, state), *const time = words_of(source, clock);
-  if (words == nullptr || time == nullptr) return false;
-  const bool done = target->cpu != nullptr ? target->cpu->try_update(x, words, time)
-                                           : target->cuda->try_update(x, words, time);
+  const bool done = update(*target);
   target->calls += done ? 1 : 0;
   return done;
+}
+
+// The same of a tensor that goes into memory of the graph, with tensors as `Source` has them.
+template <class Source, class Tensor, class Given>
+bool observed(const Source& source, Tensor x, Given state, Given clock, i64 number) {
+  return observed(number, [&](const Target& target) {
+    if (target.cuda == nullptr) return false;
+    i64 *const words = words_of(source, state), *const time = words_of(source, clock);
+    return words != nullptr && time != nullptr && target.cuda->try_update(x, words, time);
+  });
+}
+
+// The same of a tensor that goes into the memory of its row.
+template <class Tensor>
+bool observed_on_host(Tensor x, i64 number) {
+  return observed(number, [&](const Target& target) {
+    return target.cpu != nullptr && target.cpu->try_update(x);
+  });
 }
 
 void release(const torch::Functions& f, torch::Value tensor) {
@@ -85,11 +100,26 @@ void release_optional(const torch::Functions& f, torch::Value value) {
   }
 }
 
+torch::Tensor tensor_of(torch::Value value) {
+  return reinterpret_cast<torch::Tensor>(value);
+}
+
 bool is_observed(const torch::Functions& f, torch::Value x, torch::Value state, torch::Value clock,
                  i64 number) {
   const py::gil_scoped_acquire lock;
-  const auto tensor = [](torch::Value value) { return reinterpret_cast<torch::Tensor>(value); };
-  return observed(f, tensor(x), tensor(state), tensor(clock), number);
+  return observed(f, tensor_of(x), tensor_of(state), tensor_of(clock), number);
+}
+
+bool is_observed_on_host(torch::Value x, i64 number) {
+  const py::gil_scoped_acquire lock;
+  return observed_on_host(tensor_of(x), number);
+}
+
+// Have torch call an operation of Python's, which takes the tensors among its arguments.
+void call_python(const torch::Functions& f, const char* operation, torch::Value* arguments) {
+  if (f.call_dispatcher(operation, "", arguments) != 0) {
+    throw std::runtime_error(std::string(operation) + " failed: see the error above");
+  }
 }
 
 // observe(Tensor x, Tensor(a!) state, Tensor(b!) clock, int target, int channel_dim,
@@ -103,13 +133,22 @@ void observe(torch::Value* stack, std::uint64_t, std::uint64_t) {
     for (const torch::Value tensor : {x, state, clock}) release(f, tensor);
     return;
   }
-  torch::Value rest[] = {x, state, clock, number};  // it takes the tensors
-  if (f.call_dispatcher("fmstats::observe_in_python", "", rest) != 0) {
-    throw std::runtime_error("fmstats::observe failed: see the error above");
-  }
+  torch::Value rest[] = {x, state, clock, number};
+  call_python(f, "fmstats::observe_in_python", rest);
 }
 
-// What `observe_directly` was made with.
+// observe_on_host(Tensor x, Tensor(a!) op_token, int target) -> ()
+void observe_on_host(torch::Value* stack, std::uint64_t, std::uint64_t) {
+  const torch::Functions& f = torch::functions();
+  if (is_observed_on_host(stack[0], static_cast<i64>(stack[2]))) {
+    for (const torch::Value tensor : {stack[0], stack[1]}) release(f, tensor);
+    return;
+  }
+  torch::Value rest[] = {stack[0], stack[1], stack[2]};
+  call_python(f, "fmstats::observe_on_host_in_python", rest);
+}
+
+// What a function was made with that does what an operation does.
 struct Direct {
   py::object operation;
   const dlpack::ExchangeApi* api;
@@ -118,14 +157,29 @@ struct Direct {
 constexpr const char* kDirect = "fmstats.observe_directly";
 
 // observe(x, state, clock, target, ...)
-PyObject* observe_directly(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+struct Observe {
+  static constexpr int kTarget = 3;  // the place of this argument
+  static bool done(const Direct& direct, PyObject* const* args, i64 number) {
+    return observed(*direct.api, py::handle(args[0]), args[1], args[2], number);
+  }
+};
+
+// observe_on_host(x, op_token, target)
+struct ObserveOnHost {
+  static constexpr int kTarget = 2;
+  static bool done(const Direct&, PyObject* const* args, i64 number) {
+    return observed_on_host(py::handle(args[0]), number);
+  }
+};
+
+template <class Operation>
+PyObject* call_directly(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   const auto* direct = static_cast<Direct*>(PyCapsule_GetPointer(self, kDirect));
   try {
-    const i64 number = count < 4 ? -1 : PyLong_AsLongLong(args[3]);
+    const i64 number =
+        count <= Operation::kTarget ? -1 : PyLong_AsLongLong(args[Operation::kTarget]);
     if (number == -1 && PyErr_Occurred() != nullptr) PyErr_Clear();
-    if (number != -1 && observed(*direct->api, py::handle(args[0]), args[1], args[2], number)) {
-      Py_RETURN_NONE;
-    }
+    if (number != -1 && Operation::done(*direct, args, number)) Py_RETURN_NONE;
   } catch (py::error_already_set& error) {
     error.restore();
     return nullptr;
@@ -136,19 +190,27 @@ PyObject* observe_directly(PyObject* self, PyObject* const* args, Py_ssize_t cou
   return PyObject_Vectorcall(direct->operation.ptr(), args, count, nullptr);
 }
 
-}  // namespace
-
-py::object make_observe_directly(py::object operation, const py::object& api) {
+template <class Operation>
+py::object make_directly(py::object operation, const py::object& api, const char* name) {
   const dlpack::ExchangeApi* const table = exchange_api(api);
   if (table == nullptr) return operation;
   static PyMethodDef method = {
-      "observe_directly",
-      reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&observe_directly)), METH_FASTCALL,
-      nullptr};
+      name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_directly<Operation>)),
+      METH_FASTCALL, nullptr};
   const py::capsule self(new Direct{std::move(operation), table}, kDirect, [](PyObject* capsule) {
     delete static_cast<Direct*>(PyCapsule_GetPointer(capsule, kDirect));
   });
   return py::reinterpret_steal<py::object>(PyCFunction_New(&method, self.ptr()));
+}
+
+}  // namespace
+
+py::object make_observe_directly(py::object operation, const py::object& api) {
+  return make_directly<Observe>(std::move(operation), api, "observe_directly");
+}
+
+py::object make_observe_on_host_directly(py::object operation, const py::object& api) {
+  return make_directly<ObserveOnHost>(std::move(operation), api, "observe_on_host_directly");
 }
 
 void register_observe(const std::string& device_type, py::object asks_for_backward) {
@@ -156,7 +218,8 @@ void register_observe(const std::string& device_type, py::object asks_for_backwa
   in_backward = asks_for_backward.release().ptr();
   torch::Library library = nullptr;  // it lives as long as the process
   if (f.library_init_impl("fmstats", device_type.c_str(), __FILE__, __LINE__, &library) != 0 ||
-      f.library_impl(library, "observe", &observe) != 0) {
+      f.library_impl(library, "observe", &observe) != 0 ||
+      f.library_impl(library, "observe_on_host", &observe_on_host) != 0) {
     throw std::runtime_error("torch does not take a kernel of fmstats::observe for " + device_type);
   }
 }

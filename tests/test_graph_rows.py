@@ -98,15 +98,32 @@ def test_no_python_where_the_graph_runs(in_python: list[int], compiler: str) -> 
         np.testing.assert_allclose(stats[name].var, want.var, rtol=1e-4)
 
 
-@needs_kernel
-def test_a_graph_changes_its_own_memory(in_python: list[int]) -> None:
-    """It is what the row has, handed over as an argument: nothing is copied for Inductor."""
-    model = make_model()
-    tracker = fmstats.track(model, include="2")
+def generated_code(model: nn.Module) -> str:
     from torch._inductor.utils import run_and_get_code
 
     with torch.no_grad():
         _, (code, *_) = run_and_get_code(compile_model(model), X)
+    return str(code)
+
+
+@needs_kernel
+def test_on_a_cpu_a_graph_is_handed_no_memory(in_python: list[int]) -> None:
+    """Each argument of a graph costs time in each pass; there is no CUDA graph to hold it."""
+    tracker = fmstats.track(model := make_model(), include="2")
+    code = generated_code(model)
+    row = next(iter(tracker.layers)).rows[0]
+    assert code.count("torch.ops.fmstats.observe_on_host.directly(") == 1
+    assert f"({row.states[0].memory.numel()}, )" not in code
+    assert "hand_over" not in code
+
+
+@cuda_host.needs_nvrtc
+@needs_kernel
+def test_a_graph_changes_its_own_memory(cuda: HostCudaBackend, in_python: list[int]) -> None:
+    """It is what the row has, handed over as an argument: nothing is copied for Inductor."""
+    model = make_model()
+    tracker = fmstats.track(model, include="2")
+    code = generated_code(model)
     row = next(iter(tracker.layers)).rows[0]
     memory = row.states[0].memory
     assert memory is not None
@@ -118,7 +135,8 @@ def test_a_graph_changes_its_own_memory(in_python: list[int]) -> None:
     assert "hand_over" not in code
 
 
-def test_what_is_changed_has_a_fixed_address() -> None:
+@cuda_host.needs_nvrtc
+def test_what_is_changed_has_a_fixed_address(cuda: HostCudaBackend) -> None:
     """Else CUDA graphs of Inductor's would be given up, or copy it."""
     from torch._inductor import compile_fx
 
@@ -143,11 +161,19 @@ def test_what_is_changed_has_a_fixed_address() -> None:
     assert len(tracker.stats()) == len(LAYERS)
 
 
-@pytest.mark.parametrize("name", ["observe", "observe_in_python"])
+def arguments_of(name: str, number: int) -> tuple[Any, ...]:
+    if "on_host" in name:
+        return torch.randn(2, 3, 4), torch.zeros(1, dtype=torch.int64), number
+    given = (torch.randn(2, 3, 4), State.identity(3).memory, Clock().words, number)
+    return (*given, 1, 0.0, None, 6.0) if name == "observe" else given
+
+
+OPERATIONS = ("observe", "observe_in_python", "observe_on_host", "observe_on_host_in_python")
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_the_operation_is_what_it_declares(name: str) -> None:
-    state, clock = State.identity(3), Clock()
-    args: tuple[Any, ...] = (torch.randn(2, 3, 4), state.memory, clock.words, -1)
-    args += (1, 0.0, None, 6.0) if name == "observe" else ()
+    args = arguments_of(name, -1)
     torch.library.opcheck(getattr(torch.ops.fmstats, name).default, args)
 
 
@@ -183,7 +209,8 @@ def test_a_forgotten_tracker_is_collected(in_python: list[int]) -> None:
     gc.collect()
     assert targets.find_target(number) is None
     called = len(in_python)
-    torch.ops.fmstats.observe(X, State.identity(3).memory, Clock().words, number, 1, 0.0, None, 6.0)
+    for name in ("observe", "observe_on_host"):
+        getattr(torch.ops.fmstats, name)(*arguments_of(name, number))
     assert len(in_python) == called
 
 
@@ -218,18 +245,18 @@ def test_a_layer_that_fails_is_left_alone() -> None:
 
 
 @needs_kernel
-def test_nothing_leaks() -> None:
+@pytest.mark.parametrize("name", ["observe", "observe_on_host"])
+def test_nothing_leaks(name: str) -> None:
     """Each call of the kernel releases the tensors that it is handed."""
-    state, clock = State.identity(3), Clock()
-    x = torch.randn(2, 3, 4)
-    tensors = (x, state.memory, clock.words)
+    args = arguments_of(name, -1)
+    tensors = [arg for arg in args if isinstance(arg, Tensor)]
 
     def users() -> list[int]:
         return [tensor._use_count() for tensor in tensors]  # type: ignore[union-attr]
 
     before = users()
     for _ in range(5):
-        torch.ops.fmstats.observe(x, state.memory, clock.words, -1, 1, 0.0, None, 6.0)
+        getattr(torch.ops.fmstats, name)(*args)
     assert users() == before
 
 

@@ -13,7 +13,7 @@ from fmstats.backends.native import load_native
 from fmstats.graph_ops import targets
 
 NATIVE: Any = load_native()
-OPERATION: Any = torch.ops.fmstats.observe
+OPERATION: Any = torch.ops.fmstats.observe_on_host
 pytestmark = [
     pytest.mark.skipif(
         targets.why_no_kernel("cpu") is not None, reason=str(targets.why_no_kernel("cpu"))
@@ -40,7 +40,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def made_with(operation: Any) -> Any:
     api = getattr(Tensor, "__dlpack_c_exchange_api__", None)
-    return NATIVE.make_observe_directly(operation=operation, exchange_api=api)
+    return NATIVE.make_observe_on_host_directly(operation=operation, exchange_api=api)
 
 
 def never(*args: object) -> None:
@@ -86,17 +86,42 @@ def test_what_is_closed_or_paused_measures_nothing(compiled: Any) -> None:
     tracker, rest = compiled
     y = torch.randn(2, 4, 6, 6)
     OPERATION.default(y, *rest)
-    before = rest[0].clone()
+    before = tracker.stats()["1"].count
     tracker.pause()
     made_with(never)(y, *rest)
     tracker.resume()
-    assert torch.equal(rest[0], before)
+    assert (tracker.stats()["1"].count == before).all()
     tracker.close()
     made_with(never)(y, *rest)
-    assert torch.equal(rest[0], before)
+    assert (tracker.stats()["1"].count == before).all()
 
 
-@pytest.mark.parametrize("arguments", [(), (1, 2, 3), (1, 2, 3, "x"), (1, 2, 3, 2**70)])
+def test_a_recomputed_activation_is_not_measured_again(compiled: Any) -> None:
+    tracker, rest = compiled
+    y = torch.randn(2, 4, 6, 6)
+    OPERATION.default(y, *rest)
+    before = tracker.stats()["1"].count
+    leaf, met = torch.ones(1, requires_grad=True), []
+    with torch.enable_grad():
+        leaf.register_hook(lambda gradient: met.append(made_with(never)(y, *rest)))
+        leaf.sum().backward()
+    assert met == [None]
+    assert (tracker.stats()["1"].count == before).all()
+
+
+def test_a_nan_has_the_time_of_its_pass(compiled: Any) -> None:
+    tracker, rest = compiled
+    y = torch.randn(2, 4, 6, 6)
+    OPERATION.default(y, *rest)
+    tracker.step = 7
+    y[0, 1, 2, 3] = torch.nan
+    made_with(never)(y, *rest)
+    stats = tracker.stats()["1"]
+    assert stats.first_step.tolist()[1] == 7
+    assert stats.nan.tolist() == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("arguments", [(), (1, 2), (1, 2, "x"), (1, 2, 2**70)])
 def test_what_is_no_call_of_the_operation_is_its_to_refuse(arguments: tuple[Any, ...]) -> None:
     def refuse(*args: object) -> None:
         raise TypeError(f"{len(args)} arguments")
@@ -106,7 +131,7 @@ def test_what_is_no_call_of_the_operation_is_its_to_refuse(arguments: tuple[Any,
 
 
 def test_without_the_exchange_api_it_is_the_operation() -> None:
-    assert NATIVE.make_observe_directly(operation=never, exchange_api=None) is never
+    assert NATIVE.make_observe_on_host_directly(operation=never, exchange_api=None) is never
 
 
 def test_generated_code_has_it() -> None:

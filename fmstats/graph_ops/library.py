@@ -4,6 +4,9 @@
 that a CUDA graph may hold the operation: nothing is allocated in it, and what a replay may not
 repeat, such as counting on the host, is done by words on the device. Its kernel is native
 (csrc/graph_targets.cpp); a tensor that is not as the last one goes on to `observe_in_python`.
+
+`observe_on_host` measures a tensor of a CPU into the memory of its layer, which the graph does not
+have: no CUDA graph holds the operation, and each argument of a graph costs time in each pass.
 """
 
 from __future__ import annotations
@@ -31,6 +34,16 @@ library.define(
     tags=AS_IT_LIES,
 )
 library.define("observe_in_python(Tensor x, Tensor(a!) state, Tensor(b!) clock, int target) -> ()")
+# In CUDA graphs Python does not run: they are to be cut at these operations.
+NO_CUDA_GRAPHS = tuple(
+    getattr(torch.Tag, name) for name in ("cudagraph_unsafe",) if hasattr(torch.Tag, name)
+)
+# op_token: is not changed, but keeps the operations in their order.
+library.define(
+    "observe_on_host(Tensor x, Tensor(a!) op_token, int target) -> ()",
+    tags=(*NO_CUDA_GRAPHS, *AS_IT_LIES),
+)
+library.define("observe_on_host_in_python(Tensor x, Tensor(a!) op_token, int target) -> ()")
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -74,6 +87,13 @@ def _observe_in_python(x: Tensor, state: Tensor, clock: Tensor, target: int) -> 
         found.measure(x, state, clock)
 
 
+@run_as_is
+def _observe_on_host(x: Tensor, op_token: Tensor, target: int) -> None:
+    found: MeasuredInGraphs | None = find_target(target)
+    if found is not None:
+        found.update(x)
+
+
 def _observe(x: Tensor, state: Tensor, clock: Tensor, target: int, *_: object) -> None:
     """Measure where torch does not take the native kernel."""
     _observe_in_python(x, state, clock, target)
@@ -82,5 +102,9 @@ def _observe(x: Tensor, state: Tensor, clock: Tensor, target: int, *_: object) -
 library.impl("observe", _observe, "CompositeExplicitAutograd")
 library.impl("observe_in_python", _observe_in_python, "CompositeExplicitAutograd")
 torch.library.register_fake("fmstats::observe", lambda *_: None, lib=library)
-call_directly(torch.ops.fmstats.observe, torch.ops.fmstats.observe.default)
 torch.library.register_fake("fmstats::observe_in_python", lambda *_: None, lib=library)
+for _name in ("observe_on_host", "observe_on_host_in_python"):
+    library.impl(_name, _observe_on_host, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"fmstats::{_name}", lambda *_: None, lib=library)
+for _operation in (torch.ops.fmstats.observe, torch.ops.fmstats.observe_on_host):
+    call_directly(_operation, _operation.default)

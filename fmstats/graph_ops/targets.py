@@ -42,10 +42,13 @@ class Target(Numbered, Protocol):
 
 
 class MeasuredInGraphs(Numbered, Protocol):
-    """This target measures tensors into memory that a graph hands it."""
+    """This target measures tensors of a row."""
+
+    def update(self, x: Tensor) -> None:
+        """Measure a tensor into the memory of the row."""
 
     def measure(self, x: Tensor, state: Tensor, clock: Tensor) -> None:
-        """Measure a tensor, and leave both memories as what was measured is then."""
+        """Measure a tensor, and leave memories of a graph as what was measured is then."""
 
 
 _targets: weakref.WeakValueDictionary[int, Numbered] = weakref.WeakValueDictionary()
@@ -90,7 +93,7 @@ class Shortcut:
 
 @functools.cache
 def why_no_kernel(device_type: str) -> str | None:
-    """Give torch the native kernel of `observe` for a type of device; tell why it has none.
+    """Give torch the native kernels for a type of device; tell why it has none.
 
     Where it has none, graphs call Python instead.
     """
@@ -103,7 +106,9 @@ def why_no_kernel(device_type: str) -> str | None:
         )
     except RuntimeError as error:  # torch is too old
         return str(error)
-    operation: Any = torch.ops.fmstats.observe
     api = getattr(Tensor, "__dlpack_c_exchange_api__", None)  # from torch 2.10
-    operation.directly = native.make_observe_directly(operation=operation.default, exchange_api=api)
+    for name in ("observe", "observe_on_host"):
+        operation: Any = getattr(torch.ops.fmstats, name)
+        make = getattr(native, f"make_{name}_directly")
+        operation.directly = make(operation=operation.default, exchange_api=api)
     return None

@@ -19,7 +19,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx
 
-from fmstats.graph_ops.library import AS_IT_LIES, call_directly, library, run_as_is
+from fmstats.graph_ops.library import (
+    AS_IT_LIES,
+    NO_CUDA_GRAPHS,
+    call_directly,
+    library,
+    run_as_is,
+)
 from fmstats.graph_ops.lowering import wait_no_more, when_inductor_comes
 from fmstats.graph_ops.targets import Target, find_target
 from fmstats.models.output_tensors import TRANSFORMED, first_tensor
@@ -64,17 +70,14 @@ with torch.inference_mode(False):
 _op_token._dynamo_static_input_type = "unguarded"  # type: ignore[attr-defined]
 # The operations of all models that are tracked: who taps is none of a module's hooks.
 tapping: weakref.WeakSet[Any] = weakref.WeakSet()
-# In CUDA graphs Python does not run: they are to be cut at these operations. What is left of them,
-# once rows are measured in the graph, may be in one.
-_TAGS = tuple(
-    getattr(torch.Tag, name) for name in ("cudagraph_unsafe",) if hasattr(torch.Tag, name)
-)
-library.define("tap(Tensor x, Tensor(a!) op_token, str name) -> ()", tags=_TAGS)
+# What is left of these operations, once rows are measured in the graph, may be in a CUDA graph.
+library.define("tap(Tensor x, Tensor(a!) op_token, str name) -> ()", tags=NO_CUDA_GRAPHS)
 library.define(
-    "hand_over(Tensor x, Tensor(a!) op_token, int target) -> ()", tags=(*_TAGS, *AS_IT_LIES)
+    "hand_over(Tensor x, Tensor(a!) op_token, int target) -> ()",
+    tags=(*NO_CUDA_GRAPHS, *AS_IT_LIES),
 )
 library.define(
-    "mark_pass_boundary(Tensor(a!)[] tokens, int target, bool training) -> ()", tags=_TAGS
+    "mark_pass_boundary(Tensor(a!)[] tokens, int target, bool training) -> ()", tags=NO_CUDA_GRAPHS
 )
 library.define("begin_pass_in_graph(Tensor(a!)[] tokens, int target, bool training) -> ()")
 

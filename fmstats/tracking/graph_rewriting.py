@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -21,7 +22,7 @@ def measure_in_graph(
     own: Callable[[str], object],
     leave_out: Callable[[int], object],
 ) -> None:
-    """Replace calls of hooks by operations that fill memory which the graph owns.
+    """Replace calls of hooks by operations that measure: into memory that the graph owns, or rows.
 
     Args:
         module: the graph that Dynamo has made.
@@ -39,26 +40,37 @@ def measure_in_graph(
     found = list(_find_rows(module, prepare))
     # The graph may work on a copy of a row, so hooks must not change that row beside it.
     in_python = {node.args[2] for node, row in found if isinstance(row, str)}
+    on_host = False
     for node, row in found:
-        x, _, number = node.args
+        x, op_token, number = node.args
         if isinstance(row, str) or (row is not None and number in in_python):
             continue
         if row is not None:
-            clock = clocks[row.clock] = memory.node_of(row.clock)
-            limits = row.thresholds
             with graph.inserting_before(node):
-                call = graph.call_function(
-                    operations.observe,
-                    (
-                        *(x, memory.node_of(row.state), clock, row.target, row.channel_dim),
-                        *(limits.zero_tol, limits.low, limits.high),
-                    ),
-                )
+                if row.state is None:
+                    on_host = True
+                    call = graph.call_function(
+                        operations.observe_on_host, (x, op_token, row.target)
+                    )
+                else:
+                    clock = clocks[row.clock] = memory.node_of(row.clock)
+                    call = _observe(graph, x, memory.node_of(row.state), clock, row)
             call.meta |= node.meta
         graph.erase_node(node)
-    if clocks:
-        _order_passes(graph, clocks, owns, bool(in_python))
+    if clocks or on_host:
+        _order_passes(graph, clocks, owns, on_host, bool(in_python))
         module.recompile()
+
+
+def _observe(graph: fx.Graph, x: Any, state: fx.Node, clock: fx.Node, row: GraphRow) -> fx.Node:
+    limits = row.thresholds
+    return graph.call_function(
+        torch.ops.fmstats.observe,
+        (
+            *(x, state, clock, row.target, row.channel_dim),
+            *(limits.zero_tol, limits.low, limits.high),
+        ),
+    )
 
 
 def _find_rows(
@@ -107,11 +119,13 @@ def _order_passes(
     graph: fx.Graph,
     clocks: dict[Tensor, fx.Node],
     owns: Callable[[int, Tensor], bool],
+    on_host: bool,
     handed_over: bool,
 ) -> None:
     """Have passes begin before what measures them: these operations change its clocks, too.
 
-    Each changes those of its own tracker, since it sets them to the time of that one.
+    Each changes those of its own tracker, since it sets them to the time of that one. What is
+    measured into the memory of rows has no clock in the graph, and keeps the order of the tokens.
 
     Where no hook is left to be called, replays of a CUDA graph need none for passes, either.
     """
@@ -120,7 +134,7 @@ def _order_passes(
         if node.target is operations.mark_pass_boundary:
             tokens, number, training = node.args
             changed = [place for clock, place in clocks.items() if owns(number, clock)]
-            if handed_over or not changed:
+            if handed_over or on_host or not changed:
                 changed = [*tokens, *changed]
             node.args = (changed, number, training)
             if not handed_over:

@@ -28,14 +28,15 @@ class GraphRow:
     """A `GraphRow` holds what the operation in the graph is told.
 
     Attributes:
-        state: the memory of the row's state on the device of its tensors.
+        state: the memory of the row's state on the device of its tensors, which the graph is
+            handed; None where it is not to be, for a CPU.
         clock: the words of the clock there.
         target: the number of the row.
         channel_dim: of the tensors, or `ONE_CHANNEL`.
         thresholds: what counts as zero and as saturated.
     """
 
-    state: Tensor
+    state: Tensor | None
     clock: Tensor
     target: int
     channel_dim: int
@@ -59,23 +60,28 @@ class RowInGraphs:
         if meter.plan is not None and why_no_kernel(meter.state.words.device.type) is None:
             self._shortcut = Shortcut(self.number, meter.plan, gate.word)
 
+    def update(self, x: Tensor) -> None:
+        """Measure a tensor that is not as the last one into the memory of the row."""
+        hook = self._hook()
+        if hook is not None:
+            hook.observe(x, False)
+
     def measure(self, x: Tensor, state: Tensor, clock: Tensor) -> None:
-        """Measure a tensor that is not as the last one.
+        """Measure a tensor that is not as the last one into memory of a graph.
 
         Args:
             x: the tensor.
             state: the memory of the row, or a copy that the graph takes for it from now on.
             clock: the clock, or such a copy.
         """
-        hook = self._hook()
-        if hook is None:
+        if self._hook() is None:
             return
         pairs = ((self._state, state), (self._clock, clock))
         copies = [(own, copy) for own, copy in pairs if own.data_ptr() != copy.data_ptr()]
         with aside(), torch.no_grad():
             for own, copy in copies:
                 own.copy_(copy)
-        hook.observe(x, False)
+        self.update(x)
         with aside(), torch.no_grad():
             for own, copy in copies:
                 copy.copy_(own)
@@ -163,7 +169,12 @@ def _prepare(
         gate.clocks.note_gated(meter.clock)
         if x.device.type != "cpu":
             fold.prepare(x.device)  # what kernels of Inductor's reduce the tensors to
+    on_host = x.device.type == "cpu" and not meter.backend.in_graphs
     channel_dim = ONE_CHANNEL if dim is None else dim
     return GraphRow(
-        meter.state.memory, meter.clock.words, target.number, channel_dim, row.thresholds
+        state=None if on_host else meter.state.memory,
+        clock=meter.clock.words,
+        target=target.number,
+        channel_dim=channel_dim,
+        thresholds=row.thresholds,
     )
