@@ -35,6 +35,7 @@ COMMON = [
     Path("csrc/module.cpp"),
     Path("csrc/expected_tensor.cpp"),
     Path("csrc/graph_targets.cpp"),
+    Path("csrc/graph_passes.cpp"),
     Path("csrc/torch_functions.cpp"),
     Path("csrc/cpu_fast_path.cpp"),
     Path("csrc/cuda_fast_path.cpp"),

@@ -8,6 +8,7 @@
 #include "cpu_fast_path.h"
 #include "cuda_fast_path.h"
 #include "cuda_fold.h"
+#include "graph_passes.h"
 #include "graph_targets.h"
 
 namespace py = pybind11;
@@ -120,6 +121,20 @@ void add_cuda(py::module_& m) {
   m.def("cuda_check_driver", &cuda::check_driver, "Raise CudaDriverError if none can launch.");
 }
 
+void add_graph_pass(i64 number, std::uintptr_t gate, std::uintptr_t clocks,
+                    std::uintptr_t first_pass, std::uintptr_t counts, std::uintptr_t asked,
+                    i64 every, int when) {
+  Pass pass = {};
+  pass.gate = reinterpret_cast<const i64*>(gate);
+  pass.clocks = reinterpret_cast<i64*>(clocks);
+  pass.first_pass = reinterpret_cast<i64*>(first_pass);
+  pass.counts = reinterpret_cast<i64*>(counts);
+  pass.asked = reinterpret_cast<i64*>(asked);
+  pass.every = every;
+  pass.when = when;
+  add_pass(number, pass);
+}
+
 void add_graphs(py::module_& m) {
   m.def("register_observe", &register_observe, py::kw_only(), "device_type"_a, "in_backward"_a,
         "Give torch our kernel of fmstats::observe; see csrc/graph_targets.h.");
@@ -130,6 +145,11 @@ void add_graphs(py::module_& m) {
   m.def("add_graph_target", &add_graph_target, py::kw_only(), "number"_a, "plan"_a, "open"_a);
   m.def("remove_graph_target", &remove_graph_target);
   m.def("take_graph_calls", &take_graph_calls);
+  m.def("make_begin_pass_directly", &make_begin_pass_directly, py::kw_only(), "function"_a,
+        "in_backward"_a, "is_traced"_a, "A way around Python; see csrc/graph_passes.h.");
+  m.def("add_graph_pass", &add_graph_pass, py::kw_only(), "number"_a, "gate"_a, "clocks"_a,
+        "first_pass"_a, "counts"_a, "asked"_a, "every"_a, "when"_a);
+  m.def("remove_graph_pass", &remove_pass);
 }
 
 }  // namespace

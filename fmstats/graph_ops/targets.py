@@ -7,6 +7,7 @@ import itertools
 import os
 import weakref
 import zlib
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,10 +21,12 @@ from fmstats.backends.native import load_native, why_no_native
 __all__ = [
     "MeasuredInGraphs",
     "Numbered",
+    "PassShortcut",
     "Shortcut",
     "Target",
     "find_target",
     "number_of",
+    "shorten_passes",
     "why_no_kernel",
 ]
 
@@ -89,6 +92,47 @@ class Shortcut:
     def take_calls(self) -> int:
         """Return how many tensors took it since this was asked last."""
         return int(self._native.take_graph_calls(self._number))  # type: ignore[union-attr]
+
+
+class PassShortcut:
+    """A shortcut has graphs begin passes of a number past Python, if that is only to count them.
+
+    Args:
+        number: of the hook that begins passes otherwise.
+        every: in how many passes one is taken.
+        when: the modes whose passes are: "always", "train" or "eval".
+        words: what csrc/graph_passes.h names, by these names; they are kept.
+    """
+
+    def __init__(
+        self, number: int, every: int, when: str, words: dict[str, npt.NDArray[np.int64]]
+    ) -> None:
+        native, self._words = load_native(), words
+        assert native is not None
+        native.add_graph_pass(
+            number=number,
+            every=every,
+            when={"always": -1, "eval": 0, "train": 1}[when],
+            **{name: held.ctypes.data for name, held in words.items()},
+        )
+        # Before the words go, which are held until then.
+        self.close = weakref.finalize(self, native.remove_graph_pass, number)
+
+
+@functools.cache
+def shorten_passes(function: Callable[..., None]) -> bool:
+    """Have generated code begin passes natively, else by this function; tell whether it does."""
+    native = load_native()
+    if native is None:
+        return False
+    directly = native.make_begin_pass_directly(
+        function=function,
+        in_backward=torch._C._current_graph_task_id,
+        is_traced=torch._C._is_tracing,
+    )
+    for name in ("mark_pass_boundary", "begin_pass_in_graph"):
+        getattr(torch.ops.fmstats, name).directly = directly
+    return True
 
 
 @functools.cache

@@ -64,6 +64,11 @@ class Clock:
         else:
             self._host[place] = value
 
+    def on_host(self, name: str) -> np.ndarray:
+        """Return one of `WORDS` of a clock on the CPU, a view of one element."""
+        assert self._host is not None
+        return self._host[_PLACES[name] :][:1]
+
     def advance(self, name: str) -> None:
         """Add one to one of `WORDS`, by work of the device: in a CUDA graph each replay does."""
         self.words[_PLACES[name]].add_(1)

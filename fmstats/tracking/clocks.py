@@ -6,6 +6,7 @@ import operator
 from collections.abc import Sequence
 from typing import SupportsIndex
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
@@ -20,13 +21,14 @@ class Clocks:
     """All clocks of a tracker show one time: the forward pass, and the user's step.
 
     Attributes:
-        passes: forward passes begun since the tracker was made, whatever was reset since.
+        words: for native code: `passes`, and whether there is more than the host's clock to be
+            set when a pass begins.
         host: the clock of the CPU.
         on_devices: those of other devices.
     """
 
     def __init__(self) -> None:
-        self.passes, self._step = 0, NEVER
+        self.words, self._step = np.zeros(2, np.int64), NEVER
         self.host = Clock()
         self.host.set("first_pass", 0)
         self._clocks = {torch.device("cpu"): self.host}
@@ -45,8 +47,10 @@ class Clocks:
             clock.set("enabled", int(self._enabled))
             found = self._clocks.setdefault(device, clock)  # another thread may have been first
             self.on_devices = tuple(self._clocks.copy().values())[1:]
+            self.words[1] = 1
         if backend is not None and backend.in_graphs:
             self._backends.setdefault(found, backend)
+            self.words[1] = 1
         return found
 
     def captures(self) -> bool:
@@ -83,6 +87,7 @@ class Clocks:
         """Note that a graph asks the gate of a clock, which is to be right from now on."""
         if clock not in self._gated:
             self._gated = (*self._gated, clock)
+            self.words[1] = 1
 
     def count_replays(self) -> tuple[int, int]:
         """Return how many passes graphs have replayed, and measured of them; waits for devices."""
@@ -108,8 +113,9 @@ class Clocks:
         Args:
             taken: whether it is measured, also by what is left to the gates on devices.
         """
-        self.passes += 1
-        self.host.set("first_pass", self.passes)
+        passes = self.passes + 1
+        self.words[0] = passes
+        self.host.set("first_pass", passes)
         if self.on_devices:
             with torch.no_grad(), _disable_current_modes():
                 for clock in self.on_devices:
@@ -119,9 +125,14 @@ class Clocks:
 
     def set_pass(self, number: int) -> None:
         """Go on from the forward pass of a number."""
-        self.passes = number
+        self.words[0] = number
         for clock in self._clocks.copy().values():
             clock.set("first_pass", number)
+
+    @property
+    def passes(self) -> int:
+        """Return the forward passes begun since the tracker was made, whatever was reset since."""
+        return int(self.words[0])
 
     @property
     def step(self) -> int | None:

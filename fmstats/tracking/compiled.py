@@ -27,7 +27,7 @@ from fmstats.graph_ops.library import (
     run_as_is,
 )
 from fmstats.graph_ops.lowering import wait_no_more, when_inductor_comes
-from fmstats.graph_ops.targets import Target, find_target
+from fmstats.graph_ops.targets import Target, find_target, shorten_passes
 from fmstats.models.output_tensors import TRANSFORMED, first_tensor
 from fmstats.operations.channel_flow import Origin
 from fmstats.operations.graphs import GraphOperations, add_operations, current_graph, is_last
@@ -190,6 +190,8 @@ def _mark_pass_boundary(tokens: list[Tensor], target: int, training: bool) -> No
     if hook is not None:
         hook.observe(None, training)
         hook.show_time(tokens)
+        if shorten_passes(_mark_pass_boundary):
+            hook.shorten()
 
 
 def _pass_over(x: Tensor, op_token: Tensor, target: int) -> None:

@@ -29,7 +29,8 @@ class Gate:
             clock on the device: hooks measure it, whatever was wished and sampled.
         started: rows begun so far, which is the execution index of the next.
         open: whether hooks measure now: sampled, and neither paused nor closed.
-        word: 1 if they do, else 0, for native code.
+        words: that and what it follows from, as 1 or 0, for native code: open, sampled, paused,
+            closed, captured.
         clocks: tell states when a NaN came.
         watch: knows the channels of tensors while a pass is watched; None: no pass is.
     """
@@ -40,7 +41,7 @@ class Gate:
     started: int = 0
     captured: bool = False
     open: bool = field(init=False)  # an attribute, since every hook asks
-    word: IntArray = field(default_factory=lambda: np.zeros(1, np.int64), init=False)
+    words: IntArray = field(default_factory=lambda: np.zeros(5, np.int64), init=False)
     watch: Watch | None = None
     clocks: Clocks = field(default_factory=Clocks)
 
@@ -62,7 +63,7 @@ class Gate:
         self.captured = self.captured if captured is None else captured
         wanted = self.captured or (self.sampled and not self.paused)
         self.open = wanted and not self.closed
-        self.word[0] = self.open
+        self.words[:] = self.open, self.sampled, self.paused, self.closed, self.captured
         if paused is not None or closed is not None:
             self.clocks.set_enabled(not self.paused and not self.closed)
 

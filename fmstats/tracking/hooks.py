@@ -78,6 +78,9 @@ class Hook:
     def show_time(self, tokens: Sequence[Tensor]) -> None:
         """Do nothing: only hooks of passes change the time."""
 
+    def shorten(self) -> None:
+        """Do nothing: only passes have a shorter way."""
+
     def __reduce__(self) -> tuple[type[_NoHook], tuple[()]]:
         return _NoHook, ()
 

@@ -6,18 +6,20 @@ import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+import numpy as np
 import torch
 import torch.nn as nn
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from fmstats.graph_ops.targets import PassShortcut
 from fmstats.operations.watching import Watch
 from fmstats.tracking import compiled as graph
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.hooks import NO_BACKWARD_PASS, Hook, backward_pass, is_traced
 from fmstats.tracking.nonfinite import NonFiniteWatch
 from fmstats.tracking.per_call import PerCall
-from fmstats.tracking.sampling import Sampling, clock
+from fmstats.tracking.sampling import Every, Sampling, clock
 
 
 class PassHook(Hook):
@@ -26,8 +28,6 @@ class PassHook(Hook):
     It is registered with_kwargs.
 
     Attributes:
-        passes, measured: forward passes begun in the modes asked for, and those of them that
-            hooks were to measure.
         sampling: which passes are taken.
     """
 
@@ -35,7 +35,7 @@ class PassHook(Hook):
         self,
         gate: Gate,
         sampling: Sampling,
-        per_call: Sequence[PerCall],
+        per_call: Sequence[PerCall] | None,
         when: str = "always",
         non_finite: NonFiniteWatch | None = None,
     ) -> None:
@@ -43,7 +43,8 @@ class PassHook(Hook):
         self._gate, self.sampling, self._per_call = gate, sampling, per_call
         self._when, self._non_finite = when, non_finite
         self._thread = threading.local()  # each thread's passes begin and end for themselves
-        self.passes = self.measured = 0
+        self._counts = np.zeros(2, np.int64)  # passes, measured
+        self._shortcut: PassShortcut | None = None
         self._end: RemovableHandle | None = None
 
     def __call__(
@@ -75,7 +76,8 @@ class PassHook(Hook):
             return
         left_out = self._when != "always" and training != (self._when == "train")
         if left_out or torch._C._is_tracing():
-            self._gate.set(sampled=False, captured=False)
+            if self._gate.sampled or self._gate.captured:
+                self._gate.set(sampled=False, captured=False)
             return
         if self._gate.clocks.captures():
             self._capture()
@@ -85,13 +87,13 @@ class PassHook(Hook):
         if self._gate.paused:
             return
         taken = self.sampling.take()
-        self._gate.set(sampled=taken)
-        self.passes += 1
-        self.measured += taken
+        if taken != self._gate.sampled:
+            self._gate.set(sampled=taken)
+        self._counts += (1, taken)
         self._gate.clocks.begin_pass(taken)
         if self._non_finite is not None:
             self._non_finite.begin_pass()
-        for layer in self._per_call:
+        for layer in self._per_call or ():
             layer.begin_pass()
         self._thread.began = clock() if self.sampling.timed else None
 
@@ -103,11 +105,24 @@ class PassHook(Hook):
         """Set the clocks that a graph has, which may be copies, to the time of now."""
         self._gate.clocks.show_time(tokens)
 
+    def shorten(self) -> None:
+        """Leave passes of graphs to native code, which does what `observe` does, if it can.
+
+        It counts; it returns to `observe` whenever the gate is to change or a device has a clock.
+        """
+        if self._shortcut is not None or not isinstance(self.sampling, Every):
+            return
+        if self._non_finite is None and self._per_call is None:
+            clocks, words = self._gate.clocks, {"gate": self._gate.words, "counts": self._counts}
+            words |= {"clocks": clocks.words, "first_pass": clocks.host.on_host("first_pass")}
+            words["asked"] = self.sampling.asked
+            self._shortcut = PassShortcut(self.number, self.sampling.k, self._when, words)
+
     def _capture(self) -> None:
         """Begin a forward pass that is not run now, but captured by a graph."""
         self._gate.clocks.capture_pass(self.sampling.every_now())
         self._gate.set(captured=True)
-        for layer in self._per_call:
+        for layer in self._per_call or ():
             layer.begin_pass()
         self._thread.began = None
 
@@ -132,10 +147,20 @@ class PassHook(Hook):
 
     def reset(self) -> None:
         """Count from 0; the clocks go on."""
-        self.passes = self.measured = 0
+        self._counts[:] = 0
         self.sampling.reset()
         self._gate.clocks.forget_replays()
         self._gate.set(sampled=True)
+
+    @property
+    def passes(self) -> int:
+        """Return the forward passes begun in the modes asked for."""
+        return int(self._counts[0])
+
+    @property
+    def measured(self) -> int:
+        """Return those of them that hooks were to measure."""
+        return int(self._counts[1])
 
     def count(self) -> tuple[int, int]:
         """Count forward passes and those measured, replayed ones too; waits for devices."""
@@ -149,7 +174,7 @@ class PassHook(Hook):
 
     def go_on_from(self, passes: int, measured: int, time: int) -> None:
         """Count on from what `counts` was."""
-        self.passes, self.measured = passes, measured
+        self._counts[:] = passes, measured
         self._gate.clocks.set_pass(time)
 
 

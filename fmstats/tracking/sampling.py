@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
+
 from fmstats.errors import FmstatsError
 from fmstats.tracking.gates import StandIn, Updatable
 
@@ -62,18 +64,23 @@ def check_share(budget: object) -> None:
 
 
 class Every:
-    """This sampling takes the first of every `k` passes."""
+    """This sampling takes the first of every `k` passes.
+
+    Attributes:
+        k: that.
+        asked: for how many passes it was asked so far, a word for native code.
+    """
 
     timed = False
 
     def __init__(self, k: int) -> None:
-        self._k, self._passes = k, 0
+        self.k, self.asked = k, np.zeros(1, np.int64)
 
     def take(self) -> bool:
         """Tell whether to measure the pass that begins."""
-        taken = self._passes % self._k == 0
-        self._passes += 1
-        return taken
+        asked = int(self.asked[0])
+        self.asked[0] = asked + 1
+        return asked % self.k == 0
 
     def spend(self, seconds: float) -> None:
         """Note that a hook took so long."""
@@ -83,23 +90,23 @@ class Every:
 
     def every_now(self) -> int:
         """Return in how many passes one is taken."""
-        return self._k
+        return self.k
 
     def describe(self) -> dict[str, object]:
         """Return what belongs in the metadata of a profile."""
-        return {"every": self._k}
+        return {"every": self.k}
 
     def reset(self) -> None:
         """Begin anew."""
-        self._passes = 0
+        self.asked[0] = 0
 
     def remember(self) -> object:
         """Return what `go_back` takes."""
-        return self._passes
+        return int(self.asked[0])
 
     def go_back(self, remembered: Any) -> None:
         """Be as it was when that was returned."""
-        self._passes = remembered
+        self.asked[0] = remembered
 
 
 class Timed(StandIn):

@@ -67,9 +67,8 @@ class Tracker:
         if options.functional is not False or options.channel_dim_follows:
             self._gate.watch = Watch(self._functional)
         taps.begin(self._functional)
-        self._passes = PassHook(
-            self._gate, sampling, self._set.per_call, options.when, self._set.watch
-        )
+        per_call = self._set.per_call if options.per_call else None
+        self._passes = PassHook(self._gate, sampling, per_call, options.when, self._set.watch)
         first = model.register_forward_pre_hook(self._passes, prepend=True, with_kwargs=True)
         graph.store_in_order(model._forward_pre_hooks)
         handles: list[Handle] = [first, self._passes, self._functional]
