@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats.backends.native import why_no_native
+from fmstats.graph_ops.directly import functions
 from fmstats.tracking.pass_hooks import PassHook
 
 pytest.importorskip("torch._dynamo")
@@ -136,7 +137,7 @@ def begun() -> Iterator[tuple[fmstats.Tracker, Any]]:
         network(X)
         network(X)
     number = tracker._passes.number
-    directly = torch.ops.fmstats.begin_pass_in_graph.directly
+    directly = functions.begin_pass_in_graph
     yield tracker, lambda training=False: directly([], number, training)
     tracker.close()
 
@@ -170,7 +171,7 @@ def test_a_pass_that_is_traced_is_not_measured(begun: Any) -> None:
 
 
 def test_what_is_no_call_is_refused_by_python(begun: Any) -> None:
-    directly = torch.ops.fmstats.begin_pass_in_graph.directly
+    directly = functions.begin_pass_in_graph
     with pytest.raises(TypeError):
         directly()
     with pytest.raises(TypeError):

@@ -60,7 +60,7 @@ def measure(name: str, apart: bool) -> dict[str, object]:
     with mode, torch.no_grad():
         torch.compile(Around(model), dynamic=False, fullgraph=True, options=options)(x)
     (code,) = compiler.codes
-    found = Counter(re.findall(r"torch\.ops\.fmstats\.(\w+)\.(?:default|directly)\(", code))
+    found = Counter(re.findall(r"\.fmstats\.(\w+)(?:\.default)?\(", code))
     calls = {name: found[name] for name in COUNTED}
     return {
         "rows": sum(len(layer.rows) for layer in tracker.layers),

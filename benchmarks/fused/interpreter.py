@@ -67,7 +67,7 @@ def partials_of(
     def take(parts: Sequence[Tensor], *args: object) -> None:
         taken.extend(part.clone() for part in parts)
 
-    code = code.replace("torch.ops.fmstats.fold.directly(", "_take(")
+    code = code.replace("extern_kernels.fmstats.fold(", "_take(")
     code = code.replace("async_compile = AsyncCompile()", "async_compile = _Compile()")
     code = re.sub(r"empty_strided_cuda = .*", "empty_strided_cuda = _empty", code)
     code = re.sub(r"from torch\._C import .*get_raw_stream", "get_raw_stream = int", code)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from fmstats.backends import Backend, choose_backend, folding
-from fmstats.graph_ops.library import call_directly, library
+from fmstats.graph_ops.directly import call_directly
+from fmstats.graph_ops.library import library
 
 __all__ = ["fold", "prepare"]
 
@@ -58,5 +59,5 @@ def fold(
 
 
 library.impl("fold", fold, "CompositeExplicitAutograd")
-call_directly(torch.ops.fmstats.fold, fold)
+call_directly("fold", fold)
 torch.library.register_fake("fmstats::fold", folding.check, lib=library)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from fmstats.graph_ops.directly import call_directly
 from fmstats.graph_ops.targets import MeasuredInGraphs, find_target
 
 library: Any = torch.library.Library("fmstats", "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -64,22 +65,6 @@ def run_as_is(function: Function) -> Function:
     return function
 
 
-# Operations in place of which Python code that Inductor generates calls an attribute of theirs,
-# `directly`: the dispatcher of torch takes microseconds.
-called_directly: set[Any] = set()
-
-
-def call_directly(operation: Any, function: Callable[..., None]) -> None:
-    """Have code that Inductor generates call a function that does what an operation does.
-
-    Args:
-        operation: of one overload.
-        function: takes what the operation takes, plain tensors below autograd.
-    """
-    operation.directly = function
-    called_directly.add(operation.default)
-
-
 @run_as_is
 def _observe_in_python(x: Tensor, state: Tensor, clock: Tensor, target: int) -> None:
     found: MeasuredInGraphs | None = find_target(target)
@@ -106,5 +91,5 @@ torch.library.register_fake("fmstats::observe_in_python", lambda *_: None, lib=l
 for _name in ("observe_on_host", "observe_on_host_in_python"):
     library.impl(_name, _observe_on_host, "CompositeExplicitAutograd")
     torch.library.register_fake(f"fmstats::{_name}", lambda *_: None, lib=library)
-for _operation in (torch.ops.fmstats.observe, torch.ops.fmstats.observe_on_host):
-    call_directly(_operation, _operation.default)
+for _name in ("observe", "observe_on_host"):
+    call_directly(_name, getattr(torch.ops.fmstats, _name).default)

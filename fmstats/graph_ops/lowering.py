@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fmstats.graph_ops import fold, lanes, library, partials  # noqa: F401  # the operations
+from fmstats.graph_ops import directly, fold, lanes, partials  # noqa: F401  # the operations
 from fmstats.graph_ops.planes import planes_of
 from fmstats.graph_ops.splitting import split_measurements
 from fmstats.statistic.packing import MOST_POSITIONS
@@ -104,12 +104,14 @@ def _register() -> None:
     from fmstats.graph_ops import in_triton
 
     in_triton.install()
+    directly.show_generated_code()
     lowering: Any = sys.modules["torch._inductor.lowering"]
     operation = torch.ops.fmstats.partials.default
     as_it_is = lowering.fallback_handler(operation)
     lowering.fallbacks.discard(operation)
     lowering.register_lowering(operation, type_promotion_kind=None)(_partials_or(as_it_is))
-    for operation in library.called_directly:
+    for name in vars(directly.functions):
+        operation = getattr(torch.ops.fmstats, name).default
         lowered = _calling_directly(lowering.fallback_handler(operation), operation)
         # A registration as a fallback is taken for the absence of one.
         lowering.fallbacks.discard(operation)
@@ -133,8 +135,8 @@ def _may_be_split(x: Tensor | None, channel_dim: int, number: int) -> bool:
 
 
 def _calling_directly(as_it_is: Callable[..., Any], operation: Any) -> Callable[..., None]:
-    """Return the lowering of an operation of `library.called_directly` that stays one."""
-    name = f"torch.ops.{operation.overloadpacket}.directly"
+    """Return the lowering of an operation that has a function which is called directly."""
+    name = directly.source_of(operation.overloadpacket.__name__)
 
     def lowered(*args: Any) -> None:
         from torch._inductor.virtualized import V

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fmstats._version import __version__
 from fmstats.backends.native import load_native, why_no_native
+from fmstats.graph_ops.directly import call_directly
 
 __all__ = [
     "MeasuredInGraphs",
@@ -125,13 +126,13 @@ def shorten_passes(function: Callable[..., None]) -> bool:
     native = load_native()
     if native is None:
         return False
-    directly = native.make_begin_pass_directly(
+    shorter = native.make_begin_pass_directly(
         function=function,
         in_backward=torch._C._current_graph_task_id,
         is_traced=torch._C._is_tracing,
     )
     for name in ("mark_pass_boundary", "begin_pass_in_graph"):
-        getattr(torch.ops.fmstats, name).directly = directly
+        call_directly(name, shorter)
     return True
 
 
@@ -152,7 +153,7 @@ def why_no_kernel(device_type: str) -> str | None:
         return str(error)
     api = getattr(Tensor, "__dlpack_c_exchange_api__", None)  # from torch 2.10
     for name in ("observe", "observe_on_host"):
-        operation: Any = getattr(torch.ops.fmstats, name)
+        operation = getattr(torch.ops.fmstats, name).default
         make = getattr(native, f"make_{name}_directly")
-        operation.directly = make(operation=operation.default, exchange_api=api)
+        call_directly(name, make(operation=operation, exchange_api=api))
     return None

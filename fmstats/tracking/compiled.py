@@ -19,10 +19,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx
 
+from fmstats.graph_ops.directly import call_directly
 from fmstats.graph_ops.library import (
     AS_IT_LIES,
     NO_CUDA_GRAPHS,
-    call_directly,
     library,
     run_as_is,
 )
@@ -214,7 +214,7 @@ library.impl("tap", lambda x, op_token, name: None, "CompositeExplicitAutograd")
 library.impl("hand_over", _observe, "CompositeExplicitAutograd")
 for _name in ("mark_pass_boundary", "begin_pass_in_graph"):
     library.impl(_name, _mark_pass_boundary, "CompositeExplicitAutograd")
-    call_directly(getattr(torch.ops.fmstats, _name), _mark_pass_boundary)
+    call_directly(_name, _mark_pass_boundary)
 
 
 class _Graph:
