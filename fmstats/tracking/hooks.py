@@ -53,6 +53,8 @@ class _NoHook:
 class Hook:
     """A hook is found by graphs by its number; a copy of it does nothing."""
 
+    __slots__ = ("__weakref__", "number")
+
     def __init__(self) -> None:
         self.number = number_of(self)
 
@@ -92,6 +94,7 @@ class LayerHook(Hook):
         before: it is called before the layer runs, with what goes in.
     """
 
+    __slots__ = ("_gate", "layer")
     before = False
 
     def __init__(self, layer: Updatable, gate: Gate) -> None:
@@ -136,6 +139,8 @@ class LayerHook(Hook):
 
 class OutputHook(LayerHook):
     """This forward hook measures the output."""
+
+    __slots__ = ()
 
     def __call__(self, module: object, args: object, output: object) -> None:
         """Measure the output, if the gate is open."""
