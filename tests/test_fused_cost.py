@@ -83,8 +83,9 @@ def test_machine_code(codes: dict[str, dict[str, Any]]) -> None:
             assert code["instructions"] <= masked * limits[code["leaves"]], name
 
 
-def test_compiling() -> None:
-    """CPU seconds, on this machine as it is: nothing that is exact."""
-    bare, tracked = compiled("ResNet-18"), compiled("ResNet-18", "--tracked")
+@pytest.mark.parametrize("net", ["ResNet-18", "ResNet-50"])
+def test_compiling(net: str) -> None:
+    """CPU seconds, on this machine as it is: 1.6 and 1.9 times where nothing else runs."""
+    bare, tracked = compiled(net), compiled(net, "--tracked")
     print(f"{bare.cpu_seconds:.1f} s, and {tracked.cpu_seconds:.1f} s with statistics")
-    assert tracked.cpu_seconds <= 4 * bare.cpu_seconds
+    assert tracked.cpu_seconds <= 3 * bare.cpu_seconds
