@@ -13,7 +13,7 @@ from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
-from fmstats.statistic.view import View
+from fmstats.statistic.view import Positions, View
 
 # The dtypes whose elements have the statistic; all others are skipped with a reason.
 DTYPES = (
@@ -58,6 +58,7 @@ class Backend:
         view: View,
         thresholds: Thresholds,
         clock: Clock | None = None,
+        positions: Positions | None = None,
     ) -> None:
         """Update `state` in place with `x`, read as `view`, on the tensor's device.
 
@@ -69,6 +70,7 @@ class Backend:
             view: how to read it as channels x positions.
             thresholds: what counts as zero and as saturated.
             clock: of the tensor's device; None: the time is not known.
+            positions: those that count; None: all do. What is at others is not seen.
         """
         raise NotImplementedError
 

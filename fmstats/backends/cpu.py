@@ -13,12 +13,13 @@ from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
 from fmstats.backends.native import load_native, why_no_native
+from fmstats.backends.pytorch import TorchBackend
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import MODES
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
-from fmstats.statistic.view import View
+from fmstats.statistic.view import Positions, View
 
 
 class CpuBackend(Backend):
@@ -88,7 +89,11 @@ class CpuBackend(Backend):
         view: View,
         thresholds: Thresholds,
         clock: Clock | None = None,
+        positions: Positions | None = None,
     ) -> None:
+        if positions is not None:  # the kernels take no mask
+            TorchBackend().accumulate(state, x, view, thresholds, clock, positions)
+            return
         assert self._native is not None
         clock = Clock() if clock is None else clock
         compute = torch.float64 if x.dtype == torch.float64 else torch.float32

@@ -14,7 +14,7 @@ from fmstats.statistic.clock import Clock
 from fmstats.statistic.float_order import INFINITY, at_places, place_of, places, to_float64
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
-from fmstats.statistic.view import View
+from fmstats.statistic.view import Positions, View
 
 PIECE = 1 << 22  # elements: 32 MB for each float64 temporary
 
@@ -41,20 +41,25 @@ class TorchBackend(Backend):
         view: View,
         thresholds: Thresholds,
         clock: Clock | None = None,
+        positions: Positions | None = None,
     ) -> None:
         sizes = (view.channels, *(size for size, _ in view.dims))
         strides = (view.channel_stride, *(stride for _, stride in view.dims))
         clock = Clock(x.device) if clock is None else clock
         replayed = self.captures(x.device)
         before = state.words.clone() if replayed else state.words
-        pieces = [x.detach().as_strided(sizes, strides)] if x.numel() else []
+        # Beside each piece, which positions of it count.
+        all_here = x.new_ones(1, dtype=torch.bool).expand(1, *sizes[1:])
+        here = all_here if positions is None else positions.of(view)[None]
+        pieces = [(x.detach().as_strided(sizes, strides), here)] if x.numel() else []
         while pieces:
-            piece = pieces.pop()
+            piece, here = pieces.pop()
             longest = max(range(1, piece.dim()), key=lambda d: piece.shape[d])
             if piece.numel() > PIECE and piece.shape[longest] > 1:
-                pieces += reversed(piece.tensor_split(2, longest))
+                halves = (each.tensor_split(2, longest) for each in (piece, here))
+                pieces += reversed(list(zip(*halves, strict=True)))
             else:
-                batch = measure(piece, thresholds)
+                batch = measure(piece, thresholds, None if positions is None else here)
                 clock.stamp(batch, replayed=replayed)
                 state.merge_(batch)
         if replayed:
@@ -64,17 +69,24 @@ class TorchBackend(Backend):
                 state.memory[-1:].add_(opens)
 
 
-def measure(x: Tensor, thresholds: Thresholds) -> State:
-    """Return the state of `x`, (channels, *positions), no element of it empty."""
+def measure(x: Tensor, thresholds: Thresholds, here: Tensor | None = None) -> State:
+    """Return the state of `x`, (channels, *positions), no dim of it empty.
+
+    Args:
+        x: what is measured.
+        thresholds: what counts as zero and as saturated.
+        here: bool, (1, *positions), which of them count; None: all do.
+    """
     x = to_float64(x)
     at = places(x)
     over = tuple(range(1, x.dim()))
 
     def count(where: Tensor) -> Tensor:
-        return where.sum(over, dtype=torch.int64)
+        return (where if here is None else where & here).sum(over, dtype=torch.int64)
 
     none = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
     finite, numbers = at.abs() < INFINITY, at.abs() <= INFINITY
+    finite = finite if here is None else finite & here
     n = count(finite)
     per_channel = (-1,) + (1,) * len(over)
     low = torch.where(finite, at, INFINITY).amin(over)
@@ -94,7 +106,7 @@ def measure(x: Tensor, thresholds: Thresholds) -> State:
     m2 = d.square().sum(over) / unit / unit
     return State.of(
         {
-            "count": torch.full_like(none, x[0].numel()),
+            "count": none + (x[0].numel() if here is None else here.sum()),
             "nan": count(~numbers),
             "pos_inf": count(at == INFINITY),
             "neg_inf": count(at == -INFINITY),

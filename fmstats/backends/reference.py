@@ -16,7 +16,7 @@ from fmstats.statistic.fields import COUNTS, MOMENTS
 from fmstats.statistic.float_order import INFINITY, at_places, place_of, places, to_float64
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
-from fmstats.statistic.view import View
+from fmstats.statistic.view import Positions, View
 
 
 class ReferenceBackend(Backend):
@@ -34,12 +34,15 @@ class ReferenceBackend(Backend):
         view: View,
         thresholds: Thresholds,
         clock: Clock | None = None,
+        positions: Positions | None = None,
     ) -> None:
         sizes = (view.channels, *(size for size, _ in view.dims))
         strides = (view.channel_stride, *(stride for _, stride in view.dims))
-        channels = x.detach().as_strided(sizes, strides)
+        channels = x.detach().as_strided(sizes, strides).flatten(1)
+        if positions is not None:
+            channels = channels[:, positions.of(view).flatten()]
         rows = [measure(to_float64(channels[c]), thresholds) for c in range(view.channels)]
-        if view.positions > 0 and rows:
+        if channels.numel() > 0:
             dtypes = dict.fromkeys(COUNTS, torch.int64) | dict.fromkeys(MOMENTS, torch.float64)
             columns = {f: torch.tensor([row[f] for row in rows], dtype=dtypes[f]) for f in dtypes}
             batch = State.of(columns).to(x.device)

@@ -21,12 +21,13 @@ from fmstats.backends.cuda.runtime import Gpu, Runtime
 from fmstats.backends.cuda.workspace import Workspaces
 from fmstats.backends.graph_captures import refusal
 from fmstats.backends.native import load_native, why_no_native
+from fmstats.backends.pytorch import TorchBackend
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import MODES
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
-from fmstats.statistic.view import View
+from fmstats.statistic.view import Positions, View
 
 
 class CudaBackend(Backend):
@@ -74,7 +75,11 @@ class CudaBackend(Backend):
         view: View,
         thresholds: Thresholds,
         clock: Clock | None = None,
+        positions: Positions | None = None,
     ) -> None:
+        if positions is not None:  # the kernels take no mask
+            TorchBackend().accumulate(state, x, view, thresholds, clock, positions)
+            return
         self.meter(state, thresholds, clock).update(x, view)
 
     def warm_up(self, device: torch.device, dtype: torch.dtype, thresholds: Thresholds) -> None:

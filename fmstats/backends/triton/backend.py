@@ -15,6 +15,7 @@ from torch import Tensor
 from fmstats.backends import folding
 from fmstats.backends.base import Backend, Meter
 from fmstats.backends.graph_captures import refusal
+from fmstats.backends.pytorch import TorchBackend
 from fmstats.backends.triton.engine import (
     Engine,
     GpuEngine,
@@ -29,7 +30,7 @@ from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import PART_FIELDS
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
-from fmstats.statistic.view import View
+from fmstats.statistic.view import Positions, View
 
 
 class TritonBackend(Backend):
@@ -72,7 +73,11 @@ class TritonBackend(Backend):
         view: View,
         thresholds: Thresholds,
         clock: Clock | None = None,
+        positions: Positions | None = None,
     ) -> None:
+        if positions is not None:  # the kernels take no mask
+            TorchBackend().accumulate(state, x, view, thresholds, clock, positions)
+            return
         self.meter(state, thresholds, clock).update(x, view)
 
     def warm_up(self, device: torch.device, dtype: torch.dtype, thresholds: Thresholds) -> None:
