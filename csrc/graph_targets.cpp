@@ -15,7 +15,8 @@ namespace fmstats {
 namespace {
 
 struct Target {
-  py::object plan;  // one of these
+  py::object plan;    // one of these
+  py::object memory;  // that it fills
   CpuPlan* cpu;
   CudaPlan* cuda;
   const i64* open;  // null of what measures no more
@@ -63,6 +64,8 @@ bool observed(i64 number, Update update) {
   Target* const target = find_target(number);
   if (target == nullptr) return false;
   if (target->open == nullptr || *target->open == 0 || is_in_backward()) return true;
+  // Torch lets other threads run while it looks at a tensor, which may close what measures it.
+  const py::object plan = target->plan, memory = target->memory;
   const bool done = update(*target);
   target->calls += done ? 1 : 0;
   return done;
@@ -224,7 +227,7 @@ void register_observe(const std::string& device_type, py::object asks_for_backwa
   }
 }
 
-void add_graph_target(i64 number, py::object plan, std::uintptr_t open) {
+void add_graph_target(i64 number, py::object plan, py::object memory, std::uintptr_t open) {
   Target target = {};
   if (py::isinstance<CpuPlan>(plan)) {
     target.cpu = plan.cast<CpuPlan*>();
@@ -232,6 +235,7 @@ void add_graph_target(i64 number, py::object plan, std::uintptr_t open) {
     target.cuda = plan.cast<CudaPlan*>();
   }
   target.plan = std::move(plan);
+  target.memory = std::move(memory);
   target.open = reinterpret_cast<const i64*>(open);
   targets()[number] = std::move(target);
 }
@@ -241,6 +245,7 @@ void remove_graph_target(i64 number) {
   Target& target = targets()[number];
   target.open = nullptr;
   target.plan = py::none();
+  target.memory = py::none();
 }
 
 i64 take_graph_calls(i64 number) {

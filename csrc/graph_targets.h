@@ -24,8 +24,9 @@ pybind11::object make_observe_on_host_directly(pybind11::object operation,
                                                const pybind11::object& api);
 
 // Let a number stand for a plan, which measures while the word at `open` is not 0, until the number
-// is removed.
-void add_graph_target(i64 number, pybind11::object plan, std::uintptr_t open);
+// is removed. memory: holds what the plan fills.
+void add_graph_target(i64 number, pybind11::object plan, pybind11::object memory,
+                      std::uintptr_t open);
 void remove_graph_target(i64 number);
 
 // How many tensors it has measured since this was asked last.

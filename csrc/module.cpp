@@ -142,7 +142,8 @@ void add_graphs(py::module_& m) {
         "exchange_api"_a, "A way around the dispatcher; see csrc/graph_targets.h.");
   m.def("make_observe_on_host_directly", &make_observe_on_host_directly, py::kw_only(),
         "operation"_a, "exchange_api"_a);
-  m.def("add_graph_target", &add_graph_target, py::kw_only(), "number"_a, "plan"_a, "open"_a);
+  m.def("add_graph_target", &add_graph_target, py::kw_only(), "number"_a, "plan"_a, "memory"_a,
+        "open"_a);
   m.def("remove_graph_target", &remove_graph_target);
   m.def("take_graph_calls", &take_graph_calls);
   m.def("make_begin_pass_directly", &make_begin_pass_directly, py::kw_only(), "function"_a,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -122,6 +124,32 @@ def test_a_nan_has_the_time_of_its_pass(compiled: Any) -> None:
     stats = tracker.stats()["1"]
     assert stats.first_step.tolist()[1] == 7
     assert stats.nan.tolist() == [0, 1, 0, 0]
+
+
+def test_what_is_closed_while_it_looks_at_a_tensor_stays_until_then(
+    compiled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by another thread, which torch lets run when it is asked whether a tensor is negative."""
+    model = nn.Sequential(nn.ReLU())
+    trackers, y = [fmstats.track(model)], torch.randn(2, 4, 6, 6)
+    with torch.no_grad():
+        torch.compile(model, dynamic=False)(y)
+    meter = trackers[0]._set.layers["0"].rows[0].meter_on(y.device)  # type: ignore[union-attr]
+    number = trackers[0]._set.layers["0"].rows[0].in_graphs[y.device].number  # type: ignore[union-attr]
+    held = [weakref.ref(meter.plan), weakref.ref(meter.state.held)]
+    alive, is_neg = [], Tensor.is_neg
+    del meter
+
+    def close(x: Tensor) -> bool:
+        trackers.pop().close()
+        gc.collect()
+        alive.append([there() is not None for there in held])
+        return is_neg(x)
+
+    monkeypatch.setattr(Tensor, "is_neg", close)
+    made_with(never)(y, None, number)
+    assert alive == [[True, True]]
+    assert [there() for there in held] == [None, None]
 
 
 @pytest.mark.parametrize("arguments", [(), (1, 2), (1, 2, "x"), (1, 2, 2**70)])

@@ -80,13 +80,18 @@ class Shortcut:
     Args:
         number: of a target; tensors that are not as the last one go on to it.
         plan: of its meter.
+        memory: that the plan fills; a tensor that is being measured keeps it.
         gate: a word that is not 0 while tensors are measured; it is kept.
     """
 
-    def __init__(self, number: int, plan: object, gate: npt.NDArray[np.int64]) -> None:
+    def __init__(
+        self, number: int, plan: object, memory: object, gate: npt.NDArray[np.int64]
+    ) -> None:
         self._native, self._number, self._gate = load_native(), number, gate
         assert self._native is not None
-        self._native.add_graph_target(number=number, plan=plan, open=gate.ctypes.data)
+        self._native.add_graph_target(
+            number=number, plan=plan, memory=memory, open=gate.ctypes.data
+        )
         # Before the gate goes, which is held until then.
         self.close = weakref.finalize(self, self._native.remove_graph_target, number)
 

@@ -58,7 +58,8 @@ class RowInGraphs:
         self.number = number_of(self)
         self._shortcut: Shortcut | None = None
         if meter.plan is not None and why_no_kernel(meter.state.words.device.type) is None:
-            self._shortcut = Shortcut(self.number, meter.plan, gate.words)
+            memory = (self._state, self._clock)
+            self._shortcut = Shortcut(self.number, meter.plan, memory, gate.words)
 
     def update(self, x: Tensor) -> None:
         """Measure a tensor that is not as the last one into the memory of the row."""
