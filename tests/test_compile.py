@@ -245,6 +245,26 @@ def test_tracked_before_dynamo_is_imported() -> None:
     assert done.returncode == 0, done.stderr
 
 
+IMPORTED_WITHIN = """
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+with torch.inference_mode(), FakeTensorMode():
+    import fmstats
+model = torch.nn.Sequential(torch.nn.ReLU())
+tracker = fmstats.track(model)
+around = torch.nn.Sequential(model)
+torch.compile(around, backend="aot_eager")(torch.ones(2, 3))
+assert tracker.stats()["0"].count.tolist() == [2, 2, 2]
+"""
+
+
+def test_imported_within_modes_of_others() -> None:
+    """What orders the operations of all graphs is made then."""
+    done = subprocess.run([sys.executable, "-c", IMPORTED_WITHIN], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_hooks_are_looked_at_only_while_something_is_tracked() -> None:
     config = dynamo.config
     assert config.skip_nnmodule_hook_guards

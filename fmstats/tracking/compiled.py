@@ -18,14 +18,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, fx
+from torch.utils._python_dispatch import _disable_current_modes
 
 from fmstats.graph_ops.directly import call_directly
-from fmstats.graph_ops.library import (
-    AS_IT_LIES,
-    NO_CUDA_GRAPHS,
-    library,
-    run_as_is,
-)
+from fmstats.graph_ops.library import AS_IT_LIES, NO_CUDA_GRAPHS, library, run_as_is
 from fmstats.graph_ops.lowering import wait_no_more, when_inductor_comes
 from fmstats.graph_ops.targets import Target, find_target, shorten_passes
 from fmstats.models.output_tensors import TRANSFORMED, first_tensor
@@ -62,8 +58,9 @@ class Hooked(Target, Protocol):
         """Tell whether a clock is of the tracker whose passes it counts."""
 
 
-# One for all trackers: as an attribute of each hook it would be guarded hook by hook.
-with torch.inference_mode(False):
+# One for all trackers: as an attribute of each hook it would be guarded hook by hook. Modes of
+# whoever imports this would make it a fake tensor, which no graph could run with.
+with torch.inference_mode(False), _disable_current_modes():
     _op_token = torch.zeros(1, dtype=torch.int64, device="cpu")
 # As torch._dynamo.mark_static_address does, which is not to be imported: a graph may change it and
 # be a CUDA graph all the same.
