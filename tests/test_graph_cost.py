@@ -47,7 +47,9 @@ def test_all_hooks_have_one_tensor_that_orders_them() -> None:
     assert [len(tracker.stats()) for tracker in trackers] == [3, 3]
 
 
-def test_hooks_of_layers_have_no_dict_to_be_guarded() -> None:
+@pytest.mark.parametrize("of", ["output", "input", "grad_output"])
+def test_hooks_of_layers_have_no_dict_to_be_guarded(of: str) -> None:
     """Dynamo looks for what a `__dict__` could hide, for each hook in each pass."""
-    tracker = fmstats.track(make_model())
+    tracker = fmstats.track(make_model(), of=of)
+    assert len(tracker.hooks) == 3
     assert not any(hasattr(hook, "__dict__") for hook in tracker.hooks)

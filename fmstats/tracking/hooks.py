@@ -153,6 +153,7 @@ class OutputHook(LayerHook):
 class InputHook(LayerHook):
     """This forward pre-hook, registered with_kwargs, measures the first float input."""
 
+    __slots__ = ()
     before = True
 
     def __call__(self, module: object, args: object, kwargs: object) -> None:
@@ -170,6 +171,8 @@ class GradientHook(LayerHook):
     recomputed output is hooked as well: under reentrant checkpointing the gradient flows into that
     one alone, otherwise into the first one alone.
     """
+
+    __slots__ = ("_on_leaf", "_scale")
 
     def __init__(self, layer: Updatable, gate: Gate, scale: GradScale) -> None:
         super().__init__(layer, gate)
