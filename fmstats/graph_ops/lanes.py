@@ -42,7 +42,7 @@ class Lanes:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the names of the lanes, in the order of the partials."""
+        """Return the names of the lanes."""
         counts = count_names(self.thresholds.mode)
         return tuple(f"{self.prefix}_{name}" for name in (*counts, *SUMS, *EXTREMES))
 

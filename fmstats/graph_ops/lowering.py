@@ -88,7 +88,7 @@ class _Waiting:
 
 
 def register() -> None:
-    """Register the lowering of `observe`, once; what is not public may have changed."""
+    """Have Inductor take our operations, once; what is not public may have changed."""
     global _registered, _failure
     with _lock:
         if _registered or why_not_here() is not None:

@@ -109,7 +109,7 @@ def graph_fold(
         channels: how many.
         planes: how many.
         bits: of a count.
-        there: a bit for each of these fields, whether the layer has it.
+        there: a bit for each of `PART_FIELDS`, whether the layer has it.
         begins: a bit for each, whether it is the first count of a number.
         positions: elements of a channel in all planes.
         ROWS: planes at a time.
