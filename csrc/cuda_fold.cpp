@@ -95,6 +95,7 @@ FoldLayer layer_of(const dlpack::Tensor& partials, const dlpack::Tensor& memory,
       !contiguous(partials)) {
     refuse("one has another type, shape or strides");
   }
+  if (reinterpret_cast<std::uintptr_t>(partials.data) % sizeof(double) != 0) refuse("one is odd");
   const i64 planes = partials.shape[1];
   if (channels > INT32_MAX || planes > INT32_MAX) refuse("one is too large");
   FoldLayer layer = {};

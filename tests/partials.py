@@ -121,6 +121,10 @@ def _transposed(partials: Tensor) -> Tensor:
     return partials.mT.contiguous().mT
 
 
+def _displaced(partials: Tensor) -> Tensor:
+    return torch.cat([partials.new_zeros(1), partials.flatten()])[1:].view(partials.shape)
+
+
 def _changed(change: Any) -> Any:
     return lambda a: a[0].__setitem__(0, change(a[0][0]))
 
@@ -135,6 +139,7 @@ MISFITS: list[tuple[Any, str]] = [
     (_changed(lambda partials: partials[:, :, :2]), r"int32 of shape \(7, 3, 4\), .*\(7, 3, 2\)"),
     (_changed(lambda partials: partials[0]), "must be contiguous .*words, planes"),
     (_changed(_transposed), "partials of layer 0 must be contiguous"),
+    (_changed(_displaced), "partials of layer 0 begin at no multiple of 8 bytes"),
     (_changed(lambda partials: partials.to("meta")), "partials of layer 0 are on meta"),
     (lambda a: a[1].__setitem__(0, State.identity(5).memory), r"int32 of shape \(7, 3, 5\)"),
     (lambda a: a[1].__setitem__(0, a[1][0][:-1]), "state of layer 0 is no memory of a State"),

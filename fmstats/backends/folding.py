@@ -128,6 +128,8 @@ def _layer(name: str, partials: Tensor, memory: Tensor, positions: int, mode: st
             f"the partials of {name} must be contiguous torch.int32 of shape {shape}, words, "
             f"planes and channels, got {_kind(partials)}"
         )
+    if partials.storage_offset() % 2:
+        raise FmstatsError(f"the partials of {name} begin at no multiple of 8 bytes")
     return Layer(partials, memory, positions, mode, packing)
 
 

@@ -113,7 +113,7 @@ def add_operations(
         module: the graph, which hands tensors to hooks by calls of `observe`.
         layers: the hooks of modules, by their numbers.
         operations: those of each model that is tracked in it.
-        observe: takes a tensor, what orders its calls, and the number of a hook.
+        observe: the operation that takes a tensor, what orders its calls, and the number of a hook.
         tap: takes a tensor, what orders its calls, and a name: hooks take its place.
         traced: the number of the module whose forward pass the graph is of.
     """

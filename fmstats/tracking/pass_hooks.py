@@ -42,6 +42,7 @@ class PassHook(Hook):
         super().__init__()
         self._gate, self.sampling, self._per_call = gate, sampling, per_call
         self._when, self._non_finite = when, non_finite
+        self._lock = threading.Lock()
         self._thread = threading.local()  # each thread's passes begin and end for themselves
         self._counts = np.zeros(2, np.int64)  # passes, measured
         self._shortcut: PassShortcut | None = None
@@ -110,13 +111,15 @@ class PassHook(Hook):
 
         It counts; it returns to `observe` whenever the gate is to change or a device has a clock.
         """
-        if self._shortcut is not None or not isinstance(self.sampling, Every):
+        if self._non_finite is not None or self._per_call is not None:
             return
-        if self._non_finite is None and self._per_call is None:
-            clocks, words = self._gate.clocks, {"gate": self._gate.words, "counts": self._counts}
-            words |= {"clocks": clocks.words, "first_pass": clocks.host.on_host("first_pass")}
-            words["asked"] = self.sampling.asked
-            self._shortcut = PassShortcut(self.number, self.sampling.k, self._when, words)
+        with self._lock:  # a second one of this number would take the first along when it goes
+            if self._shortcut is None and isinstance(self.sampling, Every):
+                clocks = self._gate.clocks
+                words = {"gate": self._gate.words, "counts": self._counts, "clocks": clocks.words}
+                words["first_pass"] = clocks.host.on_host("first_pass")
+                words["asked"] = self.sampling.asked
+                self._shortcut = PassShortcut(self.number, self.sampling.k, self._when, words)
 
     def _capture(self) -> None:
         """Begin a forward pass that is not run now, but captured by a graph."""
