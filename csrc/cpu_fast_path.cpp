@@ -71,7 +71,7 @@ bool CpuPlan::try_update(torch::Tensor x) {
 
 void CpuPlan::measure(int threads) {
   const Thresholds& thresholds = view_.dtype == kFloat64 ? float64_ : float32_;
-  accumulate(*kernels_, view_, thresholds, mode_, state_, row_, clock_, threads);
+  accumulate(*kernels_, view_, nullptr, thresholds, mode_, state_, row_, clock_, threads);
 }
 
 }  // namespace fmstats

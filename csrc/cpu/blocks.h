@@ -19,7 +19,7 @@ struct Block {
 // Hands out positions [p0, p1); an empty block at the end.
 class Blocks {
  public:
-  Blocks(const View& view, i64 p0, i64 p1)
+  Blocks(const MaskedView& view, i64 p0, i64 p1)
       : runs_(view, p0), step_(view.stride[view.dim_count - 1]), p0_(p0), p1_(p1) {}
 
   void next(Block& block) {

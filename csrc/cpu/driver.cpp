@@ -24,7 +24,8 @@ constexpr i64 kMaxPositions = i64{1} << 30;  // of a task, for 32-bit lane count
 constexpr i64 kChannelChunk = 64;         // channels merged at a time: a multiple of every vector
 constexpr i64 kSerialElements = 1 << 15;  // below this, waking threads costs more than it saves
 constexpr i64 kSerialFew = 1 << 18;       // the same of few positions
-constexpr i64 kFoldElements = 16;         // as many, measured by few.h, cost as much as a fold
+constexpr std::size_t kKeptStretches = 1 << 15;  // 512 KB
+constexpr i64 kFoldElements = 16;  // as many, measured by few.h, cost as much as a fold
 
 // IEEE arithmetic while it lives: torch.set_flush_denormal makes the processor take subnormals for
 // 0.
@@ -58,11 +59,11 @@ i64 ceil_div(i64 a, i64 b) {
   return (a + b - 1) / b;
 }
 
-bool are_columns(const View& view) {
+bool are_columns(const MaskedView& view) {
   return view.channel_stride == 1 && view.channels > 1;
 }
 
-Plan plan_of(const Kernels& kernels, const View& view, i64 positions) {
+Plan plan_of(const Kernels& kernels, const MaskedView& view, i64 positions) {
   const int last = view.dim_count - 1;
   const i64 run = view.size[last];
   Plan plan;
@@ -119,10 +120,42 @@ class Buffer {
   std::vector<i64> words_;
 };
 
-}  // namespace
+// Find the stretches of positions that count, of a view that is not empty.
+void find_stretches(const View& view, const Mask& mask, std::vector<Stretch>& found) {
+  found.clear();
+  const int last = view.dim_count - 1;
+  const i64 step = view.stride[last], beside = mask.stride[last];
+  i64 index[kMaxDims] = {}, counted = 0, offset = 0, at = 0;
+  for (;;) {
+    for (i64 i = 0; i < view.size[last];) {
+      const auto counts = [&](i64 p) { return mask.data[at + p * beside] != 0; };
+      while (i < view.size[last] && !counts(i)) ++i;
+      const i64 begin = i;
+      while (i < view.size[last] && counts(i)) ++i;
+      if (i == begin) continue;
+      // Joined where they touch: how the mask lies in memory decides where the view has dims.
+      const i64 first = offset + begin * step;
+      const bool goes_on =
+          !found.empty() && first == found.back().offset + (counted - found.back().first) * step;
+      if (!goes_on) found.push_back({counted, first});
+      counted += i - begin;
+    }
+    int d = last - 1;
+    for (; d >= 0; --d) {
+      offset += view.stride[d];
+      at += mask.stride[d];
+      if (++index[d] < view.size[d]) break;
+      offset -= view.size[d] * view.stride[d];
+      at -= view.size[d] * mask.stride[d];
+      index[d] = 0;
+    }
+    if (d < 0) break;
+  }
+  found.push_back({counted, 0});
+}
 
-void accumulate(const Kernels& kernels, const View& view, const Thresholds& thresholds, Mode mode,
-                i64* state, i64 row, i64* clock, int threads) {
+void accumulate(const Kernels& kernels, const MaskedView& view, const Thresholds& thresholds,
+                Mode mode, i64* state, i64 row, i64* clock, int threads) {
   const i64 positions = position_count(view), channels = view.channels;
   if (channels == 0 || positions == 0) return;
   if (are_columns(view) && positions <= kernels.few_positions) {
@@ -170,6 +203,26 @@ void accumulate(const Kernels& kernels, const View& view, const Thresholds& thre
     }
   }
   buffer.trim();
+}
+
+}  // namespace
+
+void accumulate(const Kernels& kernels, const View& view, const Mask* mask,
+                const Thresholds& thresholds, Mode mode, i64* state, i64 row, i64* clock,
+                int threads) {
+  if (mask == nullptr) {
+    accumulate(kernels, {view, nullptr, 0}, thresholds, mode, state, row, clock, threads);
+    return;
+  }
+  if (position_count(view) == 0) return;
+  static thread_local std::vector<Stretch> stretches;  // grow-only, but for many
+  find_stretches(view, *mask, stretches);
+  MaskedView masked = {view, stretches.data(), static_cast<i64>(stretches.size()) - 1};
+  masked.dim_count = 1;
+  masked.size[0] = stretches.back().first;
+  masked.stride[0] = view.stride[view.dim_count - 1];
+  accumulate(kernels, masked, thresholds, mode, state, row, clock, threads);
+  if (stretches.size() > kKeptStretches) std::vector<Stretch>().swap(stretches);
 }
 
 }  // namespace fmstats

@@ -10,7 +10,7 @@ namespace fmstats {
 namespace {
 
 template <class E, class Visit>
-inline void visit_channel(const View& view, i64 channel, i64 p0, i64 p1, Visit visit) {
+inline void visit_channel(const MaskedView& view, i64 channel, i64 p0, i64 p1, Visit visit) {
   const auto* first =
       static_cast<const typename E::Storage*>(view.data) + channel * view.channel_stride;
   const i64 step = view.stride[view.dim_count - 1];
@@ -26,7 +26,7 @@ inline void visit_channel(const View& view, i64 channel, i64 p0, i64 p1, Visit v
 // NaN and infinity counts and moments, no threshold counts: those the vector loop gets right for
 // every value.
 template <class E>
-void scan_moments_exactly(const View& view, i64 channel, i64 p0, i64 p1, double pivot,
+void scan_moments_exactly(const MaskedView& view, i64 channel, i64 p0, i64 p1, double pivot,
                           Partial& part) {
   Partial own = empty_partial();  // of few terms, however many blocks there are
   visit_channel<E>(view, channel, p0, p1, [&](double x) { add_moments(x, pivot, own); });

@@ -18,7 +18,7 @@ constexpr i64 kExactPositions = 16;
 
 // The offsets of the positions from a channel's first element.
 struct Places {
-  __attribute__((noinline)) explicit Places(const View& view) : count(position_count(view)) {
+  __attribute__((noinline)) explicit Places(const MaskedView& view) : count(position_count(view)) {
     const i64 step = view.stride[view.dim_count - 1];
     Runs runs(view, 0);
     for (i64 filled = 0; filled < count;) {
@@ -154,7 +154,7 @@ void measure_ragged(Measure measure, const Job& job, const Places& places, i64 c
     for (int l = 0; l < kWidth; ++l) state[f * kWidth + l] = from[smaller(l, count - 1)];
   }
   Job beside = job;
-  beside.view = {elements, job.view.dtype, kWidth, 1, 1, {places.count}, {kWidth}};
+  beside.view = {{elements, job.view.dtype, kWidth, 1, 1, {places.count}, {kWidth}}, nullptr, 0};
   beside.state = state;
   beside.row = kWidth;
   measure(beside, Places(beside.view), 0, kWidth);

@@ -14,7 +14,7 @@ namespace {
 // longer than to read what is there.
 class Samples {
  public:
-  explicit Samples(const View& view) : view_(view), count_(0) {}
+  explicit Samples(const MaskedView& view) : view_(view), count_(0) {}
 
   // The state of a few elements of the channel.
   ChannelState of_channel(i64 channel) {
@@ -38,7 +38,7 @@ class Samples {
     }
   }
 
-  const View& view_;
+  const MaskedView& view_;
   int count_;
   i64 offset_[kSamples];
 };

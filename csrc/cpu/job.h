@@ -11,8 +11,21 @@ namespace fmstats {
 // blocks of their rows and these should stay in the first-level caches.
 constexpr i64 kColumnTile = 256;
 
+// A stretch of positions that count: from number `first` of those that do, `offset` elements from
+// the channel's first.
+struct Stretch {
+  i64 first, offset;
+};
+
+// A view of which all positions count, or those of `stretches` alone: then it has one dim, of as
+// many positions as count, with the stride within stretches.
+struct MaskedView : View {
+  const Stretch* stretches;  // in order; behind the last one, one that would come next. Or null.
+  i64 stretch_count;
+};
+
 struct Job {
-  View view;
+  MaskedView view;
   Thresholds thresholds;
   Mode mode;     // of the comparisons that these thresholds need: chosen in Python
   i64* state;    // words, field-major: state.h

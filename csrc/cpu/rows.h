@@ -44,7 +44,7 @@ constexpr int kBlockVectors = 64;
 // Positions of a block: whole runs where they are short. How many is a matter of speed alone: a NaN
 // makes the kernel read its block again; when sums go on in float64 does not depend on blocks.
 template <class E>
-inline i64 block_positions(const View& view) {
+inline i64 block_positions(const MaskedView& view) {
   constexpr i64 kWidth = kLanes<typename E::Real>, kMost = kBlockVectors * kWidth;
   const i64 run = view.size[view.dim_count - 1];
   if (run >= kMost) return kMost;
@@ -92,7 +92,7 @@ void scan_channel(const Job& job, double exact_pivot, i64 channel, const Runs& s
   typedef typename Vec<Real>::type V;
   constexpr int kWidth = kLanes<Real>;
 
-  const View& view = job.view;
+  const MaskedView& view = job.view;
   const i64 step = kContiguous ? 1 : view.stride[view.dim_count - 1];
   const auto* first = static_cast<const Storage*>(view.data) + channel * view.channel_stride;
   const Limits<Real> limits(job.thresholds);

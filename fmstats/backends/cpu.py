@@ -13,7 +13,6 @@ from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
 from fmstats.backends.native import load_native, why_no_native
-from fmstats.backends.pytorch import TorchBackend
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import MODES
@@ -91,9 +90,6 @@ class CpuBackend(Backend):
         clock: Clock | None = None,
         positions: Positions | None = None,
     ) -> None:
-        if positions is not None:  # the kernels take no mask
-            TorchBackend().accumulate(state, x, view, thresholds, clock, positions)
-            return
         assert self._native is not None
         clock = Clock() if clock is None else clock
         compute = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -104,6 +100,8 @@ class CpuBackend(Backend):
             channels=view.channels,
             channel_stride=view.channel_stride,
             dims=view.dims,
+            mask=0 if positions is None else positions.mask.data_ptr(),
+            mask_strides=() if positions is None else positions.strides,
             state=state.words.data_ptr(),
             row=state.words.stride(0),
             clock=clock.words.data_ptr(),
