@@ -60,7 +60,7 @@ def calls_of(code: str) -> list[Call]:
             size = _bytes(signatures[made[1]], arguments, elements)
             numbers = tuple(int(argument) for argument in arguments if argument.isdigit())
             calls.append(Call(made[1], True, size, numbers))
-        elif made := re.match(r"(?:\w+ = )?(extern_kernels\.\w+|torch\.ops\.[\w.]+)\(", line):
+        elif made := re.match(r"(?:\w+ = )?((?:extern_kernels|torch\.ops)\.[\w.]+)\(", line):
             calls.append(Call(made[1], False, 0, ()))
     return calls
 
