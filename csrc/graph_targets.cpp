@@ -7,6 +7,7 @@
 
 #include "cpu_fast_path.h"
 #include "cuda_fast_path.h"
+#include "direct_call.h"
 #include "torch_functions.h"
 
 namespace py = pybind11;
@@ -37,13 +38,6 @@ Target* find_target(i64 number) {
   return found == targets().end() ? nullptr : &found->second;
 }
 
-// Recomputed activations of checkpointing were measured before.
-bool is_in_backward() {
-  const auto task = py::reinterpret_steal<py::object>(PyObject_CallNoArgs(in_backward));
-  if (task.ptr() == nullptr) throw py::error_already_set();
-  return PyLong_AsLong(task.ptr()) != -1;
-}
-
 i64* words_of(const torch::Functions& f, torch::Tensor tensor) {
   void* data = nullptr;
   return f.get_data_ptr(tensor, &data) == 0 ? static_cast<i64*>(data) : nullptr;
@@ -63,7 +57,7 @@ template <class Update>
 bool observed(i64 number, Update update) {
   Target* const target = find_target(number);
   if (target == nullptr) return false;
-  if (target->open == nullptr || *target->open == 0 || is_in_backward()) return true;
+  if (target->open == nullptr || *target->open == 0 || is_in_backward(in_backward)) return true;
   // Torch lets other threads run while it looks at a tensor, which may close what measures it.
   const py::object plan = target->plan, memory = target->memory;
   const bool done = update(*target);
@@ -151,69 +145,40 @@ void observe_on_host(torch::Value* stack, std::uint64_t, std::uint64_t) {
   call_python(f, "fmstats::observe_on_host_in_python", rest);
 }
 
-// What a function was made with that does what an operation does.
-struct Direct {
-  py::object operation;
-  const dlpack::ExchangeApi* api;
-};
-
-constexpr const char* kDirect = "fmstats.observe_directly";
-
 // observe(x, state, clock, target, ...)
 struct Observe {
-  static constexpr int kTarget = 3;  // the place of this argument
-  static bool done(const Direct& direct, PyObject* const* args, i64 number) {
-    return observed(*direct.api, py::handle(args[0]), args[1], args[2], number);
+  static constexpr const char* kName = "observe_directly";
+  py::object function;
+  const dlpack::ExchangeApi* api;
+
+  bool done(PyObject* const* args, Py_ssize_t count) const {
+    const i64 number = integer_at(args, count, 3);
+    return number != -1 && observed(*api, py::handle(args[0]), args[1], args[2], number);
   }
 };
 
 // observe_on_host(x, op_token, target)
 struct ObserveOnHost {
-  static constexpr int kTarget = 2;
-  static bool done(const Direct&, PyObject* const* args, i64 number) {
-    return observed_on_host(py::handle(args[0]), number);
+  static constexpr const char* kName = "observe_on_host_directly";
+  py::object function;
+
+  bool done(PyObject* const* args, Py_ssize_t count) const {
+    const i64 number = integer_at(args, count, 2);
+    return number != -1 && observed_on_host(py::handle(args[0]), number);
   }
 };
-
-template <class Operation>
-PyObject* call_directly(PyObject* self, PyObject* const* args, Py_ssize_t count) {
-  const auto* direct = static_cast<Direct*>(PyCapsule_GetPointer(self, kDirect));
-  try {
-    const i64 number =
-        count <= Operation::kTarget ? -1 : PyLong_AsLongLong(args[Operation::kTarget]);
-    if (number == -1 && PyErr_Occurred() != nullptr) PyErr_Clear();
-    if (number != -1 && Operation::done(*direct, args, number)) Py_RETURN_NONE;
-  } catch (py::error_already_set& error) {
-    error.restore();
-    return nullptr;
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_RuntimeError, error.what());
-    return nullptr;
-  }
-  return PyObject_Vectorcall(direct->operation.ptr(), args, count, nullptr);
-}
-
-template <class Operation>
-py::object make_directly(py::object operation, const py::object& api, const char* name) {
-  const dlpack::ExchangeApi* const table = exchange_api(api);
-  if (table == nullptr) return operation;
-  static PyMethodDef method = {
-      name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call_directly<Operation>)),
-      METH_FASTCALL, nullptr};
-  const py::capsule self(new Direct{std::move(operation), table}, kDirect, [](PyObject* capsule) {
-    delete static_cast<Direct*>(PyCapsule_GetPointer(capsule, kDirect));
-  });
-  return py::reinterpret_steal<py::object>(PyCFunction_New(&method, self.ptr()));
-}
 
 }  // namespace
 
 py::object make_observe_directly(py::object operation, const py::object& api) {
-  return make_directly<Observe>(std::move(operation), api, "observe_directly");
+  const dlpack::ExchangeApi* const table = exchange_api(api);
+  if (table == nullptr) return operation;
+  return make_direct(Observe{std::move(operation), table});
 }
 
 py::object make_observe_on_host_directly(py::object operation, const py::object& api) {
-  return make_directly<ObserveOnHost>(std::move(operation), api, "observe_on_host_directly");
+  if (exchange_api(api) == nullptr) return operation;
+  return make_direct(ObserveOnHost{std::move(operation)});
 }
 
 void register_observe(const std::string& device_type, py::object asks_for_backward) {
