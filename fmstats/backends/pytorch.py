@@ -48,18 +48,18 @@ class TorchBackend(Backend):
         clock = Clock(x.device) if clock is None else clock
         replayed = self.captures(x.device)
         before = state.words.clone() if replayed else state.words
-        # Beside each piece, which positions of it count.
-        all_here = x.new_ones(1, dtype=torch.bool).expand(1, *sizes[1:])
-        here = all_here if positions is None else positions.of(view)[None]
+        # Beside each piece, which positions of it count; None: all do.
+        here = None if positions is None else positions.of(view)[None]
         pieces = [(x.detach().as_strided(sizes, strides), here)] if x.numel() else []
         while pieces:
             piece, here = pieces.pop()
             longest = max(range(1, piece.dim()), key=lambda d: piece.shape[d])
             if piece.numel() > PIECE and piece.shape[longest] > 1:
-                halves = (each.tensor_split(2, longest) for each in (piece, here))
-                pieces += reversed(list(zip(*halves, strict=True)))
+                first, second = piece.tensor_split(2, longest)
+                here, other = (None, None) if here is None else here.tensor_split(2, longest)
+                pieces += [(second, other), (first, here)]
             else:
-                batch = measure(piece, thresholds, None if positions is None else here)
+                batch = measure(piece, thresholds, here)
                 clock.stamp(batch, replayed=replayed)
                 state.merge_(batch)
         if replayed:

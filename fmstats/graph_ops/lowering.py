@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -105,17 +105,10 @@ def _register() -> None:
 
     in_triton.install()
     directly.show_generated_code()
-    lowering: Any = sys.modules["torch._inductor.lowering"]
-    operation = torch.ops.fmstats.partials.default
-    as_it_is = lowering.fallback_handler(operation)
-    lowering.fallbacks.discard(operation)
-    lowering.register_lowering(operation, type_promotion_kind=None)(_partials_or(as_it_is))
+    _lower(torch.ops.fmstats.partials.default, _partials_or)
     for name in vars(directly.functions):
         operation = getattr(torch.ops.fmstats, name).default
-        lowered = _calling_directly(lowering.fallback_handler(operation), operation)
-        # A registration as a fallback is taken for the absence of one.
-        lowering.fallbacks.discard(operation)
-        lowering.register_lowering(operation, type_promotion_kind=None)(lowered)
+        _lower(operation, partial(_calling_directly, operation))
     entry: Any = sys.modules[_ENTRY]
     run_passes = entry.run_pre_grad_passes
 
@@ -127,6 +120,15 @@ def _register() -> None:
     entry.run_pre_grad_passes = split_and_run_passes
 
 
+def _lower(operation: Any, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Register the lowering of an operation, made of that which leaves it as it is."""
+    lowering: Any = sys.modules["torch._inductor.lowering"]
+    lowered = make(lowering.fallback_handler(operation))
+    # A registration as a fallback is taken for the absence of one.
+    lowering.fallbacks.discard(operation)
+    lowering.register_lowering(operation, type_promotion_kind=None)(lowered)
+
+
 def _may_be_split(x: Tensor | None, channel_dim: int, number: int) -> bool:
     reason = why_not(x, channel_dim)
     if reason is not None and (x is None or x.device.type != "cpu"):  # there no kernels fuse
@@ -134,7 +136,7 @@ def _may_be_split(x: Tensor | None, channel_dim: int, number: int) -> bool:
     return reason is None
 
 
-def _calling_directly(as_it_is: Callable[..., Any], operation: Any) -> Callable[..., None]:
+def _calling_directly(operation: Any, as_it_is: Callable[..., Any]) -> Callable[..., None]:
     """Return the lowering of an operation that has a function which is called directly."""
     name = directly.source_of(operation.overloadpacket.__name__)
 
