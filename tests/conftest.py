@@ -50,6 +50,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("backend", backends.values(), ids=backends.keys())
 
 
+@pytest.fixture
+def fresh_graphs() -> Iterator[None]:
+    """Nothing is compiled before the test, nor stays compiled after it."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
 @pytest.fixture(autouse=True)
 def _no_mode_stays() -> Iterator[None]:
     """No tracker leaves a mode or a hook of all modules behind."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,15 +11,9 @@ from torch import nn
 import fmstats
 
 dynamo = pytest.importorskip("torch._dynamo")
+pytestmark = pytest.mark.usefixtures("fresh_graphs")
 
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture(autouse=True)
-def _fresh_graphs() -> Iterator[None]:
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
 
 
 def make_model() -> nn.Module:

@@ -15,17 +15,13 @@ from fmstats.graph_ops.directly import functions
 from fmstats.tracking.pass_hooks import PassHook
 
 pytest.importorskip("torch._dynamo")
-pytestmark = pytest.mark.skipif(why_no_native() is not None, reason=str(why_no_native()))
+pytestmark = [
+    pytest.mark.skipif(why_no_native() is not None, reason=str(why_no_native())),
+    pytest.mark.usefixtures("fresh_graphs"),
+]
 
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(1))
 WITH_NAN = X.clone().fill_(torch.nan)
-
-
-@pytest.fixture(autouse=True)
-def _fresh_graphs() -> Iterator[None]:
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
 
 
 class Around(nn.Module):

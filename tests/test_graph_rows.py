@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
 from typing import Any
 
 import cuda_host
@@ -20,19 +19,13 @@ from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State
 
 dynamo = pytest.importorskip("torch._dynamo")
+pytestmark = pytest.mark.usefixtures("fresh_graphs")
 
 needs_kernel = pytest.mark.skipif(
     targets.why_no_kernel("cpu") is not None, reason=str(targets.why_no_kernel("cpu"))
 )
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 LAYERS = ("0", "1", "2", "4")
-
-
-@pytest.fixture(autouse=True)
-def _fresh_graphs() -> Iterator[None]:
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
 
 
 def make_model() -> nn.Module:

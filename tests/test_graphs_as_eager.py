@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,17 +15,11 @@ import fmstats
 from fmstats import Profile, Tracker
 
 dynamo = pytest.importorskip("torch._dynamo")
+pytestmark = pytest.mark.usefixtures("fresh_graphs")
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 Steps = Callable[[Any, Tracker], None]
 INFO = ("type", "layer", "call", "calls", "shape", "dtype", "dims", "backend")
-
-
-@pytest.fixture(autouse=True)
-def _fresh_graphs() -> Iterator[None]:
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
 
 
 class Net(nn.Module):
