@@ -26,18 +26,19 @@ py::list cpu_isas() {
 }
 
 void cpu_accumulate(int isa, int dtype, std::uintptr_t data, i64 channels, i64 channel_stride,
-                    const py::tuple& dims, std::uintptr_t mask, const py::tuple& mask_strides,
-                    std::uintptr_t state, i64 row, std::uintptr_t clock,
+                    const py::tuple& dims, std::uintptr_t numbers, const py::tuple& number_strides,
+                    int groups, std::uintptr_t state, i64 row, std::uintptr_t clock,
                     const py::tuple& thresholds, int mode, int threads) {
   View view = view_of(dtype, channels, channel_stride, dims);
   view.data = reinterpret_cast<const void*>(data);
-  Mask beside = {reinterpret_cast<const unsigned char*>(mask), {}};
-  if (mask != 0 && mask_strides.size() != dims.size()) {
-    throw std::invalid_argument("a mask has a stride for each dim of the view");
+  Groups beside = {reinterpret_cast<const unsigned char*>(numbers), {}, groups};
+  if (numbers != 0 && number_strides.size() != dims.size()) {
+    throw std::invalid_argument("the numbers of groups have a stride for each dim of the view");
   }
-  for (std::size_t d = 0; d < mask_strides.size(); ++d)
-    beside.stride[d] = mask_strides[d].cast<i64>();
-  accumulate(usable_isa(isa), view, mask == 0 ? nullptr : &beside, read_thresholds(thresholds),
+  for (std::size_t d = 0; d < number_strides.size(); ++d) {
+    beside.stride[d] = number_strides[d].cast<i64>();
+  }
+  accumulate(usable_isa(isa), view, numbers == 0 ? nullptr : &beside, read_thresholds(thresholds),
              read_mode(mode), reinterpret_cast<i64*>(state), row, reinterpret_cast<i64*>(clock),
              threads);
 }
@@ -86,8 +87,8 @@ void cuda_begin_pass(std::uintptr_t clock, std::uintptr_t kernel, std::uintptr_t
 void add_cpu(py::module_& m) {
   m.def("cpu_isas", &cpu_isas, "[(name, vector bits, usable here)], best first.");
   m.def("cpu_accumulate", &cpu_accumulate, py::kw_only(), "isa"_a, "dtype"_a, "data"_a,
-        "channels"_a, "channel_stride"_a, "dims"_a, "mask"_a, "mask_strides"_a, "state"_a, "row"_a,
-        "clock"_a, "thresholds"_a, "mode"_a, "threads"_a,
+        "channels"_a, "channel_stride"_a, "dims"_a, "numbers"_a, "number_strides"_a, "groups"_a,
+        "state"_a, "row"_a, "clock"_a, "thresholds"_a, "mode"_a, "threads"_a,
         "Update a state with a tensor; see csrc/cpu/driver.h.");
   py::class_<CpuPlan>(m, "CpuPlan", "A layer's way into the kernels; see csrc/cpu_fast_path.h.")
       .def(py::init<int, int, std::uintptr_t, i64, std::uintptr_t, py::tuple, py::tuple, py::object,

@@ -1,4 +1,4 @@
-"""By every backend, a tensor with a mask has the statistics of the positions that it leaves."""
+"""By every backend, a tensor has the statistics of those of its positions that are in a group."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
-from fmstats.statistic.view import masked_view_of, view_of
+from fmstats.statistic.view import grouped_view_of, view_of
 
 REFERENCE = ReferenceBackend()
 PLAIN = Thresholds()
@@ -37,11 +37,27 @@ def open_clock() -> Clock:
     return clock
 
 
+def spread(x: Tensor, numbers: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Numbers of these dims of a tensor, with all of its dims."""
+    places = sorted(dims)
+    numbers = numbers.permute([dims.index(dim) for dim in places])
+    for dim in range(x.dim()):
+        if dim not in places:
+            numbers = numbers.unsqueeze(dim)
+    return numbers
+
+
 def measure(
-    backend: Backend, sample: Sample, mask: Tensor, dims: tuple[int, ...], thresholds: Thresholds
+    backend: Backend,
+    sample: Sample,
+    numbers: Tensor,
+    dims: tuple[int, ...],
+    thresholds: Thresholds,
+    groups: int = 1,
 ) -> State:
-    state = State.identity(sample.x.shape[sample.channel_dim])
-    view, positions = masked_view_of(sample.x, sample.channel_dim, mask, dims)
+    state = State.identity(groups * sample.x.shape[sample.channel_dim])
+    numbers = spread(sample.x, numbers, dims)
+    view, positions = grouped_view_of(sample.x, sample.channel_dim, numbers, groups)
     backend.accumulate(state, sample.x, view, thresholds, open_clock(), positions)
     return state
 
@@ -84,16 +100,48 @@ def test_what_is_masked_is_not_there(backend: Backend, dtype: torch.dtype, layou
         assert_equal_states(states[0], want, ACCURACY[dtype], (sample, covered, share))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_group_has_channels_of_its_own(
+    backend: Backend, dtype: torch.dtype, layout: str
+) -> None:
+    for turn, sample in enumerate(mixed(dtype, layout, "groups", small=True)):
+        seeded("groups", dtype, layout, turn)
+        dims = sample.position_dims
+        covered = dims[:1] if turn % 2 else dims
+        groups = (3, 1, 5, 8)[turn % 4]
+        shape = tuple(sample.x.shape[dim] for dim in covered)
+        numbers = torch.randint(0, min(groups, 5) + 1, shape, dtype=torch.uint8)
+        thresholds = EVERY_THRESHOLD[turn % len(EVERY_THRESHOLD)]
+        got = measure(backend, sample, numbers, covered, thresholds, groups)
+        one = State.identity(sample.x.shape[sample.channel_dim])
+        merged = State.identity(one.channels)
+        for k in range(1, groups + 1):
+            state = State(got.words[:, (k - 1) * one.channels : k * one.channels])
+            alone = measure(backend, sample, numbers == k, covered, thresholds)
+            assert_equal_states(state, alone, ACCURACY[dtype], (sample, covered, k))
+            merged.merge_(state)
+        whole = measure(backend, sample, numbers > 0, covered, thresholds)
+        assert_equal_states(merged, whole, ACCURACY[dtype], (sample, covered))
+
+
 def test_nothing_left_changes_nothing(backend: Backend) -> None:
     x = torch.randn(4, 6, 3)
     x[1] = math.nan
     sample, state = Sample(x, 2, ("normal",) * 3), State.identity(3)
     before = state.words.clone()
-    view, positions = masked_view_of(x, 2, torch.zeros(4, 6, dtype=torch.bool), (0, 1))
+    view, positions = grouped_view_of(x, 2, torch.zeros(4, 6, 1, dtype=torch.bool))
     backend.accumulate(state, x, view, PLAIN, open_clock(), positions)
     assert torch.equal(state.words, before)
     kept = torch.tensor([1, 0, 1, 1], dtype=torch.uint8)
     assert measure(backend, sample, kept, (0,), PLAIN)["nan"].tolist() == [0, 0, 0]
+
+
+def test_the_last_group_has_its_place(backend: Backend) -> None:
+    sample = Sample(torch.randn(4, 3, 5), 1, ("normal",) * 3)
+    numbers = torch.tensor([255, 0, 1, 255], dtype=torch.uint8)
+    state = measure(backend, sample, numbers, (0,), PLAIN, groups=255)
+    assert state["count"].tolist() == [5] * 3 + [0] * (253 * 3) + [10] * 3
 
 
 def test_large_tensors_are_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,33 +154,28 @@ def test_large_tensors_are_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_dims_are_joined_where_both_can_be() -> None:
     x = torch.empty(2, 3, 4, 5)
-    by_sample, positions = masked_view_of(x, 1, torch.ones(2, dtype=torch.bool), (0,))
+    by_sample, positions = grouped_view_of(x, 1, torch.ones(2, 1, 1, 1, dtype=torch.bool))
     assert (by_sample.dims, positions.strides) == (((2, 60), (20, 1)), (1, 0))
-    by_place, positions = masked_view_of(x, 1, torch.ones(4, 5, dtype=torch.bool), (2, 3))
+    by_place, positions = grouped_view_of(x, 1, torch.ones(1, 1, 4, 5, dtype=torch.bool))
     assert (by_place.dims, positions.strides) == (((2, 60), (20, 1)), (0, 1))
     tokens = torch.empty(2, 7, 3)
-    whole, positions = masked_view_of(tokens, -1, torch.ones(2, 7, dtype=torch.bool), (0, 1))
+    whole, positions = grouped_view_of(tokens, -1, torch.ones(2, 7, 1, dtype=torch.bool))
     assert (whole.dims, positions.strides) == (((14, 3),), (1,))
-    turned, positions = masked_view_of(tokens, -1, torch.ones(7, 2, dtype=torch.bool), (1, 0))
+    laid_otherwise = torch.ones(7, 2, 1, dtype=torch.bool).transpose(0, 1)
+    turned, positions = grouped_view_of(tokens, -1, laid_otherwise)
     assert (turned.dims, positions.strides) == (((2, 21), (7, 3)), (1, 2))
 
 
 @pytest.mark.parametrize(
-    ("mask", "dims", "text"),
+    ("numbers", "text"),
     [
-        (torch.ones(2), (0,), "a mask is bool or uint8, got torch.float32"),
-        (torch.ones(2, dtype=torch.bool, device="meta"), (0,), "on meta, the tensor on cpu"),
-        (torch.ones(2, dtype=torch.bool), (0, 2), "a mask of 1 dims needs as many"),
-        (torch.ones(2, 2, dtype=torch.bool), (0, 0), "each once, got"),
-        (torch.ones(3, dtype=torch.bool), (1,), "dim 1 holds the channels"),
-        (
-            torch.ones(4, dtype=torch.bool),
-            (0,),
-            r"shape \(4,\), dims \[0\] of the tensor of \(2,\)",
-        ),
-        (torch.ones(2, dtype=torch.bool), (5,), "channel_dim=5 is not a dim"),
+        (torch.ones(2, 1, 1), "are bool or uint8, got torch.float32"),
+        (torch.ones(2, 1, 1, dtype=torch.bool, device="meta"), "on meta, the tensor on cpu"),
+        (torch.ones(2, dtype=torch.bool), r"shape \(2,\) does not fit a tensor of \(2, 3, 4\)"),
+        (torch.ones(3, 1, 1, dtype=torch.bool), r"shape \(3, 1, 1\) does not fit"),
+        (torch.ones(2, 3, 1, dtype=torch.bool), "dim 1 holds the channels"),
     ],
 )
-def test_masks_that_do_not_fit(mask: Tensor, dims: tuple[int, ...], text: str) -> None:
+def test_numbers_that_do_not_fit(numbers: Tensor, text: str) -> None:
     with pytest.raises(FmstatsError, match=text):
-        masked_view_of(torch.empty(2, 3, 4), 1, mask, dims)
+        grouped_view_of(torch.empty(2, 3, 4), 1, numbers)

@@ -120,15 +120,15 @@ class Buffer {
   std::vector<i64> words_;
 };
 
-// Find the stretches of positions that count, of a view that is not empty.
-void find_stretches(const View& view, const Mask& mask, std::vector<Stretch>& found) {
+// Find the stretches of positions of group k, of a view that is not empty.
+void find_stretches(const View& view, const Groups& groups, int k, std::vector<Stretch>& found) {
   found.clear();
   const int last = view.dim_count - 1;
-  const i64 step = view.stride[last], beside = mask.stride[last];
+  const i64 step = view.stride[last], beside = groups.stride[last];
   i64 index[kMaxDims] = {}, counted = 0, offset = 0, at = 0;
   for (;;) {
     for (i64 i = 0; i < view.size[last];) {
-      const auto counts = [&](i64 p) { return mask.data[at + p * beside] != 0; };
+      const auto counts = [&](i64 p) { return groups.numbers[at + p * beside] == k; };
       while (i < view.size[last] && !counts(i)) ++i;
       const i64 begin = i;
       while (i < view.size[last] && counts(i)) ++i;
@@ -143,10 +143,10 @@ void find_stretches(const View& view, const Mask& mask, std::vector<Stretch>& fo
     int d = last - 1;
     for (; d >= 0; --d) {
       offset += view.stride[d];
-      at += mask.stride[d];
+      at += groups.stride[d];
       if (++index[d] < view.size[d]) break;
       offset -= view.size[d] * view.stride[d];
-      at -= view.size[d] * mask.stride[d];
+      at -= view.size[d] * groups.stride[d];
       index[d] = 0;
     }
     if (d < 0) break;
@@ -207,21 +207,23 @@ void accumulate(const Kernels& kernels, const MaskedView& view, const Thresholds
 
 }  // namespace
 
-void accumulate(const Kernels& kernels, const View& view, const Mask* mask,
+void accumulate(const Kernels& kernels, const View& view, const Groups* groups,
                 const Thresholds& thresholds, Mode mode, i64* state, i64 row, i64* clock,
                 int threads) {
-  if (mask == nullptr) {
+  if (groups == nullptr) {
     accumulate(kernels, {view, nullptr, 0}, thresholds, mode, state, row, clock, threads);
     return;
   }
   if (position_count(view) == 0) return;
   static thread_local std::vector<Stretch> stretches;  // grow-only, but for many
-  find_stretches(view, *mask, stretches);
-  MaskedView masked = {view, stretches.data(), static_cast<i64>(stretches.size()) - 1};
-  masked.dim_count = 1;
-  masked.size[0] = stretches.back().first;
-  masked.stride[0] = view.stride[view.dim_count - 1];
-  accumulate(kernels, masked, thresholds, mode, state, row, clock, threads);
+  for (int k = 1; k <= groups->count; ++k, state += view.channels) {
+    find_stretches(view, *groups, k, stretches);
+    MaskedView one = {view, stretches.data(), static_cast<i64>(stretches.size()) - 1};
+    one.dim_count = 1;
+    one.size[0] = stretches.back().first;
+    one.stride[0] = view.stride[view.dim_count - 1];
+    accumulate(kernels, one, thresholds, mode, state, row, clock, threads);
+  }
   if (stretches.size() > kKeptStretches) std::vector<Stretch>().swap(stretches);
 }
 

@@ -5,18 +5,20 @@
 
 namespace fmstats {
 
-// Which positions count: not those where a byte is 0.
-struct Mask {
-  const unsigned char* data;
-  i64 stride[kMaxDims];  // of the mask, by the dims of the view
+// The group of each position, from 1 on; 0 where it does not count.
+struct Groups {
+  const unsigned char* numbers;
+  i64 stride[kMaxDims];  // of the numbers, by the dims of the view
+  int count;
 };
 
-// Update the state with the tensor, or what a mask leaves of it: word (field, channel) at
-// state[field * row + channel], state.h. Thresholds must be exact in the type that the kernels
+// Update the state with the tensor: word (field, channel) at state[field * row + channel],
+// state.h. Of positions in groups, which may be null, those of group k are the channels from
+// (k - 1) * view.channels on. Thresholds must be exact in the type that the kernels
 // compute in (float32; float64 for float64), and `mode` must make every comparison that they need.
 // `clock` has the words of ClockWord. The result's bits depend on the tensor, the state, the clock
 // and `kernels`, not on `threads`.
-void accumulate(const Kernels& kernels, const View& view, const Mask* mask,
+void accumulate(const Kernels& kernels, const View& view, const Groups* groups,
                 const Thresholds& thresholds, Mode mode, i64* state, i64 row, i64* clock,
                 int threads);
 

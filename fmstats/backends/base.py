@@ -70,7 +70,8 @@ class Backend:
             view: how to read it as channels x positions.
             thresholds: what counts as zero and as saturated.
             clock: of the tensor's device; None: the time is not known.
-            positions: those that count; None: all do. What is at others is not seen.
+            positions: the group that each belongs to, if any: the state has the channels of the
+                view for each group. What is at positions of no group is not seen. None: all count.
         """
         raise NotImplementedError
 
@@ -186,21 +187,21 @@ def decline(output: object) -> bool:
     return False
 
 
-def check_input(state: State, x: Tensor, view: View) -> None:
+def check_input(state: State, x: Tensor, view: View, groups: int = 1) -> None:
     """Refuse a tensor that does not fit a state; whether it has statistics was asked before.
 
     Args:
         state: it is to be updated with the tensor.
         x: the tensor, which `why_unmeasurable` has passed.
         view: how it is to be read.
+        groups: of its positions.
 
     Raises:
         FmstatsError: other channels, or another device.
     """
-    if view.channels != state.channels:
-        raise FmstatsError(
-            f"a tensor of {view.channels} channels cannot join statistics of {state.channels}"
-        )
+    if view.channels * groups != state.channels:
+        of = f"{view.channels} channels" + (f" in {groups} groups" if groups > 1 else "")
+        raise FmstatsError(f"a tensor of {of} cannot join statistics of {state.channels}")
     if x.device != state.words.device:
         raise FmstatsError(f"a tensor on {x.device} cannot join statistics on {state.words.device}")
 

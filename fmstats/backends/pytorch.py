@@ -48,8 +48,9 @@ class TorchBackend(Backend):
         clock = Clock(x.device) if clock is None else clock
         replayed = self.captures(x.device)
         before = state.words.clone() if replayed else state.words
-        # Beside each piece, which positions of it count; None: all do.
+        # Beside each piece, the groups of its positions; None: all count.
         here = None if positions is None else positions.of(view)[None]
+        groups = 1 if positions is None else positions.groups
         pieces = [(x.detach().as_strided(sizes, strides), here)] if x.numel() else []
         while pieces:
             piece, here = pieces.pop()
@@ -59,9 +60,11 @@ class TorchBackend(Backend):
                 here, other = (None, None) if here is None else here.tensor_split(2, longest)
                 pieces += [(second, other), (first, here)]
             else:
-                batch = measure(piece, thresholds, here)
-                clock.stamp(batch, replayed=replayed)
-                state.merge_(batch)
+                for k in range(groups):
+                    batch = measure(piece, thresholds, None if here is None else here == k + 1)
+                    clock.stamp(batch, replayed=replayed)
+                    columns = slice(k * view.channels, (k + 1) * view.channels)
+                    State(state.words[:, columns]).merge_(batch)
         if replayed:
             opens = clock.opens()
             state.words.copy_(torch.where(opens, state.words, before))

@@ -39,10 +39,12 @@ class ReferenceBackend(Backend):
         sizes = (view.channels, *(size for size, _ in view.dims))
         strides = (view.channel_stride, *(stride for _, stride in view.dims))
         channels = x.detach().as_strided(sizes, strides).flatten(1)
+        groups = [channels]
         if positions is not None:
-            channels = channels[:, positions.of(view).flatten()]
-        rows = [measure(to_float64(channels[c]), thresholds) for c in range(view.channels)]
-        if channels.numel() > 0:
+            numbers = positions.of(view).flatten()
+            groups = [channels[:, numbers == k] for k in range(1, positions.groups + 1)]
+        rows = [measure(to_float64(row), thresholds) for group in groups for row in group]
+        if rows and any(group.numel() for group in groups):
             dtypes = dict.fromkeys(COUNTS, torch.int64) | dict.fromkeys(MOMENTS, torch.float64)
             columns = {f: torch.tensor([row[f] for row in rows], dtype=dtypes[f]) for f in dtypes}
             batch = State.of(columns).to(x.device)

@@ -4,8 +4,8 @@ The statistic does not care in which order positions come, so they are sorted by
 adjacent ones joined: NCHW becomes (N, stride C*H*W), (H*W, stride 1); channels_last becomes
 (N*H*W, stride C) under a channel stride of 1. Kernels walk the last dim.
 
-A mask tells which positions count. It is read by strides as well, one for each dim of the view, so
-that no mask of the tensor's own size is ever made.
+`Positions` tells which group a position belongs to, if any. Its numbers are read by strides as well,
+one for each dim of the view, so that no mask of the tensor's own size is ever made.
 """
 
 from __future__ import annotations
@@ -44,20 +44,27 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Positions:
-    """These positions of a view count, and no others.
+    """Positions are numbered by their groups; those of no group do not count.
+
+    A state of `groups` groups has the channels of the view for each of them, one after the other:
+    channel c of group k, which is 1 or more, is its channel (k - 1) * channels + c.
 
     Attributes:
-        mask: bool or uint8, 0 where a position does not count; it is not changed.
-        strides: of the mask, one for each dim of the view; 0 along a dim that the mask lacks.
+        numbers: bool or uint8: the group of a position, from 1 on; 0 where it does not count. A
+            mask is one group. It is not changed.
+        strides: of the numbers, one for each dim of the view; 0 along a dim that they lack.
+        groups: how many there are; no number is above.
     """
 
-    mask: Tensor
+    numbers: Tensor
     strides: tuple[int, ...]
+    groups: int = 1
 
     def of(self, view: View) -> Tensor:
-        """Return which positions count, a bool tensor of the view's sizes that is no copy."""
+        """Return the group of each position, uint8 of the view's sizes; it is no copy."""
         sizes = [size for size, _ in view.dims]
-        return self.mask.as_strided(sizes, self.strides).view(torch.bool)
+        offset = self.numbers.storage_offset()
+        return self.numbers.view(torch.uint8).as_strided(sizes, self.strides, offset)
 
 
 def resolve_dim(dim: int, shape: Sequence[int]) -> int:
@@ -96,43 +103,39 @@ def view_of(x: Tensor, channel_dim: int | None) -> View:
     return view
 
 
-def masked_view_of(
-    x: Tensor, channel_dim: int | None, mask: Tensor, mask_dims: Sequence[int]
+def grouped_view_of(
+    x: Tensor, channel_dim: int | None, numbers: Tensor, groups: int = 1
 ) -> tuple[View, Positions]:
-    """Read a tensor as channels x positions, some of which count.
+    """Read a tensor as channels x positions, each of which belongs to a group or does not count.
 
     Args:
         x: any strided tensor.
         channel_dim: the dim of its channels; negative ones count from the end. None: all of it is
             one channel.
-        mask: bool or uint8, on the device of `x`; 0 where a position does not count.
-        mask_dims: the dims of `x` that the dims of the mask are, in its order.
+        numbers: bool or uint8, on the device of `x` and with its dims, of size 1 where the group
+            does not depend on them: the group of each position, from 1 on, or 0 for none.
+        groups: how many there are, 1 to 255.
 
     Raises:
-        FmstatsError: a dim is none of `x`, comes twice, holds the channels, or has another size in
-            the mask; or the mask is of another dtype or device.
+        FmstatsError: the numbers are of another dtype, device or shape, or depend on the channel.
     """
-    if mask.dtype not in (torch.bool, torch.uint8):
-        raise FmstatsError(f"a mask is bool or uint8, got {mask.dtype}")
-    if mask.device != x.device:
-        raise FmstatsError(f"the mask is on {mask.device}, the tensor on {x.device}")
-    dims = [resolve_dim(dim, x.shape) for dim in mask_dims]
-    if len(dims) != mask.dim() or len(set(dims)) != len(dims):
+    if numbers.dtype not in (torch.bool, torch.uint8):
+        raise FmstatsError(f"the groups of positions are bool or uint8, got {numbers.dtype}")
+    if numbers.device != x.device:
+        raise FmstatsError(f"the mask is on {numbers.device}, the tensor on {x.device}")
+    sizes = list(zip(numbers.shape, x.shape, strict=False))
+    if numbers.dim() != x.dim() or any(size not in (1, whole) for size, whole in sizes):
         raise FmstatsError(
-            f"a mask of {mask.dim()} dims needs as many dims of the tensor, each once, got {dims}"
+            f"a mask of shape {tuple(numbers.shape)} does not fit a tensor of {tuple(x.shape)}"
         )
-    if channel_dim is not None and resolve_dim(channel_dim, x.shape) in dims:
+    strides = [
+        stride if size > 1 else 0
+        for size, stride in zip(numbers.shape, numbers.stride(), strict=True)
+    ]
+    if channel_dim is not None and strides[resolve_dim(channel_dim, x.shape)] != 0:
         raise FmstatsError(f"dim {channel_dim} holds the channels: a mask is of positions")
-    covered = tuple(x.shape[dim] for dim in dims)
-    if covered != tuple(mask.shape):
-        raise FmstatsError(
-            f"the mask is of shape {tuple(mask.shape)}, dims {dims} of the tensor of {covered}"
-        )
-    strides = [0] * x.dim()
-    for dim, stride in zip(dims, mask.stride(), strict=True):
-        strides[dim] = stride
-    view, mask_strides = _view_of(x, channel_dim, strides)
-    return view, Positions(mask, mask_strides)
+    view, beside = _view_of(x, channel_dim, strides)
+    return view, Positions(numbers, beside, groups)
 
 
 def _view_of(
