@@ -4,8 +4,8 @@ The statistic does not care in which order positions come, so they are sorted by
 adjacent ones joined: NCHW becomes (N, stride C*H*W), (H*W, stride 1); channels_last becomes
 (N*H*W, stride C) under a channel stride of 1. Kernels walk the last dim.
 
-`Positions` tells which group a position belongs to, if any. Its numbers are read by strides as well,
-one for each dim of the view, so that no mask of the tensor's own size is ever made.
+`Positions` tells which group a position belongs to, if any. Its numbers are read by strides as
+well, one for each dim of the view, so that no mask of the tensor's own size is ever made.
 """
 
 from __future__ import annotations
