@@ -19,16 +19,18 @@ from fmstats.profiles.row_names import MOST_CALLS
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
 from fmstats.tracking.gates import Gate
-from fmstats.tracking.layers import MOST_WIDTHS, Layer, LayerSpec
+from fmstats.tracking.layer_spec import LayerSpec
+from fmstats.tracking.layers import Layer
 from fmstats.tracking.per_call import PerCall
 from fmstats.tracking.reading import take_profiles
+from fmstats.tracking.row_set import MOST_WIDTHS
 
 SPEC = LayerSpec("conv", "Conv2d", ChannelRule(1), Thresholds(), "output", "auto", "raise")
 X = torch.randn(4, 3)
 
 
 def seen_by(layer: Layer) -> LayerProfile | None:
-    return take_profiles([layer]).get(layer.spec.name)
+    return take_profiles([layer]).rows.get(layer.spec.name)
 
 
 def layer_of(**changes: object) -> Layer:
@@ -79,7 +81,7 @@ def test_a_row_for_each_width() -> None:
     for _ in range(3):
         for x in (X, others[5], others[2], others[5]):
             layer.update(x)
-    found = take_profiles([layer])
+    found = take_profiles([layer]).rows
     assert list(found) == ["conv@3", "conv@5", "conv@2"]
     for x, calls in ((X, 3), (others[5], 6), (others[2], 3)):
         alone = layer_of()
@@ -96,7 +98,7 @@ def test_widths_beyond_the_bound_are_counted_and_left_out() -> None:
     for width in range(1, MOST_WIDTHS + 4):
         layer.update(torch.ones(2, width))
     layer.update(torch.ones(3, 1))  # one that has a row goes on
-    found = take_profiles([layer])
+    found = take_profiles([layer]).rows
     assert list(found) == [f"conv@{width}" for width in range(1, MOST_WIDTHS + 1)]
     assert found["conv@1"].stats.count.tolist() == [5]
     assert (layer.left_out, layer.reason) == (3, None)
@@ -105,7 +107,7 @@ def test_widths_beyond_the_bound_are_counted_and_left_out() -> None:
     layer.reset()
     assert layer.why_partial() is None
     layer.update(torch.ones(2, MOST_WIDTHS + 9))  # what was forgotten makes room
-    assert list(take_profiles([layer])) == ["conv"]
+    assert list(take_profiles([layer]).rows) == ["conv"]
 
 
 def test_rows_of_several_widths_are_found_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +241,7 @@ def test_rows_are_in_the_order_of_their_first_tensors() -> None:
     layers = [Layer(dataclasses.replace(SPEC, name=name), gate) for name in "abc"]
     for i in (2, 0, 1, 2):
         layers[i].update(X)
-    assert list(take_profiles(layers)) == ["c", "a", "b"]
+    assert list(take_profiles(layers).rows) == ["c", "a", "b"]
 
 
 def test_a_row_per_call() -> None:
@@ -249,7 +251,7 @@ def test_a_row_per_call() -> None:
         calls.update(X)
         calls.update(2 * X)
         calls.update(torch.randn(4, 7))
-    found = take_profiles(calls.layers)
+    found = take_profiles(calls.layers).rows
     assert list(found) == ["conv#0", "conv#1", "conv#2"]
     profiles = list(found.values())
     assert [(p.layer, p.call, p.calls) for p in profiles] == [("conv", i, 2) for i in range(3)]
@@ -257,7 +259,7 @@ def test_a_row_per_call() -> None:
     assert profiles[1].stats.max.tolist() == (2 * X).amax(0).tolist()
     calls.begin_pass()
     calls.update(torch.randn(4, 7))
-    assert list(take_profiles(calls.layers)) == ["conv#0@3", "conv#1", "conv#2", "conv#0@7"]
+    assert list(take_profiles(calls.layers).rows) == ["conv#0@3", "conv#1", "conv#2", "conv#0@7"]
 
 
 def test_a_layer_s_calls_stop_and_are_scaled_together_or_one_by_one() -> None:
@@ -271,7 +273,7 @@ def test_a_layer_s_calls_stop_and_are_scaled_together_or_one_by_one() -> None:
     calls.update(4 * X)
     with pytest.warns(RuntimeWarning, match="no longer measures layer 'conv#1'"):
         calls.fail(ValueError("broken"))
-    found = take_profiles(calls.layers)
+    found = take_profiles(calls.layers).rows
     assert [p.calls for p in found.values()] == [2, 1]
     for profile in found.values():
         assert profile.stats.max.tolist() == X.amax(0).tolist()
@@ -286,11 +288,11 @@ def test_calls_beyond_the_bound_are_counted_and_left_out() -> None:
     for x in (X, X):
         calls.update(x)
     calls.skip("is not asked for")
-    assert (len(calls.layers), take_profiles(calls.layers)) == (MOST_CALLS, {})
+    assert (len(calls.layers), take_profiles(calls.layers).rows) == (MOST_CALLS, {})
     assert (calls.why_partial() or "").startswith("3 calls without a row: a layer has one for each")
     calls.begin_pass()
     calls.update(X)
-    assert list(take_profiles(calls.layers)) == ["conv#0"]
+    assert list(take_profiles(calls.layers).rows) == ["conv#0"]
     calls.reset()
     assert calls.why_partial() is None
 
@@ -378,9 +380,9 @@ def test_rollback_forgets_rows_and_dims_since() -> None:
     assert (layer.left_out, layer.calls) == (0, 1)
     assert (layer.rows[0].calls, layer.rows[1].calls) == (1, 0)
     layer.update(torch.ones(7, 3, 9))  # guessed anew, not as a sample would have it
-    (profile,) = (row.profile(row.states) for row in layer.rows if row.width == 3)
-    assert profile is not None
-    assert profile.dims == {3: 1, 4: 1}
+    (found,) = (row.profile(row.states) for row in layer.rows if row.width == 3)
+    assert found is not None
+    assert found[0].dims == {3: 1, 4: 1}
 
 
 def test_a_state_that_a_dispatch_mode_would_fake_is_real() -> None:

@@ -81,8 +81,9 @@ def test_the_table_of_the_docs_is_that_of_the_declaration(monkeypatch: pytest.Mo
 def test_profiles_keep_the_options_that_they_must_share_to_merge() -> None:
     assert tuple(TrackOptions().kept()) == OPTIONS
     assert TrackOptions(of="input", per_call=True).kept() == {
-        **{"of": "input", "when": "always", "per_call": True}
+        **{"of": "input", "when": "always", "per_call": True, "masked": False}
     }
+    assert TrackOptions(mask="auto").kept()["masked"] is True
 
 
 def test_a_run_tells_and_compares_every_option_that_it_has(tmp_path: Path) -> None:
@@ -96,6 +97,8 @@ def test_a_run_tells_and_compares_every_option_that_it_has(tmp_path: Path) -> No
         **{"include": "0", "exclude": "1", "of": "input", "every": 2, "channel_dim": 1},
         **{"zero_tol": 0.25, "backend": "torch", "per_call": True, "on_error": "raise"},
         **{"budget": 0.5, "saturation": {"0": (0, 1)}, "functional": ["relu"]},
+        **{"mask": "input", "mask_mismatch": "raise", "groups": "input"},
+        **{"group_names": ["a"], "max_groups": 2},
     }
     assert others.keys() == SHARED
     for name, value in others.items():

@@ -15,7 +15,7 @@ from torch import nn
 import fmstats
 from fmstats.errors import FmstatsError
 from fmstats.profiles.row_names import MOST_CALLS, RowKey, name_rows, read_name
-from fmstats.tracking.layers import MOST_WIDTHS
+from fmstats.tracking.row_set import MOST_WIDTHS
 
 # Modules of a ModuleDict may be called like this.
 NAMES = st.text(alphabet="l@#0146", min_size=1, max_size=6)

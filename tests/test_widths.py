@@ -24,7 +24,7 @@ import fmstats
 from fmstats.integrations.readings import Readings
 from fmstats.profiles.profile import LayerProfile, Profile
 from fmstats.profiles.summary import choose_layers
-from fmstats.tracking.layers import MOST_WIDTHS
+from fmstats.tracking.row_set import MOST_WIDTHS
 
 
 def segformer() -> nn.Module:

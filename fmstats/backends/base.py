@@ -172,6 +172,10 @@ class Meter:
         """Update the state with `x`, read as `view`; `check_input` has passed it."""
         self.backend.accumulate(self.state, x, view, self._thresholds, self.clock)
 
+    def update_groups(self, x: Tensor, view: View, positions: Positions) -> None:
+        """Update the state with those positions of `x` that are in a group, as `accumulate`."""
+        self.backend.accumulate(self.state, x, view, self._thresholds, self.clock, positions)
+
     def wait(self) -> None:
         """Return when all that was measured is in the state, whatever stream it was measured on."""
 

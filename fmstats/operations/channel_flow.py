@@ -11,6 +11,7 @@ from torch import Tensor
 from fmstats.operations import rules
 from fmstats.operations.calls import Call
 from fmstats.operations.labels import Label
+from fmstats.operations.position_flow import PositionFlow
 
 
 class Origin(NamedTuple):
@@ -32,9 +33,13 @@ class ChannelFlow:
     """A flow carries the channels from what makes them to whatever is made of it.
 
     It keeps no tensor alive.
+
+    Attributes:
+        positions: where the positions of the inputs lie in these tensors, if that is asked for.
     """
 
     def __init__(self) -> None:
+        self.positions: PositionFlow | None = None
         self._known: dict[int, tuple[weakref.ref[Tensor], Origin]] = {}
 
     def origin_of(self, x: Tensor) -> Origin | None:
@@ -53,7 +58,7 @@ class ChannelFlow:
 
     def follow(
         self,
-        function: object,
+        function: Any,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         result: object,
@@ -79,6 +84,8 @@ class ChannelFlow:
                 self._known.pop(id(out), None)
             else:
                 self.note(out, self._origin(call, label, layer))
+        if self.positions is not None:
+            self.positions.follow(function, call, outputs)
 
     def _origin(self, call: Call, label: Label, layer: Callable[[], str]) -> Origin:
         known = (self.origin_of(x) for x in call.tensors)

@@ -94,13 +94,22 @@ _OPERATORS = {"truediv": "div"}
 
 @lru_cache(maxsize=4096)
 def _rule_of(name: str) -> Rule:
+    space = count_space(name)
+    if space:
+        return making.CONVOLUTIONS[space]
+    return RULES.get(name) or (carrying.join if is_pointwise(name) else carrying.keep_shape)
+
+
+@lru_cache(maxsize=4096)
+def count_space(name: str) -> int:
+    """Count the dims in space of a convolution; 0 for any other operation."""
     convolution = _CONVOLUTION.fullmatch(name)
-    if convolution:
-        return making.CONVOLUTIONS[int(convolution[1])]
-    return RULES.get(name) or (carrying.join if _is_pointwise(name) else carrying.keep_shape)
+    return int(convolution[1]) if convolution else 0
 
 
-def _is_pointwise(name: str) -> bool:
+@lru_cache(maxsize=4096)
+def is_pointwise(name: str) -> bool:
+    """Tell whether an operation gives each element from those at its place in the operands."""
     packet = getattr(torch.ops.aten, name, None)
     if packet is None:
         return False

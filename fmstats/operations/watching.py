@@ -22,6 +22,7 @@ from fmstats.models.wrappers import has_compiled_parts, named_modules
 from fmstats.operations.channel_flow import ChannelFlow
 from fmstats.operations.modes import Mode, Operations, push, remove
 from fmstats.operations.places import modules_around, number_of, runs_compiled
+from fmstats.operations.position_flow import PositionFlow
 from fmstats.operations.suspension import MINDFUL, RulesByType, Sources, Suspension, rules_by_type
 
 _MOST_KINDS = 4096  # of passes that are followed
@@ -63,6 +64,7 @@ class Watch:
         self._in_graph = False  # whether passes run compiled
         self._called_compiled = False  # whether that is because what calls them is compiled
         self._mindful = False  # whether the model had modules that mind modes
+        self._positions_change = False  # whether the ways of positions depend on other tensors
 
     @property
     def operations(self) -> Operations | None:
@@ -84,13 +86,20 @@ class Watch:
         """Return the channels of the tensors of this thread's pass, if it is followed."""
         return self._thread.flow
 
-    def begin(self, model: nn.Module, args: Sequence[object], kwargs: Mapping[str, object]) -> bool:
+    def begin(
+        self,
+        model: nn.Module,
+        args: Sequence[object],
+        kwargs: Mapping[str, object],
+        positions: PositionFlow | None = None,
+    ) -> bool:
         """Watch the pass that begins; return whether `end` is to be called.
 
         Args:
             model: that begins it.
             args: it is called with.
             kwargs: it is called with as well.
+            positions: those of its inputs, if layers are to know where they are.
         """
         thread, sources = self._thread, None
         if thread.mode is not None or thread.suspension is not None:
@@ -100,7 +109,10 @@ class Watch:
         self._look_for_missed()
         with torch._C.DisableTorchFunction():  # a subclass may do anything when it is asked
             kind = _kind_of(model, args, kwargs, self._by_size)
+        if positions is not None:
+            kind = *kind, *positions.numbers.kind(self._by_size)
         new = kind not in self._kinds and len(self._kinds) < _MOST_KINDS
+        new = new or (positions is not None and self._positions_change)
         if new or self._called_compiled:  # it may run eagerly again, as after torch.export
             self._called_compiled = runs_compiled()
             self._in_graph = self._called_compiled or has_compiled_parts(model)
@@ -115,6 +127,7 @@ class Watch:
 
         if new:
             thread.flow, thread.kind = ChannelFlow(), kind
+            thread.flow.positions = positions
             thread.mode = Mode(thread.flow, _Names(model), self._operations, is_over)
             if self._rules is None:
                 self._rules = rules_by_type(model)
@@ -182,6 +195,10 @@ class Watch:
         number of dims.
         """
         self._by_size = True
+
+    def follow_all(self) -> None:
+        """Follow each pass whose positions are asked for: in each they go where tensors tell."""
+        self._positions_change = True
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import overload
 from fmstats.output.tables import format_plural, format_table, make_printable
 
 UNSEEN = "unseen"  # the status of a part whose operations cannot be followed
+UNMASKED = "unmasked"  # the status of a layer whose tensors a mask did not fit
 _SHOWN = 5  # layers in a text
 
 
@@ -18,9 +19,10 @@ class CoverageRow:
 
     Attributes:
         status: "tracked"; "in part", some of its outputs have no statistics; "skipped", its last
-            output has none; "never fired": no hook of it was called while the tracker was
-            measuring; or "unseen": a part whose operations cannot be followed, so that feature
-            maps without a row may be in it.
+            output has none; "unmasked": the mask or the groups did not fit some of its tensors,
+            which were left out or, if that was asked, counted whole; "never fired": no hook of it
+            was called while the tracker was measuring; or "unseen": a part whose operations cannot
+            be followed, so that feature maps without a row may be in it.
         reason: why something was left out, or that it is no longer in the model.
         calls: tensors measured.
         channels: which dim was read as channels, and how it was found; "" before it was.

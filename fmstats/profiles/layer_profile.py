@@ -38,6 +38,8 @@ class LayerProfile:
         call: which call of the layer in a forward pass, from 0; None: all of them.
         other_dims: a number of dims and the channel dim, for each number of dims that other tensors
             than `shape` had, sorted.
+        unmasked: tensors that were counted whole, though a mask was given that did not fit them.
+        group: of the positions that it is of, in a profile that holds groups beside all positions.
     """
 
     type: str
@@ -50,11 +52,13 @@ class LayerProfile:
     layer: str | None = None
     call: int | None = None
     other_dims: OtherDims = ()
+    unmasked: int = 0
+    group: str | None = None
 
     @property
     def key(self) -> RowKey:
         """Return what the row is of."""
-        return RowKey(self.layer or "", self.call, self.stats.channels)
+        return RowKey(self.layer or "", self.call, self.stats.channels, self.group)
 
     @property
     def dims(self) -> dict[int, int | None]:

@@ -45,11 +45,13 @@ class StackedLayer:
     layer: str
     call: int | None = None
     other_dims: OtherDims = ()
+    unmasked: int = 0
+    group: str | None = None
 
     @property
     def key(self) -> RowKey:
         """Return what it is of."""
-        return RowKey(self.layer, self.call, self.channels)
+        return RowKey(self.layer, self.call, self.channels, self.group)
 
     @property
     def dims(self) -> dict[int, int | None]:
@@ -65,7 +67,10 @@ class StackedLayer:
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack is a profile with the channels of all its `layers` in one state, in their order."""
+    """A stack is a profile with the channels of all its `layers` in one state, in their order.
+
+    The rows of groups come after those of all positions together.
+    """
 
     layers: Mapping[str, StackedLayer]
     state: State
@@ -74,7 +79,11 @@ class Stack:
     @classmethod
     def of(cls, profile: Profile) -> Stack:
         """Return a profile as a stack; its states are copied."""
-        info = with_keys(profile.info, profile.metadata.get("per_call") is True)
+        per_call = profile.metadata.get("per_call") is True
+        info = with_keys(profile.info, per_call)
+        for group, part in profile.groups.items():
+            rows = with_keys(part.info, per_call).items()
+            info |= {f"{name}|{group}": replace(row, group=group) for name, row in rows}
         layers = {name: StackedLayer.of(layer) for name, layer in info.items()}
         if len({row.key for row in layers.values()}) < len(layers):
             raise FmstatsError("two rows of the profile are of the same layer, call and width")
@@ -98,13 +107,23 @@ class Stack:
 
     def profile(self) -> Profile:
         """Return the stack as a profile, whose states are copies: each can be kept by itself."""
-        info = {}
-        for (name, layer), part in zip(self.layers.items(), self.parts(), strict=True):
-            known = dict(vars(layer))
+        groups: dict[str | None, dict[RowKey, LayerProfile]] = {None: {}}
+        for layer, part in zip(self.layers.values(), self.parts(), strict=True):
+            known = dict(vars(layer)) | {"group": None}
             del known["channels"]
             stats = ChannelStats(part.clone(), known.pop("thresholds"))
-            info[name] = LayerProfile(**known, stats=stats)
-        return Profile(info, self.metadata)
+            row = LayerProfile(**known, stats=stats)
+            groups.setdefault(layer.group, {})[row.key] = row
+        names = {key: name for key, name in self.names.items() if key.group is None}
+        info = {names[key]: row for key, row in groups.pop(None).items()}
+        return Profile(
+            info,
+            self.metadata,
+            {
+                str(group): {names.get(key) or key.base: row for key, row in rows.items()}
+                for group, rows in groups.items()
+            },
+        )
 
 
 def merge_profiles(profiles: Sequence[Profile], missing: str) -> Profile:
@@ -113,7 +132,7 @@ def merge_profiles(profiles: Sequence[Profile], missing: str) -> Profile:
     for profile in profiles:
         check_profile(profile, "merge()")
     if len(profiles) == 1:
-        return Profile(profiles[0].info, profiles[0].metadata)
+        return profiles[0].copy()
     merged = Stack.of(profiles[0])
     for other in profiles[1:]:
         merged = merge_stacks(merged, Stack.of(other), missing)
@@ -151,11 +170,18 @@ def merge_stacks(a: Stack, b: Stack, missing: str) -> Stack:
     both = [key for key in mine if key in theirs]
     if missing == "drop":
         both = [key for key in both if _misfit(mine[key], theirs[key]) is None]
+        # A group need not be in both profiles, but its layer.
+        fit = set(both)
+        alone = {
+            key: row
+            for rows in (mine, theirs)
+            for key, row in rows.items()
+            if key.group is not None and key not in both and key._replace(group=None) in fit
+        }
         if mine and theirs and not both:
             raise FmstatsError("cannot merge profiles that have no layer in common")
     rows = {key: _merge_layers(a.names[key], mine[key], theirs[key]) for key in both}
-    if missing != "drop":
-        rows = {**mine, **theirs, **rows}
+    rows = {**rows, **alone} if missing == "drop" else {**mine, **theirs, **rows}
     metadata = merge_metadata(a.metadata, b.metadata)
     names = a.names if a.names == b.names and len(rows) == len(a.names) else name_rows(rows)
     state = _arrange(a, rows)
@@ -242,6 +268,7 @@ def _merge_layers(name: str, a: StackedLayer, b: StackedLayer) -> StackedLayer:
     return replace(
         a,
         calls=a.calls + b.calls,
+        unmasked=a.unmasked + b.unmasked,
         shape=shape,
         channel_dim=dims.pop(len(shape)),
         other_dims=tuple(sorted(dims.items())),

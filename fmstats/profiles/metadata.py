@@ -17,7 +17,8 @@ from typing import Any
 from fmstats.errors import FmstatsError
 
 # Profiles that differ in one of these tell of different things, layer for layer.
-OPTIONS = ("of", "when", "per_call")
+OPTIONS = ("of", "when", "per_call", "masked")
+_BEFORE = {"masked": False}  # what an option was in profiles that do not tell of it
 MOST_SOURCES = 100
 DEEPEST = 100  # levels of lists and mappings within one another that are written anywhere
 MOST_BITS = 14_000  # of a whole number that is written: Python writes none of 4301 digits
@@ -140,10 +141,11 @@ def refuse_other_options(what: str, a: Mapping[str, Any], b: Mapping[str, Any]) 
         FmstatsError: one of `OPTIONS` differs.
     """
     for option in OPTIONS:
-        if option in a and option in b and not agree(a[option], b[option]):
+        one, other = ({**_BEFORE, **each}.get(option, _UNLIKE) for each in (a, b))
+        if _UNLIKE not in (one, other) and not agree(one, other):
             raise FmstatsError(
-                f"cannot {what} made with {option}={_write(a[option], 1)} and "
-                f"{option}={_write(b[option], 1)}: these are statistics of different things"
+                f"cannot {what} made with {option}={_write(one, 1)} and "
+                f"{option}={_write(other, 1)}: these are statistics of different things"
             )
 
 

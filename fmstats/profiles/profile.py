@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmstats.errors import FmstatsError, list_closest, needs
-from fmstats.output.files import encode_text
 from fmstats.output.tables import Table
 from fmstats.profiles.columns import LAYER_COLUMNS
 from fmstats.profiles.coverage import describe_not_measured
 from fmstats.profiles.layer_profile import LayerProfile, summarise, with_keys
 from fmstats.profiles.metadata import read_rows
 from fmstats.statistic.channel_stats import ChannelStats, pool_channels
-from fmstats.statistic.fields import FIELDS
 
 __all__ = ["LayerProfile", "Profile", "check_profile"]
 
@@ -39,6 +37,8 @@ class Profile(Mapping[str, ChannelStats]):
     Attributes:
         info: what is known of each row beside its statistics.
         metadata: what was run, and how.
+        groups: the profile of each group of positions by its name, where `groups=` asked for them;
+            the profile itself is of all of them together.
 
     Examples:
         >>> import torch
@@ -49,9 +49,23 @@ class Profile(Mapping[str, ChannelStats]):
         ['0'] [0. 2.]
     """
 
-    def __init__(self, info: Mapping[str, LayerProfile], metadata: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        info: Mapping[str, LayerProfile],
+        metadata: Mapping[str, Any],
+        groups: Mapping[str, Mapping[str, LayerProfile]] | None = None,
+    ) -> None:
         self.metadata = dict(metadata)
         self.info = with_keys(info, self.metadata.get("per_call") is True)
+        self.groups = {
+            name: Profile(rows, {**self.metadata, "group": name})
+            for name, rows in (groups or {}).items()
+        }
+
+    def copy(self) -> Profile:
+        """Return a profile of the same rows, with metadata of its own."""
+        groups = {name: part.info for name, part in self.groups.items()}
+        return Profile(self.info, self.metadata, groups)
 
     def __getitem__(self, layer: str) -> ChannelStats:
         if layer not in self.info:
@@ -177,33 +191,33 @@ class Profile(Mapping[str, ChannelStats]):
     def to_pandas(self) -> pd.DataFrame:
         """Return a row per channel: layer, type, channel, then every field and derived number.
 
+        With groups there is a column `group` as well, None in the rows of all positions together.
+
         Raises:
             FmstatsError: pandas is not installed.
         """
+        from fmstats.profiles.frames import list_columns
+
         with needs("to_pandas()", "pandas", "'fmstats[pandas]'"):
             import pandas
-        columns: dict[str, list[Any]] = {"layer": [], "type": [], "channel": []}
-        columns |= {f: [] for f in (*FIELDS, *ChannelStats.DERIVED)}
-        for name, layer in self.info.items():
-            values = layer.stats.to_dict()
-            columns["layer"] += [encode_text(name).decode()] * layer.stats.channels
-            columns["type"] += [encode_text(layer.type).decode()] * layer.stats.channels
-            columns["channel"] += range(layer.stats.channels)
-            for field in (*FIELDS, *ChannelStats.DERIVED):
-                nothing = [None] * layer.stats.channels
-                columns[field] += nothing if values[field] is None else values[field]
-        frame: pd.DataFrame = pandas.DataFrame(columns)
+        groups = {name: part.info for name, part in self.groups.items()}
+        frame: pd.DataFrame = pandas.DataFrame(list_columns(self.info, groups))
         return frame
 
     def to_dict(self) -> dict[str, Any]:
-        """Return lists, numbers and strings: `{"metadata": ..., "layers": {name: ...}}`."""
+        """Return lists, numbers and strings: `{"metadata": ..., "layers": {name: ...}}`.
+
+        With groups there is also `"groups": {group: {name: ...}}`.
+        """
         layers = {}
         for name, layer in self.info.items():
             known = {f: v for f, v in vars(layer).items() if f != "stats"}
             dims = [list(pair) for pair in layer.other_dims]
             known |= {"shape": list(layer.shape), "other_dims": dims}
             layers[name] = {**known, **layer.stats.to_dict()}
-        return {"metadata": dict(self.metadata), "layers": layers}
+        known = {"metadata": dict(self.metadata), "layers": layers}
+        groups = {name: part.to_dict()["layers"] for name, part in self.groups.items()}
+        return {**known, "groups": groups} if groups else known
 
     def diagnose(
         self, rules: Iterable[str] | None = None, thresholds: Mapping[str, float] | None = None

@@ -5,7 +5,8 @@ Most layers show one width, and their row has the layer's name, or `name#2` for 
 layer that shows several has `name@64` and `name@256`, or `name#2@64` and `name#2@256`.
 
 Names follow from the rows of a profile alone, so that profiles merged in any order agree in them,
-and no two rows share one. Where a layer's own name ends as that of a width, as a module called
+and no two rows share one. In files the rows of a group have its name as well: `name|cat@64`. Where
+a layer's own name ends as that of a width, as a module called
 `norm@64`, each of its rows has its width.
 """
 
@@ -31,16 +32,19 @@ class RowKey(NamedTuple):
         layer: the module's name.
         call: which of its calls in a forward pass, from 0; None where all are taken together.
         width: channels.
+        group: of its positions; None where all are taken together.
     """
 
     layer: str
     call: int | None
     width: int
+    group: str | None = None
 
     @property
     def base(self) -> str:
         """Return the name without the width."""
-        return self.layer if self.call is None else f"{self.layer}#{self.call}"
+        name = self.layer if self.call is None else f"{self.layer}#{self.call}"
+        return name if self.group is None else f"{name}|{self.group}"
 
     @property
     def full(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +25,7 @@ from fmstats.runs.run import Run
 from fmstats.runs.shards import merge_shards, path_of, share_of
 from fmstats.sources.placement import copy_model, find_placement, is_placed, move_model
 from fmstats.tracking.options import TrackOptions
+from fmstats.tracking.positions import Reader
 
 
 def profile(
@@ -43,6 +44,11 @@ def profile(
     on_error: str = "warn",
     functional: bool | str | Collection[str] = "auto",
     saturation: Mapping[Selector, Bounds] | None = None,
+    mask: str | Reader | None = None,
+    mask_mismatch: str = "skip",
+    groups: str | Reader | None = None,
+    group_names: Sequence[str] | Mapping[int, str] | None = None,
+    max_groups: int = 64,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     channels_last: bool = False,
@@ -85,6 +91,11 @@ def profile(
             names of operations or rows (see docs/options.md).
         on_error: "warn" or "raise", where a layer cannot be measured as asked.
         saturation: bounds by selector.
+        mask: which positions of the inputs count, as in `fmstats.track`, like the next four.
+        mask_mismatch: what to do with tensors that the mask does not fit.
+        groups: whose statistics to keep apart.
+        group_names: what the groups are called.
+        max_groups: how many there may be.
         device: where to run; None: where the model is.
         dtype: what to run in; None: the model's own.
         channels_last: run 4-d weights and inputs in the channels_last memory format.
@@ -166,6 +177,11 @@ def profile(
         on_error=on_error,
         functional=functional,
         saturation=saturation,
+        mask=mask,
+        mask_mismatch=mask_mismatch,
+        groups=groups,
+        group_names=group_names,
+        max_groups=max_groups,
     )
     share = share_of(group)
     batches = open_batches(data, on_bad_sample)

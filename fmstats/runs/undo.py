@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fmstats.tracking.layers import Layer, LayerSnapshot
+from fmstats.tracking.layers import Layer
+from fmstats.tracking.snapshots import LayerSnapshot
 from fmstats.tracking.tracker import Tracker
 
 

@@ -129,6 +129,13 @@ class State:
         if self.memory is not None:
             self.memory[-1:].zero_()
 
+    def scale_(self, before: float, after: float) -> None:
+        """Turn the state of what was multiplied by `before` into that of it times `after`."""
+        if before == after:
+            return
+        for field in ("mean", "min", "max", "m2", "m2"):  # that of squares twice
+            self[field].mul_(after).div_(before)
+
     def merge_(self, other: State) -> None:
         """Merge `other` into this state, in place."""
         self.words.copy_(merge(self, other).words)
@@ -201,6 +208,33 @@ def merge_fields(a: State, b: State) -> dict[str, Tensor]:
         join = torch.minimum if field in MINIMA else torch.maximum
         fields[field] = at_places(join(places(a[field]), places(b[field])))
     return fields | {f: torch.minimum(a[f], b[f]) for f in FIRSTS}
+
+
+def split_groups(state: State, channels: int) -> list[State]:
+    """Return the states of the groups that a state has one after the other; they share its words.
+
+    Args:
+        state: of a multiple of so many channels.
+        channels: of each group.
+    """
+    begins = range(0, state.channels, channels)
+    return [State(state.words[:, begin : begin + channels]) for begin in begins]
+
+
+def merge_groups(state: State, channels: int) -> State:
+    """Merge the groups that a state has one after the other.
+
+    They are merged in halves, so that rounding grows with the logarithm of their number.
+
+    Args:
+        state: of a multiple of so many channels; it is not changed.
+        channels: of each group.
+    """
+    states = split_groups(state, channels)
+    while len(states) > 1:
+        pairs = zip(states[::2], states[1::2], strict=False)
+        states = [merge(a, b) for a, b in pairs] + states[len(states) // 2 * 2 :]
+    return states[0]
 
 
 def pool(state: State, widths: Sequence[int]) -> State:

@@ -14,8 +14,9 @@ from fmstats.statistic.fields import FIELDS, MOMENTS
 from fmstats.statistic.thresholds import Thresholds
 
 # Raised by a change that older readers would get wrong. 2: the file has a checksum. 3: it may tell
-# when an element first was no finite number.
-SCHEMA = 3
+# when an element first was no finite number. 4: it has rows of groups, which older readers refuse.
+SCHEMA = 4
+WITHOUT_GROUPS = 3
 CHECKED_SINCE = 2
 KEY = "fmstats"  # of the one text among the safetensors metadata
 ALWAYS = ("count", *MOMENTS)  # fields that are written even if they are of no data everywhere
@@ -34,6 +35,9 @@ def describe_layer(name: str, layer: StackedLayer) -> dict[str, Any]:
     """Return a layer as JSON has it."""
     limits = layer.thresholds
     known = {**vars(layer), "name": name, "shape": list(layer.shape)}
+    for field, usual in (("unmasked", 0), ("group", None)):  # as those before schema 4
+        if known[field] == usual:
+            del known[field]
     return known | {"thresholds": [limits.zero_tol, limits.low, limits.high]}
 
 
@@ -73,8 +77,8 @@ def _read_layer(name: str, entry: dict[str, Any], per_call: bool) -> StackedLaye
     shape = entry.get("shape")
     if not (isinstance(shape, list) and all(map(_is_count, shape))):
         raise FmstatsError(f"'shape' must be a list of sizes, not {_shown(shape)}")
-    for key in ("calls", "channels"):
-        if not _is_count(entry.get(key)):
+    for key in ("calls", "channels", "unmasked"):
+        if not _is_count(entry.get(key, 0 if key == "unmasked" else None)):
             raise FmstatsError(f"{key!r} must be a count, not {_shown(entry.get(key))}")
     dim = entry.get("channel_dim")
     if not _is_dim(dim, max(len(shape), 1)):
@@ -90,6 +94,7 @@ def _read_layer(name: str, entry: dict[str, Any], per_call: bool) -> StackedLaye
         thresholds=_read_thresholds(entry.get("thresholds")),
         **_read_key(name, entry, per_call),
         other_dims=_read_dims(entry.get("other_dims", []), len(shape)),
+        unmasked=entry.get("unmasked", 0),
     )
 
 
@@ -98,13 +103,15 @@ def _read_key(name: str, entry: dict[str, Any], per_call: bool) -> dict[str, Any
     if "layer" not in entry:
         layer, call = read_name(name, per_call)
         return {"layer": layer, "call": call}
-    layer, call = entry["layer"], entry.get("call")
+    layer, call, group = entry["layer"], entry.get("call"), entry.get("group")
     if not isinstance(layer, str) or not (call is None or _is_count(call)):
         raise FmstatsError(f"'layer' and 'call' must be a text and a count, not {_shown(call)}")
-    key = RowKey(layer, call, entry["channels"])
+    if not (group is None or isinstance(group, str)):
+        raise FmstatsError(f"'group' must be a text, not {_shown(group)}")
+    key = RowKey(layer, call, entry["channels"], group)
     if name not in (key.base, key.full):
         raise FmstatsError(f"it cannot be a row of layer {layer!r}, call {call}, {key.width} wide")
-    return {"layer": layer, "call": call}
+    return {"layer": layer, "call": call, "group": group}
 
 
 def _is_dim(found: object, count: int) -> bool:

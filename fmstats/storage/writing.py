@@ -19,6 +19,7 @@ from fmstats.storage.schema import (
     KEY,
     LARGEST_HEADER,
     SCHEMA,
+    WITHOUT_GROUPS,
     WORD,
     describe_layer,
     read_layers,
@@ -34,7 +35,9 @@ def encode(stack: Stack, name: str) -> bytes:
     _check_json(stack.metadata, "metadata", name)
     document = json.dumps(
         {
-            "schema": SCHEMA,
+            "schema": SCHEMA
+            if any(row.group is not None for row in stack.layers.values())
+            else WITHOUT_GROUPS,
             "layers": [describe_layer(name, layer) for name, layer in stack.layers.items()],
             "metadata": dict(stack.metadata),
         }

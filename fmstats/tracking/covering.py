@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from fmstats.graph_ops import lowering
-from fmstats.profiles.coverage import UNSEEN, Coverage, CoverageRow
+from fmstats.profiles.coverage import UNMASKED, UNSEEN, Coverage, CoverageRow
 from fmstats.tracking.layers import Layer
 from fmstats.tracking.per_call import PerCall
 
@@ -45,6 +45,9 @@ def cover(
         if reason is None:
             reason = layer.why_partial()
             status = "in part" if reason else status
+        unmasked = next(filter(None, (part.positions.describe() for part in parts)), None)
+        if unmasked is not None:
+            status, reason = UNMASKED, unmasked
         if reason is None:
             reason = _why_not_fused(layer)
         if name in gone:

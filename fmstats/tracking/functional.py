@@ -29,8 +29,8 @@ from fmstats.tracking.functional_choice import FunctionalChoice
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.hooks import LayerHook
 from fmstats.tracking.known_places import Key, KnownPlaces
+from fmstats.tracking.layer_spec import LayerSpec
 from fmstats.tracking.options import TrackOptions
-from fmstats.tracking.rows import LayerSpec
 
 TAP = "tap"  # the type of what is tapped
 _LATE = "its first call was in a pass whose operations were not followed, and is left out"

@@ -12,8 +12,8 @@ from fmstats.models.channel_dims import ChannelRule
 from fmstats.models.selection import Selection, has_name, is_leaf, listed
 from fmstats.operations.functional import bounds_of_operation
 from fmstats.statistic.thresholds import Thresholds
+from fmstats.tracking.layer_spec import LayerSpec
 from fmstats.tracking.options import TrackOptions
-from fmstats.tracking.rows import LayerSpec
 
 
 class FunctionalChoice:
@@ -62,6 +62,7 @@ class FunctionalChoice:
             of=options.of,
             backend=options.backend,
             on_error=options.on_error,
+            mask_mismatch=options.mask_mismatch,
             left_out=left_out,
         )
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from fmstats.operations.channel_flow import Origin
 from fmstats.operations.watching import Watch
 from fmstats.tracking.clocks import Clocks
+from fmstats.tracking.positions import PositionReader
 
 IntArray = npt.NDArray[np.int64]
 WHEN = ("always", "train", "eval")
@@ -33,6 +34,7 @@ class Gate:
             closed, captured.
         clocks: tell states when a NaN came.
         watch: knows the channels of tensors while a pass is watched; None: no pass is.
+        positions: reads which positions of the inputs of a pass count; None: it is not asked.
     """
 
     paused: bool = False
@@ -43,6 +45,7 @@ class Gate:
     open: bool = field(init=False)  # an attribute, since every hook asks
     words: IntArray = field(default_factory=lambda: np.zeros(5, np.int64), init=False)
     watch: Watch | None = None
+    positions: PositionReader | None = None
     clocks: Clocks = field(default_factory=Clocks)
 
     def __post_init__(self) -> None:

@@ -9,11 +9,11 @@ import torch.nn as nn
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.grad_scale import GradScale
 from fmstats.tracking.hooks import Handle, LayerHook, make_hook, register
+from fmstats.tracking.layer_spec import LayerSpec
 from fmstats.tracking.layers import Layer
 from fmstats.tracking.nonfinite import Guarded, NonFiniteWatch
 from fmstats.tracking.options import TrackOptions
 from fmstats.tracking.per_call import PerCall
-from fmstats.tracking.rows import LayerSpec
 from fmstats.tracking.sampling import Sampling
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from fmstats.backends.base import decline
 from fmstats.errors import FmstatsError
 from fmstats.models.output_tensors import first_tensor, plain_part, why_skipped
 from fmstats.operations.channel_finder import ChannelFinder
@@ -26,59 +26,47 @@ from fmstats.statistic.state import State
 from fmstats.statistic.view import view_of
 from fmstats.tracking.aside import aside
 from fmstats.tracking.gates import Gate
-from fmstats.tracking.rows import LayerSpec, Row, RowSnapshot
-
-__all__ = ["MOST_WIDTHS", "Layer", "LayerSnapshot", "LayerSpec"]
-
-# Of one layer. Networks that share one activation everywhere show a dozen; maps whose last dim is
-# the length of a text would make a row for each length.
-MOST_WIDTHS = 32
-
-
-@dataclass(frozen=True)
-class LayerSnapshot:
-    """`LayerSnapshot` holds a layer as it was at some time, without its states, copied apart.
-
-    Attributes:
-        reason, left_out: as of `Layer`.
-        rows: the snapshot of each row, by its width.
-    """
-
-    reason: str | None = None
-    left_out: int = 0
-    rows: dict[int, RowSnapshot] = field(default_factory=dict)
+from fmstats.tracking.layer_positions import LayerPositions, MismatchError, Placed
+from fmstats.tracking.layer_spec import LayerSpec
+from fmstats.tracking.row_set import MOST_WIDTHS, RowSet
+from fmstats.tracking.rows import Row
+from fmstats.tracking.snapshots import LayerSnapshot, RowSnapshot
 
 
 class Layer:
     """A `Layer` holds the rows of one layer, or of one of its calls, while they are filled.
 
     Attributes:
-        rows: one for each width, in their order.
         reason: why the last output was not measured, None if it was.
         in_python: why graphs hand tensors to Python; None if they do not.
         left_out: tensors without a row, since their widths came after `MOST_WIDTHS` others.
         channels: chooses the dim that is read as channels.
+        positions: tells which of a tensor's positions count.
     """
 
     def __init__(self, spec: LayerSpec, gate: Gate, call: int | None = None) -> None:
         self.spec, self._gate, self._call = spec, gate, call
-        self._scale = 1.0
         self._nothing = Row(spec, call, 0, None, 1.0, gate.clocks)  # declines whatever it is handed
         self._last = self._nothing  # the row of the last tensor, which is at `_place` of `rows`
         self._place = 0
-        self.rows: tuple[Row, ...] = ()
+        self._rows = RowSet(spec, gate, call)
         self.channels = ChannelFinder(spec.channels)
+        self.positions = LayerPositions(gate, spec.mask_mismatch)
         self._disabled = False
         self._lock = threading.RLock()
         self.reason: str | None = None
         self.in_python: str | None = None
-        self._reserved: int | None = None  # the execution index of its first row
         self.left_out = 0
 
     @property
     def name(self) -> str:
         """Return the layer's name, and the number of the call."""
         return RowKey(self.spec.name, self._call, 0).base
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Return the rows, one for each width, in their order."""
+        return self._rows.rows
 
     @property
     def layers(self) -> Sequence[Layer]:
@@ -118,9 +106,11 @@ class Layer:
         """Stop measuring this layer and warn of it.
 
         Raises:
-            FmstatsError: `on_error="raise"`.
+            FmstatsError: `on_error="raise"`, or a mask does not fit and `mask_mismatch="raise"`.
         """
         self._last = self._nothing
+        if isinstance(error, MismatchError):
+            raise MismatchError(f"layer {self.name!r} ({self.spec.type}): {error}") from None
         message = f"layer {self.name!r} ({self.spec.type}): {error}"
         if self.spec.on_error == "raise":
             raise FmstatsError(message) from error
@@ -140,8 +130,7 @@ class Layer:
         place among them as well.
         """
         self.in_python = why
-        if not self.rows and self._reserved is None:
-            self._reserved = self._gate.next_execution_index()
+        self._rows.reserve()
 
     def claim(self) -> Layer:
         """Return itself: only `PerCall` has a layer for each call."""
@@ -151,13 +140,17 @@ class Layer:
         """Note where the channels of tensors are that are to come, by their number of dims."""
         self.channels.expect(count, origin)
 
+    def expect_positions(self) -> None:
+        """Take no way past the positions of the next pass."""
+        self._last = self._nothing
+        for row in self.rows:
+            row.try_update = decline
+
     def rescale(self, scale: float) -> None:
         """Take outputs for `scale` times what is to be told of them, from now on."""
-        if scale != self._scale:
+        if scale != self._rows.scale:
             with self._lock:
-                self._scale = scale
-                for row in self.rows:
-                    row.rescale(scale)
+                self._rows.rescale(scale)
 
     def _update_other(self, output: object) -> None:
         """Update with an output that is not as the last one."""
@@ -177,6 +170,7 @@ class Layer:
     def _update(self, output: object) -> None:
         x = first_tensor(output)
         origin = None if x is None else self._gate.origin_of(x)
+        spread = None if x is None else self.positions.spread_of(x)
         if x is not None and type(x) is not Tensor:
             part = plain_part(x, lambda whole: self.channels.find(whole.shape, origin))
             if isinstance(part, str):
@@ -196,37 +190,27 @@ class Layer:
                 self._gate.watch.tell_sizes_apart()
             if origin is None and self.channels.guessed:
                 self._gate.watch.follow_again()
-        view = view_of(x, dim)
-        row = self.row_of(view.channels)
+        placed = self.positions.place(x, dim, spread)
+        if isinstance(placed, str) and self.positions.refuses(f"its {self.spec.of} {placed}"):
+            return
+        row = self.row_of(1 if dim is None else x.shape[dim])
         if row is None:
             self.left_out += 1
             return
-        row.update(x, view, dim)
+        if isinstance(placed, Placed):
+            row.update_groups(x, placed.view, dim, placed.positions, placed.room)
+        else:
+            row.update(x, view_of(x, dim), dim)
+            row.unmasked += placed is not None
         row.calls += not (self._gate.captured and row.is_captured(x.device))
-        self._last, self._place = row, self.rows.index(row)
+        if placed is None and (self._gate.positions is None or not self._gate.positions.asks):
+            self._last, self._place = row, self.rows.index(row)
+        else:
+            row.try_update = decline
 
     def row_of(self, width: int) -> Row | None:
         """Return the row of a width, made if there is none; None if there are too many."""
-        for row in self.rows:
-            if row.width == width:
-                if row.execution_index is None:
-                    row.execution_index = self._next_execution_index()
-                return row
-        rows = self.rows
-        if len(rows) >= MOST_WIDTHS:  # but those that were forgotten since make room
-            rows = self._rows_in_use()
-            if len(rows) >= MOST_WIDTHS:
-                return None
-        return self._add(rows, width, self._next_execution_index())
-
-    def _next_execution_index(self) -> int:
-        reserved, self._reserved = self._reserved, None
-        return self._gate.next_execution_index() if reserved is None else reserved
-
-    def _add(self, rows: tuple[Row, ...], width: int, execution_index: int) -> Row:
-        row = Row(self.spec, self._call, width, execution_index, self._scale, self._gate.clocks)
-        self.rows = (*rows, row)
-        return row
+        return self._rows.of(width)
 
     def why_partial(self) -> str | None:
         """Tell why some tensors have no row though others have; None if all have."""
@@ -242,25 +226,17 @@ class Layer:
         """Return what has been seen so far, of each row on each device."""
         return [state for row in self.rows for state in row.states]
 
-    def restore(self, saved: LayerProfile, execution_index: int) -> None:
+    def restore(
+        self, saved: LayerProfile, groups: Mapping[int, State], execution_index: int
+    ) -> None:
         """Go on from a row that another run has saved; this one has seen nothing of its width."""
-        rows, width = self._rows_in_use(), saved.stats.channels
-        row = next((row for row in rows if row.width == width), None)
-        if row is None:
-            row = self._add(rows, width, execution_index)
-        row.execution_index = execution_index
-        row.restore(saved)
+        row = self._rows.restored(saved.stats.channels, execution_index)
+        row.restore(saved, groups)
         self.channels.restore(saved.dims)
-
-    def _rows_in_use(self) -> tuple[Row, ...]:
-        """Return the rows without those that have seen nothing, unless graphs hold their memory."""
-        return tuple(row for row in self.rows if row.in_graphs or row.count_calls())
 
     def begin_anew(self) -> None:
         """Forget when the rows were first called; they have seen nothing since `reset()`."""
-        self._reserved = None
-        for row in self.rows:
-            row.execution_index = None
+        self._rows.begin_anew()
 
     def reset(self) -> None:
         """Forget all that was seen, but not where channels are; an error that disabled it stays."""
@@ -268,6 +244,7 @@ class Layer:
             for row in self.rows:
                 row.reset()
             self._last, self.left_out = self._nothing, 0
+            self.positions.reset()
             self.channels.forget()
             if not self._disabled:
                 self.reason = None

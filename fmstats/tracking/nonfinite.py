@@ -196,7 +196,7 @@ class NonFiniteWatch:
             copies = iter(copy_to_host([state for some in states for state in some]))
             found = []
             for (layer, row), some in zip(rows, states, strict=True):
-                event = _event_of(layer, [next(copies) for _ in some]) if some else None
+                event = _event_of(layer, row.whole([next(copies) for _ in some])) if some else None
                 if event is not None:
                     self._known.add(row)
                     found.append((event.time, row.execution_index or 0, event))
@@ -217,11 +217,8 @@ def _is_broken_on_cpu(state: State) -> bool:
     return state.words.is_cpu and bool((state["first_pass"].numpy() < NEVER).any())
 
 
-def _event_of(layer: Layer, states: list[State]) -> NonFiniteEvent | None:
-    """Return what is to be told of a row with these states; None if it is finite."""
-    whole, *others = states
-    for state in others:
-        whole.merge_(state)
+def _event_of(layer: Layer, whole: State) -> NonFiniteEvent | None:
+    """Return what is to be told of a row with this state; None if it is finite."""
     passes, steps = whole["first_pass"], whole["first_step"]
     if not (passes < NEVER).any():
         return None

@@ -7,7 +7,7 @@ the help of the command line has the descriptions.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -18,7 +18,9 @@ from fmstats.operations.functional import OPERATIONS
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.tracking.gates import WHEN
 from fmstats.tracking.grad_scale import GradScale
+from fmstats.tracking.group_names import GroupNames
 from fmstats.tracking.nonfinite import Action, check_action
+from fmstats.tracking.positions import MOST_GROUPS, Reader
 from fmstats.tracking.sampling import check_share
 
 
@@ -132,6 +134,34 @@ class TrackOptions:
             shared=False,
         ),
     )
+    mask: str | Reader | None = field(
+        default=None,
+        metadata=_metadata(
+            "Count the positions that a mask keeps: the name of an argument of forward(), 'auto' "
+            "for attention_mask and its like, or a function of all arguments."
+        ),
+    )
+    mask_mismatch: str = field(
+        default="skip",
+        metadata=_metadata(
+            "Leave out tensors that the mask does not fit, count all of them, or raise.",
+            choices=("skip", "count", "raise"),
+        ),
+    )
+    groups: str | Reader | None = field(
+        default=None,
+        metadata=_metadata(
+            "Keep statistics of each group of positions as well: whole numbers from 0 on, -1 for "
+            "none, as the name of an argument or a function of all arguments."
+        ),
+    )
+    group_names: Sequence[str] | Mapping[int, str] | None = field(
+        default=None,
+        metadata=_metadata("Call the groups by these names instead of their numbers."),
+    )
+    max_groups: int = field(
+        default=64, metadata=_metadata("Refuse groups that are numbered beyond so many.")
+    )
     grad_scale: object = field(
         default=None,
         metadata=_metadata(
@@ -153,6 +183,7 @@ class TrackOptions:
                 raise FmstatsError(f"every={self.every} and budget={self.budget}: give one of them")
         check_functional(self.functional)
         check_action(self.on_nonfinite)
+        _check_positions(self)
         Thresholds(self.zero_tol)
         GradScale(self.grad_scale)
         if self.grad_scale is not None and self.of != "grad_output":
@@ -176,11 +207,26 @@ class TrackOptions:
 
     def kept(self) -> dict[str, Any]:
         """Return what profiles keep in their metadata, and do not merge where they differ in it."""
-        return self._those("kept")
+        return {**self._those("kept"), "masked": self.mask is not None}
 
     def _those(self, mark: str) -> dict[str, Any]:
         marked = (option.name for option in fields(self) if option.metadata[mark])
         return {name: getattr(self, name) for name in marked}
+
+
+def _check_positions(options: TrackOptions) -> None:
+    """Refuse a mask or groups that no pass can have."""
+    for name in ("mask", "groups"):
+        value = getattr(options, name)
+        if not (value is None or isinstance(value, str) or callable(value)):
+            raise FmstatsError(
+                f"{name}={value!r}: give the name of an argument of forward() or a function of "
+                "(args, kwargs); for a tensor, run the model within tracker.positions(...)"
+            )
+    GroupNames(options.group_names)
+    check_whole("max_groups", options.max_groups)
+    if options.max_groups > MOST_GROUPS:
+        raise FmstatsError(f"max_groups={options.max_groups}: at most {MOST_GROUPS}")
 
 
 def check_functional(asked: object) -> None:

@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from fmstats.graph_ops.targets import PassShortcut
 from fmstats.operations.watching import Watch
 from fmstats.tracking import compiled as graph
+from fmstats.tracking.aside import aside
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.hooks import NO_BACKWARD_PASS, Hook, backward_pass, is_traced
 from fmstats.tracking.nonfinite import NonFiniteWatch
@@ -59,12 +60,16 @@ class PassHook(Hook):
             graph.mark_pass_boundary(self.number, module.training)
             return
         self.observe(None, module.training)
-        watch = self._gate.watch
+        watch, reader = self._gate.watch, self._gate.positions
         if watch is None or not self._gate.open or torch._C._is_tracing():
             return
         if backward_pass() != NO_BACKWARD_PASS:
             return  # of activation checkpointing, which has run it before
-        if watch.begin(module, args, kwargs):
+        flow, asks = None, reader is not None and reader.asks
+        if reader is not None and asks:
+            with aside():
+                flow = reader.begin(args, kwargs)
+        if watch.begin(module, args, kwargs, flow) or asks:
             if self._end is None:
                 end = WatchEndHook(self, watch)
                 self._end = module.register_forward_hook(end, always_call=True)
@@ -73,6 +78,8 @@ class PassHook(Hook):
 
     def observe(self, x: Tensor | None, training: bool) -> None:
         """Begin a forward pass, also in a graph."""
+        if self._gate.positions is not None:
+            self._gate.positions.miss("came in a compiled graph, where no mask is followed")
         if self._gate.closed or backward_pass() != NO_BACKWARD_PASS:
             return
         left_out = self._when != "always" and training != (self._when == "train")
@@ -135,6 +142,14 @@ class PassHook(Hook):
         if began is not None:
             self.sampling.end(clock() - began)
             self._thread.began = None
+
+    def end_positions(self) -> bool:
+        """End a pass whose positions were asked for; return whether those of the next are."""
+        reader = self._gate.positions
+        if reader is None:
+            return False
+        reader.end()
+        return reader.asks
 
     def remove(self) -> None:
         """Watch no pass any more; may be called twice."""
@@ -217,7 +232,7 @@ class WatchEndHook(Hook):
             return
         self._watch.end(module, output)
         # Where the pass failed, there is no output, and torch is iterating over the hooks.
-        if output is not None and not self._watch.goes_on:
+        if not self._passes.end_positions() and output is not None and not self._watch.goes_on:
             self._passes.remove_end()
 
     def observe(self, x: Tensor | None, training: bool) -> None:

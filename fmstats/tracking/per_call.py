@@ -9,7 +9,8 @@ from fmstats.operations.channel_flow import Origin
 from fmstats.output.tables import format_plural
 from fmstats.profiles.row_names import MOST_CALLS
 from fmstats.tracking.gates import Gate, Updatable
-from fmstats.tracking.layers import Layer, LayerSpec
+from fmstats.tracking.layer_spec import LayerSpec
+from fmstats.tracking.layers import Layer
 
 
 class _Nothing:

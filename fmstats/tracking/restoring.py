@@ -8,11 +8,14 @@ from typing import Any
 from fmstats.errors import FmstatsError
 from fmstats.profiles.metadata import name_model, refuse_other_options
 from fmstats.profiles.profile import LayerProfile, Profile
-from fmstats.profiles.row_names import MOST_CALLS
+from fmstats.profiles.row_names import MOST_CALLS, RowKey
+from fmstats.statistic.state import State
 from fmstats.statistic.view import resolve_dim
 from fmstats.tracking.functional import FunctionalLayers
+from fmstats.tracking.group_names import GroupNames
 from fmstats.tracking.layer_set import LayerSet
-from fmstats.tracking.layers import Layer, LayerSpec
+from fmstats.tracking.layer_spec import LayerSpec
+from fmstats.tracking.layers import Layer
 from fmstats.tracking.per_call import PerCall
 
 
@@ -46,6 +49,20 @@ def match_rows(
         if layer is None or misfit is not None:
             raise FmstatsError(f"cannot restore layer {name!r}: {misfit}")
         found.append((row, layer))
+    return found
+
+
+def split_by_row(profile: Profile, names: GroupNames) -> dict[RowKey, dict[int, State]]:
+    """Return the states of the groups of each row, by their numbers.
+
+    Raises:
+        FmstatsError: a group of the profile has another name here.
+    """
+    found: dict[RowKey, dict[int, State]] = {}
+    for name, part in profile.groups.items():
+        number = names.number(name)
+        for row in part.info.values():
+            found.setdefault(row.key, {})[number] = row.stats.state
     return found
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -11,73 +10,15 @@ from torch import Tensor
 
 from fmstats.backends import choose_backend, why_chosen
 from fmstats.backends.base import Meter, check_input, decline
-from fmstats.models.channel_dims import ChannelRule
 from fmstats.profiles.profile import LayerProfile
 from fmstats.statistic.channel_stats import ChannelStats
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
-from fmstats.statistic.view import View
+from fmstats.statistic.view import Positions, View
 from fmstats.tracking.clocks import Clocks
-
-
-@dataclass(frozen=True)
-class LayerSpec:
-    """A spec tells what is to be measured at one layer.
-
-    Attributes:
-        type: the module's class name.
-        channels: the dim of the channels, or the rule that finds it.
-        of: what is measured, "output" or "input".
-        backend: a backend's name, or "auto".
-        on_error: "raise" or "warn".
-        left_out: why some of its tensors were not measured, if that is known from the start.
-    """
-
-    name: str
-    type: str
-    channels: ChannelRule | int
-    thresholds: Thresholds
-    of: str
-    backend: str
-    on_error: str
-    left_out: str | None = None
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """`TensorInfo` holds what a profile says of a row's tensors beside their statistics.
-
-    Attributes:
-        shape, dtype: of the last one.
-        dims: the dim of the channels by the number of dims, None where all is one channel.
-        backends: that measured what was restored.
-    """
-
-    shape: tuple[int, ...] = ()
-    dtype: str = ""
-    dims: tuple[tuple[int, int | None], ...] = ()
-    backends: tuple[str, ...] = ()
-
-    def joined_by(self, shape: tuple[int, ...], dtype: torch.dtype, dim: int | None) -> TensorInfo:
-        """Return what is known with a further tensor, whose channels are in `dim`."""
-        dims = tuple(sorted({**dict(self.dims), len(shape): dim}.items()))
-        return TensorInfo(shape, str(dtype).removeprefix("torch."), dims, self.backends)
-
-
-@dataclass(frozen=True)
-class RowSnapshot:
-    """`RowSnapshot` holds a row as it was at some time, without its states, copied apart.
-
-    Attributes:
-        calls, execution_index: as of `Row`.
-        tensor_info: what was noted of its tensors.
-        restored: what its first state was to begin with.
-    """
-
-    calls: int = 0
-    execution_index: int | None = None
-    tensor_info: TensorInfo = TensorInfo()
-    restored: State | None = None
+from fmstats.tracking.layer_spec import LayerSpec
+from fmstats.tracking.row_groups import RowGroups
+from fmstats.tracking.snapshots import RowSnapshot, TensorInfo
 
 
 class InGraphs(Protocol):
@@ -102,6 +43,7 @@ class Row:
         calls: tensors that hooks have measured, see `count_calls`.
         in_graphs: what measures it in graphs, by device.
         try_update: updates at once with an output that is as the last one, see `Meter`.
+        unmasked: tensors measured whole, though only some of their positions were to count.
     """
 
     def __init__(
@@ -116,6 +58,8 @@ class Row:
         self._spec, self.call, self.width = spec, call, width
         self.execution_index = execution_index
         self._meters: dict[torch.device, Meter] = {}
+        self._groups = RowGroups(width, self._make_meter)
+        self.unmasked = 0
         self._tensor_info = TensorInfo()
         self._restored: State | None = None  # what the first state shall begin with
         self._clocks = clocks
@@ -142,15 +86,35 @@ class Row:
         self._tensor_info = self._tensor_info.joined_by(*self._expected)
         self.try_update = meter.try_update
 
+    def update_groups(
+        self, x: Tensor, view: View, dim: int | None, positions: Positions, room: int
+    ) -> None:
+        """Update the states with those positions of a tensor that are in a group.
+
+        Args:
+            x: the tensor, which has a statistic.
+            view: how it is read.
+            dim: of its channels, of which there are `width`; None where all is one channel.
+            positions: the groups; of a mask there is one, which is the row's own.
+            room: for how many groups there is to be a state; 0 for a mask.
+        """
+        self.try_update = decline  # which would take all positions of the next tensor
+        meter = self._groups.on(x.device, room) if room else self.meter_on(x.device)
+        check_input(meter.state, x, view, positions.groups)
+        meter.update_groups(x, view, positions)
+        self._tensor_info = self._tensor_info.joined_by(tuple(x.shape), x.dtype, dim)
+
     def meter_on(self, device: torch.device) -> Meter:
         """Return what measures on a device, made if there is none yet."""
         if device not in self._meters:
             state = State.identity(self.width, device)
-            backend = choose_backend(self._spec.backend, device)
-            clock = self._clocks.on(device, backend)
-            self._meters[device] = backend.meter(state, self.thresholds, clock)
+            self._meters[device] = self._make_meter(device, state)
             self._begin_as_restored(state)
         return self._meters[device]
+
+    def _make_meter(self, device: torch.device, state: State) -> Meter:
+        backend = choose_backend(self._spec.backend, device)
+        return backend.meter(state, self.thresholds, self._clocks.on(device, backend))
 
     def note_in_graphs(self, shape: tuple[int, ...], dtype: torch.dtype, dim: int | None) -> None:
         """Note a tensor that graphs measure, whose channels are in `dim`."""
@@ -158,27 +122,42 @@ class Row:
 
     def is_captured(self, device: torch.device) -> bool:
         """Tell whether what is measured on a device goes into a graph, which is to count it."""
-        return self._meters[device].backend.captures(device)
+        meters = (meter for there, meter in self._all_meters() if there == device)
+        return any(meter.backend.captures(device) for meter in meters)
 
     def _begin_as_restored(self, state: State) -> None:
         """Have an empty state go on from what was restored, if anything was."""
         if self._restored is not None:
             state.words.copy_(self._restored.words)
-            _scale_(state, 1.0, self._scale)
+            state.scale_(1.0, self._scale)
             self._restored = None
 
     def backends(self) -> dict[str, str]:
         """Tell which backend served each device that the row was measured on, and why."""
         return {
             str(device): f"{meter.backend.name}: {why_chosen(self._spec.backend, device)}"
-            for device, meter in tuple(self._meters.items())  # a pass may add one
+            for device, meter in self._all_meters()
         }
+
+    def _all_meters(self) -> list[tuple[torch.device, Meter]]:
+        """Return what measures, those of groups last; a pass may add one meanwhile."""
+        return [*self._meters.copy().items(), *self._groups.meters]
 
     @property
     def states(self) -> list[State]:
-        """Return what has been seen so far, on each device."""
+        """Return what has been seen so far, on each device; those of groups are the last ones.
+
+        The latter have the channels of each group, one group after the other.
+        """
         kept = [] if self._restored is None else [self._restored]
-        return kept + [meter.state for meter in self._meters.values()]
+        return kept + [meter.state for _, meter in self._all_meters()]
+
+    def whole(self, states: Sequence[State]) -> State:
+        """Merge copies of `states`, all groups together."""
+        first, *others = map(self._groups.merged, states)
+        for other in others:
+            first.merge_(other)
+        return first
 
     @property
     def thresholds(self) -> Thresholds:
@@ -194,20 +173,29 @@ class Row:
         """
         before, self._scale = self._scale, scale
         self.try_update = decline
-        for device, meter in self._meters.items():
+        for _, meter in self._all_meters():
             meter.wait()
-            _scale_(meter.state, before, scale)
-            self._meters[device] = meter.backend.meter(meter.state, self.thresholds, meter.clock)
+            meter.state.scale_(before, scale)
+        for device, meter in self._meters.items():
+            self._meters[device] = self._make_meter(device, meter.state)
+        self._groups.renew()
 
     def wait(self) -> None:
         """Return when all that was measured is in the states."""
-        for meter in self._meters.values():
+        for _, meter in self._all_meters():
             meter.wait()
 
-    def restore(self, saved: LayerProfile) -> None:
-        """Go on from what another run has seen; this row has seen nothing, or was reset."""
+    def restore(self, saved: LayerProfile, groups: Mapping[int, State]) -> None:
+        """Go on from what another run has seen; this row has seen nothing, or was reset.
+
+        Args:
+            saved: what it has seen of all groups.
+            groups: what of each.
+        """
         self._take_calls()
         self._restored, self.calls = saved.stats.state, saved.calls
+        self._groups.restore(groups)
+        self.unmasked = saved.unmasked
         dims = tuple(sorted(saved.dims.items()))
         self._tensor_info = TensorInfo(
             saved.shape, saved.dtype, dims, tuple(saved.backend.split(", "))
@@ -219,10 +207,11 @@ class Row:
         """Forget all that was seen."""
         for meter in self._meters.values():
             meter.reset()
+        self._groups.reset()
         self._take_calls()
         self._restored, self._tensor_info = None, TensorInfo()
         self.try_update = decline
-        self.calls = 0
+        self.calls = self.unmasked = 0
 
     def count_calls(self) -> int:
         """Count the tensors measured, but for those that graphs have measured in replays."""
@@ -244,7 +233,12 @@ class Row:
     def take_snapshot(self) -> RowSnapshot:
         """Return what `rollback` needs beside the states to restore the row of now."""
         return RowSnapshot(
-            self.count_calls(), self.execution_index, self._tensor_info, self._restored
+            self.count_calls(),
+            self.execution_index,
+            self._tensor_info,
+            self._restored,
+            self._groups.take_snapshot(),
+            self.unmasked,
         )
 
     def rollback(self, snapshot: RowSnapshot) -> None:
@@ -255,26 +249,31 @@ class Row:
         self.reset()
         self.calls, self.execution_index = snapshot.calls, snapshot.execution_index
         self._tensor_info = snapshot.tensor_info
-        self._restored = snapshot.restored
+        self._restored, self.unmasked = snapshot.restored, snapshot.unmasked
+        self._groups.rollback(snapshot.groups)
         for meter in self._meters.values():  # of what was restored, one at most is there since
             self._begin_as_restored(meter.state)
 
-    def profile(self, states: Sequence[State]) -> LayerProfile | None:
-        """Return what has been seen, or None if nothing has.
+    def profile(
+        self, states: Sequence[State]
+    ) -> tuple[LayerProfile, dict[int, LayerProfile]] | None:
+        """Return what has been seen, and what of each group by its number; None if nothing has.
 
         Args:
-            states: copies of `states`.
+            states: copies of `states`, which are changed.
         """
         if not any(state["count"].any() for state in states):
             return None
         for state in states if self._restored is None else states[1:]:
-            _scale_(state, self._scale, 1.0)
+            state.scale_(self._scale, 1.0)
         calls = self.count_calls() + sum(state.replayed for state in states)
-        whole, *others = states
-        for other in others:
-            whole.merge_(other)
+        groups = self._groups.by_number(states[len(states) - len(self._groups.meters) :])
+        whole = self._profile(self.whole(states), calls)
+        return whole, {number: self._profile(state, calls) for number, state in groups.items()}
+
+    def _profile(self, state: State, calls: int) -> LayerProfile:
         seen = self._tensor_info if self._tensor_info.shape else self._in_graphs_info
-        backends = [*seen.backends, *(m.backend.name for m in self._meters.values())]
+        backends = [*seen.backends, *(meter.backend.name for _, meter in self._all_meters())]
         dims = dict(seen.dims)
         return LayerProfile(
             type=self._spec.type,
@@ -283,16 +282,9 @@ class Row:
             dtype=seen.dtype,
             calls=calls,
             backend=", ".join(dict.fromkeys(backends)),
-            stats=ChannelStats(whole, self._spec.thresholds),
+            stats=ChannelStats(state, self._spec.thresholds),
             layer=self._spec.name,
             call=self.call,
             other_dims=tuple(dims.items()),
+            unmasked=self.unmasked,
         )
-
-
-def _scale_(state: State, before: float, after: float) -> None:
-    """Turn the state of what was multiplied by `before` into that of it times `after`."""
-    if before == after:
-        return
-    for field in ("mean", "min", "max", "m2", "m2"):  # that of squares twice
-        state[field].mul_(after).div_(before)

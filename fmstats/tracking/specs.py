@@ -16,7 +16,7 @@ from fmstats.statistic.thresholds import Thresholds
 from fmstats.tracking.budget import Budget
 from fmstats.tracking.clocks import Clocks
 from fmstats.tracking.device_time import DeviceTimers
-from fmstats.tracking.layers import LayerSpec
+from fmstats.tracking.layer_spec import LayerSpec
 from fmstats.tracking.options import TrackOptions
 from fmstats.tracking.sampling import Every, Sampling
 
@@ -44,6 +44,7 @@ def choose_specs(
             of=options.of,
             backend=options.backend,
             on_error=options.on_error,
+            mask_mismatch=options.mask_mismatch,
         )
         for name, module in modules.items()
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import torch.nn as nn
 
@@ -12,6 +12,7 @@ from fmstats.models.selection import Selection, Selector, select
 from fmstats.models.wrappers import unwrap_compiled
 from fmstats.tracking.nonfinite import Action
 from fmstats.tracking.options import TrackOptions
+from fmstats.tracking.positions import Reader
 from fmstats.tracking.specs import choose_specs, warm_up
 from fmstats.tracking.tracker import Tracker
 
@@ -34,6 +35,11 @@ def track(
     warmup: bool = False,
     functional: bool | str | Collection[str] = "auto",
     on_nonfinite: str | Action = "ignore",
+    mask: str | Reader | None = None,
+    mask_mismatch: str = "skip",
+    groups: str | Reader | None = None,
+    group_names: Sequence[str] | Mapping[int, str] | None = None,
+    max_groups: int = 64,
     grad_scale: object = None,
 ) -> Tracker:
     """Measure a model's feature maps from now on.
@@ -72,6 +78,17 @@ def track(
             function that takes a `NonFiniteEvent`. Of the layers that have theirs in one forward
             pass it is told of the first to run. On a CPU this happens within that pass, behind that
             layer; on a GPU, which nobody waits for, when a later pass begins, or in `close()`.
+        mask: count only the positions that a mask keeps, such as tokens that are no padding: the
+            name of an argument of forward(), "auto" for attention_mask and its like, or a function
+            of (args, kwargs) that returns a tensor of shape (N,), (N, T) or (N, H, W), bool or 0
+            and 1, or None where all count (see docs/positions.md).
+        mask_mismatch: what to do with tensors that the mask does not fit: "skip" them, "count" all
+            of their positions, or "raise".
+        groups: keep statistics of each class, timestep or domain as well: the name of an argument
+            of forward(), or a function as `mask`, that gives whole numbers from 0 on; -1 for
+            positions of no group, which do not count.
+        group_names: what the groups are called, in order or by their numbers; None: by these.
+        max_groups: a group beyond so many is refused.
         grad_scale: of="grad_output" alone: what the loss is multiplied by before its backward pass,
             a torch.amp.GradScaler, a number or a function that returns one. Gradients are told
             without it. It is asked once a backward pass.
@@ -109,6 +126,11 @@ def track(
         warmup=warmup,
         functional=functional,
         on_nonfinite=on_nonfinite,
+        mask=mask,
+        mask_mismatch=mask_mismatch,
+        groups=groups,
+        group_names=group_names,
+        max_groups=max_groups,
         grad_scale=grad_scale,
     )
     return start_tracking(model, options)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
+from typing import Literal, overload
 
 import torch
 import torch.nn as nn
@@ -22,13 +24,16 @@ from fmstats.tracking import taps
 from fmstats.tracking.covering import cover
 from fmstats.tracking.functional import FunctionalLayers
 from fmstats.tracking.gates import Gate
+from fmstats.tracking.group_names import GroupNames
 from fmstats.tracking.hooks import Handle
 from fmstats.tracking.layer_set import LayerSet
-from fmstats.tracking.layers import Layer, LayerSpec
+from fmstats.tracking.layer_spec import LayerSpec
+from fmstats.tracking.layers import Layer
 from fmstats.tracking.options import TrackOptions
 from fmstats.tracking.pass_hooks import EndHook, PassHook
+from fmstats.tracking.positions import PositionReader
 from fmstats.tracking.reading import take_profiles
-from fmstats.tracking.restoring import match_rows
+from fmstats.tracking.restoring import match_rows, split_by_row
 from fmstats.tracking.specs import choose_sampling
 
 
@@ -64,7 +69,11 @@ class Tracker:
         self._set = LayerSet(options, self._gate, sampling)
         self.hooks = self._set.hooks
         self._functional = FunctionalLayers(model, options, self._gate, self._set.add)
-        if options.functional is not False or options.channel_dim_follows:
+        self._group_names = GroupNames(options.group_names)
+        self._gate.positions = self._positions = PositionReader(
+            model, options.mask, options.groups, options.max_groups, options.mask_mismatch
+        )
+        if options.functional is not False or options.channel_dim_follows or self._positions.asks:
             self._gate.watch = Watch(self._functional)
         taps.begin(self._functional)
         per_call = self._set.per_call if options.per_call else None
@@ -81,7 +90,13 @@ class Tracker:
             end = EndHook(self._passes)
             handles.append(model.register_forward_hook(end, always_call=True))
 
-    def stats(self, group: object = None) -> Profile:
+    @overload
+    def stats(self, group: object = None, *, by: None = None) -> Profile: ...
+    @overload
+    def stats(self, group: object = None, *, by: Literal["group"]) -> dict[str, Profile]: ...
+    def stats(
+        self, group: object = None, *, by: Literal["group"] | None = None
+    ) -> Profile | dict[str, Profile]:
         """Return what has been seen so far. Only this and `reset()` wait for a device.
 
         While the model runs in another thread, each layer has whole batches, and one layer may be
@@ -90,19 +105,29 @@ class Tracker:
         Args:
             group: a process group of torch.distributed, or "world": every rank of it calls this,
                 and gets the profile of all ranks together, the same bits on each.
+            by: "group": a profile for each group of positions, by its name; they are also the
+                `groups` of the profile of all positions together.
+
+        Raises:
+            FmstatsError: `by` is something else, or the ranks do not fit together.
         """
+        if by not in (None, "group"):
+            raise FmstatsError(f"stats(by={by!r}): choose 'group', or None for all together")
         layers = self.layers
-        info = take_profiles(layers)
+        info, by_number = take_profiles(layers)
+        groups = {self._group_names[number]: rows for number, rows in by_number.items()}
         passes, measured = self._passes.count()
         counted = {"passes": passes, "passes_measured": measured}
         rows = (row for layer in layers for row in layer.rows)
         used = {key: value for row in rows for key, value in row.backends().items()}
         sampled = self._sampling.describe()
-        profile = Profile(info, {**self._metadata, **sampled, **counted, "backends": used})
-        if group is None:
-            return profile
-        refuse_split_channels(profile, {name: found() for name, found in self._modules.items()})
-        return merge_ranks(profile, group)
+        known = {**self._metadata, **sampled, **counted, "backends": used}
+        profile = Profile(info, known, groups)
+        if group is not None:
+            modules = {name: found() for name, found in self._modules.items()}
+            refuse_split_channels(profile, modules)
+            profile = merge_ranks(profile, group)
+        return profile if by is None else profile.groups
 
     def coverage(self) -> Coverage:
         """Tell which of the selected layers were measured, and why the others were not."""
@@ -162,8 +187,9 @@ class Tracker:
         found = match_rows(profile, self._metadata, self._set, self._functional)
         for layer in self.layers:
             layer.begin_anew()
+        of_groups = split_by_row(profile, self._group_names)
         for index, (row, layer) in enumerate(found):
-            layer.restore(row, index)
+            layer.restore(row, of_groups.get(row.key, {}), index)
         self._gate.started = len(found)
         passes = read_count(profile.metadata, "passes") or 0
         measured = read_count(profile.metadata, "passes_measured") or 0
@@ -172,6 +198,38 @@ class Tracker:
         self._passes.go_on_from(passes, measured, time=max(passes, *known, 0))
         if self._set.watch is not None:
             self._set.watch.skip()
+
+    @contextmanager
+    def positions(
+        self, mask: torch.Tensor | None = None, *, groups: torch.Tensor | None = None
+    ) -> Iterator[None]:
+        """Count, of the forward passes within it, the positions that a mask keeps.
+
+        What `mask=` and `groups=` of `track` say is left aside meanwhile. Another thread is not
+        concerned.
+
+        Args:
+            mask: (N,), (N, T) or (N, H, W), bool or 0 and 1, as the inputs of the model lie; None:
+                all positions count.
+            groups: of the same shapes, whole numbers: the group of each position, from 0 on, or
+                -1 for none.
+
+        Examples:
+            >>> import torch
+            >>> tracker = fmstats.track(model := torch.nn.Linear(4, 2))
+            >>> x, mask = torch.ones(2, 3, 4), torch.tensor([[1, 1, 0], [1, 0, 0]])
+            >>> with tracker.positions(mask):
+            ...     out = model(x)
+            >>> print(tracker.stats()["(model)"].count)
+            [3 3]
+        """
+        self._metadata["masked"] = self._metadata["masked"] or mask is not None
+        if self._gate.watch is None:
+            self._gate.watch = Watch(self._functional)
+        for layer in self.layers:
+            layer.expect_positions()
+        with self._positions.giving(mask, groups):
+            yield
 
     def pause(self) -> None:
         """Measure nothing until `resume()`; the hooks stay."""

@@ -1,0 +1,163 @@
+"""`PositionFinder` knows where the positions of the inputs lie in the tensors of one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fmstats.operations.spreads import (
+    GROUPS,
+    Layout,
+    Numbers,
+    Part,
+    Spread,
+    origin_of,
+)
+
+_MOST_SHAPES = 256  # that are remembered of a layer
+
+# Why a tensor has no numbers, as what follows "its output".
+UNKNOWN = "is made of no input that the {} covers"
+NOT_FOLLOWED = "came for the first time in a pass that was not followed"
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """How a given root lies in tensors of any size: whole dims of it, each in a dim of theirs.
+
+    Attributes:
+        key: of the root.
+        dims: for each dim of the tensor, the dims of the root that it goes through, in order.
+    """
+
+    key: Hashable
+    dims: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, layout: Layout, root: Tensor) -> _Axes | None:
+        """Return what a layout says of tensors of other sizes; None if it is of its own alone."""
+        if layout.offset != 0 or 1 in root.shape:  # which dim a size of 1 is, nothing tells
+            return None
+        runs = _runs(root)
+        dims = []
+        for size, stride in zip(layout.sizes, layout.strides, strict=True):
+            run = () if stride == 0 else runs.get((size, stride))
+            if run is None:
+                return None
+            dims.append(run)
+        return cls(layout.key, tuple(dims))
+
+    def layout(self, shape: tuple[int, ...], root: Tensor) -> Layout | None:
+        """Return the layout of a tensor of a shape; None if it does not fit."""
+        strides = []
+        for dim, size in zip(self.dims, shape, strict=True):
+            whole = 1
+            for each in dim:
+                whole *= root.shape[each]
+            if dim and whole != size:
+                return None
+            strides.append(root.stride(dim[-1]) if dim else 0)
+        return Layout(self.key, shape, tuple(strides), 0)
+
+
+def _runs(root: Tensor) -> dict[tuple[int, int], tuple[int, ...]]:
+    """Return the dims of a contiguous root that a dim of a size and a stride goes through."""
+    runs: dict[tuple[int, int], tuple[int, ...]] = {}
+    for last in range(root.dim()):
+        size = 1
+        for first in range(last, -1, -1):
+            size *= root.shape[first]
+            runs[size, root.stride(last)] = tuple(range(first, last + 1))
+    return runs
+
+
+class PositionFinder:
+    """A finder answers for the tensors of one layer.
+
+    Of a pass that was followed it takes where the positions went; of any other, where they went
+    in a tensor of the same shape, or else in one of as many dims if whole dims of the inputs are
+    whole dims of it.
+
+    Attributes:
+        by_size: whether passes of other sizes have to be followed for it.
+        by_pass: whether each pass has to be followed for it.
+    """
+
+    def __init__(self) -> None:
+        self.by_size = self.by_pass = False
+        self._layouts: dict[Hashable, tuple[Layout, ...]] = {}
+        self._axes: dict[int, tuple[_Axes, ...]] = {}
+
+    def find(
+        self, x: Tensor, spread: Spread | None, numbers: Numbers, followed: bool
+    ) -> Tensor | str:
+        """Return the numbers of the positions of a tensor, else why it has none.
+
+        Args:
+            x: the tensor.
+            spread: where positions lie in it, if that is known.
+            numbers: of this pass.
+            followed: whether this pass is.
+
+        Returns:
+            bool or uint8 with the dims of the tensor, of size 1 along those without positions.
+        """
+        shape = tuple(x.shape)
+        if followed:
+            missing = _missing(spread, numbers)
+            if missing:
+                return UNKNOWN.format(missing)
+            assert spread is not None
+            self._remember(shape, spread, numbers)
+            return numbers.combined(spread, x.device)
+        layouts = self._layouts.get((shape, numbers.kind(True))) or self._stretched(shape, numbers)
+        parts = [
+            Part(each.key, view) for each in layouts if (view := numbers.view(each)) is not None
+        ]
+        if not layouts or len(parts) < len(layouts):
+            return NOT_FOLLOWED
+        return numbers.combined(tuple(parts), x.device)
+
+    def _remember(self, shape: tuple[int, ...], spread: Spread, numbers: Numbers) -> None:
+        layouts = tuple(map(numbers.layout_of, spread))
+        known = tuple(layout for layout in layouts if layout is not None)
+        if len(known) < len(layouts):
+            self.by_pass = True
+            return
+        if len(self._layouts) < _MOST_SHAPES:
+            self._layouts[shape, numbers.kind(True)] = known
+        axes = []
+        for layout in known:
+            root = numbers.given.get(layout.key)
+            found = None if root is None else _Axes.of(layout, root)
+            if found is not None:
+                axes.append(found)
+        before = self._axes.get(len(shape))
+        if len(axes) < len(known) or (before is not None and before != tuple(axes)):
+            self.by_size = True
+        else:
+            self._axes[len(shape)] = tuple(axes)
+
+    def _stretched(self, shape: tuple[int, ...], numbers: Numbers) -> tuple[Layout, ...]:
+        """Return the layouts of a shape by those of other sizes; none if they do not fit."""
+        if self.by_size:
+            return ()
+        found = []
+        for axes in self._axes.get(len(shape), ()):
+            root = numbers.given.get(axes.key)
+            layout = None if root is None else axes.layout(shape, root)
+            if layout is None:
+                return ()
+            found.append(layout)
+        return tuple(found)
+
+
+def _missing(spread: Spread | None, numbers: Numbers) -> str:
+    """Return what of the pass does not reach a tensor: "mask", "groups", or "" if nothing."""
+    found = {origin_of(part.key) for part in spread or ()}
+    if GROUPS in numbers.given and GROUPS not in found:
+        return "groups"
+    masks = {key for key in numbers.given if key != GROUPS}
+    return "mask" if masks and not masks & found else ""

@@ -1,0 +1,268 @@
+"""These rules are of operations that move positions: the same is done with a spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fmstats.operations.position_calls import PositionCall, fitted_to, unsqueezed
+from fmstats.operations.spreads import Numbers, Part, Spread, join
+
+
+def move(asked: PositionCall, out: Tensor) -> Spread | None:
+    """Follow what moves the elements of its first tensor, by doing the same."""
+    parts = []
+    for part in asked.spread(asked.call.first):
+        parts.append(asked.numbers.moved(part, asked.again(part.view)))
+    return join(parts)
+
+
+def pack(asked: PositionCall, out: Tensor) -> Spread | None:
+    """Follow what lays sequences of several lengths one behind the other, and back."""
+    parts = []
+    for part in asked.spread(asked.call.first):
+        if part.varies(part.view.dim() - 1):
+            return None
+        found = asked.numbers.moved(part, asked.again(part.view[..., :1].contiguous()))
+        fitted = found.fitted(out.shape)
+        if fitted is None:
+            return None
+        parts.append(fitted)
+    return join(parts)
+
+
+def repeat(asked: PositionCall, out: Tensor) -> Spread | None:
+    """Follow repeat and tile, which lay copies of a tensor side by side."""
+    factors = asked.call.sizes(1, "repeats", "dims")
+    parts = []
+    for part in asked.spread(asked.call.first):
+        dims = part.view.dim()
+        times = [1] * (dims - len(factors)) + factors
+        new = len(times) - dims
+        own = [n if d >= new and part.varies(d - new) else 1 for d, n in enumerate(times)]
+        found = asked.numbers.derived(part.small(), torch.tile, tuple(own)).fitted(out.shape)
+        if found is None:
+            return None
+        parts.append(found)
+    return join(parts)
+
+
+def repeat_each(asked: PositionCall, out: Tensor) -> Spread | None:
+    """Follow repeat_interleave, along a dim."""
+    times, dim = asked.call.argument(1, "repeats"), asked.call.argument(2, "dim")
+    if not isinstance(dim, int):
+        return None
+    parts = []
+    for part in asked.spread(asked.call.first):
+        small, found = part.small(), part
+        if part.varies(dim % part.view.dim()):
+            if isinstance(times, int):
+                found = asked.numbers.derived(small, torch.repeat_interleave, times, dim)
+            else:
+                view = small.view.repeat_interleave(times, dim)
+                found = asked.numbers.moved(small, view)
+        fitted = found.fitted(out.shape)
+        if fitted is None:
+            return None
+        parts.append(fitted)
+    return join(parts)
+
+
+def reshape(asked: PositionCall, out: Tensor) -> Spread | None:
+    """Follow what reads a tensor in another shape."""
+    parts = []
+    for part in asked.spread(asked.call.first):
+        if part.view.numel() != out.numel():  # as other numbers of other bytes
+            return None
+        parts.append(_reshaped(part, tuple(out.shape), asked.numbers))
+    return join(parts)
+
+
+def _reshaped(part: Part, shape: tuple[int, ...], numbers: Numbers) -> Part:
+    view = part.view
+    try:
+        return Part(part.key, view.view(shape))
+    except RuntimeError:  # joined dims, of which one tells positions apart: a copy
+        kept = 0  # the last dims that stay and have no positions
+        while (
+            kept < min(view.dim(), len(shape)) - 1
+            and view.shape[-1 - kept] == shape[-1 - kept]
+            and not part.varies(view.dim() - 1 - kept)
+        ):
+            kept += 1
+        index: Any = (..., *(slice(0, 1),) * kept)
+        sizes = (*shape[: len(shape) - kept], *(1,) * kept)
+        whole = numbers.derived(Part(part.key, view[index]), torch.reshape, sizes)
+        return Part(whole.key, whole.view.expand(shape))
+
+
+def index(asked: PositionCall, out: Tensor) -> Spread | None:
+    """Follow x[...]; rows that are taken from a table lie where the indices lie."""
+    table, rows = asked.call.first, asked.call.args[1]
+    if not asked.spread(table):
+        lone = isinstance(rows, Tensor) and rows.dtype not in (torch.bool, torch.uint8)
+        return unsqueezed(asked.spread(rows), out) if lone else None
+    given = rows if isinstance(rows, tuple) else (rows,)
+    consumed = _count_consumed(given)
+    parts = []
+    for part in asked.spread(table):
+        view = part.view
+        for dim in range(consumed or view.dim(), view.dim()):  # what is copied shall be small
+            if not part.varies(dim) and view.shape[dim] > 0:
+                view = view.narrow(dim, 0, 1)
+        found = asked.numbers.moved(part, view[rows])
+        fitted = found.fitted(out.shape)
+        if fitted is None:
+            return None
+        parts.append(fitted)
+    return join(parts)
+
+
+def _count_consumed(index: Sequence[Any]) -> int:
+    """Count the dims that an index takes; 0 if that is not plain."""
+    if any(part is Ellipsis or isinstance(part, bool) for part in index):
+        return 0
+    masks = (torch.bool, torch.uint8)
+    return sum(
+        part.dim() if isinstance(part, Tensor) and part.dtype in masks else part is not None
+        for part in index
+    )
+
+
+def gather(asked: PositionCall, out: Tensor) -> Spread | None:
+    """Follow what takes elements along one dim, by indices of all dims or of that one."""
+    call = asked.call
+    x, dim = call.first, call.argument(1, "dim")
+    taken = call.argument(2, "index", call.kwargs.get("indices"))
+    if call.name == "take_along_dim":
+        taken, dim = call.argument(1, "indices"), call.argument(2, "dim")
+    if not isinstance(taken, Tensor) or dim is None:
+        return None
+    dim %= x.dim()
+    parts = []
+    for part in asked.spread(x):
+        small = part.small().view
+        view = small.expand([*small.shape[:dim], x.shape[dim], *small.shape[dim + 1 :]])
+        if taken.dim() == 1 and call.name == "index_select":
+            found = asked.numbers.moved(part, view.index_select(dim, taken))
+        else:
+            rows = taken
+            for d in range(x.dim()):  # one row stands for all, where indices are the same
+                if d != dim and view.shape[d] == 1:
+                    if rows.stride(d) != 0 and rows.shape[d] > 1:
+                        view = view.expand([*view.shape[:d], rows.shape[d], *view.shape[d + 1 :]])
+                    else:
+                        rows = rows.narrow(d, 0, 1)
+            sizes = [rows.shape[d] if d != dim else view.shape[d] for d in range(x.dim())]
+            found = asked.numbers.moved(part, view[tuple(map(slice, sizes))].gather(dim, rows))
+        fitted = found.fitted(out.shape)
+        if fitted is None:
+            return None
+        parts.append(fitted)
+    return join(parts)
+
+
+def concatenate(asked: PositionCall, out: Tensor) -> Spread | None:
+    """Follow what lays tensors side by side; what has no positions counts among those that have."""
+    call = asked.call
+    tensors = call.tensors
+    dim = call.argument(1, "dim", call.kwargs.get("axis", 0)) % out.dim()
+    known = next(x for x in tensors if asked.spread(x))
+    parts = []
+    for part in asked.spread(known):
+        alike = [asked.spread(x) for x in tensors]
+        if not part.varies(dim) and all(_has_alike(part, spread, dim) for spread in alike):
+            sizes = [1 if d == dim else size for d, size in enumerate(part.view.shape)]
+            view = part.view[tuple(map(slice, sizes))]
+            parts.append(Part(part.key, view.expand(out.shape)))
+            continue
+        if not asked.numbers.is_mask(part.key):
+            return None
+        pieces = []
+        for x, spread in zip(tensors, alike, strict=True):
+            same = [p for p in spread if p.key == part.key]
+            ones = torch.ones((1,) * x.dim(), dtype=part.view.dtype, device=part.view.device)
+            small = same[0].small().view if same else ones
+            pieces.append(small)
+        sizes = [max(piece.shape[d] for piece in pieces) for d in range(out.dim())]
+        laid = []
+        for x, piece in zip(tensors, pieces, strict=True):
+            sizes[dim] = x.shape[dim]
+            laid.append(piece.expand(sizes))
+        found = asked.numbers.moved(part, torch.cat(laid, dim)).fitted(out.shape)
+        if found is None:
+            return None
+        parts.append(found)
+    return join(parts)
+
+
+def _has_alike(part: Part, spread: Spread, dim: int) -> bool:
+    """Tell whether positions are told apart in the same way across a dim, or not at all."""
+    if not spread:
+        return True
+
+    def strides(p: Part) -> list[int]:
+        return [p.view.stride(d) for d in range(p.view.dim()) if p.varies(d)]
+
+    return any(
+        p.key == part.key
+        and not p.varies(dim)
+        and strides(p) == strides(part)
+        and p.view.storage_offset() == part.view.storage_offset()
+        for p in spread
+    )
+
+
+def stack(asked: PositionCall, out: Tensor) -> Spread | None:
+    """Follow what puts a new dim before or among the others."""
+    dim = asked.call.argument(1, "dim", 0) % out.dim()
+    parts = [p for x in asked.call.tensors for p in asked.spread(x)]
+    return join([Part(p.key, p.view.unsqueeze(dim).expand(out.shape)) for p in parts])
+
+
+def pad(asked: PositionCall, out: Tensor) -> Spread | None:
+    """Follow padding, whose elements are at no position."""
+    call = asked.call
+    fitted = fitted_to(asked.spread(call.first), out)
+    if fitted is not None:
+        return fitted
+    widths = tuple(call.argument(1, "pad"))
+    mode = call.argument(2, "mode", "constant")
+    if mode not in ("constant", 0, 0.0) and call.name == "pad":
+        return None
+    parts = []
+    for part in asked.spread(call.first):
+        dims = part.view.dim()
+        own = [
+            width if part.varies(dims - 1 - place // 2) else 0 for place, width in enumerate(widths)
+        ]
+        found = asked.numbers.derived(part.small(), F.pad, tuple(own)).fitted(out.shape)
+        if found is None:
+            return None
+        parts.append(found)
+    return join(parts)
+
+
+def roll(asked: PositionCall, out: Tensor) -> Spread | None:
+    """Follow roll and flip, which move elements along dims."""
+    call = asked.call
+    dims = call.sizes(2 if call.name == "roll" else 1, "dims")
+    parts = []
+    for part in asked.spread(call.first):
+        if not dims or any(not isinstance(dim, int) for dim in dims):
+            return None
+        if call.name == "flip":
+            found = asked.numbers.derived(part.small(), torch.flip, tuple(dims))
+        else:
+            by = call.argument(1, "shifts")
+            shifts = (by,) if isinstance(by, int) else tuple(by)
+            found = asked.numbers.derived(part.small(), torch.roll, shifts, tuple(dims))
+        fitted = found.fitted(out.shape)
+        if fitted is None:
+            return None
+        parts.append(fitted)
+    return join(parts)

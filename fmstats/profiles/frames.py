@@ -1,0 +1,40 @@
+"""`list_columns` makes the columns of a table of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fmstats.output.files import encode_text
+from fmstats.profiles.layer_profile import LayerProfile
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.fields import FIELDS
+
+
+Rows = Mapping[str, LayerProfile]
+
+
+def list_columns(rows: Rows, groups: Mapping[str, Rows]) -> dict[str, list[Any]]:
+    """Return the columns of a table with a row for each channel of each row of a profile.
+
+    Args:
+        rows: of all positions together.
+        groups: the rows of each group, if there are any: then there is a column `group` as well,
+            None in the rows of all positions.
+    """
+    columns: dict[str, list[Any]] = {"layer": [], "type": [], "channel": []}
+    columns |= {field: [] for field in (*FIELDS, *ChannelStats.DERIVED)}
+    if groups:
+        columns["group"] = []
+    every: list[tuple[str | None, Rows]] = [(None, rows), *groups.items()]
+    for group, part in every:
+        for name, layer in part.items():
+            channels, values = layer.stats.channels, layer.stats.to_dict()
+            columns["layer"] += [encode_text(name).decode()] * channels
+            columns["type"] += [encode_text(layer.type).decode()] * channels
+            columns["channel"] += range(channels)
+            for field in (*FIELDS, *ChannelStats.DERIVED):
+                columns[field] += [None] * channels if values[field] is None else values[field]
+            if groups:
+                columns["group"] += [group] * channels
+    return columns

@@ -1,0 +1,34 @@
+"""`LayerSpec` tells what is to be measured at one layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fmstats.models.channel_dims import ChannelRule
+from fmstats.statistic.thresholds import Thresholds
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """A spec tells what is to be measured at one layer.
+
+    Attributes:
+        type: the module's class name.
+        channels: the dim of the channels, or the rule that finds it.
+        of: what is measured, "output" or "input".
+        backend: a backend's name, or "auto".
+        on_error: "raise" or "warn".
+        mask_mismatch: "skip", "count" or "raise": what is done with tensors that a mask does not
+            fit.
+        left_out: why some of its tensors were not measured, if that is known from the start.
+    """
+
+    name: str
+    type: str
+    channels: ChannelRule | int
+    thresholds: Thresholds
+    of: str
+    backend: str
+    on_error: str
+    mask_mismatch: str = "skip"
+    left_out: str | None = None
