@@ -10,7 +10,6 @@ from fmstats.profiles.layer_profile import LayerProfile
 from fmstats.statistic.channel_stats import ChannelStats
 from fmstats.statistic.fields import FIELDS
 
-
 Rows = Mapping[str, LayerProfile]
 
 
