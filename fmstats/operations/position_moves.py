@@ -169,7 +169,8 @@ def gather(asked: PositionCall, out: Tensor) -> Spread | None:
 def concatenate(asked: PositionCall, out: Tensor) -> Spread | None:
     """Follow what lays tensors side by side; what has no positions counts among those that have."""
     call = asked.call
-    tensors = call.tensors
+    # A cache of keys begins as an empty tensor of one dim.
+    tensors = [x for x in call.tensors if x.dim() == out.dim()]
     dim = call.argument(1, "dim", call.kwargs.get("axis", 0)) % out.dim()
     known = next(x for x in tensors if asked.spread(x))
     parts = []
