@@ -86,3 +86,23 @@ def any_along(numbers: Numbers, part: Part, dims: Sequence[int]) -> Part | None:
     for dim in dims:
         view = view.narrow(dim, 0, min(1, view.shape[dim]))
     return Part(part.key, view)
+
+
+def without(numbers: Numbers, spread: Spread, dim: int, out: Tensor) -> list[Part]:
+    """Return the parts of a result that a dim is summed away for.
+
+    Those along which it tells positions apart are left out, unless there are no others: then what
+    remains counts where any position did.
+    """
+    kept = [part for part in spread if not part.varies(dim % part.view.dim())]
+    parts = kept or [part for part in (any_along(numbers, part, (dim,)) for part in spread) if part]
+    found = []
+    for part in parts:
+        view = part.view
+        if not part.varies(dim % view.dim()) and view.shape[dim] > 0:
+            view = view.narrow(dim, 0, 1)
+        try:
+            found.append(Part(part.key, view.expand(out.shape)))
+        except RuntimeError:
+            return []
+    return found

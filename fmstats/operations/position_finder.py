@@ -89,6 +89,7 @@ class PositionFinder:
         self.by_size = self.by_pass = False
         self._layouts: dict[Hashable, tuple[Layout, ...]] = {}
         self._axes: dict[int, tuple[_Axes, ...]] = {}
+        self._unknown: dict[int, str] = {}  # why tensors of so many dims have no numbers
 
     def find(
         self, x: Tensor, spread: Spread | None, numbers: Numbers, followed: bool
@@ -108,7 +109,8 @@ class PositionFinder:
         if followed:
             missing = _missing(spread, numbers)
             if missing:
-                return UNKNOWN.format(missing)
+                self._unknown[len(shape)] = why = UNKNOWN.format(missing)
+                return why
             assert spread is not None
             self._remember(shape, spread, numbers)
             return numbers.combined(spread, x.device)
@@ -117,7 +119,7 @@ class PositionFinder:
             Part(each.key, view) for each in layouts if (view := numbers.view(each)) is not None
         ]
         if not layouts or len(parts) < len(layouts):
-            return NOT_FOLLOWED
+            return self._unknown.get(len(shape), NOT_FOLLOWED)
         return numbers.combined(tuple(parts), x.device)
 
     def _remember(self, shape: tuple[int, ...], spread: Spread, numbers: Numbers) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from fmstats.operations.calls import Call
-from fmstats.operations.position_calls import PositionCall
+from fmstats.operations.position_calls import PositionCall, without
 from fmstats.operations.position_rules import follow
-from fmstats.operations.spreads import Numbers, Spread
+from fmstats.operations.spreads import Numbers, Spread, join
 
 
 class PositionFlow:
@@ -35,6 +35,21 @@ class PositionFlow:
     def note(self, x: Tensor, spread: Spread) -> None:
         """Note where positions lie in a tensor."""
         self._known[id(x)] = weakref.ref(x), spread
+
+    def attend(self, query: Tensor, value: Tensor, out: Tensor, time: int) -> None:
+        """Carry positions on to what an attention has returned whose operations were not seen.
+
+        Args:
+            query: its positions are those of the result, if they are known.
+            value: else what the attention adds up along `time`.
+            out: the result, laid out as both.
+            time: the dim of the sequence.
+        """
+        parts = without(self.numbers, self.spread_of(query) or (), -1, out)
+        parts = parts or without(self.numbers, self.spread_of(value) or (), time, out)
+        spread = join(parts)
+        if spread is not None:
+            self.note(out, spread)
 
     def follow(self, function: Callable[..., Any], call: Call, outputs: Sequence[Tensor]) -> None:
         """Carry positions on to what a function of torch has returned.

@@ -171,6 +171,8 @@ def concatenate(asked: PositionCall, out: Tensor) -> Spread | None:
     call = asked.call
     # A cache of keys begins as an empty tensor of one dim.
     tensors = [x for x in call.tensors if x.dim() == out.dim()]
+    if len(tensors) == 1:
+        return asked.spread(tensors[0]) or None
     dim = call.argument(1, "dim", call.kwargs.get("axis", 0)) % out.dim()
     known = next(x for x in tensors if asked.spread(x))
     parts = []

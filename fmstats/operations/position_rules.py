@@ -21,8 +21,10 @@ from fmstats.operations.position_calls import (
     any_along,
     fitted_to,
     unsqueezed,
+    without,
 )
 from fmstats.operations.spreads import Part, Spread, join, origin_of
+from fmstats.operations.windows import follow_windows
 
 
 def follow(asked: PositionCall, out: Tensor) -> Spread | None:
@@ -65,9 +67,14 @@ def resize(asked: PositionCall, out: Tensor) -> Spread | None:
 
 
 def convolution(asked: PositionCall, out: Tensor) -> Spread | None:
-    """Follow samples, and places in space where each has its own in the result."""
+    """Follow samples, and places in space where each has its own in the result.
+
+    Others only where the numbers say that windows are to be followed.
+    """
     call = asked.call
     space = rules.count_space(call.name)
+    if space == 1 and asked.numbers.windows and "transpose" not in call.name:
+        return follow_windows(asked, out)
     x, stride = call.first, call.argument(3, "stride", 1)
     strides = (
         (stride,) * space if isinstance(stride, int) else tuple(stride) * (space // len(stride))
@@ -117,16 +124,16 @@ def product(asked: PositionCall, out: Tensor) -> Spread | None:
     left, right = asked.call.tensors[skip : skip + 2]
     if left.dim() < 2 or right.dim() < 2:
         return None
-    rows = _without(asked, asked.spread(left), -1, out)
-    columns = _without(asked, asked.spread(right), -2, out)
+    rows = without(asked.numbers, asked.spread(left), -1, out)
+    columns = without(asked.numbers, asked.spread(right), -2, out)
     return join([*rows, *columns])
 
 
 def attention(asked: PositionCall, out: Tensor) -> Spread | None:
     """Follow the queries of scaled_dot_product_attention."""
     query, value = asked.call.argument(0, "query"), asked.call.argument(2, "value")
-    rows = _without(asked, asked.spread(query), -1, out)
-    return join(rows or _without(asked, asked.spread(value), -2, out))
+    rows = without(asked.numbers, asked.spread(query), -1, out)
+    return join(rows or without(asked.numbers, asked.spread(value), -2, out))
 
 
 def einsum(asked: PositionCall, out: Tensor) -> Spread | None:
@@ -157,28 +164,6 @@ def _spelled(part: Part, letters: str, result: str, out: Tensor) -> Part:
         if letter not in letters:
             view = view.unsqueeze(dim)
     return Part(part.key, view.expand(out.shape))
-
-
-def _without(asked: PositionCall, spread: Spread, dim: int, out: Tensor) -> list[Part]:
-    """Return the parts of a result that a dim is summed away for.
-
-    Those along which it tells positions apart are left out, unless there are no others: then what
-    remains counts where any position did.
-    """
-    kept = [part for part in spread if not part.varies(dim % part.view.dim())]
-    parts = kept or [
-        part for part in (any_along(asked.numbers, part, (dim,)) for part in spread) if part
-    ]
-    found = []
-    for part in parts:
-        view = part.view
-        if not part.varies(dim % view.dim()) and view.shape[dim] > 0:
-            view = view.narrow(dim, 0, 1)
-        try:
-            found.append(Part(part.key, view.expand(out.shape)))
-        except RuntimeError:
-            return []
-    return found
 
 
 def reduce(asked: PositionCall, out: Tensor) -> Spread | None:

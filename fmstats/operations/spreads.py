@@ -106,10 +106,11 @@ class Numbers:
 
     Args:
         given: a root by its key: contiguous, bool or uint8, 0 for positions that do not count.
+        windows: whether convolutions along time carry masks on, see `windows.py`.
     """
 
-    def __init__(self, given: Mapping[Hashable, Tensor]) -> None:
-        self.given = dict(given)
+    def __init__(self, given: Mapping[Hashable, Tensor], windows: bool = False) -> None:
+        self.given, self.windows = dict(given), windows
         self._roots = dict(given)
         self._combined: dict[Hashable, Tensor] = {}
         self._copies: dict[Hashable, Tensor] = {}
@@ -225,16 +226,27 @@ def origin_of(key: Hashable) -> Hashable:
 
 
 def join(parts: Sequence[Part]) -> Spread | None:
-    """Return the spread of what is made of tensors with these parts, each once.
+    """Return the spread of what is made of tensors with these parts; None if there is none.
 
-    None if there is none, or if there are too many to be kept.
+    Each part is kept once. Where positions come the straight way from an input, those of the same
+    mask that come through copies are left aside along the same dims, as through the experts beside
+    a residual connection: these ways lead to the same positions, or mix them.
     """
     found: dict[Any, Part] = {}
+    straight = [part for part in parts if origin_of(part.key) == part.key]
     for part in parts:
-        view = part.view
-        strides = tuple(view.stride(d) if part.varies(d) else 0 for d in range(view.dim()))
-        found.setdefault((part.key, strides, view.storage_offset()), part)
-    return tuple(found.values()) if 0 < len(found) <= _MOST_PARTS else None
+        origin, dims = origin_of(part.key), _varied(part)
+        if origin == part.key or not any(
+            origin == other.key and dims <= _varied(other) for other in straight
+        ):
+            view = part.view
+            strides = tuple(view.stride(d) if part.varies(d) else 0 for d in range(view.dim()))
+            found.setdefault((part.key, strides, view.storage_offset()), part)
+    return tuple(found.values())[:_MOST_PARTS] or None
+
+
+def _varied(part: Part) -> set[int]:
+    return {dim for dim in range(part.view.dim()) if part.varies(dim)}
 
 
 def _combine(views: Sequence[Tensor], parts: Sequence[Part]) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 import torch.nn as nn
+from torch import Tensor
 from torch.nn.modules import module as calls
 from torch.utils.hooks import RemovableHandle
 
@@ -59,6 +60,18 @@ class Sources:
         if x is not None and not x.is_nested and x.dim() and rule.fits(x.shape):
             self._flow.note(x, Origin((rule.resolve(x.shape),), name))
 
+    def note_positions(
+        self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], output: object
+    ) -> None:
+        """Note where the positions of an output are, of a module that ran without a mode."""
+        flow, out = self._flow.positions, first_tensor(output)
+        inputs = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+        if flow is None or out is None or not inputs:
+            return
+        attends = isinstance(module, nn.MultiheadAttention)
+        value = inputs[min(2, len(inputs) - 1)] if attends else inputs[0]
+        flow.attend(inputs[0], value, out, int(getattr(module, "batch_first", False)))
+
 
 class Suspension:
     """While it lasts, modules that mind modes run without one, and sources note their channels.
@@ -72,7 +85,7 @@ class Suspension:
         self._before: list[bool] = []  # whether the mode was active, for each module it is off in
         self._handles: list[RemovableHandle] = [
             calls.register_module_forward_pre_hook(self.enter),
-            calls.register_module_forward_hook(self._leave, always_call=True),
+            calls.register_module_forward_hook(self._leave, with_kwargs=True, always_call=True),
         ]
 
     def enter(self, module: nn.Module, args: object) -> None:
@@ -81,7 +94,9 @@ class Suspension:
             self._before.append(is_active(self._mode))
             self._switch(isinstance(module, nn.TransformerEncoderLayer) and _has_hooks(module))
 
-    def _leave(self, module: nn.Module, args: object, output: object) -> None:
+    def _leave(
+        self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], output: object
+    ) -> None:
         if is_traced() or not self._is_mine():
             return
         if isinstance(module, MINDFUL) and self._before:
@@ -89,6 +104,8 @@ class Suspension:
         if self._sources is not None:
             with torch._C.DisableTorchFunction():  # the mode would see what is asked of the output
                 self._sources.note(module, output)
+                if isinstance(module, MINDFUL):
+                    self._sources.note_positions(module, args, kwargs, output)
 
     def _is_mine(self) -> bool:
         return self._thread.mode is self._mode

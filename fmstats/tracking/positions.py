@@ -41,6 +41,7 @@ MOST_DIMS = 3
 MOST_GROUPS = 255
 
 
+_FRAMES = "_get_feat_extract_output_lengths"
 _OUTSIDE = "came outside of a forward pass of the tracked model"
 
 
@@ -109,6 +110,8 @@ class PositionReader:
                     f"closest: {list_closest(name, self._names)}"
                 )
         self._thread = _Thread()
+        # Models of speech that tell how many frames so many samples make.
+        self._windows = any(hasattr(part, _FRAMES) for part in model.modules())
 
     @property
     def asks(self) -> bool:
@@ -204,7 +207,7 @@ class PositionReader:
                     f"the shapes of its inputs are: {shapes}"
                 )
             placed += parts
-        flow = PositionFlow(Numbers(roots))
+        flow = PositionFlow(Numbers(roots, self._windows))
         for x, part in placed:
             flow.note(x, (*(flow.spread_of(x) or ()), part))
         return flow
