@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -19,7 +19,7 @@ from fmstats.operations.spreads import (
 _MOST_SHAPES = 256  # that are remembered of a layer
 
 # Why a tensor has no numbers, as what follows "its output".
-UNKNOWN = "is made of no input that the {} covers"
+UNKNOWN = "is made of no input that the {} covers, or in a way that mixes positions"
 NOT_FOLLOWED = "came for the first time in a pass that was not followed"
 
 
@@ -92,35 +92,42 @@ class PositionFinder:
         self._unknown: dict[int, str] = {}  # why tensors of so many dims have no numbers
 
     def find(
-        self, x: Tensor, spread: Spread | None, numbers: Numbers, followed: bool
-    ) -> Tensor | str:
-        """Return the numbers of the positions of a tensor, else why it has none.
+        self,
+        shape: tuple[int, ...],
+        spread: Spread | None,
+        numbers: Numbers,
+        followed: bool,
+        wanted: Collection[Hashable],
+    ) -> Spread | str:
+        """Return where the positions of a tensor lie in it, else why that is not known.
 
         Args:
-            x: the tensor.
-            spread: where positions lie in it, if that is known.
+            shape: of the tensor.
+            spread: where they lie in it, if the pass is followed and it is known.
             numbers: of this pass.
             followed: whether this pass is.
-
-        Returns:
-            bool or uint8 with the dims of the tensor, of size 1 along those without positions.
+            wanted: the keys of the given roots that are asked for: one mask of them will do.
         """
-        shape = tuple(x.shape)
+        if not wanted:
+            return ()
         if followed:
-            missing = _missing(spread, numbers)
+            found = tuple(part for part in spread or () if origin_of(part.key) in wanted)
+            missing = _missing(found, wanted)
             if missing:
                 self._unknown[len(shape)] = why = UNKNOWN.format(missing)
                 return why
-            assert spread is not None
-            self._remember(shape, spread, numbers)
-            return numbers.combined(spread, x.device)
+            self._remember(shape, found, numbers)
+            return found
         layouts = self._layouts.get((shape, numbers.kind(True))) or self._stretched(shape, numbers)
+        views = [numbers.view(layout) for layout in layouts]
         parts = [
-            Part(each.key, view) for each in layouts if (view := numbers.view(each)) is not None
+            Part(layout.key, view)
+            for layout, view in zip(layouts, views, strict=True)
+            if view is not None
         ]
-        if not layouts or len(parts) < len(layouts):
+        if not parts or len(parts) < len(layouts):
             return self._unknown.get(len(shape), NOT_FOLLOWED)
-        return numbers.combined(tuple(parts), x.device)
+        return tuple(parts)
 
     def _remember(self, shape: tuple[int, ...], spread: Spread, numbers: Numbers) -> None:
         layouts = tuple(map(numbers.layout_of, spread))
@@ -156,10 +163,10 @@ class PositionFinder:
         return tuple(found)
 
 
-def _missing(spread: Spread | None, numbers: Numbers) -> str:
+def _missing(spread: Spread, wanted: Collection[Hashable]) -> str:
     """Return what of the pass does not reach a tensor: "mask", "groups", or "" if nothing."""
-    found = {origin_of(part.key) for part in spread or ()}
-    if GROUPS in numbers.given and GROUPS not in found:
+    found = {origin_of(part.key) for part in spread}
+    if GROUPS in wanted and GROUPS not in found:
         return "groups"
-    masks = {key for key in numbers.given if key != GROUPS}
+    masks = {key for key in wanted if key != GROUPS}
     return "mask" if masks and not masks & found else ""

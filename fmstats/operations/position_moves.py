@@ -174,50 +174,30 @@ def concatenate(asked: PositionCall, out: Tensor) -> Spread | None:
     if len(tensors) == 1:
         return asked.spread(tensors[0]) or None
     dim = call.argument(1, "dim", call.kwargs.get("axis", 0)) % out.dim()
-    known = next(x for x in tensors if asked.spread(x))
-    parts = []
-    for part in asked.spread(known):
-        alike = [asked.spread(x) for x in tensors]
-        if not part.varies(dim) and all(_has_alike(part, spread, dim) for spread in alike):
-            sizes = [1 if d == dim else size for d, size in enumerate(part.view.shape)]
-            view = part.view[tuple(map(slice, sizes))]
-            parts.append(Part(part.key, view.expand(out.shape)))
-            continue
+    spreads = [asked.spread(x) for x in tensors]
+    every = [part for spread in spreads for part in spread]
+    along = {part.key: part for part in every if part.varies(dim)}
+    parts: list[Part | None] = [
+        Part(part.key, part.view.narrow(dim, 0, 1).expand(out.shape))
+        for part in every
+        if part.key not in along
+    ]
+    for part in along.values():
         if not asked.numbers.is_mask(part.key):
             return None
         pieces = []
-        for x, spread in zip(tensors, alike, strict=True):
-            same = [p for p in spread if p.key == part.key]
-            ones = torch.ones((1,) * x.dim(), dtype=part.view.dtype, device=part.view.device)
-            small = same[0].small().view if same else ones
-            pieces.append(small)
-        sizes = [max(piece.shape[d] for piece in pieces) for d in range(out.dim())]
-        laid = []
-        for x, piece in zip(tensors, pieces, strict=True):
-            sizes[dim] = x.shape[dim]
-            laid.append(piece.expand(sizes))
-        found = asked.numbers.moved(part, torch.cat(laid, dim)).fitted(out.shape)
-        if found is None:
-            return None
-        parts.append(found)
-    return join(parts)
-
-
-def _has_alike(part: Part, spread: Spread, dim: int) -> bool:
-    """Tell whether positions are told apart in the same way across a dim, or not at all."""
-    if not spread:
-        return True
-
-    def strides(p: Part) -> list[int]:
-        return [p.view.stride(d) for d in range(p.view.dim()) if p.varies(d)]
-
-    return any(
-        p.key == part.key
-        and not p.varies(dim)
-        and strides(p) == strides(part)
-        and p.view.storage_offset() == part.view.storage_offset()
-        for p in spread
-    )
+        for x, spread in zip(tensors, spreads, strict=True):
+            same = (each.small().view for each in spread if each.key == part.key)
+            piece = next(same, torch.ones_like(part.view[(slice(0, 1),) * out.dim()]))
+            sizes = [x.shape[d] if d == dim else size for d, size in enumerate(piece.shape)]
+            pieces.append((piece, sizes))
+        shape = [max(sizes[d] for _, sizes in pieces) for d in range(out.dim())]
+        laid = [
+            piece.expand([*shape[:dim], sizes[dim], *shape[dim + 1 :]]) for piece, sizes in pieces
+        ]
+        parts.append(asked.numbers.moved(part, torch.cat(laid, dim)).fitted(out.shape))
+    known = [part for part in parts if part is not None]
+    return join(known) if len(known) == len(parts) else None
 
 
 def stack(asked: PositionCall, out: Tensor) -> Spread | None:

@@ -24,8 +24,8 @@ from fmstats.runs.reading import (
 from fmstats.runs.run import Run
 from fmstats.runs.shards import merge_shards, path_of, share_of
 from fmstats.sources.placement import copy_model, find_placement, is_placed, move_model
+from fmstats.tracking.arguments import Reader
 from fmstats.tracking.options import TrackOptions
-from fmstats.tracking.positions import Reader
 
 
 def profile(
@@ -44,7 +44,7 @@ def profile(
     on_error: str = "warn",
     functional: bool | str | Collection[str] = "auto",
     saturation: Mapping[Selector, Bounds] | None = None,
-    mask: str | Reader | None = None,
+    mask: str | Reader | Mapping[Selector, str | Reader] | None = None,
     mask_mismatch: str = "skip",
     groups: str | Reader | None = None,
     group_names: Sequence[str] | Mapping[int, str] | None = None,

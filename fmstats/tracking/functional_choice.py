@@ -13,6 +13,7 @@ from fmstats.models.selection import Selection, has_name, is_leaf, listed
 from fmstats.operations.functional import bounds_of_operation
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.tracking.layer_spec import LayerSpec
+from fmstats.tracking.mask_choice import MaskChoice
 from fmstats.tracking.options import TrackOptions
 
 
@@ -63,8 +64,14 @@ class FunctionalChoice:
             backend=options.backend,
             on_error=options.on_error,
             mask_mismatch=options.mask_mismatch,
+            told_mask=self._told_mask(name),
             left_out=left_out,
         )
+
+    def _told_mask(self, name: str) -> str | None:
+        told = MaskChoice(self._options.mask).selectors
+        fitting = [mask for mask, selector in told.items() if _fits(selector, name)]
+        return fitting[-1] if fitting else None
 
     def _dim(self, name: str) -> ChannelRule | int:
         asked = self._options.channel_dim

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from fmstats.errors import FmstatsError
 from fmstats.operations.position_finder import NOT_FOLLOWED, PositionFinder
-from fmstats.operations.spreads import GROUPS, Spread
+from fmstats.operations.spreads import GROUPS, Numbers, Part, Spread
+from fmstats.operations.watching import Watch
 from fmstats.output.tables import format_plural
 from fmstats.statistic.view import Positions, View, grouped_view_of
 from fmstats.tracking.gates import Gate
-
-MISMATCHES = ("skip", "count", "raise")
+from fmstats.tracking.layer_spec import LayerSpec
+from fmstats.tracking.mask_choice import INPUTS
 
 
 class MismatchError(FmstatsError):
@@ -37,11 +38,11 @@ class LayerPositions:
 
     Args:
         gate: of the tracker.
-        mismatch: what is done with a tensor that a mask does not fit: "skip", "count" or "raise".
+        spec: of the layer.
     """
 
-    def __init__(self, gate: Gate, mismatch: str) -> None:
-        self._gate, self._mismatch = gate, mismatch
+    def __init__(self, gate: Gate, spec: LayerSpec) -> None:
+        self._gate, self._spec = gate, spec
         self._finder = PositionFinder()
         self._unfit, self._why = 0, ""
 
@@ -69,20 +70,52 @@ class LayerPositions:
         followed = watch is not None and watch.flow is not None
         if spread and spread[0].view.shape != x.shape:
             return "is a part of what the mask covers, as of a DTensor"
-        numbers = self._finder.find(x, spread, flow.numbers, followed)
+        told = self._told(x, dim, flow.numbers)
+        if isinstance(told, str):
+            return told
+        given = flow.numbers.given
+        wanted = set(given) if told is None else set(given) & {GROUPS}
+        found = self._finder.find(tuple(x.shape), spread, flow.numbers, followed, wanted)
         if watch is not None:
-            if self._finder.by_pass:
-                watch.follow_all()
-            if self._finder.by_size:
-                watch.tell_sizes_apart()
-            if numbers == NOT_FOLLOWED:
-                watch.follow_again()
-        if isinstance(numbers, str):
-            return numbers
+            self._tell(watch, found)
+        if isinstance(found, str):
+            return found
+        if told is not None:
+            found = (told, *found)
+            if followed and self._spec.of == "output":
+                flow.note(x, found)
+        numbers = flow.numbers.combined(found, x.device)
         if dim is not None and numbers.shape[dim] > 1:
             return f"has its channels in dim {dim}, along which the mask tells positions apart"
-        room = reader.count_groups(x.device) if GROUPS in flow.numbers.given else 0
+        room = reader.count_groups(x.device) if GROUPS in given else 0
         return Placed(*grouped_view_of(x, dim, numbers, max(1, room)), room)
+
+    def _tell(self, watch: Watch, found: Spread | str) -> None:
+        """Tell the watch which passes it has to follow for this layer."""
+        if self._finder.by_pass:
+            watch.follow_all()
+        if self._finder.by_size:
+            watch.tell_sizes_apart()
+        if found == NOT_FOLLOWED:
+            watch.follow_again()
+
+    def _told(self, x: Tensor, dim: int | None, numbers: Numbers) -> Part | str | None:
+        """Return the mask that the layer is told, as it lies in a tensor; None if it is told none.
+
+        It lies along the dims of positions from the first on.
+        """
+        key = (INPUTS, self._spec.told_mask)
+        root = None if self._spec.told_mask is None else numbers.given.get(key)
+        if root is None:
+            return None
+        view, sizes = root, list(x.shape)
+        if dim is not None:
+            sizes.pop(dim)
+        view = view[(..., *(None,) * max(0, len(sizes) - root.dim()))]
+        if tuple(sizes[: root.dim()]) != tuple(root.shape):
+            return f"is of shape {tuple(x.shape)}, {key[1]} of shape {tuple(root.shape)}"
+        view = view if dim is None else view.unsqueeze(dim)
+        return Part(key, view.expand(x.shape))
 
     def refuses(self, why: str) -> bool:
         """Note a tensor that the mask does not fit; return whether it is left out.
@@ -90,18 +123,18 @@ class LayerPositions:
         Raises:
             MismatchError: it is neither left out nor counted as a whole.
         """
-        if self._mismatch == "raise":
+        if self._spec.mask_mismatch == "raise":
             raise MismatchError(
                 f"{why}; mask_mismatch='skip' leaves such tensors out, 'count' counts all of them"
             )
         self._unfit, self._why = self._unfit + 1, why
-        return self._mismatch == "skip"
+        return self._spec.mask_mismatch == "skip"
 
     def describe(self) -> str | None:
         """Tell which tensors the mask did not fit, and why not the last; None if it fitted all."""
         if not self._unfit:
             return None
-        done = "left out" if self._mismatch == "skip" else "counted whole"
+        done = "left out" if self._spec.mask_mismatch == "skip" else "counted whole"
         return f"{format_plural(self._unfit, 'tensor')} {done}: {self._why}"
 
     def reset(self) -> None:

@@ -20,6 +20,7 @@ class LayerSpec:
         on_error: "raise" or "warn".
         mask_mismatch: "skip", "count" or "raise": what is done with tensors that a mask does not
             fit.
+        told_mask: the name of the mask that it is told, None if it has that of the inputs.
         left_out: why some of its tensors were not measured, if that is known from the start.
     """
 
@@ -31,4 +32,5 @@ class LayerSpec:
     backend: str
     on_error: str
     mask_mismatch: str = "skip"
+    told_mask: str | None = None
     left_out: str | None = None

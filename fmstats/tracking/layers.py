@@ -51,7 +51,7 @@ class Layer:
         self._place = 0
         self._rows = RowSet(spec, gate, call)
         self.channels = ChannelFinder(spec.channels)
-        self.positions = LayerPositions(gate, spec.mask_mismatch)
+        self.positions = LayerPositions(gate, spec)
         self._disabled = False
         self._lock = threading.RLock()
         self.reason: str | None = None

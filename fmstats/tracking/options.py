@@ -16,12 +16,15 @@ from fmstats.models.saturation import Bounds
 from fmstats.models.selection import OPERATION_MARK, Selection, Selector
 from fmstats.operations.functional import OPERATIONS
 from fmstats.statistic.thresholds import Thresholds
+from fmstats.tracking.arguments import Reader
 from fmstats.tracking.gates import WHEN
 from fmstats.tracking.grad_scale import GradScale
 from fmstats.tracking.group_names import GroupNames
+from fmstats.tracking.mask_choice import MaskChoice
 from fmstats.tracking.nonfinite import Action, check_action
-from fmstats.tracking.positions import MOST_GROUPS, Reader
 from fmstats.tracking.sampling import check_share
+
+_MOST_GROUPS = 255  # a number takes a byte
 
 
 def _metadata(
@@ -134,11 +137,11 @@ class TrackOptions:
             shared=False,
         ),
     )
-    mask: str | Reader | None = field(
+    mask: str | Reader | Mapping[Selector, str | Reader] | None = field(
         default=None,
         metadata=_metadata(
             "Count the positions that a mask keeps: the name of an argument of forward(), 'auto' "
-            "for attention_mask and its like, or a function of all arguments."
+            "for attention_mask and its like, a function of all arguments, or these by selector."
         ),
     )
     mask_mismatch: str = field(
@@ -216,17 +219,17 @@ class TrackOptions:
 
 def _check_positions(options: TrackOptions) -> None:
     """Refuse a mask or groups that no pass can have."""
-    for name in ("mask", "groups"):
-        value = getattr(options, name)
-        if not (value is None or isinstance(value, str) or callable(value)):
-            raise FmstatsError(
-                f"{name}={value!r}: give the name of an argument of forward() or a function of "
-                "(args, kwargs); for a tensor, run the model within tracker.positions(...)"
-            )
+    MaskChoice(options.mask)
+    groups = options.groups
+    if not (groups is None or isinstance(groups, str) or callable(groups)):
+        raise FmstatsError(
+            f"groups={groups!r}: give the name of an argument of forward() or a function of "
+            "(args, kwargs); a tensor is given by tracker.positions(groups=...)"
+        )
     GroupNames(options.group_names)
     check_whole("max_groups", options.max_groups)
-    if options.max_groups > MOST_GROUPS:
-        raise FmstatsError(f"max_groups={options.max_groups}: at most {MOST_GROUPS}")
+    if options.max_groups > _MOST_GROUPS:
+        raise FmstatsError(f"max_groups={options.max_groups}: at most {_MOST_GROUPS}")
 
 
 def check_functional(asked: object) -> None:

@@ -7,10 +7,9 @@ followed through the model.
 
 from __future__ import annotations
 
-import inspect
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -18,14 +17,12 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from fmstats.errors import FmstatsError, list_closest
-from fmstats.models.wrappers import unwrap
+from fmstats.errors import FmstatsError
 from fmstats.operations.inputs import cut, lay, tensors_of
 from fmstats.operations.position_flow import PositionFlow
 from fmstats.operations.spreads import GROUPS, Numbers, Part
-
-# A function of the arguments of a forward pass, which gives what is asked of them or None.
-Reader = Callable[[tuple[Any, ...], dict[str, Any]], "Tensor | None"]
+from fmstats.tracking.arguments import Arguments, Reader
+from fmstats.tracking.mask_choice import AUTO, INPUTS, MaskChoice
 
 # Arguments of models that are masks under mask="auto", and the inputs that each is of, by what
 # their names begin with; "" are all that no other has.
@@ -35,12 +32,9 @@ MASKS = {
     "pixel_attention_mask": "pixel_",
     "pixel_mask": "pixel_",
 }
-AUTO = "auto"
-MASK = "mask"
 MOST_DIMS = 3
-MOST_GROUPS = 255
-
-
+_GIVEN = "mask"  # the name of a mask that has none of its own
+# Models of speech tell by it how many frames so many samples make.
 _FRAMES = "_get_feat_extract_output_lengths"
 _OUTSIDE = "came outside of a forward pass of the tracked model"
 
@@ -69,7 +63,7 @@ class PositionReader:
 
     Args:
         model: that is tracked.
-        mask: as of `track`.
+        masks: which are asked for.
         groups: as of `track`.
         most_groups: how many there may be.
         mismatch: as `mask_mismatch` of `track`.
@@ -81,42 +75,33 @@ class PositionReader:
     def __init__(
         self,
         model: nn.Module,
-        mask: str | Reader | None = None,
+        masks: MaskChoice,
         groups: str | Reader | None = None,
         most_groups: int = 64,
         mismatch: str = "skip",
     ) -> None:
-        self._places, self._names, takes_any = _arguments_of(model)
+        self._arguments, self._told = Arguments(model), masks.told
         self.most_groups, self._mismatch = most_groups, mismatch
         self._seen = 1  # one more than the largest group that a CPU has shown
-        self._masks: Sequence[str] | Reader = ()
-        if mask == AUTO:
-            self._masks = [name for name in MASKS if name in self._names]
-            if not self._masks:
-                raise FmstatsError(
-                    f"mask='auto': forward() of {type(model).__name__} takes none of "
-                    f"{', '.join(MASKS)}; name its argument, or give a function of its arguments"
-                )
-        elif isinstance(mask, str):
-            self._masks = [mask]
-        elif mask is not None:
-            self._masks = mask
         self._groups = groups
-        for option, name in (("mask", mask), ("groups", groups)):
-            known = takes_any or name in self._names or name == AUTO
-            if isinstance(name, str) and not known:
-                raise FmstatsError(
-                    f"{option}={name!r}: forward() of {type(model).__name__} has no such argument; "
-                    f"closest: {list_closest(name, self._names)}"
-                )
+        asked = masks.of_inputs
+        self._masks: Sequence[str] | Reader = ()
+        if asked == AUTO:
+            self._masks = self._arguments.choose("mask", MASKS)
+        elif asked is not None:
+            self._arguments.check("mask", asked)
+            self._masks = [asked] if isinstance(asked, str) else asked
+        for reader in self._told.values():
+            self._arguments.check("mask", reader)
+        self._arguments.check("groups", groups)
         self._thread = _Thread()
-        # Models of speech that tell how many frames so many samples make.
         self._windows = any(hasattr(part, _FRAMES) for part in model.modules())
 
     @property
     def asks(self) -> bool:
         """Return whether anything is asked of the passes of this thread."""
-        return bool(self._masks) or self._groups is not None or self._thread.given is not None
+        asked = self._masks or self._told or self._groups or self._thread.given is not None
+        return bool(asked)
 
     @property
     def current(self) -> PositionFlow | str | None:
@@ -183,18 +168,15 @@ class PositionReader:
         self._thread.current = _OUTSIDE
 
     def _read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PositionFlow | None:
-        inputs = {**dict(zip(self._places, args, strict=False)), **kwargs}
-        inputs |= {f"*{i}": x for i, x in enumerate(args[len(self._places) :])}
-        given = self._given(args, kwargs, inputs)
-        if not given:
+        inputs = self._arguments.name(args, kwargs)
+        given, told = self._given(args, kwargs, inputs), self._of_layers(args, kwargs, inputs)
+        if not given and not told:
             return None
-        owned = {
-            name: x for name, x in inputs.items() if all(x is not each for each in given.values())
-        }
-        tensors = tensors_of(owned)
+        masks = [id(mask) for mask in given.values()]
+        tensors = tensors_of({name: x for name, x in inputs.items() if id(x) not in masks})
         self._add_silent(given, tensors)
         placed: list[tuple[Tensor, Part]] = []
-        roots: dict[Any, Tensor] = {}
+        roots: dict[Hashable, Tensor] = dict(told)
         for name, found in given.items():
             covered = [x for owner, x in tensors if self._covers(name, owner)]
             key, root = self._root(name, cut(found, covered))
@@ -215,30 +197,26 @@ class PositionReader:
     def _given(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: Mapping[str, Any]
     ) -> dict[str, Tensor]:
-        """Return the masks by their names, and the groups."""
+        """Return the masks of the inputs by their names, and the groups."""
         own = self._thread.given
-        found: dict[str, Any]
         if own is not None:
-            found = {MASK: own.mask, GROUPS: own.groups}
-        else:
-            asked, groups = self._masks, self._groups
-            found = (
-                {MASK: asked(args, kwargs)}
-                if callable(asked)
-                else {name: inputs.get(name) for name in asked}
-            )
-            if groups is not None:
-                found[GROUPS] = groups(args, kwargs) if callable(groups) else inputs.get(groups)
-        given = {name: x for name, x in found.items() if x is not None}
-        for name, x in given.items():
-            if not isinstance(x, Tensor):
-                raise FmstatsError(f"{_describe(name)} is a {type(x).__name__}: give a tensor")
-            if not 1 <= x.dim() <= MOST_DIMS:
-                raise FmstatsError(
-                    f"{_describe(name)} is of shape {tuple(x.shape)}: give one of shape (N,), "
-                    "(N, T) or (N, H, W)"
-                )
-        return given
+            return _tensors({_GIVEN: own.mask, GROUPS: own.groups})
+        asked = self._masks
+        named: dict[str, str | Reader] = (
+            {_GIVEN: asked} if callable(asked) else {name: name for name in asked}
+        )
+        if self._groups is not None:
+            named[GROUPS] = self._groups
+        return _tensors({name: _read(each, args, kwargs, inputs) for name, each in named.items()})
+
+    def _of_layers(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: Mapping[str, Any]
+    ) -> dict[Hashable, Tensor]:
+        """Return the masks that layers are told, by their keys."""
+        if self._thread.given is not None:
+            return {}
+        found = _tensors({n: _read(each, args, kwargs, inputs) for n, each in self._told.items()})
+        return dict(self._root(name, mask) for name, mask in found.items())
 
     def _add_silent(self, given: dict[str, Tensor], tensors: Sequence[tuple[str, Tensor]]) -> None:
         """Add a mask under which all counts for inputs whose own, of several, was not given."""
@@ -253,14 +231,15 @@ class PositionReader:
 
     def _covers(self, name: str, owner: str) -> bool:
         """Tell whether a mask of some name is of an input of some name."""
-        if name in (GROUPS, MASK):
+        if name in (GROUPS, _GIVEN):
             return True
         if MASKS.get(name):
             return owner.startswith(MASKS[name])
-        others = (begin for mask, begin in MASKS.items() if begin and mask in self._names)
+        names = self._arguments.names
+        others = (begin for mask, begin in MASKS.items() if begin and mask in names)
         return not owner.startswith(tuple(others))
 
-    def _root(self, name: str, found: Tensor) -> tuple[Any, Tensor]:
+    def _root(self, name: str, found: Tensor) -> tuple[Hashable, Tensor]:
         """Return the key and the root of a mask or of groups."""
         numbered = not found.is_floating_point() and not found.is_complex()
         if name != GROUPS:
@@ -269,7 +248,7 @@ class PositionReader:
                     f"{_describe(name)} is of {found.dtype}: give a bool tensor, or whole numbers "
                     "that are 0 where a position does not count"
                 )
-            return (MASK, name), (found != 0).contiguous()
+            return (INPUTS, name), (found != 0).contiguous()
         if not numbered or found.dtype == torch.bool:
             raise FmstatsError(f"the groups are of {found.dtype}: give whole numbers")
         if found.device.type == "cpu" and found.numel():
@@ -285,18 +264,37 @@ class PositionReader:
         return GROUPS, numbers.to(torch.uint8).contiguous()
 
 
+def _read(
+    asked: str | Reader,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    inputs: Mapping[str, Any],
+) -> object:
+    return asked(args, kwargs) if callable(asked) else inputs.get(asked)
+
+
+def _tensors(found: Mapping[str, object]) -> dict[str, Tensor]:
+    """Return the masks and groups that were given, by their names.
+
+    Raises:
+        FmstatsError: one is no tensor, or has a shape that none has.
+    """
+    given = {}
+    for name, x in found.items():
+        if x is None:
+            continue
+        if not isinstance(x, Tensor):
+            raise FmstatsError(f"{_describe(name)} is a {type(x).__name__}: give a tensor")
+        if not 1 <= x.dim() <= MOST_DIMS:
+            raise FmstatsError(
+                f"{_describe(name)} is of shape {tuple(x.shape)}: give one of shape (N,), (N, T) "
+                "or (N, H, W)"
+            )
+        given[name] = x
+    return given
+
+
 def _describe(name: str) -> str:
     if name == GROUPS:
         return "the tensor of groups"
-    return "the mask" if name == MASK else f"the mask {name!r}"
-
-
-def _arguments_of(model: nn.Module) -> tuple[list[str], set[str], bool]:
-    """Return the names of what a model takes by place, of all, and whether it takes any others."""
-    kinds = inspect.Parameter
-    given = inspect.signature(unwrap(model).forward).parameters
-    places = (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)
-    by_place = [name for name, each in given.items() if each.kind in places]
-    by_name = [name for name, each in given.items() if each.kind == kinds.KEYWORD_ONLY]
-    takes_any = any(each.kind == kinds.VAR_KEYWORD for each in given.values())
-    return by_place, {*by_place, *by_name}, takes_any
+    return "the mask" if name == _GIVEN else f"the mask {name!r}"

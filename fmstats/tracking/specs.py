@@ -17,6 +17,7 @@ from fmstats.tracking.budget import Budget
 from fmstats.tracking.clocks import Clocks
 from fmstats.tracking.device_time import DeviceTimers
 from fmstats.tracking.layer_spec import LayerSpec
+from fmstats.tracking.mask_choice import MaskChoice
 from fmstats.tracking.options import TrackOptions
 from fmstats.tracking.sampling import Every, Sampling
 
@@ -35,6 +36,7 @@ def choose_specs(
         choose_backend(options.backend, device_of(model))
     dims = _channel_dims(model, modules, options.of, options.channel_dim)
     bounds = chosen_bounds(modules, options.of, options.saturation)
+    told = MaskChoice(options.mask).names_of(modules)
     return {
         name: LayerSpec(
             name=name,
@@ -45,6 +47,7 @@ def choose_specs(
             backend=options.backend,
             on_error=options.on_error,
             mask_mismatch=options.mask_mismatch,
+            told_mask=told.get(name),
         )
         for name, module in modules.items()
     }

@@ -10,9 +10,9 @@ from fmstats.errors import FmstatsError
 from fmstats.models.saturation import Bounds
 from fmstats.models.selection import Selection, Selector, select
 from fmstats.models.wrappers import unwrap_compiled
+from fmstats.tracking.arguments import Reader
 from fmstats.tracking.nonfinite import Action
 from fmstats.tracking.options import TrackOptions
-from fmstats.tracking.positions import Reader
 from fmstats.tracking.specs import choose_specs, warm_up
 from fmstats.tracking.tracker import Tracker
 
@@ -35,7 +35,7 @@ def track(
     warmup: bool = False,
     functional: bool | str | Collection[str] = "auto",
     on_nonfinite: str | Action = "ignore",
-    mask: str | Reader | None = None,
+    mask: str | Reader | Mapping[Selector, str | Reader] | None = None,
     mask_mismatch: str = "skip",
     groups: str | Reader | None = None,
     group_names: Sequence[str] | Mapping[int, str] | None = None,
@@ -81,7 +81,9 @@ def track(
         mask: count only the positions that a mask keeps, such as tokens that are no padding: the
             name of an argument of forward(), "auto" for attention_mask and its like, or a function
             of (args, kwargs) that returns a tensor of shape (N,), (N, T) or (N, H, W), bool or 0
-            and 1, or None where all count (see docs/positions.md).
+            and 1, or None where all count. Layers that it does not reach, as behind a strided
+            convolution, are told one of their own by a mapping of selectors, in which "(inputs)"
+            is that of the inputs (see docs/positions.md).
         mask_mismatch: what to do with tensors that the mask does not fit: "skip" them, "count" all
             of their positions, or "raise".
         groups: keep statistics of each class, timestep or domain as well: the name of an argument

@@ -29,6 +29,7 @@ from fmstats.tracking.hooks import Handle
 from fmstats.tracking.layer_set import LayerSet
 from fmstats.tracking.layer_spec import LayerSpec
 from fmstats.tracking.layers import Layer
+from fmstats.tracking.mask_choice import MaskChoice
 from fmstats.tracking.options import TrackOptions
 from fmstats.tracking.pass_hooks import EndHook, PassHook
 from fmstats.tracking.positions import PositionReader
@@ -71,7 +72,11 @@ class Tracker:
         self._functional = FunctionalLayers(model, options, self._gate, self._set.add)
         self._group_names = GroupNames(options.group_names)
         self._gate.positions = self._positions = PositionReader(
-            model, options.mask, options.groups, options.max_groups, options.mask_mismatch
+            model,
+            MaskChoice(options.mask),
+            options.groups,
+            options.max_groups,
+            options.mask_mismatch,
         )
         if options.functional is not False or options.channel_dim_follows or self._positions.asks:
             self._gate.watch = Watch(self._functional)

@@ -1,0 +1,65 @@
+"""`Arguments` are those of the forward pass of a model, by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch.nn as nn
+from torch import Tensor
+
+from fmstats.errors import FmstatsError, list_closest
+from fmstats.models.wrappers import unwrap
+
+# A function of the arguments of a forward pass, which gives what is asked of them or None.
+Reader = Callable[[tuple[Any, ...], dict[str, Any]], "Tensor | None"]
+
+
+class Arguments:
+    """The arguments that a model takes.
+
+    Attributes:
+        names: of those that its forward() declares.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = type(model).__name__
+        kinds = inspect.Parameter
+        given = inspect.signature(unwrap(model).forward).parameters
+        places = (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)
+        self._places = [name for name, each in given.items() if each.kind in places]
+        named = {name for name, each in given.items() if each.kind == kinds.KEYWORD_ONLY}
+        self.names = {*self._places, *named}
+        self._takes_any = any(each.kind == kinds.VAR_KEYWORD for each in given.values())
+
+    def check(self, option: str, asked: str | Reader | None) -> None:
+        """Refuse the name of an argument that the model does not take.
+
+        Raises:
+            FmstatsError: it takes none of that name.
+        """
+        if isinstance(asked, str) and asked not in self.names and not self._takes_any:
+            raise FmstatsError(
+                f"{option}={asked!r}: forward() of {self._model} has no such argument; closest: "
+                f"{list_closest(asked, self.names)}"
+            )
+
+    def choose(self, option: str, names: Mapping[str, object]) -> list[str]:
+        """Return those of the names that the model takes.
+
+        Raises:
+            FmstatsError: it takes none of them.
+        """
+        found = [name for name in names if name in self.names]
+        if not found:
+            raise FmstatsError(
+                f"{option}='auto': forward() of {self._model} takes none of {', '.join(names)}; "
+                "name its argument, or give a function of its arguments"
+            )
+        return found
+
+    def name(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call by their names; `*0` is the first that has none."""
+        named = {**dict(zip(self._places, args, strict=False)), **kwargs}
+        return named | {f"*{i}": x for i, x in enumerate(args[len(self._places) :])}
