@@ -7,7 +7,6 @@
 #include <omp.h>
 #endif
 
-#include "cpu/driver.h"
 #include "cpu/isa.h"
 
 namespace py = pybind11;
@@ -25,6 +24,15 @@ int thread_count() {
 }
 
 }  // namespace
+
+Groups read_groups(std::uintptr_t numbers, const py::tuple& strides, int groups, int dims) {
+  if (static_cast<int>(strides.size()) != dims) {
+    throw std::invalid_argument("the numbers of groups have a stride for each dim of the view");
+  }
+  Groups read = {reinterpret_cast<const unsigned char*>(numbers), {}, groups};
+  for (int d = 0; d < dims; ++d) read.stride[d] = strides[d].cast<i64>();
+  return read;
+}
 
 const Kernels& usable_isa(int isa) {
   if (isa < 0 || isa >= kIsaCount || !isa_usable(*kIsas[isa])) {
@@ -69,9 +77,29 @@ bool CpuPlan::try_update(torch::Tensor x) {
   return true;
 }
 
-void CpuPlan::measure(int threads) {
+void CpuPlan::update_groups(int dtype, std::uintptr_t data, const py::tuple& shape,
+                            const py::tuple& strides, i64 channels, i64 channel_stride,
+                            const py::tuple& dims, int threads, std::uintptr_t numbers,
+                            const py::tuple& number_strides, int groups) {
+  expected_.forget();
+  view_ = view_of(dtype, channels, channel_stride, dims);
+  view_.data = reinterpret_cast<const void*>(data);
+  groups_ = read_groups(numbers, number_strides, groups, view_.dim_count);
+  measure(threads, &groups_);
+  expected_.remember(view_.dtype, shape, strides);
+}
+
+bool CpuPlan::try_update_groups(py::handle x, std::uintptr_t numbers) {
+  view_.data = expected_.recognise(x);
+  if (view_.data == nullptr) return false;
+  groups_.numbers = reinterpret_cast<const unsigned char*>(numbers);
+  measure(thread_count(), &groups_);
+  return true;
+}
+
+void CpuPlan::measure(int threads, const Groups* groups) {
   const Thresholds& thresholds = view_.dtype == kFloat64 ? float64_ : float32_;
-  accumulate(*kernels_, view_, nullptr, thresholds, mode_, state_, row_, clock_, threads);
+  accumulate(*kernels_, view_, groups, thresholds, mode_, state_, row_, clock_, threads);
 }
 
 }  // namespace fmstats

@@ -2,7 +2,7 @@
 // between.
 #pragma once
 
-#include "cpu/job.h"
+#include "cpu/driver.h"
 #include "expected_tensor.h"
 
 namespace fmstats {
@@ -23,8 +23,16 @@ class CpuPlan {
   bool try_update(pybind11::handle x);
   bool try_update(torch::Tensor x);
 
+  // The same for the groups of positions; a plan is for tensors with them or without. The numbers
+  // of these lie as those of the last update.
+  void update_groups(int dtype, std::uintptr_t data, const pybind11::tuple& shape,
+                     const pybind11::tuple& strides, i64 channels, i64 channel_stride,
+                     const pybind11::tuple& dims, int threads, std::uintptr_t numbers,
+                     const pybind11::tuple& number_strides, int groups);
+  bool try_update_groups(pybind11::handle x, std::uintptr_t numbers);
+
  private:
-  void measure(int threads);
+  void measure(int threads, const Groups* groups = nullptr);
 
   const Kernels* kernels_;
   Mode mode_;
@@ -34,7 +42,12 @@ class CpuPlan {
   Thresholds float32_, float64_;
   Expected expected_;
   View view_ = {};
+  Groups groups_ = {};
 };
+
+// Groups whose numbers have these strides, one for each of so many dims; throws
+// std::invalid_argument where these are not as many.
+Groups read_groups(std::uintptr_t numbers, const pybind11::tuple& strides, int groups, int dims);
 
 // The instruction set of this index, if this processor has it; throws std::invalid_argument.
 const Kernels& usable_isa(int isa);

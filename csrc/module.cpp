@@ -31,13 +31,8 @@ void cpu_accumulate(int isa, int dtype, std::uintptr_t data, i64 channels, i64 c
                     const py::tuple& thresholds, int mode, int threads) {
   View view = view_of(dtype, channels, channel_stride, dims);
   view.data = reinterpret_cast<const void*>(data);
-  Groups beside = {reinterpret_cast<const unsigned char*>(numbers), {}, groups};
-  if (numbers != 0 && number_strides.size() != dims.size()) {
-    throw std::invalid_argument("the numbers of groups have a stride for each dim of the view");
-  }
-  for (std::size_t d = 0; d < number_strides.size(); ++d) {
-    beside.stride[d] = number_strides[d].cast<i64>();
-  }
+  Groups beside = {};
+  if (numbers != 0) beside = read_groups(numbers, number_strides, groups, view.dim_count);
   accumulate(usable_isa(isa), view, numbers == 0 ? nullptr : &beside, read_thresholds(thresholds),
              read_mode(mode), reinterpret_cast<i64*>(state), row, reinterpret_cast<i64*>(clock),
              threads);
@@ -97,7 +92,9 @@ void add_cpu(py::module_& m) {
            "float64_thresholds"_a, "tensor_type"_a, "exchange_api"_a)
       // By place, for torch before 2.10, where every tensor comes here: names cost a microsecond.
       .def("update", &CpuPlan::update)
-      .def("try_update", py::overload_cast<py::handle>(&CpuPlan::try_update));
+      .def("try_update", py::overload_cast<py::handle>(&CpuPlan::try_update))
+      .def("update_groups", &CpuPlan::update_groups)
+      .def("try_update_groups", &CpuPlan::try_update_groups);
 }
 
 void add_cuda(py::module_& m) {

@@ -157,6 +157,8 @@ class Meter:
         try_update: updates with an output at once if it is a plain tensor of the same device,
             dtype, shape and strides as the last one. False if it is anything else, or if the
             backend has no such way: then nothing was done, and `update` is to be called.
+        try_groups: the same of a tensor and the address of the numbers of its positions, which
+            are as those of the last `update_groups`.
         plan: the native object that does it, which graphs may call; None if there is none.
     """
 
@@ -166,6 +168,7 @@ class Meter:
         self.backend, self.state, self._thresholds = backend, state, thresholds
         self.clock = Clock(state.words.device) if clock is None else clock
         self.try_update: Callable[[object], bool] = decline
+        self.try_groups: Callable[[object, int], bool] = decline
         self.plan: object = None
 
     def update(self, x: Tensor, view: View) -> None:
@@ -186,7 +189,7 @@ class Meter:
         self.wait()  # the next update may be on another stream
 
 
-def decline(output: object) -> bool:
+def decline(output: object, numbers: int = 0) -> bool:
     """Decline whatever comes: the `try_update` of a meter that has none of its own."""
     return False
 

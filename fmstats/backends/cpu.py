@@ -122,6 +122,8 @@ class CpuMeter(Meter):
         self.plan: Any = backend.plan(state, thresholds, self.clock)
         self._dtype_code = backend.dtype_code
         self.try_update = self.plan.try_update  # no Python between the hook and the kernel
+        self._make_plan = backend.plan
+        self._group_plan: Any = None
 
     def update(self, x: Tensor, view: View) -> None:
         self.plan.update(
@@ -133,4 +135,22 @@ class CpuMeter(Meter):
             view.channel_stride,
             view.dims,
             torch.get_num_threads(),
+        )
+
+    def update_groups(self, x: Tensor, view: View, positions: Positions) -> None:
+        if self._group_plan is None:
+            self._group_plan = self._make_plan(self.state, self._thresholds, self.clock)
+            self.try_groups = self._group_plan.try_update_groups
+        self._group_plan.update_groups(
+            self._dtype_code(x.dtype),
+            x.data_ptr(),
+            tuple(x.shape),
+            x.stride(),
+            view.channels,
+            view.channel_stride,
+            view.dims,
+            torch.get_num_threads(),
+            positions.numbers.data_ptr(),
+            positions.strides,
+            positions.groups,
         )

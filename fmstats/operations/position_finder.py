@@ -118,7 +118,7 @@ class PositionFinder:
                 return why
             self._remember(shape, found, numbers)
             return found
-        layouts = self._layouts.get((shape, numbers.kind(True))) or self._stretched(shape, numbers)
+        layouts = self._layouts.get((shape, numbers.sizes)) or self._stretched(shape, numbers)
         views = [numbers.view(layout) for layout in layouts]
         parts = [
             Part(layout.key, view)
@@ -136,7 +136,7 @@ class PositionFinder:
             self.by_pass = True
             return
         if len(self._layouts) < _MOST_SHAPES:
-            self._layouts[shape, numbers.kind(True)] = known
+            self._layouts[shape, numbers.sizes] = known
         axes = []
         for layout in known:
             root = numbers.given.get(layout.key)

@@ -38,6 +38,21 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Arrangement:
+    """An arrangement tells all that the numbers of a tensor depend on, but those of the roots.
+
+    Attributes:
+        layouts: of the parts of its spread.
+        kind: of the numbers of the pass.
+        device: of the tensor.
+    """
+
+    layouts: tuple[Layout, ...]
+    kind: tuple[Hashable, ...]
+    device: torch.device
+
+
+@dataclass(frozen=True)
 class Derived:
     """What gives a root: a function of another one, as it lies in some tensor."""
 
@@ -107,12 +122,18 @@ class Numbers:
     Args:
         given: a root by its key: contiguous, bool or uint8, 0 for positions that do not count.
         windows: whether convolutions along time carry masks on, see `windows.py`.
+
+    Attributes:
+        sizes: what tells them from the numbers of other passes, but for their values.
+        followed: whether the operations of the pass are followed.
     """
 
     def __init__(self, given: Mapping[Hashable, Tensor], windows: bool = False) -> None:
         self.given, self.windows = dict(given), windows
         self._roots = dict(given)
-        self._combined: dict[Hashable, Tensor] = {}
+        self.sizes = self.kind(by_size=True)
+        self.followed = False
+        self._arranged: dict[int, tuple[Arrangement, Tensor | None]] = {}
         self._copies: dict[Hashable, Tensor] = {}
 
     def kind(self, by_size: bool) -> tuple[Hashable, ...]:
@@ -147,6 +168,12 @@ class Numbers:
         offset = int(view.storage_offset() - root.storage_offset())
         return Layout(part.key, tuple(view.shape), strides, offset)
 
+    def arrange(self, spread: Spread, device: torch.device) -> Arrangement | None:
+        """Return how a tensor with a spread is arranged; None if no other pass can have it so."""
+        layouts = tuple(map(self.layout_of, spread))
+        known = tuple(layout for layout in layouts if layout is not None)
+        return Arrangement(known, self.sizes, device) if len(known) == len(layouts) else None
+
     def combined(self, spread: Spread, device: torch.device) -> Tensor:
         """Return one number for each position: its group where all parts of a spread count, else 0.
 
@@ -158,15 +185,27 @@ class Numbers:
             bool or uint8 with the dims of the tensor, of size 1 along those without positions.
         """
         parts = [part.small() for part in spread]
-        if len(parts) == 1:
-            return self._on(parts[0], device)
-        layouts = tuple(map(self.layout_of, parts))
-        found = self._combined.get((layouts, device)) if all(layouts) else None
-        if found is None:
-            found = _combine([self._on(part, device) for part in parts], parts)
-            if all(layouts):
-                self._combined[layouts, device] = found
-        return found
+        views = [self._on(part, device) for part in parts]
+        return views[0] if len(parts) == 1 else _combine(views, parts)
+
+    def arranged(self, arrangement: Arrangement) -> Tensor | None:
+        """Return the numbers of tensors that are arranged so, as `combined`, made once a pass.
+
+        None if those of this pass are of another kind.
+        """
+        known = id(arrangement)
+        found = self._arranged.get(known)
+        if found is not None:
+            return found[1]
+        numbers = None
+        if arrangement.kind == self.sizes:
+            views = [self.view(layout) for layout in arrangement.layouts]
+            keys = [layout.key for layout in arrangement.layouts]
+            parts = [Part(k, view) for k, view in zip(keys, views, strict=True) if view is not None]
+            if len(parts) == len(keys):
+                numbers = self.combined(tuple(parts), arrangement.device)
+        self._arranged[known] = arrangement, numbers
+        return numbers
 
     def _on(self, part: Part, device: torch.device) -> Tensor:
         """Return the view of a part on a device, to which each root is copied once."""

@@ -128,6 +128,8 @@ class Watch:
         if new:
             thread.flow, thread.kind = ChannelFlow(), kind
             thread.flow.positions = positions
+            if positions is not None:
+                positions.numbers.followed = True
             thread.mode = Mode(thread.flow, _Names(model), self._operations, is_over)
             if self._rules is None:
                 self._rules = rules_by_type(model)

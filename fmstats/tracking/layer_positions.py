@@ -15,6 +15,7 @@ from fmstats.statistic.view import Positions, View, grouped_view_of
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.layer_spec import LayerSpec
 from fmstats.tracking.mask_choice import INPUTS
+from fmstats.tracking.numbers_way import NumbersWay
 
 
 class MismatchError(FmstatsError):
@@ -26,11 +27,13 @@ class Placed(NamedTuple):
 
     Attributes:
         room: for how many groups there is to be a state; 0 where there is a mask alone.
+        way: to the numbers of the next tensor, if it comes to the same positions; else None.
     """
 
     view: View
     positions: Positions
     room: int
+    way: NumbersWay | None
 
 
 class LayerPositions:
@@ -84,11 +87,13 @@ class LayerPositions:
             found = (told, *found)
             if followed and self._spec.of == "output":
                 flow.note(x, found)
+        arrangement = flow.numbers.arrange(found, x.device)
         numbers = flow.numbers.combined(found, x.device)
         if dim is not None and numbers.shape[dim] > 1:
             return f"has its channels in dim {dim}, along which the mask tells positions apart"
         room = reader.count_groups(x.device) if GROUPS in given else 0
-        return Placed(*grouped_view_of(x, dim, numbers, max(1, room)), room)
+        way = None if arrangement is None else reader.way(arrangement, room)
+        return Placed(*grouped_view_of(x, dim, numbers, max(1, room)), room, way)
 
     def _tell(self, watch: Watch, found: Spread | str) -> None:
         """Tell the watch which passes it has to follow for this layer."""

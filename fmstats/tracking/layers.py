@@ -198,15 +198,14 @@ class Layer:
             self.left_out += 1
             return
         if isinstance(placed, Placed):
-            row.update_groups(x, placed.view, dim, placed.positions, placed.room)
+            row.update_groups(x, placed.view, dim, placed.positions, placed.room, placed.way)
         else:
             row.update(x, view_of(x, dim), dim)
             row.unmasked += placed is not None
+            if self._gate.positions is not None and self._gate.positions.asks:
+                row.try_update = decline  # the next pass may have a mask
         row.calls += not (self._gate.captured and row.is_captured(x.device))
-        if placed is None and (self._gate.positions is None or not self._gate.positions.asks):
-            self._last, self._place = row, self.rows.index(row)
-        else:
-            row.try_update = decline
+        self._last, self._place = row, self.rows.index(row)
 
     def row_of(self, width: int) -> Row | None:
         """Return the row of a width, made if there is none; None if there are too many."""

@@ -20,9 +20,11 @@ from torch import Tensor
 from fmstats.errors import FmstatsError
 from fmstats.operations.inputs import cut, lay, tensors_of
 from fmstats.operations.position_flow import PositionFlow
-from fmstats.operations.spreads import GROUPS, Numbers, Part
+from fmstats.operations.spreads import GROUPS, Arrangement, Numbers, Part
 from fmstats.tracking.arguments import Arguments, Reader
+from fmstats.tracking.given import MASK, describe_given, number_groups, number_mask, tensors_given
 from fmstats.tracking.mask_choice import AUTO, INPUTS, MaskChoice
+from fmstats.tracking.numbers_way import NumbersWay
 
 # Arguments of models that are masks under mask="auto", and the inputs that each is of, by what
 # their names begin with; "" are all that no other has.
@@ -32,10 +34,9 @@ MASKS = {
     "pixel_attention_mask": "pixel_",
     "pixel_mask": "pixel_",
 }
-MOST_DIMS = 3
-_GIVEN = "mask"  # the name of a mask that has none of its own
 # Models of speech tell by it how many frames so many samples make.
 _FRAMES = "_get_feat_extract_output_lengths"
+_MOST_WAYS = 4096
 _OUTSIDE = "came outside of a forward pass of the tracked model"
 
 
@@ -95,6 +96,7 @@ class PositionReader:
             self._arguments.check("mask", reader)
         self._arguments.check("groups", groups)
         self._thread = _Thread()
+        self._ways: dict[tuple[Arrangement, int], NumbersWay] = {}
         self._windows = any(hasattr(part, _FRAMES) for part in model.modules())
 
     @property
@@ -111,6 +113,13 @@ class PositionReader:
         """
         current = self._thread.current
         return current if current is not _OUTSIDE or self.asks else None
+
+    def way(self, arrangement: Arrangement, room: int) -> NumbersWay:
+        """Return the way of tensors that are arranged so; layers that agree share one."""
+        key = arrangement, room
+        if key not in self._ways and len(self._ways) < _MOST_WAYS:
+            self._ways[key] = NumbersWay(self, arrangement, room)
+        return self._ways.get(key) or NumbersWay(self, arrangement, room)
 
     def count_groups(self, device: torch.device) -> int:
         """Return for how many groups a state on a device needs room."""
@@ -185,8 +194,8 @@ class PositionReader:
             if not parts:
                 shapes = ", ".join(str(tuple(x.shape)) for x in covered) or "none"
                 raise FmstatsError(
-                    f"{_describe(name)} of shape {tuple(found.shape)} fits no input of the model; "
-                    f"the shapes of its inputs are: {shapes}"
+                    f"{describe_given(name)} of shape {tuple(found.shape)} fits no input of the "
+                    f"model; the shapes of its inputs are: {shapes}"
                 )
             placed += parts
         flow = PositionFlow(Numbers(roots, self._windows))
@@ -200,14 +209,16 @@ class PositionReader:
         """Return the masks of the inputs by their names, and the groups."""
         own = self._thread.given
         if own is not None:
-            return _tensors({_GIVEN: own.mask, GROUPS: own.groups})
+            return tensors_given({MASK: own.mask, GROUPS: own.groups})
         asked = self._masks
         named: dict[str, str | Reader] = (
-            {_GIVEN: asked} if callable(asked) else {name: name for name in asked}
+            {MASK: asked} if callable(asked) else {name: name for name in asked}
         )
         if self._groups is not None:
             named[GROUPS] = self._groups
-        return _tensors({name: _read(each, args, kwargs, inputs) for name, each in named.items()})
+        return tensors_given(
+            {name: _read(each, args, kwargs, inputs) for name, each in named.items()}
+        )
 
     def _of_layers(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: Mapping[str, Any]
@@ -215,7 +226,9 @@ class PositionReader:
         """Return the masks that layers are told, by their keys."""
         if self._thread.given is not None:
             return {}
-        found = _tensors({n: _read(each, args, kwargs, inputs) for n, each in self._told.items()})
+        found = tensors_given(
+            {n: _read(each, args, kwargs, inputs) for n, each in self._told.items()}
+        )
         return dict(self._root(name, mask) for name, mask in found.items())
 
     def _add_silent(self, given: dict[str, Tensor], tensors: Sequence[tuple[str, Tensor]]) -> None:
@@ -231,7 +244,7 @@ class PositionReader:
 
     def _covers(self, name: str, owner: str) -> bool:
         """Tell whether a mask of some name is of an input of some name."""
-        if name in (GROUPS, _GIVEN):
+        if name in (GROUPS, MASK):
             return True
         if MASKS.get(name):
             return owner.startswith(MASKS[name])
@@ -241,27 +254,11 @@ class PositionReader:
 
     def _root(self, name: str, found: Tensor) -> tuple[Hashable, Tensor]:
         """Return the key and the root of a mask or of groups."""
-        numbered = not found.is_floating_point() and not found.is_complex()
         if name != GROUPS:
-            if not numbered:
-                raise FmstatsError(
-                    f"{_describe(name)} is of {found.dtype}: give a bool tensor, or whole numbers "
-                    "that are 0 where a position does not count"
-                )
-            return (INPUTS, name), (found != 0).contiguous()
-        if not numbered or found.dtype == torch.bool:
-            raise FmstatsError(f"the groups are of {found.dtype}: give whole numbers")
-        if found.device.type == "cpu" and found.numel():
-            largest = int(found.max())
-            if largest >= self.most_groups:
-                raise FmstatsError(
-                    f"group {largest} is beyond max_groups={self.most_groups}: groups are numbered "
-                    "from 0, and -1 leaves a position out"
-                )
-            self._seen = max(self._seen, largest + 1)
-        within = (found >= 0) & (found < self.most_groups)
-        numbers = torch.where(within, found + 1, torch.zeros_like(found))
-        return GROUPS, numbers.to(torch.uint8).contiguous()
+            return (INPUTS, name), number_mask(name, found)
+        numbers, seen = number_groups(found, self.most_groups)
+        self._seen = max(self._seen, seen)
+        return GROUPS, numbers
 
 
 def _read(
@@ -271,30 +268,3 @@ def _read(
     inputs: Mapping[str, Any],
 ) -> object:
     return asked(args, kwargs) if callable(asked) else inputs.get(asked)
-
-
-def _tensors(found: Mapping[str, object]) -> dict[str, Tensor]:
-    """Return the masks and groups that were given, by their names.
-
-    Raises:
-        FmstatsError: one is no tensor, or has a shape that none has.
-    """
-    given = {}
-    for name, x in found.items():
-        if x is None:
-            continue
-        if not isinstance(x, Tensor):
-            raise FmstatsError(f"{_describe(name)} is a {type(x).__name__}: give a tensor")
-        if not 1 <= x.dim() <= MOST_DIMS:
-            raise FmstatsError(
-                f"{_describe(name)} is of shape {tuple(x.shape)}: give one of shape (N,), (N, T) "
-                "or (N, H, W)"
-            )
-        given[name] = x
-    return given
-
-
-def _describe(name: str) -> str:
-    if name == GROUPS:
-        return "the tensor of groups"
-    return "the mask" if name == _GIVEN else f"the mask {name!r}"

@@ -17,6 +17,7 @@ from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import Positions, View
 from fmstats.tracking.clocks import Clocks
 from fmstats.tracking.layer_spec import LayerSpec
+from fmstats.tracking.numbers_way import NumbersWay
 from fmstats.tracking.row_groups import RowGroups
 from fmstats.tracking.snapshots import RowSnapshot, TensorInfo
 
@@ -87,7 +88,13 @@ class Row:
         self.try_update = meter.try_update
 
     def update_groups(
-        self, x: Tensor, view: View, dim: int | None, positions: Positions, room: int
+        self,
+        x: Tensor,
+        view: View,
+        dim: int | None,
+        positions: Positions,
+        room: int,
+        way: NumbersWay | None,
     ) -> None:
         """Update the states with those positions of a tensor that are in a group.
 
@@ -97,12 +104,15 @@ class Row:
             dim: of its channels, of which there are `width`; None where all is one channel.
             positions: the groups; of a mask there is one, which is the row's own.
             room: for how many groups there is to be a state; 0 for a mask.
+            way: to the numbers of the next tensor; None if there is none.
         """
         self.try_update = decline  # which would take all positions of the next tensor
         meter = self._groups.on(x.device, room) if room else self.meter_on(x.device)
         check_input(meter.state, x, view, positions.groups)
         meter.update_groups(x, view, positions)
         self._tensor_info = self._tensor_info.joined_by(tuple(x.shape), x.dtype, dim)
+        if way is not None:
+            self.try_update = way.update_with(meter.try_groups)
 
     def meter_on(self, device: torch.device) -> Meter:
         """Return what measures on a device, made if there is none yet."""

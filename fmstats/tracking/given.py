@@ -1,0 +1,81 @@
+"""These functions check masks and groups as users give them, and number their positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fmstats.errors import FmstatsError
+from fmstats.operations.spreads import GROUPS
+
+MASK = "mask"  # the name of a mask that has none of its own
+_MOST_DIMS = 3
+
+
+def tensors_given(found: Mapping[str, object]) -> dict[str, Tensor]:
+    """Return the masks and groups that were given, by their names.
+
+    Raises:
+        FmstatsError: one is no tensor, or has a shape that none has.
+    """
+    given = {}
+    for name, x in found.items():
+        if x is None:
+            continue
+        if not isinstance(x, Tensor):
+            raise FmstatsError(f"{describe_given(name)} is a {type(x).__name__}: give a tensor")
+        if not 1 <= x.dim() <= _MOST_DIMS:
+            raise FmstatsError(
+                f"{describe_given(name)} is of shape {tuple(x.shape)}: give one of shape (N,), "
+                "(N, T) or (N, H, W)"
+            )
+        given[name] = x
+    return given
+
+
+def describe_given(name: str) -> str:
+    """Tell what was given under a name among the masks of a pass."""
+    if name == GROUPS:
+        return "the tensor of groups"
+    return "the mask" if name == MASK else f"the mask {name!r}"
+
+
+def number_mask(name: str, mask: Tensor) -> Tensor:
+    """Return a mask as the numbers of positions: bool, contiguous.
+
+    Raises:
+        FmstatsError: it is of floating-point numbers, which may be added to something.
+    """
+    if mask.is_floating_point() or mask.is_complex():
+        raise FmstatsError(
+            f"{describe_given(name)} is of {mask.dtype}: give a bool tensor, or whole numbers that "
+            "are 0 where a position does not count"
+        )
+    return (mask != 0).contiguous()
+
+
+def number_groups(groups: Tensor, most: int) -> tuple[Tensor, int]:
+    """Return the numbers of positions, and how many groups a CPU has shown.
+
+    Args:
+        groups: as users count them, from 0 on; what is less is of no group.
+        most: how many there may be.
+
+    Raises:
+        FmstatsError: they are no whole numbers, or one that the host can see is too large.
+    """
+    if groups.is_floating_point() or groups.is_complex() or groups.dtype == torch.bool:
+        raise FmstatsError(f"the groups are of {groups.dtype}: give whole numbers")
+    seen = 0
+    if groups.device.type == "cpu" and groups.numel():
+        seen = int(groups.max()) + 1
+        if seen > most:
+            raise FmstatsError(
+                f"group {seen - 1} is beyond max_groups={most}: groups are numbered from 0, and -1 "
+                "leaves a position out"
+            )
+    within = (groups >= 0) & (groups < most)
+    numbers = torch.where(within, groups + 1, torch.zeros_like(groups))
+    return numbers.to(torch.uint8).contiguous(), seen

@@ -1,0 +1,58 @@
+"""`NumbersWay` leads to the numbers of positions without asking where they are in each tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from fmstats.operations.position_flow import PositionFlow
+from fmstats.operations.spreads import Arrangement
+
+
+class Reader(Protocol):
+    """What knows the pass of this thread."""
+
+    @property
+    def current(self) -> PositionFlow | str | None:
+        """Return where its positions are; None if all count, or why nobody knows."""
+
+    def count_groups(self, device: torch.device) -> int:
+        """Return for how many groups a state on a device needs room."""
+
+
+class NumbersWay:
+    """A way leads to the numbers of tensors that come to the same positions in each pass.
+
+    Args:
+        reader: knows the pass.
+        arrangement: of these tensors.
+        room: for how many groups their states have room.
+    """
+
+    def __init__(self, reader: Reader, arrangement: Arrangement, room: int) -> None:
+        self._reader, self._arrangement, self._room = reader, arrangement, room
+
+    def address(self) -> int:
+        """Return where the numbers of the pass of this thread are; 0 if they are to be asked for.
+
+        They are as long as the pass is.
+        """
+        flow = self._reader.current
+        if flow is None or isinstance(flow, str) or flow.numbers.followed:
+            return 0
+        if self._room and self._room != self._reader.count_groups(self._arrangement.device):
+            return 0
+        numbers = flow.numbers.arranged(self._arrangement)
+        return 0 if numbers is None else numbers.data_ptr()
+
+    def update_with(self, try_groups: Callable[[object, int], bool]) -> Callable[[object], bool]:
+        """Return what updates with an output as `try_groups` does of the numbers of its pass."""
+        address = self.address
+
+        def try_update(output: object) -> bool:
+            numbers = address()
+            return numbers != 0 and try_groups(output, numbers)
+
+        return try_update
