@@ -32,20 +32,37 @@ def tensors_of(inputs: Mapping[str, Any]) -> list[tuple[str, Tensor]]:
     return found
 
 
-def cut(root: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+def cut(root: Tensor, inputs: Sequence[Tensor], time_first: bool = False) -> Tensor:
     """Return of (N, T) the last columns, where the inputs of a pass are shorter.
 
     So a model that generates is given the mask of all tokens so far, and the last of them.
     """
-    if root.dim() != 2 or any(lay(root, x) is not None for x in inputs):
+    if root.dim() != 2 or any(lay(root, x, time_first) is not None for x in inputs):
         return root
     lengths = {x.shape[1] for x in inputs if x.dim() in (2, 3) and x.shape[0] == root.shape[0]}
     length = min(lengths, default=0)
     return root[:, root.shape[1] - length :] if 0 < length < root.shape[1] else root
 
 
-def lay(root: Tensor, x: Tensor) -> Tensor | None:
-    """Return a root as it lies in an input; None if that has another shape."""
+def lay(root: Tensor, x: Tensor, time_first: bool = False) -> Tensor | None:
+    """Return a root as it lies in an input; None if that has another shape.
+
+    Args:
+        root: (N,), (N, T) or (N, H, W).
+        x: the input.
+        time_first: whether parts of the model take (T, N, C): then an input may be such a one, and
+            one that could be both is taken for neither.
+    """
+    plain = _lay(root, x)
+    if not time_first or x.dim() not in (2, 3) or root.dim() > 2:
+        return plain
+    turned = _lay(root, x.transpose(0, 1))
+    if turned is None or plain is not None:
+        return plain if turned is None else None
+    return turned.transpose(0, 1)
+
+
+def _lay(root: Tensor, x: Tensor) -> Tensor | None:
     n, shape = root.dim(), tuple(x.shape)
     if shape[:n] == tuple(root.shape) and not (n == 3 and _is_image(root, x)):
         view = root[(..., *(None,) * (x.dim() - n))]

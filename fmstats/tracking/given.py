@@ -11,6 +11,7 @@ from fmstats.errors import FmstatsError
 from fmstats.operations.spreads import GROUPS
 
 MASK = "mask"  # the name of a mask that has none of its own
+_INVERTED = "key_padding_mask"
 _MOST_DIMS = 3
 
 
@@ -45,6 +46,9 @@ def describe_given(name: str) -> str:
 def number_mask(name: str, mask: Tensor) -> Tensor:
     """Return a mask as the numbers of positions: bool, contiguous.
 
+    Where its name ends in "key_padding_mask", as of `torch.nn.Transformer`, it is True at what does
+    not count; any other mask at what does.
+
     Raises:
         FmstatsError: it is of floating-point numbers, which may be added to something.
     """
@@ -53,7 +57,8 @@ def number_mask(name: str, mask: Tensor) -> Tensor:
             f"{describe_given(name)} is of {mask.dtype}: give a bool tensor, or whole numbers that "
             "are 0 where a position does not count"
         )
-    return (mask != 0).contiguous()
+    padding = name.endswith(_INVERTED)
+    return (mask == 0 if padding else mask != 0).contiguous()
 
 
 def number_groups(groups: Tensor, most: int) -> tuple[Tensor, int]:
@@ -79,3 +84,16 @@ def number_groups(groups: Tensor, most: int) -> tuple[Tensor, int]:
     within = (groups >= 0) & (groups < most)
     numbers = torch.where(within, groups + 1, torch.zeros_like(groups))
     return numbers.to(torch.uint8).contiguous(), seen
+
+
+def check_name(name: str) -> None:
+    """Refuse the name of a mask of which nobody can tell whether it is True at padding.
+
+    Raises:
+        FmstatsError: it is "padding_mask" or the like.
+    """
+    if name.endswith("padding_mask") and not name.endswith(_INVERTED):
+        raise FmstatsError(
+            f"mask={name!r}: some libraries have True where there is padding, others 1 where there "
+            f"is none; say which: mask=lambda args, kwargs: kwargs[{name!r}], or ~kwargs[{name!r}]"
+        )

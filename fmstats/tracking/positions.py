@@ -22,7 +22,14 @@ from fmstats.operations.inputs import cut, lay, tensors_of
 from fmstats.operations.position_flow import PositionFlow
 from fmstats.operations.spreads import GROUPS, Arrangement, Numbers, Part
 from fmstats.tracking.arguments import Arguments, Reader
-from fmstats.tracking.given import MASK, describe_given, number_groups, number_mask, tensors_given
+from fmstats.tracking.given import (
+    MASK,
+    check_name,
+    describe_given,
+    number_groups,
+    number_mask,
+    tensors_given,
+)
 from fmstats.tracking.mask_choice import AUTO, INPUTS, MaskChoice
 from fmstats.tracking.numbers_way import NumbersWay
 
@@ -33,6 +40,8 @@ MASKS = {
     "decoder_attention_mask": "decoder_",
     "pixel_attention_mask": "pixel_",
     "pixel_mask": "pixel_",
+    "src_key_padding_mask": "src",
+    "tgt_key_padding_mask": "tgt",
 }
 # Models of speech tell by it how many frames so many samples make.
 _FRAMES = "_get_feat_extract_output_lengths"
@@ -90,14 +99,17 @@ class PositionReader:
         if asked == AUTO:
             self._masks = self._arguments.choose("mask", MASKS)
         elif asked is not None:
-            self._arguments.check("mask", asked)
             self._masks = [asked] if isinstance(asked, str) else asked
-        for reader in self._told.values():
-            self._arguments.check("mask", reader)
+        for reader in (asked, *self._told.values()):
+            if isinstance(reader, str) and reader != AUTO:
+                check_name(reader)
+                self._arguments.check("mask", reader)
         self._arguments.check("groups", groups)
         self._thread = _Thread()
         self._ways: dict[tuple[Arrangement, int], NumbersWay] = {}
         self._windows = any(hasattr(part, _FRAMES) for part in model.modules())
+        orders = {getattr(part, "batch_first", None) for part in model.modules()}
+        self._time_first = False in orders and True not in orders
 
     @property
     def asks(self) -> bool:
@@ -188,9 +200,10 @@ class PositionReader:
         roots: dict[Hashable, Tensor] = dict(told)
         for name, found in given.items():
             covered = [x for owner, x in tensors if self._covers(name, owner)]
-            key, root = self._root(name, cut(found, covered))
+            key, root = self._root(name, cut(found, covered, self._time_first))
             roots[key] = root
-            parts = [(x, Part(key, view)) for x in covered if (view := lay(root, x)) is not None]
+            views = [(x, lay(root, x, self._time_first)) for x in covered]
+            parts = [(x, Part(key, view)) for x, view in views if view is not None]
             if not parts:
                 shapes = ", ".join(str(tuple(x.shape)) for x in covered) or "none"
                 raise FmstatsError(
