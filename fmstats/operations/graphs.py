@@ -19,7 +19,9 @@ from torch import Tensor, fx
 from fmstats.models.selection import ROOT
 from fmstats.operations.channel_flow import ChannelFlow, Origin
 from fmstats.operations.functional import operation_of
+from fmstats.operations.graph_positions import GraphPositions
 from fmstats.operations.places import Line
+from fmstats.operations.position_flow import PositionFlow
 
 # How Dynamo writes the module that it traces: the name is what follows.
 _LOCAL = re.compile(r"^L\['\w+'\]\.?")
@@ -46,6 +48,9 @@ class Graphed(Protocol):
 
     def expect(self, count: int, origin: Origin) -> None:
         """Note where the channels are of tensors of so many dims that it will be handed."""
+
+    def expect_positions(self, x: Tensor, flow: PositionFlow) -> None:
+        """Note where positions lie in a tensor that it will be handed, here without data."""
 
 
 class GraphOperations(Protocol):
@@ -106,6 +111,7 @@ def add_operations(
     observe: Any,
     tap: Any,
     traced: int,
+    positions: GraphPositions,
 ) -> None:
     """Tell hooks where the channels of their tensors are, and have operations measured.
 
@@ -116,6 +122,7 @@ def add_operations(
         observe: the operation that takes a tensor, what orders its calls, and the number of a hook.
         tap: takes a tensor, what orders its calls, and a name: hooks take its place.
         traced: the number of the module whose forward pass the graph is of.
+        positions: of its tensors.
     """
     for some in operations:
         some.note_graph(traced)
@@ -130,12 +137,12 @@ def add_operations(
         if node.target is observe:
             x, _, number = node.args
             if number in layers:
-                _expect(x, layers[number], flow)
+                _expect(x, layers[number], flow, positions)
             continue
         if node.target is tap:
-            _replace_tap(module.graph, node, operations, observe, flow, traced)
+            _replace_tap(module.graph, node, operations, observe, flow, positions, traced)
             continue
-        call = _follow(node, flow)
+        call = _follow(node, flow, positions)
         if call is None or not ready:
             continue
         function, args, kwargs = call
@@ -150,7 +157,7 @@ def add_operations(
             if hook is not None:
                 x = _take(module.graph, node, place)
                 _insert(module.graph, x, observe, op_token, hook)
-                _expect(x, hook, flow)
+                _expect(x, hook, flow, positions)
     module.recompile()
 
 
@@ -160,6 +167,7 @@ def _replace_tap(
     operations: Iterable[GraphOperations],
     observe: Any,
     flow: ChannelFlow,
+    positions: GraphPositions,
     traced: int,
 ) -> None:
     x, op_token, name = node.args
@@ -169,7 +177,7 @@ def _replace_tap(
             with graph.inserting_before(node):
                 call = graph.call_function(observe, (x, op_token, hook.number))
             call.meta |= node.meta
-            _expect(x, hook, flow)
+            _expect(x, hook, flow, positions)
     graph.erase_node(node)
 
 
@@ -203,16 +211,18 @@ def _insert(graph: fx.Graph, node: fx.Node, observe: Any, op_token: fx.Node, hoo
     x.meta["example_value"] = _value_of(node)
 
 
-def _expect(node: fx.Node, hook: Graphed, flow: ChannelFlow) -> None:
-    """Tell a hook where the channels are of the tensor that a node gives."""
+def _expect(node: fx.Node, hook: Graphed, flow: ChannelFlow, positions: GraphPositions) -> None:
+    """Tell a hook where the channels and the positions are of the tensor that a node gives."""
     x = _value_of(node)
     origin = flow.origin_of(x) if isinstance(x, Tensor) else None
     if origin is not None:
         hook.expect(x.dim(), origin)
+    if isinstance(x, Tensor):
+        positions.expect(x, hook)
 
 
 def _follow(
-    node: fx.Node, flow: ChannelFlow
+    node: fx.Node, flow: ChannelFlow, positions: GraphPositions
 ) -> tuple[object, tuple[Any, ...], dict[str, Any]] | None:
     """Carry the channels through a node; return what it calls, if that is known."""
     function: object = None
@@ -225,18 +235,24 @@ def _follow(
         return None
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), _value_of)
     if node.target is operator.getitem and not isinstance(args[0], Tensor):
-        _follow_part(args, result, flow)  # of several results
+        _follow_part(args, result, flow, positions)  # of several results
         return None
     flow.follow(function, args, kwargs, result, lambda: _layer_of(node))
+    positions.follow(function, args, kwargs, result)
     return function, tuple(args), dict(kwargs)
 
 
-def _follow_part(args: Sequence[Any], result: object, flow: ChannelFlow) -> None:
+def _follow_part(
+    args: Sequence[Any], result: object, flow: ChannelFlow, positions: GraphPositions
+) -> None:
     parts, index = args
     part = parts[index] if isinstance(parts, (tuple, list)) else None
     origin = flow.origin_of(part) if isinstance(part, Tensor) else None
     if origin is not None and isinstance(result, Tensor):
         flow.note(result, origin)
+    spread = positions.spread_of(part) if isinstance(part, Tensor) else None
+    if spread is not None and isinstance(result, Tensor):
+        positions.note(result, spread)
 
 
 def _value_of(node: Any) -> Any:

@@ -254,7 +254,8 @@ class Numbers:
 
 
 def _shares_memory(view: Tensor, root: Tensor) -> bool:
-    return view.untyped_storage().data_ptr() == root.untyped_storage().data_ptr()
+    # Not by the address of data, which sketches of tensors have none.
+    return bool(view.untyped_storage()._cdata == root.untyped_storage()._cdata)
 
 
 def origin_of(key: Hashable) -> Hashable:

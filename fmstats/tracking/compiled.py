@@ -13,7 +13,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -26,8 +26,11 @@ from fmstats.graph_ops.lowering import wait_no_more, when_inductor_comes
 from fmstats.graph_ops.targets import Target, find_target, shorten_passes
 from fmstats.models.output_tensors import TRANSFORMED, first_tensor
 from fmstats.operations.channel_flow import Origin
+from fmstats.operations.graph_positions import GraphPositions
 from fmstats.operations.graphs import GraphOperations, add_operations, current_graph, is_last
 from fmstats.operations.places import modules_around
+from fmstats.operations.position_flow import PositionFlow
+from fmstats.tracking.graph_positions import as_given, hand_inputs
 from fmstats.tracking.graph_rewriting import measure_in_graph
 from fmstats.tracking.graph_rows import GraphRow
 
@@ -41,8 +44,15 @@ class Hooked(Target, Protocol):
     def operations(self) -> GraphOperations | None:
         """Return the operations of its model that are layers; None if none shall be."""
 
+    @property
+    def positions(self) -> PositionFlow | None:
+        """Return where the positions of the pass of this thread are, if that is asked for."""
+
     def expect(self, count: int, origin: Origin) -> None:
         """Note where the channels are of tensors of so many dims that it will be handed."""
+
+    def expect_positions(self, x: Tensor, flow: PositionFlow) -> None:
+        """Note where positions lie in a tensor that it will be handed, here without data."""
 
     def skip(self, why: str) -> None:
         """Say why a tensor of a graph is not measured."""
@@ -101,6 +111,12 @@ def mark_pass_boundary(target: int, training: bool) -> None:
     """Tell a hook that a pass begins or ends, in a graph."""
     if not _is_exporting():
         torch.ops.fmstats.mark_pass_boundary([_op_token], target, training)
+
+
+def begin_positions(args: Sequence[object], kwargs: Mapping[str, object], target: int) -> None:
+    """Hand the inputs of a pass to the hook that reads which of their positions count."""
+    if not _is_exporting():
+        hand_inputs(args, kwargs, _op_token, target)
 
 
 def tap(x: Tensor, name: str) -> None:
@@ -219,11 +235,17 @@ class _Graph:
 
     def __init__(self, traced: int, own: Callable[[str], object]) -> None:
         self.hooks: dict[int, Hooked] = {}
+        self.positions = GraphPositions()
         self._traced = traced  # the number of the module whose forward pass it is of
         self._own = own  # is told of buffers
 
     def finish(self, module: fx.GraphModule) -> None:
         """Add what is measured beside modules to the graph, before it is compiled."""
+        if self.positions.flow is None:  # the hook of the pass was called outside of the graph
+            flows = (hook.positions for hook in self.hooks.values())
+            flow = next((flow for flow in flows if flow is not None), None)
+            if flow is not None:
+                self.positions.note_inputs(module.graph, flow)
         of_hooks = (hook.operations for hook in self.hooks.values())
         found = {id(some): some for some in (*of_hooks, *tapping) if some is not None}
         operations = torch.ops.fmstats
@@ -235,6 +257,7 @@ class _Graph:
                 operations.hand_over,
                 operations.tap,
                 self._traced,
+                self.positions,
             )
             measure_in_graph(module, _prepare, _owns, self._own, _leave_out)
             when_inductor_comes()
@@ -276,6 +299,18 @@ def _note_tap(x: Tensor, op_token: Tensor, name: str) -> None:
         _notes_of(output)
 
 
+def _note_positions(inputs: list[Tensor], op_token: Tensor, names: str, target: int) -> None:
+    """Note where the positions of a graph are in its inputs, while Dynamo makes it."""
+    output, hook = current_graph(), find_target(target)
+    if output is not None and hook is not None and is_last(output, "fmstats.begin_positions"):
+        positions = _notes_of(output).positions
+        try:
+            found = hook.sketch_positions(*as_given(positions.plain(inputs), names))
+        except Exception:  # layers say that they do not know
+            found = None
+        positions.flow = positions.flow or found
+
+
 def _notes_of(output: Any) -> _Graph:
     graph: _Graph | None = getattr(output, "_fmstats_graph", None)  # it cannot be hashed
     if graph is None:
@@ -293,5 +328,6 @@ def _notes_of(output: Any) -> _Graph:
 
 torch.library.register_fake("fmstats::hand_over", _note, lib=library)
 torch.library.register_fake("fmstats::tap", _note_tap, lib=library)
+torch.library.register_fake("fmstats::begin_positions", _note_positions, lib=library)
 for _name in ("mark_pass_boundary", "begin_pass_in_graph"):
     torch.library.register_fake(f"fmstats::{_name}", lambda *_: None, lib=library)

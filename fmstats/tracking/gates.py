@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from fmstats.operations.channel_flow import Origin
+from fmstats.operations.position_flow import PositionFlow
 from fmstats.operations.watching import Watch
 from fmstats.tracking.clocks import Clocks
 from fmstats.tracking.positions import PositionReader
@@ -103,6 +104,9 @@ class Updatable(Protocol):
     def expect(self, count: int, origin: Origin) -> None:
         """Note where the channels of tensors are that are to come, by their number of dims."""
 
+    def expect_positions(self, x: Tensor, flow: PositionFlow) -> None:
+        """Note where positions lie in a tensor to come, which may be without data."""
+
     def rescale(self, scale: float) -> None:
         """Take outputs for `scale` times what is to be told of them, from now on."""
 
@@ -143,6 +147,10 @@ class StandIn:
     def expect(self, count: int, origin: Origin) -> None:
         """Note where the channels of tensors are that are to come, by their number of dims."""
         self.layer.expect(count, origin)
+
+    def expect_positions(self, x: Tensor, flow: PositionFlow) -> None:
+        """Note where positions lie in a tensor to come, which may be without data."""
+        self.layer.expect_positions(x, flow)
 
     def rescale(self, scale: float) -> None:
         """Take outputs for `scale` times what is to be told of them, from now on."""

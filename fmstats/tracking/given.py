@@ -61,12 +61,13 @@ def number_mask(name: str, mask: Tensor) -> Tensor:
     return (mask == 0 if padding else mask != 0).contiguous()
 
 
-def number_groups(groups: Tensor, most: int) -> tuple[Tensor, int]:
+def number_groups(groups: Tensor, most: int, look: bool = True) -> tuple[Tensor, int]:
     """Return the numbers of positions, and how many groups a CPU has shown.
 
     Args:
         groups: as users count them, from 0 on; what is less is of no group.
         most: how many there may be.
+        look: whether a CPU is to look at them.
 
     Raises:
         FmstatsError: they are no whole numbers, or one that the host can see is too large.
@@ -74,7 +75,7 @@ def number_groups(groups: Tensor, most: int) -> tuple[Tensor, int]:
     if groups.is_floating_point() or groups.is_complex() or groups.dtype == torch.bool:
         raise FmstatsError(f"the groups are of {groups.dtype}: give whole numbers")
     seen = 0
-    if groups.device.type == "cpu" and groups.numel():
+    if look and groups.device.type == "cpu" and groups.numel():
         seen = int(groups.max()) + 1
         if seen > most:
             raise FmstatsError(

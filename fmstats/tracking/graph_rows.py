@@ -118,6 +118,8 @@ def prepare(layer: Updatable, x: Tensor, gate: Gate, hook: Target) -> GraphRow |
         return "for the rows of each call"
     if layer.spec.on_error == "raise":
         return "for on_error='raise'"
+    if gate.positions is not None and gate.positions.asks:
+        return "for the mask or the groups"
     if torch.utils._python_dispatch.is_traceable_wrapper_subclass(x):
         return "as a subclass of torch.Tensor"
     if _is_batched(x):

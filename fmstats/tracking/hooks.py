@@ -22,6 +22,7 @@ from fmstats.graph_ops.targets import number_of
 from fmstats.models.output_tensors import first_tensor
 from fmstats.operations.channel_flow import Origin
 from fmstats.operations.graphs import GraphOperations
+from fmstats.operations.position_flow import PositionFlow
 from fmstats.tracking import compiled as graph
 from fmstats.tracking.gates import Gate, Updatable
 from fmstats.tracking.grad_scale import GradScale
@@ -63,7 +64,15 @@ class Hook:
         """Return the operations of the model that are layers; None if none shall be."""
         return None
 
+    @property
+    def positions(self) -> PositionFlow | None:
+        """Return where the positions of the pass of this thread are, if that is asked for."""
+        return None
+
     def expect(self, count: int, origin: Origin) -> None:
+        """Do nothing: only hooks of layers are handed tensors."""
+
+    def expect_positions(self, x: Tensor, flow: PositionFlow) -> None:
         """Do nothing: only hooks of layers are handed tensors."""
 
     def prepare(self, x: Tensor | None) -> GraphRow | str | None:
@@ -110,9 +119,20 @@ class LayerHook(Hook):
         """Return the operations of the model that are layers; None if none shall be."""
         return None if self._gate.watch is None else self._gate.watch.operations
 
+    @property
+    def positions(self) -> PositionFlow | None:
+        """Return where the positions of the pass of this thread are, if that is asked for."""
+        reader = self._gate.positions
+        current = None if reader is None else reader.current
+        return current if isinstance(current, PositionFlow) else None
+
     def expect(self, count: int, origin: Origin) -> None:
         """Note where the channels of tensors of a graph are, while it is made."""
         self.layer.expect(count, origin)
+
+    def expect_positions(self, x: Tensor, flow: PositionFlow) -> None:
+        """Note where positions lie in tensors of a graph, while it is made."""
+        self.layer.expect_positions(x, flow)
 
     def prepare(self, x: Tensor | None) -> GraphRow | str | None:
         """Return the row that a graph measures such tensors in; else why it has to call Python."""
@@ -190,20 +210,25 @@ class GradientHook(LayerHook):
                 origin = None if x is None else self._gate.origin_of(x)
                 if x is not None and origin is not None:
                     layer.expect(x.dim(), origin)
-                self._hook(layer, x)
+                reader = self._gate.positions
+                flow = None if reader is None else reader.current
+                if x is not None and isinstance(flow, PositionFlow) and flow.numbers.followed:
+                    layer.expect_positions(x, flow)
+                self._hook(layer, x, flow)
             except Exception as error:
                 layer.fail(error)
 
-    def _hook(self, layer: Updatable, x: Tensor | None) -> None:
+    def _hook(self, layer: Updatable, x: Tensor | None, flow: PositionFlow | str | None) -> None:
         if x is None or not x.requires_grad:
             layer.skip("has no gradient")
             return
-        handle = x.register_hook(lambda gradient: self._update(layer, gradient))  # type: ignore[no-untyped-call]
+        handle = x.register_hook(lambda gradient: self._update(layer, gradient, flow))  # type: ignore[no-untyped-call]
         if x.is_leaf:  # a parameter, which stays: it would be hooked once more in each pass
             self.remove()
             self._on_leaf = handle
 
-    def _update(self, layer: Updatable, gradient: Tensor) -> None:
+    def _update(self, layer: Updatable, gradient: Tensor, flow: PositionFlow | str | None) -> None:
+        """Measure a gradient, whose positions are those of the output that it flows back into."""
         if self._gate.closed:
             return
         try:
@@ -211,7 +236,11 @@ class GradientHook(LayerHook):
         except Exception as error:
             layer.fail(error)
         else:
-            layer.update(gradient)
+            if self._gate.positions is None:
+                layer.update(gradient)
+                return
+            with self._gate.positions.during(flow):
+                layer.update(gradient)
 
     def remove(self) -> None:
         """Leave the parameter that was hooked last, if it was one."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fmstats.errors import FmstatsError
 from fmstats.operations.position_finder import NOT_FOLLOWED, PositionFinder
+from fmstats.operations.position_flow import PositionFlow
 from fmstats.operations.spreads import GROUPS, Numbers, Part, Spread
 from fmstats.operations.watching import Watch
 from fmstats.output.tables import format_plural
@@ -94,6 +95,13 @@ class LayerPositions:
         room = reader.count_groups(x.device) if GROUPS in given else 0
         way = None if arrangement is None else reader.way(arrangement, room)
         return Placed(*grouped_view_of(x, dim, numbers, max(1, room)), room, way)
+
+    def expect(self, x: Tensor, flow: PositionFlow) -> None:
+        """Note where positions lie in a tensor to come, of which `flow` knows."""
+        spread = flow.spread_of(x)
+        wanted = set(flow.numbers.given)
+        sizes = tuple(map(int, x.shape))
+        self._finder.find(sizes, spread, flow.numbers, followed=True, wanted=wanted)
 
     def _tell(self, watch: Watch, found: Spread | str) -> None:
         """Tell the watch which passes it has to follow for this layer."""

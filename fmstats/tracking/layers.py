@@ -19,6 +19,7 @@ from fmstats.errors import FmstatsError
 from fmstats.models.output_tensors import first_tensor, plain_part, why_skipped
 from fmstats.operations.channel_finder import ChannelFinder
 from fmstats.operations.channel_flow import Origin
+from fmstats.operations.position_flow import PositionFlow
 from fmstats.output.tables import format_plural
 from fmstats.profiles.profile import LayerProfile
 from fmstats.profiles.row_names import RowKey
@@ -140,7 +141,11 @@ class Layer:
         """Note where the channels of tensors are that are to come, by their number of dims."""
         self.channels.expect(count, origin)
 
-    def expect_positions(self) -> None:
+    def expect_positions(self, x: Tensor, flow: PositionFlow) -> None:
+        """Note where positions lie in a tensor to come, which may be without data."""
+        self.positions.expect(x, flow)
+
+    def forget_ways(self) -> None:
         """Take no way past the positions of the next pass."""
         self._last = self._nothing
         for row in self.rows:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from fmstats.graph_ops.targets import PassShortcut
+from fmstats.operations.position_flow import PositionFlow
 from fmstats.operations.watching import Watch
 from fmstats.tracking import compiled as graph
 from fmstats.tracking.aside import aside
@@ -105,6 +106,19 @@ class PassHook(Hook):
             layer.begin_pass()
         self._thread.began = clock() if self.sampling.timed else None
 
+    def begin_positions(self, args: Sequence[object], kwargs: Mapping[str, object]) -> None:
+        """Read the positions of the inputs of a pass, in a graph."""
+        reader = self._gate.positions
+        if reader is not None and self._gate.open and backward_pass() == NO_BACKWARD_PASS:
+            with aside():
+                reader.begin(args, kwargs)
+
+    def sketch_positions(
+        self, args: Sequence[object], kwargs: Mapping[str, object]
+    ) -> PositionFlow | None:
+        """Return where the positions of a graph are in its inputs, while it is made."""
+        return None if self._gate.positions is None else self._gate.positions.sketch(args, kwargs)
+
     def owns(self, clock: Tensor) -> bool:
         """Tell whether a clock is of its tracker."""
         return self._gate.clocks.own(clock)
@@ -118,7 +132,10 @@ class PassHook(Hook):
 
         It counts; it returns to `observe` whenever the gate is to change or a device has a clock.
         """
+        reader = self._gate.positions
         if self._non_finite is not None or self._per_call is not None:
+            return
+        if reader is not None and reader.asks:
             return
         with self._lock:  # a second one of this number would take the first along when it goes
             if self._shortcut is None and isinstance(self.sampling, Every):
@@ -196,6 +213,23 @@ class PassHook(Hook):
         self._gate.clocks.set_pass(time)
 
 
+class AskingPassHook(PassHook):
+    """This hook of a pass also hands the inputs to a graph, for a mask or groups."""
+
+    def __call__(
+        self,
+        module: nn.Module,
+        args: Sequence[object],
+        kwargs: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        """Begin a forward pass."""
+        if is_traced():
+            graph.mark_pass_boundary(self.number, module.training)
+            graph.begin_positions(args, kwargs, self.number)
+        else:
+            super().__call__(module, args, kwargs)
+
+
 class EndHook(Hook):
     """This forward hook of the tracked model ends its passes, for a budget."""
 
@@ -239,5 +273,5 @@ class WatchEndHook(Hook):
         """Do nothing: in a graph nothing is watched."""
 
 
-for _kind in (PassHook, EndHook, WatchEndHook):
+for _kind in (PassHook, AskingPassHook, EndHook, WatchEndHook):
     graph.run_as_is(_kind.__call__)

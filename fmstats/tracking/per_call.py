@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from fmstats.operations.channel_flow import Origin
+from fmstats.operations.position_flow import PositionFlow
 from fmstats.output.tables import format_plural
 from fmstats.profiles.row_names import MOST_CALLS
 from fmstats.tracking.gates import Gate, Updatable
@@ -20,6 +23,7 @@ class _Nothing:
     def skip(self, reason: str) -> None: ...
     def fail(self, error: Exception) -> None: ...
     def expect(self, count: int, origin: Origin) -> None: ...
+    def expect_positions(self, x: Tensor, flow: PositionFlow) -> None: ...
     def rescale(self, scale: float) -> None: ...
     def note_in_python(self, why: str) -> None: ...
     def claim(self) -> Updatable:
@@ -83,6 +87,11 @@ class PerCall:
             self._expected[count] = origin
             for layer in self._layers:
                 layer.expect(count, origin)
+
+    def expect_positions(self, x: Tensor, flow: PositionFlow) -> None:
+        """Note where positions lie in a tensor to come, which may be without data."""
+        for layer in self._layers:
+            layer.expect_positions(x, flow)
 
     def rescale(self, scale: float) -> None:
         """Take outputs of all calls for `scale` times what is to be told of them."""

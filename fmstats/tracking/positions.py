@@ -180,6 +180,25 @@ class PositionReader:
             return None
         return found
 
+    @contextmanager
+    def during(self, flow: PositionFlow | str | None) -> Iterator[None]:
+        """Take the pass of this thread for that one, within it."""
+        before, self._thread.current = self._thread.current, flow
+        try:
+            yield
+        finally:
+            self._thread.current = before
+
+    def sketch(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> PositionFlow | None:
+        """Return where the positions of a pass are in its inputs, which have no data.
+
+        None where all of them count.
+
+        Raises:
+            FmstatsError: as `begin`.
+        """
+        return self._read(tuple(args), dict(kwargs), sketched=True)
+
     def miss(self, why: str) -> None:
         """Note why the positions of the pass of this thread are not known."""
         self._thread.current = why if self.asks else None
@@ -188,7 +207,9 @@ class PositionReader:
         """End the pass of this thread."""
         self._thread.current = _OUTSIDE
 
-    def _read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PositionFlow | None:
+    def _read(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], sketched: bool = False
+    ) -> PositionFlow | None:
         inputs = self._arguments.name(args, kwargs)
         given, told = self._given(args, kwargs, inputs), self._of_layers(args, kwargs, inputs)
         if not given and not told:
@@ -200,7 +221,7 @@ class PositionReader:
         roots: dict[Hashable, Tensor] = dict(told)
         for name, found in given.items():
             covered = [x for owner, x in tensors if self._covers(name, owner)]
-            key, root = self._root(name, cut(found, covered, self._time_first))
+            key, root = self._root(name, cut(found, covered, self._time_first), sketched)
             roots[key] = root
             views = [(x, lay(root, x, self._time_first)) for x in covered]
             parts = [(x, Part(key, view)) for x, view in views if view is not None]
@@ -265,11 +286,11 @@ class PositionReader:
         others = (begin for mask, begin in MASKS.items() if begin and mask in names)
         return not owner.startswith(tuple(others))
 
-    def _root(self, name: str, found: Tensor) -> tuple[Hashable, Tensor]:
+    def _root(self, name: str, found: Tensor, sketched: bool = False) -> tuple[Hashable, Tensor]:
         """Return the key and the root of a mask or of groups."""
         if name != GROUPS:
             return (INPUTS, name), number_mask(name, found)
-        numbers, seen = number_groups(found, self.most_groups)
+        numbers, seen = number_groups(found, self.most_groups, look=not sketched)
         self._seen = max(self._seen, seen)
         return GROUPS, numbers
 

@@ -31,7 +31,7 @@ from fmstats.tracking.layer_spec import LayerSpec
 from fmstats.tracking.layers import Layer
 from fmstats.tracking.mask_choice import MaskChoice
 from fmstats.tracking.options import TrackOptions
-from fmstats.tracking.pass_hooks import EndHook, PassHook
+from fmstats.tracking.pass_hooks import AskingPassHook, EndHook, PassHook
 from fmstats.tracking.positions import PositionReader
 from fmstats.tracking.reading import take_profiles
 from fmstats.tracking.restoring import match_rows, split_by_row
@@ -82,7 +82,8 @@ class Tracker:
             self._gate.watch = Watch(self._functional)
         taps.begin(self._functional)
         per_call = self._set.per_call if options.per_call else None
-        self._passes = PassHook(self._gate, sampling, per_call, options.when, self._set.watch)
+        kind = AskingPassHook if self._positions.asks else PassHook
+        self._passes = kind(self._gate, sampling, per_call, options.when, self._set.watch)
         first = model.register_forward_pre_hook(self._passes, prepend=True, with_kwargs=True)
         graph.store_in_order(model._forward_pre_hooks)
         handles: list[Handle] = [first, self._passes, self._functional]
@@ -232,7 +233,7 @@ class Tracker:
         if self._gate.watch is None:
             self._gate.watch = Watch(self._functional)
         for layer in self.layers:
-            layer.expect_positions()
+            layer.forget_ways()
         with self._positions.giving(mask, groups):
             yield
 
