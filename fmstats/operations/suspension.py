@@ -60,12 +60,10 @@ class Sources:
         if x is not None and not x.is_nested and x.dim() and rule.fits(x.shape):
             self._flow.note(x, Origin((rule.resolve(x.shape),), name))
 
-    def note_positions(
-        self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], output: object
-    ) -> None:
+    def note_positions(self, module: nn.Module, args: Sequence[Any], output: object) -> None:
         """Note where the positions of an output are, of a module that ran without a mode."""
         flow, out = self._flow.positions, first_tensor(output)
-        inputs = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+        inputs = [x for x in args if isinstance(x, Tensor)]
         if flow is None or out is None or not inputs:
             return
         attends = isinstance(module, nn.MultiheadAttention)
@@ -85,7 +83,8 @@ class Suspension:
         self._before: list[bool] = []  # whether the mode was active, for each module it is off in
         self._handles: list[RemovableHandle] = [
             calls.register_module_forward_pre_hook(self.enter),
-            calls.register_module_forward_hook(self._leave, with_kwargs=True, always_call=True),
+            # Not with_kwargs: torch 2.13 never forgets that there were such hooks.
+            calls.register_module_forward_hook(self._leave, always_call=True),
         ]
 
     def enter(self, module: nn.Module, args: object) -> None:
@@ -94,9 +93,7 @@ class Suspension:
             self._before.append(is_active(self._mode))
             self._switch(isinstance(module, nn.TransformerEncoderLayer) and _has_hooks(module))
 
-    def _leave(
-        self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], output: object
-    ) -> None:
+    def _leave(self, module: nn.Module, args: Sequence[Any], output: object) -> None:
         if is_traced() or not self._is_mine():
             return
         if isinstance(module, MINDFUL) and self._before:
@@ -105,7 +102,7 @@ class Suspension:
             with torch._C.DisableTorchFunction():  # the mode would see what is asked of the output
                 self._sources.note(module, output)
                 if isinstance(module, MINDFUL):
-                    self._sources.note_positions(module, args, kwargs, output)
+                    self._sources.note_positions(module, args, output)
 
     def _is_mine(self) -> bool:
         return self._thread.mode is self._mode
