@@ -297,4 +297,4 @@ def _note(profile: fmstats.Profile, **notes: object) -> fmstats.Profile:
     metadata = {**profile.metadata, **notes}
     differs = metadata.pop("differs", None)  # a profile of a checkpoint may hold anything
     differs = [key for key in differs if key not in notes] if isinstance(differs, list) else []
-    return fmstats.Profile(profile.info, metadata | ({"differs": differs} if differs else {}))
+    return profile.with_metadata(metadata | ({"differs": differs} if differs else {}))

@@ -132,7 +132,7 @@ def merge_profiles(profiles: Sequence[Profile], missing: str) -> Profile:
     for profile in profiles:
         check_profile(profile, "merge()")
     if len(profiles) == 1:
-        return profiles[0].copy()
+        return profiles[0].with_metadata(profiles[0].metadata)
     merged = Stack.of(profiles[0])
     for other in profiles[1:]:
         merged = merge_stacks(merged, Stack.of(other), missing)

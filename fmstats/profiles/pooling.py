@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -31,14 +31,18 @@ def pool_layers(profile: Profile, depth: int) -> Profile:
     """
     if not isinstance(depth, int) or depth < 1:
         raise FmstatsError(f"depth={depth!r}: give 1 or more parts of a name")
-    groups: dict[str, list[LayerProfile]] = {}
-    for name, layer in profile.info.items():
-        groups.setdefault(".".join(name.split(".")[:depth]), []).append(layer)
-    blocks = {
+    groups = {name: _pool_rows(part.info, depth) for name, part in profile.groups.items()}
+    return Profile(_pool_rows(profile.info, depth), profile.metadata, groups)
+
+
+def _pool_rows(rows: Mapping[str, LayerProfile], depth: int) -> dict[str, LayerProfile]:
+    blocks: dict[str, list[LayerProfile]] = {}
+    for name, layer in rows.items():
+        blocks.setdefault(".".join(name.split(".")[:depth]), []).append(layer)
+    return {
         name: members[0] if len(members) == 1 else _pool(members)
-        for name, members in groups.items()
+        for name, members in blocks.items()
     }
-    return Profile(blocks, profile.metadata)
 
 
 def _pool(layers: Sequence[LayerProfile]) -> LayerProfile:
@@ -53,6 +57,7 @@ def _pool(layers: Sequence[LayerProfile]) -> LayerProfile:
         layers[-1],
         type=f"{len(layers)} layers",
         calls=sum(layer.calls for layer in layers),
+        unmasked=sum(layer.unmasked for layer in layers),
         dtype=unite_lists(layer.dtype for layer in layers),
         backend=unite_lists(layer.backend for layer in layers),
         layer=None,

@@ -62,10 +62,14 @@ class Profile(Mapping[str, ChannelStats]):
             for name, rows in (groups or {}).items()
         }
 
-    def copy(self) -> Profile:
-        """Return a profile of the same rows, with metadata of its own."""
+    def with_metadata(self, metadata: Mapping[str, Any]) -> Profile:
+        """Return a profile of the same rows and groups, with this metadata.
+
+        Args:
+            metadata: what was run, and how; it is copied.
+        """
         groups = {name: part.info for name, part in self.groups.items()}
-        return Profile(self.info, self.metadata, groups)
+        return Profile(self.info, metadata, groups)
 
     def __getitem__(self, layer: str) -> ChannelStats:
         if layer not in self.info:

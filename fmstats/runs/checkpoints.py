@@ -165,5 +165,5 @@ class Checkpoint:
             FmstatsError: the disk refuses; the version before is untouched.
         """
         state = {**asdict(progress), "identity": self._identity}
-        storage.save(Profile(profile.info, {**profile.metadata, _KEY: state}), self.path)
+        storage.save(profile.with_metadata({**profile.metadata, _KEY: state}), self.path)
         self._written = time.monotonic()

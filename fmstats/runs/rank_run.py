@@ -178,4 +178,4 @@ def _continue(base: Profile, profile: Profile, account: Account) -> tuple[Profil
     account = join([Account.of_metadata(base.metadata), account], parallel=False)
     known = {**base.metadata, **profile.metadata}
     known["backends"] = {**base.metadata["backends"], **profile.metadata["backends"]}
-    return Profile(profile.info, known), account
+    return profile.with_metadata(known), account

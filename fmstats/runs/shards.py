@@ -50,12 +50,12 @@ def merge_shards(profile: Profile, group: object) -> Profile:
 def join_parts(parts: Sequence[Profile]) -> Profile:
     """Join what the processes of one run have measured into the profile of that run."""
     first, *others = [part for part in parts if part] or parts[:1]
-    info = first.merge(*others, missing="keep").info
+    whole = first.merge(*others, missing="keep")
     joined = join([Account.of_metadata(part.metadata) for part in parts], parallel=True)
     passes = {key: sum(part.metadata[key] for part in parts) for key in PASSES}
     backends = {k: v for part in parts for k, v in part.metadata["backends"].items()}
     known = {**first.metadata, **joined.to_metadata(), **passes, "backends": backends}
-    return Profile(info, {**known, "processes": len(parts)})
+    return whole.with_metadata({**known, "processes": len(parts)})
 
 
 @contextlib.contextmanager
