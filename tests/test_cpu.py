@@ -278,14 +278,14 @@ def test_the_native_module_refuses_what_it_cannot_do() -> None:
     usable = next(i for i, (_, _, usable) in enumerate(native.cpu_isas()) if usable)
     good = {"isa": usable, "dtype": 0, "data": 0, "dims": ((1, 1),), "state": 0, "row": 0}
     good |= {"channels": 0, "channel_stride": 0, "thresholds": (0.0, 0.0, 0.0), "mode": 0}
-    good |= {"threads": 1, "clock": 0, "mask": 0, "mask_strides": ()}
+    good |= {"threads": 1, "clock": 0, "numbers": 0, "number_strides": (), "groups": 1}
     native.cpu_accumulate(**good)
     for name, value, text in (
         ("isa", 99, "instruction set 99"),
         ("dtype", 77, "dtype code 77"),
         ("mode", 3, "mode 3 is not known"),
         ("dims", (), "1 to 64 dims, not 0"),
-        ("mask", 1, "a stride for each dim of the view"),
+        ("numbers", 1, "a stride for each dim of the view"),
     ):
         with pytest.raises(ValueError, match=text):
             native.cpu_accumulate(**good | {name: value})
