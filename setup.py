@@ -43,6 +43,7 @@ COMMON = [
     Path("csrc/cuda/planner.cpp"),
     Path("csrc/cuda/driver.cpp"),
     CPU / "driver.cpp",
+    CPU / "selection.cpp",
     CPU / "isa.cpp",
     CPU / "isa_baseline.cpp",
 ]

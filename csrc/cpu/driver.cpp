@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "runs.h"
+#include "selection.h"
 
 #if defined(__SSE2__)
 #include <xmmintrin.h>
@@ -24,7 +24,8 @@ constexpr i64 kMaxPositions = i64{1} << 30;  // of a task, for 32-bit lane count
 constexpr i64 kChannelChunk = 64;         // channels merged at a time: a multiple of every vector
 constexpr i64 kSerialElements = 1 << 15;  // below this, waking threads costs more than it saves
 constexpr i64 kSerialFew = 1 << 18;       // the same of few positions
-constexpr std::size_t kKeptStretches = 1 << 15;  // 512 KB
+// Stretches of fewer vectors on average cost more than to walk all positions and leave out some.
+constexpr i64 kLeastVectors = 2;
 constexpr i64 kFoldElements = 16;  // as many, measured by few.h, cost as much as a fold
 
 // IEEE arithmetic while it lives: torch.set_flush_denormal makes the processor take subnormals for
@@ -59,7 +60,7 @@ i64 ceil_div(i64 a, i64 b) {
   return (a + b - 1) / b;
 }
 
-bool are_columns(const MaskedView& view) {
+bool are_columns(const View& view) {
   return view.channel_stride == 1 && view.channels > 1;
 }
 
@@ -120,40 +121,6 @@ class Buffer {
   std::vector<i64> words_;
 };
 
-// Find the stretches of positions of group k, of a view that is not empty.
-void find_stretches(const View& view, const Groups& groups, int k, std::vector<Stretch>& found) {
-  found.clear();
-  const int last = view.dim_count - 1;
-  const i64 step = view.stride[last], beside = groups.stride[last];
-  i64 index[kMaxDims] = {}, counted = 0, offset = 0, at = 0;
-  for (;;) {
-    for (i64 i = 0; i < view.size[last];) {
-      const auto counts = [&](i64 p) { return groups.numbers[at + p * beside] == k; };
-      while (i < view.size[last] && !counts(i)) ++i;
-      const i64 begin = i;
-      while (i < view.size[last] && counts(i)) ++i;
-      if (i == begin) continue;
-      // Joined where they touch: how the mask lies in memory decides where the view has dims.
-      const i64 first = offset + begin * step;
-      const bool goes_on =
-          !found.empty() && first == found.back().offset + (counted - found.back().first) * step;
-      if (!goes_on) found.push_back({counted, first});
-      counted += i - begin;
-    }
-    int d = last - 1;
-    for (; d >= 0; --d) {
-      offset += view.stride[d];
-      at += groups.stride[d];
-      if (++index[d] < view.size[d]) break;
-      offset -= view.size[d] * view.stride[d];
-      at -= view.size[d] * groups.stride[d];
-      index[d] = 0;
-    }
-    if (d < 0) break;
-  }
-  found.push_back({counted, 0});
-}
-
 void accumulate(const Kernels& kernels, const MaskedView& view, const Thresholds& thresholds,
                 Mode mode, i64* state, i64 row, i64* clock, int threads) {
   const i64 positions = position_count(view), channels = view.channels;
@@ -211,20 +178,19 @@ void accumulate(const Kernels& kernels, const View& view, const Groups* groups,
                 const Thresholds& thresholds, Mode mode, i64* state, i64 row, i64* clock,
                 int threads) {
   if (groups == nullptr) {
-    accumulate(kernels, {view, nullptr, 0}, thresholds, mode, state, row, clock, threads);
+    accumulate(kernels, whole(view), thresholds, mode, state, row, clock, threads);
     return;
   }
   if (position_count(view) == 0) return;
-  static thread_local std::vector<Stretch> stretches;  // grow-only, but for many
+  static thread_local Selections selections;
+  const i64 vector = kernels.vector_bytes / static_cast<i64>(sizeof(float));
+  const i64 least = are_columns(view) ? 0 : kLeastVectors * vector;
+  const Selection& selection = selections.find(view, *groups, least);
   for (int k = 1; k <= groups->count; ++k, state += view.channels) {
-    find_stretches(view, *groups, k, stretches);
-    MaskedView one = {view, stretches.data(), static_cast<i64>(stretches.size()) - 1};
-    one.dim_count = 1;
-    one.size[0] = stretches.back().first;
-    one.stride[0] = view.stride[view.dim_count - 1];
-    accumulate(kernels, one, thresholds, mode, state, row, clock, threads);
+    if (selection.counted(k) == 0) continue;
+    accumulate(kernels, selection.of(view, k), thresholds, mode, state, row, clock, threads);
   }
-  if (stretches.size() > kKeptStretches) std::vector<Stretch>().swap(stretches);
+  selections.trim();
 }
 
 }  // namespace fmstats

@@ -17,7 +17,9 @@ inline void visit_channel(const MaskedView& view, i64 channel, i64 p0, i64 p1, V
   for (Runs runs(view, p0); p0 < p1;) {
     const i64 n = runs.left() < p1 - p0 ? runs.left() : p1 - p0;
     const auto* p = first + runs.offset();
-    for (i64 i = 0; i < n; ++i) visit(E::one(p[i * step]));
+    for (i64 i = 0; i < n; ++i) {
+      if (is_counted(view, p0 + i)) visit(E::one(p[i * step]));
+    }
     runs.advance(n);
     p0 += n;
   }

@@ -18,7 +18,7 @@ constexpr i64 kExactPositions = 16;
 
 // The offsets of the positions from a channel's first element.
 struct Places {
-  __attribute__((noinline)) explicit Places(const MaskedView& view) : count(position_count(view)) {
+  __attribute__((noinline)) explicit Places(const MaskedView& view) : count(view.counted) {
     const i64 step = view.stride[view.dim_count - 1];
     Runs runs(view, 0);
     for (i64 filled = 0; filled < count;) {
@@ -41,10 +41,10 @@ FMSTATS_MEMBER void walk_exactly(const typename E::Storage* first, const Places&
   for (i64 p = 0; p < places.count; ++p) {
     const auto* at = first + places.offset[p];
     const auto x = E::vector(at);
-    compare<kMode>(lanes, limits, x, ~typename Vec<Real>::mask{});
-    add<false>(low, pivot[0], wide_from<0, E>(at, x), ~i64v{});
+    compare<kMode>(lanes, limits, x);
+    add<false>(low, wide_from<0, E>(at, x) - pivot[0]);
     if constexpr (kLanes<Real> > kLanes<double>) {
-      add<false>(high, pivot[1], wide_from<1, E>(at, x), ~i64v{});
+      add<false>(high, wide_from<1, E>(at, x) - pivot[1]);
     }
   }
 }
@@ -154,7 +154,7 @@ void measure_ragged(Measure measure, const Job& job, const Places& places, i64 c
     for (int l = 0; l < kWidth; ++l) state[f * kWidth + l] = from[smaller(l, count - 1)];
   }
   Job beside = job;
-  beside.view = {{elements, job.view.dtype, kWidth, 1, 1, {places.count}, {kWidth}}, nullptr, 0};
+  beside.view = whole({elements, job.view.dtype, kWidth, 1, 1, {places.count}, {kWidth}});
   beside.state = state;
   beside.row = kWidth;
   measure(beside, Places(beside.view), 0, kWidth);

@@ -31,10 +31,25 @@ class Samples {
 
  private:
   void find() {
-    const i64 positions = position_count(view_);
-    count_ = static_cast<int>(positions < kSamples ? positions : kSamples);
+    const i64 counted = view_.counted;
+    count_ = static_cast<int>(counted < kSamples ? counted : kSamples);
+    for (int i = 0; i < count_; ++i) offset_[i] = sample_position(i, counted);
+    if (view_.numbers != nullptr) find_members();
+    for (int i = 0; i < count_; ++i) offset_[i] = Runs(view_, offset_[i]).offset();
+  }
+
+  // Turn the numbers of positions among those that count into numbers among all.
+  void find_members() {
+    for (int i = 1; i < count_; ++i) {  // sorted, to meet them in one walk
+      const i64 member = offset_[i];
+      int k = i;
+      for (; k > 0 && offset_[k - 1] > member; --k) offset_[k] = offset_[k - 1];
+      offset_[k] = member;
+    }
+    i64 member = -1, position = -1;
     for (int i = 0; i < count_; ++i) {
-      offset_[i] = Runs(view_, sample_position(i, positions)).offset();
+      while (member < offset_[i]) member += is_counted(view_, ++position);
+      offset_[i] = position;
     }
   }
 
@@ -60,11 +75,10 @@ inline void choose_pivots(const Job& job, i64 c0, i64 c1, double* pivot) {
 }
 
 // Make the sums of a part anew, in float64.
-inline void sum_again(const Job& job, i64 channel, i64 positions, const Again& again,
-                      Partial& part) {
+inline void sum_again(const Job& job, i64 channel, const Again& again, Partial& part) {
   ExactSum sum = {}, sum_sq = {};
   with_element(job.view.dtype, [&](auto element) {
-    visit_channel<decltype(element)>(job.view, channel, 0, positions,
+    visit_channel<decltype(element)>(job.view, channel, 0, position_count(job.view),
                                      [&](double x) { add_again(x, again, sum, sum_sq); });
   });
   part.sum = sum.sum + sum.rest;
@@ -98,7 +112,7 @@ inline void settle(const Job& job, i64 c, i64 positions, double pivot, Partial p
   ChannelState batch = to_state(part, positions, pivot);
   if (too_coarse(part, before, batch, smallest, coarse)) {
     const Again again = read_again(part, batch);
-    sum_again(job, c, positions, again, part);
+    sum_again(job, c, again, part);
     batch = to_state(part, positions, again.pivot, again.unit);
   }
   store_state(job.state, job.row, c, merge(before, batch));
@@ -111,7 +125,7 @@ inline void fold_one(const Job& job, i64 c, i64 positions, i64 splits, const Scr
 
 inline void fold_channels(const Job& job, i64 c0, i64 c1, i64 splits, const Scratch& scratch) {
   constexpr int kWidth = kLanes<double>;
-  const i64 positions = position_count(job.view);
+  const i64 positions = job.view.counted;
   const double smallest = smallest_square(job.view.dtype != kFloat64);
   i64v differ{};  // from positions: bits of the counts of finite elements
   i64 c = c0;

@@ -18,11 +18,20 @@ struct Stretch {
 };
 
 // A view of which all positions count, or those of `stretches` alone: then it has one dim, of as
-// many positions as count, with the stride within stretches.
+// many positions as count, with the stride within stretches. Or those that `numbers` say are in the
+// group: kernels of rows can walk all positions and leave out the others.
 struct MaskedView : View {
+  i64 counted;               // how many positions count
   const Stretch* stretches;  // in order; behind the last one, one that would come next. Or null.
   i64 stretch_count;
+  const unsigned char* numbers;  // of the groups of all positions in turn. Or null.
+  unsigned char group;
 };
+
+// All positions of a view.
+FMSTATS_FN MaskedView whole(const View& view) {
+  return {view, position_count(view), nullptr, 0, nullptr, 0};
+}
 
 struct Job {
   MaskedView view;

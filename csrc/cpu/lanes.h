@@ -6,6 +6,7 @@
 // NaN by operand order; threshold counts are right for every value at once.
 #pragma once
 
+#include "chosen.h"
 #include "widths.h"
 
 namespace fmstats {
@@ -95,15 +96,14 @@ struct Lanes : Extremes<Real> {
 #undef FMSTATS_COPY
 };
 
-// Range and counts of x, in the lanes where `fresh` is true. The other lanes must repeat an element
-// that the block holds anyway: they enter minimum and maximum.
-template <Mode kMode, class Real, class V, class M>
-inline void compare(Lanes<Real>& lanes, const Limits<Real>& limits, V x, M fresh) {
+// Range and counts of x. A NaN leaves all of them as they are.
+template <Mode kMode, class Real, class V>
+inline void compare(Lanes<Real>& lanes, const Limits<Real>& limits, V x) {
   lanes.min = keep_smaller(x, lanes.min);
   lanes.max = keep_larger(x, lanes.max);
-  count(lanes.zeros, (kMode == kAll ? absolute(x) <= limits.tol : x == V{}) & fresh);
-  if constexpr (kMode >= kAll) count(lanes.sat_low, (x <= limits.low) & fresh);
-  if constexpr (kMode >= kUpper) count(lanes.sat_high, (x >= limits.high) & fresh);
+  count(lanes.zeros, kMode == kAll ? absolute(x) <= limits.tol : x == V{});
+  if constexpr (kMode >= kAll) count(lanes.sat_low, x <= limits.low);
+  if constexpr (kMode >= kUpper) count(lanes.sat_high, x >= limits.high);
 }
 
 // The first term of a sum, or one more.
@@ -112,27 +112,27 @@ inline void put(V& sum, V term) {
   sum = kFirst ? term : sum + term;
 }
 
-// What x adds to the sums, in the lanes where `fresh` is true; kFirst: to those that are empty.
-template <bool kFirst, class Real, class V, class M>
-inline void add(Sums<Real>& sums, V pivot, V x, M fresh) {
-  const V d = (V)((M)(x - pivot) & fresh);
+// What d, the difference of an element from the pivot, adds to the sums; kFirst: to empty ones.
+template <bool kFirst, class Real, class V>
+inline void add(Sums<Real>& sums, V d) {
   put<kFirst>(sums.sum, d);
   sums.sum_sq = kFirst ? d * d : fma(d, d, sums.sum_sq);
 }
 
-// Take x in the lanes where `fresh` is true, as `compare`.
-template <Mode kMode, class Real, class V, class M>
-inline void take_some(Lanes<Real>& lanes, Sums<Real>& sums, const Limits<Real>& limits, V pivot,
-                      V x, M fresh) {
-  add<false>(sums, pivot, x, fresh);
-  compare<kMode>(lanes, limits, x, fresh);
+// Take x, in all lanes.
+template <Mode kMode, bool kFirst = false, class Real, class V>
+inline void take(Lanes<Real>& lanes, Sums<Real>& sums, const Limits<Real>& limits, V pivot, V x,
+                 AllLanes = {}) {
+  add<kFirst>(sums, x - pivot);
+  compare<kMode>(lanes, limits, x);
 }
 
-template <Mode kMode, bool kFirst = false, class Real, class V>
-inline void take(Lanes<Real>& lanes, Sums<Real>& sums, const Limits<Real>& limits, V pivot, V x) {
-  const typename Vec<Real>::mask all = ~typename Vec<Real>::mask{};
-  add<kFirst>(sums, pivot, x, all);
-  compare<kMode>(lanes, limits, x, all);
+// Take x in the lanes that are chosen. The others may hold anything.
+template <Mode kMode, bool kFirst = false, class Real, class V, class Chosen>
+inline void take(Lanes<Real>& lanes, Sums<Real>& sums, const Limits<Real>& limits, V pivot, V x,
+                 Chosen chosen) {
+  add<kFirst>(sums, zero_elsewhere(x - pivot, chosen));
+  compare<kMode>(lanes, limits, nan_elsewhere(x, chosen));
 }
 
 // Sums that go on in float64, a lane of each vector apart.

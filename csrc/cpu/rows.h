@@ -4,8 +4,11 @@
 // A block is a stretch of positions; one that is not finite is dropped, its minimum and maximum
 // rolled back, and read again exactly.
 //
-// The end of a run that fills no vector is read as the run's last kWidth elements, masked; a run
-// shorter than that waits in `pending` for the next.
+// The end of a run that fills no vector is read as the run's last kWidth elements, of which some
+// are chosen; a run shorter than that waits in `pending` for the next.
+//
+// Of a group whose stretches are short, all positions are walked, and each vector is taken in the
+// lanes that are the group's.
 #pragma once
 
 #include "exact.h"
@@ -28,16 +31,47 @@ inline typename Vec<typename E::Real>::type load_run(const typename E::Storage* 
   return E::vector(gathered);
 }
 
-// Load twice as many, in any order.
-template <class E, bool kContiguous, class V>
+// Load twice as many, in any order, or as they lie where kInOrder.
+template <class E, bool kContiguous, bool kInOrder, class V>
 inline void load_two(const typename E::Storage* p, i64 step, V& x, V& y) {
-  if constexpr (kContiguous) {
+  if constexpr (kContiguous && !kInOrder) {
     E::two(p, x, y);
   } else {
-    x = load_run<E, false>(p, step);
-    y = load_run<E, false>(p + kLanes<typename E::Real> * step, step);
+    x = load_run<E, kContiguous>(p, step);
+    y = load_run<E, kContiguous>(p + kLanes<typename E::Real> * step, step);
   }
 }
+
+// Which elements count from the present position of a run on: all of them,
+template <class V>
+struct Everyone {
+  static constexpr bool kAll = true;
+  explicit Everyone(const MaskedView&) {}
+  void stand_at(i64) {}
+  void advance(i64) {}
+  bool counts(i64) const { return true; }
+  AllLanes lanes(i64) const { return {}; }
+  auto lanes_back(int first) const { return lanes_from(first, V{}); }
+};
+
+// or those of a group.
+template <class V>
+class Members {
+ public:
+  static constexpr bool kAll = false;
+  explicit Members(const MaskedView& view) : all_(view.numbers), group_(view.group) {}
+  void stand_at(i64 position) { at_ = all_ + position; }
+  void advance(i64 n) { at_ += n; }
+  bool counts(i64 i) const { return at_[i] == group_; }
+  // Of the vector whose first lane is i elements from here.
+  auto lanes(i64 i) const { return lanes_in_group(at_ + i, group_, 0, V{}); }
+  // Of the vector of which lane number `first` is here, and the ones before have been taken.
+  auto lanes_back(int first) const { return lanes_in_group(at_ - first, group_, first, V{}); }
+
+ private:
+  const unsigned char *all_, *at_;
+  unsigned char group_;
+};
 
 constexpr int kBlockVectors = 64;
 
@@ -54,15 +88,15 @@ inline i64 block_positions(const MaskedView& view) {
 
 // Take kCount vectors from p on: chains, joined in pairs. Two sets of lanes hide the latency of
 // minimum and maximum.
-template <int kCount, class E, Mode kMode, bool kContiguous, class Real, class V>
+template <int kCount, class E, Mode kMode, bool kContiguous, class Real, class V, class Who>
 FMSTATS_MEMBER Sums<Real> take_group(Lanes<Real>& a, Lanes<Real>& b, const Limits<Real>& limits,
-                                     V pivot, const typename E::Storage* p, i64 step) {
+                                     V pivot, const typename E::Storage* p, i64 step, Who& who) {
   constexpr i64 kWidth = kLanes<Real>;
   if constexpr (kCount > kChain) {
     constexpr int kHalf = kCount / 2;
-    auto sums = take_group<kHalf, E, kMode, kContiguous>(a, b, limits, pivot, p, step);
+    auto sums = take_group<kHalf, E, kMode, kContiguous>(a, b, limits, pivot, p, step, who);
     p += kHalf * kWidth * step;
-    sums.join(take_group<kHalf, E, kMode, kContiguous>(a, b, limits, pivot, p, step));
+    sums.join(take_group<kHalf, E, kMode, kContiguous>(a, b, limits, pivot, p, step, who));
     return sums;
   } else {
     Sums<Real> sums;
@@ -71,20 +105,21 @@ FMSTATS_MEMBER Sums<Real> take_group(Lanes<Real>& a, Lanes<Real>& b, const Limit
         __builtin_prefetch(reinterpret_cast<const char*>(p) + kAheadBytes);
       }
       V x, y;
-      load_two<E, kContiguous>(p, step, x, y);
+      load_two<E, kContiguous, !Who::kAll>(p, step, x, y);
       if (i == 0) {
-        take<kMode, true>(a, sums, limits, pivot, x);
+        take<kMode, true>(a, sums, limits, pivot, x, who.lanes(0));
       } else {
-        take<kMode>(a, sums, limits, pivot, x);
+        take<kMode>(a, sums, limits, pivot, x, who.lanes(0));
       }
-      take<kMode>(b, sums, limits, pivot, y);
+      take<kMode>(b, sums, limits, pivot, y, who.lanes(kWidth));
+      who.advance(2 * kWidth);
     }
     return sums;
   }
 }
 
 // Add positions [p0, p1) of a channel block by block; `start` stands at p0.
-template <class E, Mode kMode, bool kContiguous>
+template <class E, Mode kMode, bool kContiguous, template <class> class Who>
 void scan_channel(const Job& job, double exact_pivot, i64 channel, const Runs& start, i64 p0,
                   i64 p1, i64 block, Partial& part) {
   typedef typename E::Real Real;
@@ -99,12 +134,13 @@ void scan_channel(const Job& job, double exact_pivot, i64 channel, const Runs& s
   const V pivot = splat<V>(static_cast<Real>(exact_pivot));
   Lanes<Real> a, b;  // two, to hide the latency of minimum and maximum
   Totals<Real> whole;
-  Storage pending[2 * kWidth];
+  Storage pending[2 * kWidth] = {};
   int waiting = 0;
+  Who<V> who(view);
   Runs runs(start);
 
   while (p0 < p1) {
-    const i64 block_start = p0, end = p1 - p0 < block ? p1 : p0 + block;
+    const i64 block_start = p0, end = p1 - p0 < block ? p1 : runs.end_of_block(p0 + block);
     const Extremes<Real> kept_a(a), kept_b(b);
     Totals<Real> totals;
     Sums<Real> chains;
@@ -119,26 +155,30 @@ void scan_channel(const Job& job, double exact_pivot, i64 channel, const Runs& s
     while (p0 < end) {
       i64 n = runs.left() < end - p0 ? runs.left() : end - p0;
       const Storage* p = first + runs.offset();
+      who.stand_at(p0);
       runs.advance(n);
       p0 += n;
       const bool reaches_back = n >= kWidth;
       for (; n >= kGroup * kWidth; n -= kGroup * kWidth, p += kGroup * kWidth * step) {
-        totals.add(take_group<kGroup, E, kMode, kContiguous>(a, b, limits, pivot, p, step));
+        totals.add(take_group<kGroup, E, kMode, kContiguous>(a, b, limits, pivot, p, step, who));
       }
       for (; n >= kChain * kWidth; n -= kChain * kWidth, p += kChain * kWidth * step) {
-        join(take_group<kChain, E, kMode, kContiguous>(a, b, limits, pivot, p, step));
+        join(take_group<kChain, E, kMode, kContiguous>(a, b, limits, pivot, p, step, who));
       }
       if (n == 0) continue;
       Sums<Real> chain;
       for (; n >= kWidth; n -= kWidth, p += kWidth * step) {
-        take<kMode>(a, chain, limits, pivot, load_run<E, kContiguous>(p, step));
+        take<kMode>(a, chain, limits, pivot, load_run<E, kContiguous>(p, step), who.lanes(0));
+        who.advance(kWidth);
       }
       if (n > 0 && reaches_back) {
         const V x = load_run<E, kContiguous>(p - (kWidth - n) * step, step);
-        take_some<kMode>(b, chain, limits, pivot, x, lanes_from(kWidth - static_cast<int>(n), V{}));
+        take<kMode>(b, chain, limits, pivot, x, who.lanes_back(kWidth - static_cast<int>(n)));
       } else if (n > 0) {
-        for (i64 i = 0; i < n; ++i) pending[waiting + i] = p[i * step];
-        waiting += static_cast<int>(n);
+        for (i64 i = 0; i < n; ++i) {
+          pending[waiting] = p[i * step];
+          waiting += who.counts(i);
+        }
         if (waiting < kWidth) continue;
         take<kMode>(b, chain, limits, pivot, E::vector(pending));
         waiting -= kWidth;
@@ -148,8 +188,7 @@ void scan_channel(const Job& job, double exact_pivot, i64 channel, const Runs& s
     }
     if (waiting > 0) {
       Sums<Real> chain;
-      for (int i = waiting; i < kWidth; ++i) pending[i] = pending[0];
-      take_some<kMode>(b, chain, limits, pivot, E::vector(pending), ~lanes_from(waiting, V{}));
+      take<kMode>(b, chain, limits, pivot, E::vector(pending), ~lanes_from(waiting, V{}));
       waiting = 0;
       join(chain);
     }
@@ -179,11 +218,23 @@ void scan_channel(const Job& job, double exact_pivot, i64 channel, const Runs& s
 #undef FMSTATS_COUNT
 }
 
+// All comparisons are right for every layer: of kernels that are rarely run there are no others.
+template <class E, bool kContiguous>
+auto channel_scan(const Job& job) {
+  if (job.view.numbers != nullptr) {
+    if constexpr (kContiguous) {
+      if (job.mode == kPlain) return &scan_channel<E, kPlain, kContiguous, Members>;
+    }
+    return &scan_channel<E, kAll, kContiguous, Members>;
+  }
+  return job.mode == kPlain   ? &scan_channel<E, kPlain, kContiguous, Everyone>
+         : job.mode == kUpper ? &scan_channel<E, kUpper, kContiguous, Everyone>
+                              : &scan_channel<E, kAll, kContiguous, Everyone>;
+}
+
 template <class E, bool kContiguous>
 void scan_rows(const Job& job, const double* pivot, i64 c0, i64 c1, i64 p0, i64 p1, i64* parts) {
-  const auto scan = job.mode == kPlain   ? &scan_channel<E, kPlain, kContiguous>
-                    : job.mode == kUpper ? &scan_channel<E, kUpper, kContiguous>
-                                         : &scan_channel<E, kAll, kContiguous>;
+  const auto scan = channel_scan<E, kContiguous>(job);
   const i64 block = block_positions<E>(job.view);
   const Runs start(job.view, p0);
   for (i64 c = c0; c < c1; ++c) {

@@ -1,12 +1,17 @@
 // Walking the positions of a view: a position is a mixed-radix number over dims[], the last dim
-// fastest, and a run is the stretch of positions along the last dim. Of a view with a mask, only
-// those that count have numbers, and runs are its stretches.
+// fastest, and a run is the stretch of positions along the last dim. Of a view with stretches, only
+// their positions have numbers, and runs are the stretches.
 #pragma once
 
 #include "job.h"
 
 namespace fmstats {
 namespace {
+
+// Whether position number p counts, of those that the view holds.
+FMSTATS_FN bool is_counted(const MaskedView& view, i64 p) {
+  return view.numbers == nullptr || view.numbers[p] == view.group;
+}
 
 class Runs {
  public:
@@ -41,6 +46,14 @@ class Runs {
   i64 left() const {
     if (stretch_ != nullptr) return stretch_[1].first - index_[0];
     return view_.size[last_] - index_[last_];
+  }
+
+  // Where a block that should end at `limit` is better to end: with the last stretch that does.
+  i64 end_of_block(i64 limit) const {
+    if (stretch_ == nullptr) return limit;
+    const Stretch* s = stretch_;
+    while (s[1].first < limit) ++s;
+    return s[1].first == limit || s == stretch_ ? limit : s->first;
   }
 
   // Move on by n positions, n <= left().

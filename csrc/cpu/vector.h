@@ -154,12 +154,12 @@ inline double total(const double (&lanes)[kCount]) {
 }
 
 // Count the lanes where a mask is true.
-template <class M>
-inline void count(M& counts, M mask) {
+template <class M, class Mask>
+inline void count(M& counts, Mask mask) {
 #if FMSTATS_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  counts = mask ? counts + 1 : counts;  // one instruction: here masks are bits, not vectors
+  counts = (M)mask ? counts + 1 : counts;  // one instruction: here masks are bits, not vectors
 #else
-  counts -= mask;
+  counts -= (M)mask;
 #endif
 }
 
