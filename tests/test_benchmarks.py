@@ -17,6 +17,7 @@ import fmstats
 bench_first_pass = importlib.import_module("bench_first_pass")
 bench_compile = importlib.import_module("bench_compile")
 bench_hook = importlib.import_module("bench_hook")
+bench_masks = importlib.import_module("bench_masks")
 bench_model = importlib.import_module("bench_model")
 chart = importlib.import_module("chart")
 compare = importlib.import_module("compare")
@@ -26,8 +27,8 @@ rivals = importlib.import_module("rivals")
 
 BENCHMARKS = Path(interleave.__file__).parent
 SCRIPTS = (
-    *("bench_kernel", "bench_hook", "bench_model", "bench_first_pass", "bench_memory"),
-    *("compare", "chart"),
+    *("bench_kernel", "bench_masks", "bench_hook", "bench_model", "bench_first_pass"),
+    *("bench_memory", "compare", "chart"),
 )
 ON_TENSORS = [name for name, rival in rivals.RIVALS.items() if rival.start]
 
@@ -206,6 +207,20 @@ def test_functional_models_are_those_of_modules(functional: str, modules: str, j
     assert not {"ReLU", "ReLU6"} & {
         type(m).__name__ for m in models.MODELS[functional]()[0].modules()
     }
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 3), (12, 3, 8, 8)], ids=str)
+def test_masks_keep_what_they_say(shape: tuple[int, ...]) -> None:
+    rows = bench_masks.measure(shape, rounds=1)
+    assert {row["shape"] for row in rows} == {shape}
+    kept = {(row["by"], row["groups"]): row["kept"] for row in rows}
+    assert len(kept) == len(rows)
+    assert kept["all", 1] == 1
+    if len(shape) == 3:
+        assert kept["padding", 1] == kept["sample", 1] == 0.5
+    else:
+        assert kept["sample", 10] == kept["pixel", 4] == 1
+        assert kept["region", 1] == 0.25
 
 
 def test_chart_takes_one_setting() -> None:
