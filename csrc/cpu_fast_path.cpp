@@ -25,15 +25,6 @@ int thread_count() {
 
 }  // namespace
 
-Groups read_groups(std::uintptr_t numbers, const py::tuple& strides, int groups, int dims) {
-  if (static_cast<int>(strides.size()) != dims) {
-    throw std::invalid_argument("the numbers of groups have a stride for each dim of the view");
-  }
-  Groups read = {reinterpret_cast<const unsigned char*>(numbers), {}, groups};
-  for (int d = 0; d < dims; ++d) read.stride[d] = strides[d].cast<i64>();
-  return read;
-}
-
 const Kernels& usable_isa(int isa) {
   if (isa < 0 || isa >= kIsaCount || !isa_usable(*kIsas[isa])) {
     throw std::invalid_argument("instruction set " + std::to_string(isa) + " is not usable here");
@@ -84,7 +75,7 @@ void CpuPlan::update_groups(int dtype, std::uintptr_t data, const py::tuple& sha
   expected_.forget();
   view_ = view_of(dtype, channels, channel_stride, dims);
   view_.data = reinterpret_cast<const void*>(data);
-  groups_ = read_groups(numbers, number_strides, groups, view_.dim_count);
+  groups_ = read_groups(view_, numbers, number_strides, groups);
   measure(threads, &groups_);
   expected_.remember(view_.dtype, shape, strides);
 }

@@ -45,10 +45,6 @@ class CpuPlan {
   Groups groups_ = {};
 };
 
-// Groups whose numbers have these strides, one for each of so many dims; throws
-// std::invalid_argument where these are not as many.
-Groups read_groups(std::uintptr_t numbers, const pybind11::tuple& strides, int groups, int dims);
-
 // The instruction set of this index, if this processor has it; throws std::invalid_argument.
 const Kernels& usable_isa(int isa);
 

@@ -112,6 +112,15 @@ View view_of(int dtype, i64 channels, i64 channel_stride, const py::tuple& dims)
   return view;
 }
 
+Groups read_groups(const View& view, std::uintptr_t numbers, const py::tuple& strides, int count) {
+  if (strides.size() != static_cast<std::size_t>(view.dim_count)) {
+    throw std::invalid_argument("the numbers of groups have a stride for each dim of the view");
+  }
+  Groups groups = {reinterpret_cast<const unsigned char*>(numbers), {}, count};
+  for (std::size_t d = 0; d < strides.size(); ++d) groups.stride[d] = strides[d].cast<i64>();
+  return groups;
+}
+
 Thresholds read_thresholds(const py::tuple& t) {
   return {t[0].cast<double>(), t[1].cast<double>(), t[2].cast<double>()};
 }

@@ -52,6 +52,11 @@ class Expected {
 // positions, see View.
 View view_of(int dtype, i64 channels, i64 channel_stride, const pybind11::tuple& dims);
 
+// The groups of positions of a view; throws std::invalid_argument where it has other dims than
+// these strides.
+Groups read_groups(const View& view, std::uintptr_t numbers, const pybind11::tuple& strides,
+                   int count);
+
 // (zero_tol, low, high)
 Thresholds read_thresholds(const pybind11::tuple& thresholds);
 

@@ -32,7 +32,7 @@ void cpu_accumulate(int isa, int dtype, std::uintptr_t data, i64 channels, i64 c
   View view = view_of(dtype, channels, channel_stride, dims);
   view.data = reinterpret_cast<const void*>(data);
   Groups beside = {};
-  if (numbers != 0) beside = read_groups(numbers, number_strides, groups, view.dim_count);
+  if (numbers != 0) beside = read_groups(view, numbers, number_strides, groups);
   accumulate(usable_isa(isa), view, numbers == 0 ? nullptr : &beside, read_thresholds(thresholds),
              read_mode(mode), reinterpret_cast<i64*>(state), row, reinterpret_cast<i64*>(clock),
              threads);

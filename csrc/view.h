@@ -20,6 +20,13 @@ struct View {
   i64 size[kMaxDims], stride[kMaxDims];
 };
 
+// The group of each position, from 1 on; 0 where it does not count.
+struct Groups {
+  const unsigned char* numbers;
+  i64 stride[kMaxDims];  // of the numbers, by the dims of the view
+  int count;
+};
+
 FMSTATS_FN i64 position_count(const View& view) {
   i64 count = 1;
   for (int d = 0; d < view.dim_count; ++d) count *= view.size[d];

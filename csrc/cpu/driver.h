@@ -5,13 +5,6 @@
 
 namespace fmstats {
 
-// The group of each position, from 1 on; 0 where it does not count.
-struct Groups {
-  const unsigned char* numbers;
-  i64 stride[kMaxDims];  // of the numbers, by the dims of the view
-  int count;
-};
-
 // Update the state with the tensor: word (field, channel) at state[field * row + channel],
 // state.h. Of positions in groups, which may be null, those of group k are the channels from
 // (k - 1) * view.channels on. Thresholds must be exact in the type that the kernels
