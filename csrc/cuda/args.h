@@ -73,4 +73,25 @@ struct CudaArgs {
   int lanes;  // columns: threads side by side on a position, a power of 2
 };
 
+// How the numbers of a vector's positions lie: one number stands for all of them, they are
+// neighbours in memory, or each is looked up.
+enum VectorNumbers { kOneNumber, kNeighbours, kLookedUp };
+
+// The group of each position. Positions are counted through as those of the view, but by dims that
+// are the numbers' own: a mask of samples has two, whatever the tensor has.
+struct GroupNumbers {
+  const unsigned char* data;
+  int dim_count;  // at least 1
+  i64 size[kMaxDims], stride[kMaxDims];
+  Divisor by[kMaxDims];  // of a position by size[], where d > 0
+  int of_vector;         // VectorNumbers
+  int groups;            // that there are; no number is above
+};
+
+// Of a tensor whose positions are in groups: the state has all channels of the view for each
+// group, one after the other, and so have parts.
+struct GroupedArgs : CudaArgs {
+  GroupNumbers numbers;
+};
+
 }  // namespace fmstats

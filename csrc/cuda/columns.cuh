@@ -3,58 +3,12 @@
 // aligned, and walk down the positions together, chunk by chunk.
 #pragma once
 
-#include "fold.cuh"
+#include "totals.cuh"
 
 namespace fmstats {
 
-// What a block has of its tile, in shared memory. Its counts are below 2^31, as its positions are.
-template <class Real, int kTile, int kStaged>
-struct TileTotals {
-#define FMSTATS_SUM(name, ...) double name[kTile];
-#define FMSTATS_EXTREME(name, ...) Real name[kTile];
-  FMSTATS_PART_SUMS(FMSTATS_SUM)
-  Real pivot[kTile];
-  FMSTATS_EXTREMES(FMSTATS_EXTREME)
-#undef FMSTATS_SUM
-#undef FMSTATS_EXTREME
-  Real staged[kStaged];  // a field of a chunk, of every row and channel
-  int count[kPartCounts][kTile];
-
-  __device__ __forceinline__ void clear(int c) {
-#define FMSTATS_SUM(name, ...) name[c] = 0;
-#define FMSTATS_EXTREME(name, Name, join, side) name[c] = static_cast<Real>(side infinity());
-    FMSTATS_PART_SUMS(FMSTATS_SUM)
-    FMSTATS_EXTREMES(FMSTATS_EXTREME)
-#undef FMSTATS_SUM
-#undef FMSTATS_EXTREME
-    for (int field = 0; field < kPartCounts; ++field) count[field][c] = 0;
-  }
-  // What an exact reading came to; thresholds are those that hidden NaN take back.
-  __device__ __forceinline__ void add_exact(int c, const Partial& p) {
-#define FMSTATS_COUNT(name, Name, ...) count[kPart##Name][c] += static_cast<int>(p.name);
-#define FMSTATS_SUM(name, ...) name[c] += p.name;
-#define FMSTATS_EXTREME(name, Name, join, ...) name[c] = join(name[c], static_cast<Real>(p.name));
-    FMSTATS_PART_COUNTS(FMSTATS_COUNT)
-    FMSTATS_PART_SUMS(FMSTATS_SUM)
-    FMSTATS_EXTREMES(FMSTATS_EXTREME)
-#undef FMSTATS_COUNT
-#undef FMSTATS_SUM
-#undef FMSTATS_EXTREME
-  }
-  __device__ __forceinline__ Partial part(int c) const {
-    Partial p;
-#define FMSTATS_COUNT(name, Name, ...) p.name = count[kPart##Name][c];
-#define FMSTATS_REAL(name, ...) p.name = static_cast<double>(name[c]);
-    FMSTATS_PART_COUNTS(FMSTATS_COUNT)
-    FMSTATS_PART_REALS(FMSTATS_REAL)
-#undef FMSTATS_COUNT
-#undef FMSTATS_REAL
-    return p;
-  }
-};
-
 // kOne: a thread has one channel, whose elements it packs; else a vector of channels.
-template <class E, int kMode, bool kOne>
+template <class E, int kMode, bool kOne, class Args>
 class Columns {
   typedef typename E::Real Real;
   typedef typename E::Pack Pack;
@@ -71,10 +25,15 @@ class Columns {
 
  public:
   static constexpr int kMaxTile = kWarp * kVector;
-  typedef TileTotals<Real, kMaxTile, kColumnThreads * kVector> Tile;
+  typedef TileTotals<Real, kMaxTile, kColumnThreads * kVector> Totals;
+  typedef
+      typename Select<kCounted<typename Chosen<Args>::Part>, CountedTotals<Totals>, Totals>::type
+          Tile;
 
-  __device__ Columns(const CudaArgs& a, Tile& tile)
+  // first: channel of the state in the tile.
+  __device__ Columns(const Args& a, i64 first, Tile& tile)
       : a_(a),
+        chosen_(a, first),
         tile_(tile),
         limits_(a),
         lane_(static_cast<int>(threadIdx.x) % a.lanes),
@@ -86,7 +45,7 @@ class Columns {
     const i64 begin = static_cast<i64>(blockIdx.y) * a_.per_split;
     const i64 stop = begin + a_.per_split < a_.positions ? begin + a_.per_split : a_.positions;
     const i64 channel =
-        static_cast<i64>(blockIdx.x) * a_.lanes * kVector + static_cast<i64>(lane_) * kVector;
+        Chosen<Args>::tile_in_tensor(a_, kVector) + static_cast<i64>(lane_) * kVector;
     const bool mine = channel < a_.view.channels;
     Real pivot[kVector * kRows];
 #pragma unroll
@@ -95,6 +54,7 @@ class Columns {
     }
     // All threads go through as many chunks, since the block settles them together.
     i64 position = begin + row_;
+    int counted = 0;
     Steps walk(a_, channel_of<E>(a_.view, mine ? channel : 0), position);
     for (i64 at = begin; at < stop; at += static_cast<i64>(kChunk) * rows_) {
       const i64 left = mine && position < stop ? (stop - position + rows_ - 1) / rows_ : 0;
@@ -102,30 +62,48 @@ class Columns {
       Lane<E, kMode> lanes[kLanes];
 #pragma unroll
       for (int i = 0; i < kLanes; ++i) lanes[i].begin();
-      read_chunk(walk, n, pivot, lanes);
+      counted += read_chunk(walk, position, n, pivot, lanes);
       settle(channel, position, n, lanes);
       position += static_cast<i64>(kChunk) * rows_;
     }
+    tile_.count_positions(lane_ == 0 ? counted : 0);
   }
 
  private:
-  __device__ __forceinline__ void read_chunk(Steps& walk, int n, const Real* pivot,
-                                             Lane<E, kMode>* lanes) const {
+  // Whether there is position i + u, of n; where some are chosen, `chosen` tells.
+  static __device__ __forceinline__ bool is_there(const bool* chosen, int i, int u, int n) {
+    if constexpr (Chosen<Args>::kSome) return chosen[u];
+    return i + u < n;
+  }
+
+  // Read n positions from one on; return how many count.
+  __device__ __forceinline__ int read_chunk(Steps& walk, i64 position, int n, const Real* pivot,
+                                            Lane<E, kMode>* lanes) const {
+    int counted = 0;
 #pragma unroll 1
     for (int i = 0; i < n; i += kGulp) {
       Held held[kGulp];
+      bool chosen[kGulp];
+      if constexpr (Chosen<Args>::kSome) {
+#pragma unroll
+        for (int u = 0; u < kGulp; ++u) {
+          chosen[u] = i + u < n && chosen_.has(position + static_cast<i64>(i + u) * rows_);
+          counted += chosen[u];
+        }
+      }
 #pragma unroll
       for (int u = 0; u < kGulp; ++u) {
         if constexpr (kOne) held[u] = {};
-        if (i + u < n) held[u] = load(walk.place());
+        if (is_there(chosen, i, u, n)) held[u] = load(walk.place());
         walk.advance();
       }
       if constexpr (kOne) {
 #pragma unroll
         for (int u = 0; u < kGulp; u += E::kPack) {
-          unsigned marks = i + u < n;
+          unsigned marks = is_there(chosen, i, u, n);
           if (E::kPack == 2) {
-            marks = (i + u < n ? 0xffffu : 0) | (i + u + 1 < n ? 0xffff0000u : 0);
+            marks = (is_there(chosen, i, u, n) ? 0xffffu : 0) |
+                    (is_there(chosen, i, u + 1, n) ? 0xffff0000u : 0);
           }
           lanes[0].take_some(E::pack(held + u), marks, pivot, limits_);
           if (u / E::kPack % kSettled == kSettled - 1 || u + E::kPack >= kGulp) lanes[0].settle();
@@ -133,7 +111,7 @@ class Columns {
       } else {
 #pragma unroll
         for (int u = 0; u < kGulp; ++u) {
-          if (i + u < n) {
+          if (is_there(chosen, i, u, n)) {
             Pack x[kLanes];
             E::read(held[u], x);
 #pragma unroll
@@ -145,6 +123,7 @@ class Columns {
         }
       }
     }
+    return counted;
   }
 
   // Add a chunk to the totals, field by field and row by row, so that the order does not depend on
@@ -210,7 +189,11 @@ class Columns {
         Partial part = empty_partial();
 #pragma unroll 1
         for (int i = 0; i < n; ++i) {
-          const i64 offset = offset_of(a_, position + static_cast<i64>(i) * rows_);
+          const i64 at = position + static_cast<i64>(i) * rows_;
+          if constexpr (Chosen<Args>::kSome) {
+            if (!chosen_.has(at)) continue;
+          }
+          const i64 offset = offset_of(a_, at);
           take_moments<E, kMode>(number<E>(channel_of<E>(a_.view, channel)[offset + v]),
                                  tile_.pivot[c], a_.thresholds, part);
         }
@@ -230,7 +213,8 @@ class Columns {
     }
   }
 
-  const CudaArgs& a_;
+  const Args& a_;
+  const Chosen<Args> chosen_;
   Tile& tile_;
   const Limits<E> limits_;
   const int lane_, row_, rows_;

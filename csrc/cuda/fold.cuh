@@ -3,9 +3,8 @@
 #pragma once
 
 #include "../reread.h"
-#include "group.cuh"
+#include "chosen.cuh"
 #include "lane.cuh"
-#include "walk.cuh"
 
 namespace fmstats {
 
@@ -15,11 +14,16 @@ __device__ __forceinline__ int sample_count(const CudaArgs& a) {
 
 // Sample number i of a channel whose pivot is not known yet; `seen` counts those that are numbers
 // of the statistic.
-template <class E>
-__device__ __forceinline__ void take_sample(const CudaArgs& a, i64 channel, int i, Partial& part,
+template <class E, class Args>
+__device__ __forceinline__ void take_sample(const Args& a, i64 channel, int i, Partial& part,
                                             int& seen) {
-  const i64 offset = offset_of(a, sample_position(i, a.positions));
-  const typename E::Real x = number<E>(channel_of<E>(a.view, channel)[offset]);
+  const i64 position = sample_position(i, a.positions);
+  if constexpr (Chosen<Args>::kSome) {
+    if (!Chosen<Args>(a, channel).has(position)) return;
+  }
+  const i64 offset = offset_of(a, position);
+  const typename E::Real x =
+      number<E>(channel_of<E>(a.view, Chosen<Args>::in_tensor(a, channel))[offset]);
   if (E::hides_nan(x)) return;
   add_moments(static_cast<double>(x), 0.0, part);
   ++seen;
@@ -36,8 +40,8 @@ __device__ __forceinline__ ChannelState state_of_samples(const Partial& sample, 
 
 // The pivot of a channel, found by a warp. Every part of the channel finds the same: the state
 // changes after the last ticket is taken.
-template <class E>
-__device__ __forceinline__ typename E::Real warp_pivot(const CudaArgs& a, i64 channel) {
+template <class E, class Args>
+__device__ __forceinline__ typename E::Real warp_pivot(const Args& a, i64 channel) {
   ChannelState s = load_state<i64>(a.state, a.row, channel);
   if (finite_count(s) == 0) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -52,8 +56,8 @@ __device__ __forceinline__ typename E::Real warp_pivot(const CudaArgs& a, i64 ch
 }
 
 // The same, found by one thread.
-template <class E>
-__device__ __forceinline__ typename E::Real thread_pivot(const CudaArgs& a, i64 channel) {
+template <class E, class Args>
+__device__ __forceinline__ typename E::Real thread_pivot(const Args& a, i64 channel) {
   ChannelState s = load_state<i64>(a.state, a.row, channel);
   if (finite_count(s) == 0) {
     Partial sample = empty_partial();
@@ -66,13 +70,17 @@ __device__ __forceinline__ typename E::Real thread_pivot(const CudaArgs& a, i64 
 }
 
 // Make the sums of a part anew, in float64; the other fields stay.
-template <class E, class Threads>
-__device__ __forceinline__ Partial sum_again(const CudaArgs& a, const Threads& group, i64 channel,
-                                             const Again& again, Partial part, i64* shared) {
+template <class E, class Args, class Threads, class Part>
+__device__ __forceinline__ Part sum_again(const Args& a, const Threads& group, i64 channel,
+                                          const Again& again, Part part, i64* shared) {
   ExactSum sum = {}, sum_sq = {};
-  const typename E::Storage* first = channel_of<E>(a.view, channel);
+  const Chosen<Args> chosen(a, channel);
+  const typename E::Storage* first = channel_of<E>(a.view, chosen.channel);
 #pragma unroll 1
   for (i64 p = group.rank; p < a.positions; p += group.size) {
+    if constexpr (Chosen<Args>::kSome) {
+      if (!chosen.has(p)) continue;
+    }
     const typename E::Real x = number<E>(first[offset_of(a, p)]);
     if (!E::hides_nan(x)) add_again(static_cast<double>(x), again, sum, sum_sq);
   }
@@ -87,12 +95,13 @@ __device__ __forceinline__ Partial sum_again(const CudaArgs& a, const Threads& g
 
 // Merge a channel's part into the state. If it is too coarse, the unit to read the channel again
 // in, and nothing is merged; else 0. When it was not finite is noted in either case.
-template <class E>
-__device__ __forceinline__ double fold_unless_coarse(const CudaArgs& a, i64 channel,
-                                                     const Partial& part, double& pivot) {
+template <class E, class Args>
+__device__ __forceinline__ double fold_unless_coarse(const Args& a, i64 channel,
+                                                     const typename Chosen<Args>::Part& part,
+                                                     double& pivot) {
   if (non_finite_count(part) != 0) note_non_finite(a.state, a.row, channel, a.clock);
   const ChannelState before = load_state<i64>(a.state, a.row, channel);
-  const ChannelState batch = to_state(part, a.positions, pivot);
+  const ChannelState batch = to_state(part, Chosen<Args>::positions_of(a, part), pivot);
   if (too_coarse(part, before, batch, smallest_square(sizeof(typename E::Real) == 4))) {
     const Again again = read_again(part, batch);
     pivot = again.pivot;
@@ -103,20 +112,22 @@ __device__ __forceinline__ double fold_unless_coarse(const CudaArgs& a, i64 chan
 }
 
 // Read a channel again and merge it, by all threads of the group.
-template <class E, class Threads>
-__device__ __forceinline__ void fold_again(const CudaArgs& a, const Threads& group, i64 channel,
-                                           Partial part, const Again& again, i64* shared) {
+template <class E, class Args, class Threads, class Part>
+__device__ __forceinline__ void fold_again(const Args& a, const Threads& group, i64 channel,
+                                           Part part, const Again& again, i64* shared) {
   part = sum_again<E>(a, group, channel, again, part, shared);
   if (group.rank != 0) return;
   const ChannelState before = load_state<i64>(a.state, a.row, channel);
-  store_state(a.state, a.row, channel,
-              merge(before, to_state(part, a.positions, again.pivot, again.unit)));
+  store_state(
+      a.state, a.row, channel,
+      merge(before, to_state(part, Chosen<Args>::positions_of(a, part), again.pivot, again.unit)));
 }
 
 // Merge a channel's part, which every thread of the group has, into the state.
-template <class E, class Threads>
-__device__ __forceinline__ void finish(const CudaArgs& a, const Threads& group, i64 channel,
-                                       const Partial& part, double pivot, i64* shared) {
+template <class E, class Args, class Threads>
+__device__ __forceinline__ void finish(const Args& a, const Threads& group, i64 channel,
+                                       const typename Chosen<Args>::Part& part, double pivot,
+                                       i64* shared) {
   Again again = {pivot, 0.0};
   if (group.rank == 0) again.unit = fold_unless_coarse<E>(a, channel, part, again.pivot);
   if (!group.first(again.unit, again.pivot, shared)) return;

@@ -150,7 +150,7 @@ __device__ __forceinline__ void add_rows(Partial& mine, int row, int rows, int l
     i64* const words = shared + threadIdx.x;
     if (row >= half && row < 2 * half) store_part(words, kFoldThreads, mine);
     __syncthreads();
-    if (row < half) add(mine, partial_of(words + half * lanes, kFoldThreads));
+    if (row < half) add(mine, part_of<Partial>(words + half * lanes, kFoldThreads));
   }
 }
 

@@ -8,24 +8,63 @@ namespace fmstats {
 
 constexpr unsigned kEveryLane = 0xffffffffu;
 
+// A part of some positions of a channel, and how many they are. Their number has the word after the
+// fields and adds up as a sum does: it is exact.
+struct CountedPart : Partial {
+  double positions;
+};
+
+template <class Part>
+constexpr bool kCounted = false;
+template <>
+constexpr bool kCounted<CountedPart> = true;
+
+// Words of a part in memory.
+template <class Part>
+constexpr int kPartWords = kPartFields + (kCounted<Part> ? 1 : 0);
+
+// Count positions that a part is of.
+__device__ __forceinline__ void count_positions(Partial&, int) {}
+__device__ __forceinline__ void count_positions(CountedPart& part, int n) {
+  part.positions += n;
+}
+
+__device__ __forceinline__ void add(CountedPart& into, const CountedPart& part) {
+  add(static_cast<Partial&>(into), static_cast<const Partial&>(part));
+  into.positions += part.positions;
+}
+
+// Of no positions.
+template <class Part>
+__device__ __forceinline__ Part empty_part() {
+  if constexpr (kCounted<Part>) {
+    return {empty_partial(), 0};
+  } else {
+    return empty_partial();
+  }
+}
+
 // The part that `word(field)` gives.
-template <class Word>
-__device__ __forceinline__ Partial part_from(Word word) {
-  Partial part;
+template <class Part, class Word>
+__device__ __forceinline__ Part part_from(Word word) {
+  Part part;
 #define FMSTATS_COUNT(name, Name, ...) part.name = word(kPart##Name);
 #define FMSTATS_REAL(name, Name, ...) part.name = __longlong_as_double(word(kPart##Name));
   FMSTATS_PART_COUNTS(FMSTATS_COUNT)
   FMSTATS_PART_REALS(FMSTATS_REAL)
 #undef FMSTATS_COUNT
 #undef FMSTATS_REAL
+  if constexpr (kCounted<Part>) part.positions = __longlong_as_double(word(kPartFields));
   return part;
 }
-__device__ __forceinline__ Partial partial_of(const i64* words, i64 step) {
-  return part_from([&](int field) { return words[field * step]; });
+template <class Part>
+__device__ __forceinline__ Part part_of(const i64* words, i64 step) {
+  return part_from<Part>([&](int field) { return words[field * step]; });
 }
 // Of one that other blocks wrote: not from the first-level cache.
-__device__ __forceinline__ Partial load_part(const i64* words, i64 step) {
-  return part_from([&](int field) { return __ldcg(words + field * step); });
+template <class Part>
+__device__ __forceinline__ Part load_part(const i64* words, i64 step) {
+  return part_from<Part>([&](int field) { return __ldcg(words + field * step); });
 }
 
 // Of any field, known at run time: identity and sum of words.
@@ -60,9 +99,9 @@ __device__ __forceinline__ double warp_real(int field, double x) {
   return __longlong_as_double(warp_word(field, __double_as_longlong(x)));
 }
 
-template <int kMode>
-__device__ __forceinline__ Partial warp_sum(const Partial& p) {
-  Partial sum = empty_partial();
+template <int kMode, class Part>
+__device__ __forceinline__ Part warp_sum(const Part& p) {
+  Part sum = empty_part<Part>();
 #define FMSTATS_OR(name, ...) | p.name
 #define FMSTATS_COUNT(name, Name, ...) sum.name = warp_word(kPart##Name, p.name);
 #define FMSTATS_COMPARISON(name, Name, Mode) \
@@ -77,21 +116,25 @@ __device__ __forceinline__ Partial warp_sum(const Partial& p) {
 #undef FMSTATS_COUNT
 #undef FMSTATS_COMPARISON
 #undef FMSTATS_REAL
+  if constexpr (kCounted<Part>) sum.positions = warp_real(kPartFields, p.positions);
   return sum;
 }
 
 // The first words of `shared` that a sum over a block of `threads` takes.
+template <class Part>
 __host__ __device__ constexpr int sum_words(int threads) {
-  return threads / kWarp * kPartFields;
+  return threads / kWarp * kPartWords<Part>;
 }
 
-__device__ __forceinline__ void store_part(i64* words, i64 step, const Partial& p) {
+template <class Part>
+__device__ __forceinline__ void store_part(i64* words, i64 step, const Part& p) {
 #define FMSTATS_COUNT(name, Name, ...) words[kPart##Name * step] = p.name;
 #define FMSTATS_REAL(name, Name, ...) words[kPart##Name * step] = __double_as_longlong(p.name);
   FMSTATS_PART_COUNTS(FMSTATS_COUNT)
   FMSTATS_PART_REALS(FMSTATS_REAL)
 #undef FMSTATS_COUNT
 #undef FMSTATS_REAL
+  if constexpr (kCounted<Part>) words[kPartFields * step] = __double_as_longlong(p.positions);
 }
 
 // kSize: kWarp, or all threads of the block.
@@ -102,15 +145,16 @@ struct Group {
 
   __device__ Group() : rank(static_cast<int>(threadIdx.x) % kSize) {}
 
-  // The sum over the group, in every thread. `shared`: sum_words(kSize), unused by a warp.
-  template <int kMode>
-  __device__ Partial sum(const Partial& mine, i64* shared) const {
-    const Partial warp = warp_sum<kMode>(mine);
+  // The sum over the group, in every thread. `shared`: sum_words<Part>(kSize), unused by a warp.
+  template <int kMode, class Part>
+  __device__ Part sum(const Part& mine, i64* shared) const {
+    constexpr int kWords = kPartWords<Part>;
+    const Part warp = warp_sum<kMode>(mine);
     if constexpr (kSize == kWarp) return warp;
-    if (rank % kWarp == 0) store_part(shared + rank / kWarp * kPartFields, 1, warp);
+    if (rank % kWarp == 0) store_part(shared + rank / kWarp * kWords, 1, warp);
     __syncthreads();
-    Partial all = partial_of(shared, 1);
-    for (int w = 1; w < kSize / kWarp; ++w) add(all, partial_of(shared + w * kPartFields, 1));
+    Part all = part_of<Part>(shared, 1);
+    for (int w = 1; w < kSize / kWarp; ++w) add(all, part_of<Part>(shared + w * kWords, 1));
     __syncthreads();  // before anyone writes `shared` again
     return all;
   }

@@ -1,8 +1,8 @@
 // One thread's walk over a channel, chunk by chunk: rows and strided.
 #pragma once
 
+#include "chosen.cuh"
 #include "lane.cuh"
-#include "walk.cuh"
 
 namespace fmstats {
 
@@ -23,10 +23,10 @@ struct Chains {
     for (int i = 0; i < kLanes; ++i) lane[i].begin();
   }
 
-  // A gulp of vectors.
-  template <int kCount>
+  // A gulp of vectors, of each all elements or those whose bits are set.
+  template <class Present, int kCount>
   __device__ __forceinline__ void take(const Words<4> (&held)[kCount],
-                                       const bool (&present)[kCount]) {
+                                       const Present (&present)[kCount]) {
     constexpr int kPacks = kVectorOf<E> / E::kPack;
     constexpr int kVectors = kRoundings / (kPacks / kLanes);  // that a lane adds up in float32
     static_assert(!Lane<E, kMode>::kSettles || kVectors > 0, "a lane must settle in time");
@@ -36,16 +36,18 @@ struct Chains {
         Pack x[kPacks];
         E::read(held[u], x);
 #pragma unroll
-        for (int i = 0; i < kPacks; ++i) lane[i % kLanes].take(x[i], pivot, limits);
+        for (int i = 0; i < kPacks; ++i) {
+          take(lane[i % kLanes], x[i], present[u], i);
+        }
       }
       if (u % kVectors == kVectors - 1 || u == kCount - 1) settle();
     }
   }
 
   // A gulp of elements.
-  template <int kCount>
+  template <class Present, int kCount>
   __device__ __forceinline__ void take(const Storage (&held)[kCount],
-                                       const bool (&present)[kCount]) {
+                                       const Present (&present)[kCount]) {
     static_assert(kCount / 2 <= kRoundings, "a lane must settle in time");
 #pragma unroll
     for (int u = 0; u < kCount; u += E::kPack) {
@@ -80,12 +82,25 @@ struct Chains {
   const Limits<E> limits;
   typename E::Real pivot[E::kPack];
   Lane<E, kMode> lane[kLanes];
+
+ private:
+  // Pack number i of a vector that is there, or the elements of it whose bits are set.
+  __device__ __forceinline__ void take(Lane<E, kMode>& into, Pack x, bool, int) {
+    into.take(x, pivot, limits);
+  }
+  __device__ __forceinline__ void take(Lane<E, kMode>& into, Pack x, unsigned bits, int i) {
+    bits >>= i * E::kPack;
+    unsigned marks = bits & 1;
+    if (E::kPack == 2) marks = (bits & 1 ? 0xffffu : 0) | (bits & 2 ? 0xffff0000u : 0);
+    into.take_some(x, marks, pivot, limits);
+  }
 };
 
-// Add `count` slots of a walk to `part`.
-template <class E, int kMode, class Walk>
+// Add `count` slots of a walk to `part`. What is chosen of a gulp is asked for before anything is
+// loaded, so that loads wait for one answer and not for one each.
+template <class E, int kMode, class Walk, class Part>
 __device__ __forceinline__ void measure(const CudaArgs& a, Walk walk, i64 count,
-                                        typename E::Real pivot, Partial& part) {
+                                        typename E::Real pivot, Part& part) {
   constexpr int kChunk = 2 * kChunkElements / Walk::kElements, kLoads = Walk::kLoads;
   static_assert(kChunk % kLoads == 0, "a gulp must not reach over two chunks");
   Chains<E, kMode> chains(a, pivot);
@@ -93,14 +108,22 @@ __device__ __forceinline__ void measure(const CudaArgs& a, Walk walk, i64 count,
   while (count > 0) {
     const Walk start = walk;
     const int n = static_cast<int>(count < kChunk ? count : kChunk);
+    int counted = 0;
     chains.begin();
 #pragma unroll 1
     for (int i = 0; i < n; i += kLoads) {
       typename Walk::Held held[kLoads];
-      bool present[kLoads];
+      typename Walk::Present present[kLoads];
+      if constexpr (kCounted<Part>) {
+#pragma unroll
+        for (int u = 0; u < kLoads; ++u) {
+          present[u] = i + u < n ? walk.present(u) : 0;
+          counted += __popc(present[u]);
+        }
+      }
 #pragma unroll
       for (int u = 0; u < kLoads; ++u) {
-        present[u] = i + u < n && walk.present();
+        if constexpr (!kCounted<Part>) present[u] = i + u < n && walk.present();
         if constexpr (Walk::kElements == 1) held[u] = {};
         if (present[u]) held[u] = walk.load();
         walk.advance();
@@ -109,6 +132,7 @@ __device__ __forceinline__ void measure(const CudaArgs& a, Walk walk, i64 count,
     }
     const bool finite = chains.is_finite();
     chains.flush(finite, part);
+    count_positions(part, counted);
     if (!finite) {
       Walk again = start;
 #pragma unroll 1

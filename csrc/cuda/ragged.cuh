@@ -12,6 +12,7 @@ class RaggedVectors {
  public:
   typedef typename E::Storage Storage;
   typedef Words<4> Held;
+  typedef bool Present;
   static constexpr int kElements = kVectorOf<E>;
   static constexpr int kLoads = 4;
 
@@ -60,6 +61,7 @@ class RaggedEdges {
  public:
   typedef typename E::Storage Storage;
   typedef Storage Held;
+  typedef bool Present;
   static constexpr int kElements = 1;
   static constexpr int kLoads = 8;
   static constexpr int kRunSlots = 2 * kVectorOf<E>;

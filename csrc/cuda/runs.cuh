@@ -11,19 +11,24 @@ namespace fmstats {
 enum Runs { kWholeRuns, kRaggedRuns, kNoRuns };
 
 // What this thread has of split `split` of a channel. Of ragged runs: whole vectors, then the rest.
-template <class E, int kMode, Runs kRuns, class Threads>
-__device__ __forceinline__ Partial measure_split(const CudaArgs& a, const Threads& group,
-                                                 i64 channel, i64 split, typename E::Real pivot) {
-  Partial part = empty_partial();
+template <class E, int kMode, Runs kRuns, class Args, class Threads>
+__device__ __forceinline__ typename Chosen<Args>::Part measure_split(const Args& a,
+                                                                     const Threads& group,
+                                                                     i64 channel, i64 split,
+                                                                     typename E::Real pivot) {
+  auto part = empty_part<typename Chosen<Args>::Part>();
   const i64 begin = split * a.per_split + group.rank;
   const i64 stop = (split + 1) * a.per_split;
   const i64 end = stop < a.slots ? stop : a.slots;
   const i64 count = begin < end ? (end - begin + group.size - 1) / group.size : 0;
   if constexpr (kRuns == kNoRuns) {
-    measure<E, kMode>(a, Positions<E>(a, channel, begin, group.size), count, pivot, part);
+    const auto walk = walk_over<Positions<E>>(a, channel, begin, group.size);
+    measure<E, kMode>(a, walk, count, pivot, part);
   } else if constexpr (kRuns == kWholeRuns) {
-    measure<E, kMode>(a, Vectors<E>(a, channel, begin), count, pivot, part);
+    const auto walk = walk_over<Vectors<E>>(a, channel, begin, group.size);
+    measure<E, kMode>(a, walk, count, pivot, part);
   } else {
+    static_assert(!Chosen<Args>::kSome, "the edges of runs have no groups");
     measure<E, kMode>(a, RaggedVectors<E>(a, channel, begin), count, pivot, part);
     typedef RaggedEdges<E> Edges;
     const i64 all = a.view.dim_count > 1 ? a.view.size[0] : 1, first = split * a.edge_runs;
@@ -34,21 +39,23 @@ __device__ __forceinline__ Partial measure_split(const CudaArgs& a, const Thread
   return part;
 }
 
-// A warp measures a channel. Grid: (channels / warps of a block).
-template <class E, int kMode, Runs kRuns>
-__device__ __forceinline__ void measure_by_warp(const CudaArgs& a) {
+// A warp measures a channel of the state. Grid: (channels / warps of a block).
+template <class E, int kMode, Runs kRuns, class Args>
+__device__ __forceinline__ void measure_by_warp(const Args& a) {
   const Group<kWarp> group;
   const i64 channel = static_cast<i64>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
-  if (channel >= a.view.channels) return;
+  if (channel >= Chosen<Args>::state_channels(a)) return;
   const typename E::Real pivot = warp_pivot<E>(a, channel);
-  const Partial mine = measure_split<E, kMode, kRuns>(a, group, channel, 0, pivot);
+  const auto mine = measure_split<E, kMode, kRuns>(a, group, channel, 0, pivot);
   finish<E>(a, group, channel, group.template sum<kMode>(mine, nullptr), pivot, nullptr);
 }
 
-// A block measures a part of a channel. Grid: (channels, splits).
-template <class E, int kMode, Runs kRuns>
-__device__ __forceinline__ void measure_by_block(const CudaArgs& a) {
-  __shared__ i64 shared[sum_words(kThreads)];
+// A block measures a part of a channel of the state. Grid: (channels, splits).
+template <class E, int kMode, Runs kRuns, class Args>
+__device__ __forceinline__ void measure_by_block(const Args& a) {
+  typedef typename Chosen<Args>::Part Part;
+  constexpr int kWords = kPartWords<Part>;
+  __shared__ i64 shared[sum_words<Part>(kThreads)];
   __shared__ typename E::Real chosen;
   const Group<kThreads> group;
   const i64 channel = blockIdx.x;
@@ -58,14 +65,14 @@ __device__ __forceinline__ void measure_by_block(const CudaArgs& a) {
   }
   __syncthreads();
   const typename E::Real pivot = chosen;
-  Partial part = measure_split<E, kMode, kRuns>(a, group, channel, blockIdx.y, pivot);
+  Part part = measure_split<E, kMode, kRuns>(a, group, channel, blockIdx.y, pivot);
   part = group.template sum<kMode>(part, shared);
   if (a.splits > 1) {
-    const i64 step = kPartFields * a.part_row;
+    const i64 step = kWords * a.part_row;
     if (group.rank == 0) store_part(a.parts + blockIdx.y * step + channel, a.part_row, part);
     if (!is_last(a.tickets + channel, a.splits)) return;
     // A field to a warp, splits to its lanes.
-    for (int field = group.rank / kWarp; field < kPartFields; field += kThreads / kWarp) {
+    for (int field = group.rank / kWarp; field < kWords; field += kThreads / kWarp) {
       i64 word = identity_word(field);
       for (unsigned s = group.rank % kWarp; s < a.splits; s += kWarp) {
         word = add_words(field, word, __ldcg(a.parts + s * step + field * a.part_row + channel));
@@ -74,7 +81,7 @@ __device__ __forceinline__ void measure_by_block(const CudaArgs& a) {
       if (group.rank % kWarp == 0) shared[field] = word;
     }
     __syncthreads();
-    part = partial_of(shared, 1);
+    part = part_of<Part>(shared, 1);
     __syncthreads();
   }
   finish<E>(a, group, channel, part, pivot, shared);

@@ -6,23 +6,24 @@
 namespace fmstats {
 
 // Add up parts [from, from + count) of a channel. Neighbouring threads read neighbouring channels.
-__device__ __forceinline__ Partial add_parts(const CudaArgs& a, i64 channel, unsigned from,
-                                             unsigned count) {
-  const i64 step = kPartFields * a.part_row;
+template <class Part>
+__device__ __forceinline__ Part add_parts(const CudaArgs& a, i64 channel, unsigned from,
+                                          unsigned count) {
+  const i64 step = kPartWords<Part> * a.part_row;
   const i64* words = a.parts + from * step + channel;
-  Partial sum = empty_partial();
+  Part sum = empty_part<Part>();
 #pragma unroll 4
-  for (unsigned i = 0; i < count; ++i) add(sum, load_part(words + i * step, a.part_row));
+  for (unsigned i = 0; i < count; ++i) add(sum, load_part<Part>(words + i * step, a.part_row));
   return sum;
 }
 
-// Whether this block is the last of its tile. Then `fold(channel of the tile, Partial)` is called
+// Whether this block is the last of its tile. Then `fold(channel of the tile, Part)` is called
 // for every channel of it.
 //
 // The last block of a group of splits adds up the group, into a part behind those of the splits;
 // the last of these adds up the groups: one block alone would read splits x 80 bytes a channel. The
 // tickets of a tile are its own and those of its groups.
-template <class Fold>
+template <class Part, class Fold>
 __device__ __forceinline__ bool fold_parts(const CudaArgs& a, i64 c0, int tile, Fold fold) {
   unsigned* tickets = a.tickets + blockIdx.x * (1 + a.groups);
   const unsigned size = (a.splits + a.groups - 1) / a.groups;  // of a group but the last
@@ -30,42 +31,44 @@ __device__ __forceinline__ bool fold_parts(const CudaArgs& a, i64 c0, int tile, 
   const unsigned count = first + size < a.splits ? size : a.splits - first;
   if (!is_last(tickets + 1 + group, count)) return false;
   for (int c = threadIdx.x; c < tile; c += kColumnThreads) {
-    const Partial sum = add_parts(a, c0 + c, first, count);
+    const Part sum = add_parts<Part>(a, c0 + c, first, count);
     if (a.groups == 1) {
       fold(c, sum);
     } else {
-      const i64 part = (a.splits + group) * (kPartFields * a.part_row);
+      const i64 part = (a.splits + group) * (kPartWords<Part> * a.part_row);
       store_part(a.parts + part + c0 + c, a.part_row, sum);
     }
   }
   if (a.groups == 1) return true;
   if (!is_last(tickets, a.groups)) return false;
   for (int c = threadIdx.x; c < tile; c += kColumnThreads) {
-    fold(c, add_parts(a, c0 + c, a.splits, a.groups));
+    fold(c, add_parts<Part>(a, c0 + c, a.splits, a.groups));
   }
   return true;
 }
 
-// Grid: (tiles, splits).
-template <class E, int kMode, bool kOne>
-__device__ __forceinline__ void measure_columns(const CudaArgs& a) {
-  typedef Columns<E, kMode, kOne> Block;
+// Channels are those of the state. Grid: (tiles, splits).
+template <class E, int kMode, bool kOne, class Args>
+__device__ __forceinline__ void measure_columns(const Args& a) {
+  typedef Columns<E, kMode, kOne, Args> Block;
+  typedef typename Chosen<Args>::Part Part;
   __shared__ typename Block::Tile totals;
-  __shared__ i64 sums[sum_words(kColumnThreads)];
+  __shared__ i64 sums[sum_words<Part>(kColumnThreads)];
   const int width = a.lanes * (Block::kMaxTile / kWarp);
-  const i64 c0 = static_cast<i64>(blockIdx.x) * width, room = a.view.channels - c0;
+  const i64 c0 = Chosen<Args>::tile_in_state(a, width);
+  const i64 room = a.view.channels - Chosen<Args>::in_tensor(a, c0);
   const int tile = static_cast<int>(room < width ? room : width);
   for (int c = threadIdx.x; c < width; c += kColumnThreads) {
     totals.clear(c);
     totals.pivot[c] = c < tile ? thread_pivot<E>(a, c0 + c) : 0;
   }
   __syncthreads();
-  Block(a, totals).measure();
-  const i64 step = kPartFields * a.part_row;
+  Block(a, c0, totals).measure();
+  const i64 step = kPartWords<Part> * a.part_row;
   for (int c = threadIdx.x; c < tile; c += kColumnThreads) {
     store_part(a.parts + blockIdx.y * step + c0 + c, a.part_row, totals.part(c));
   }
-  const bool last = fold_parts(a, c0, tile, [&](int c, const Partial& part) {
+  const bool last = fold_parts<Part>(a, c0, tile, [&](int c, const Part& part) {
     double pivot = totals.pivot[c];
     const double unit = fold_unless_coarse<E>(a, c0 + c, part, pivot);
     totals.sum[c] = pivot;  // to read it again with
@@ -82,7 +85,7 @@ __device__ __forceinline__ void measure_columns(const CudaArgs& a) {
   for (int c = 0; c < tile; ++c) {
     const Again again = {totals.sum[c], totals.sum_sq[c]};
     if (again.unit == 0.0) continue;
-    const Partial part = load_part(a.parts + blockIdx.y * step + c0 + c, a.part_row);
+    const Part part = load_part<Part>(a.parts + blockIdx.y * step + c0 + c, a.part_row);
     fold_again<E>(a, group, c0 + c, part, again, sums);
   }
 }

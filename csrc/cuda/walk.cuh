@@ -20,18 +20,23 @@ __device__ __forceinline__ unsigned divide(unsigned n, const Divisor& by) {
   return __umulhi(n, by.multiplier) >> by.shift;
 }
 
+// Where a position lies in memory by these dims, `narrow` and `by` as in CudaArgs.
+__device__ __forceinline__ i64 offset_in(int dims, const i64* size, const i64* stride,
+                                         const Divisor* by, int narrow, i64 position) {
+  i64 offset = 0;
+#pragma unroll 1
+  for (int d = dims - 1; d > 0; --d) {
+    const i64 before = narrow ? divide(static_cast<unsigned>(position), by[d]) : position / size[d];
+    offset += (position - before * size[d]) * stride[d];
+    position = before;
+  }
+  return offset + position * stride[0];
+}
+
 // Where a position of a channel lies, from the channel's first element. Apart, since it is long.
 static __device__ __noinline__ i64 offset_of(const CudaArgs& a, i64 position) {
   const View& view = a.view;
-  i64 offset = 0;
-#pragma unroll 1
-  for (int d = view.dim_count - 1; d > 0; --d) {
-    const i64 before =
-        a.narrow ? divide(static_cast<unsigned>(position), a.by[d]) : position / view.size[d];
-    offset += (position - before * view.size[d]) * view.stride[d];
-    position = before;
-  }
-  return offset + position * view.stride[0];
+  return offset_in(view.dim_count, view.size, view.stride, a.by, a.narrow, position);
 }
 
 // The run and the place in it of a place counted through.
@@ -94,10 +99,11 @@ class Vectors {
  public:
   typedef typename E::Storage Storage;
   typedef Words<4> Held;
+  typedef bool Present;
   static constexpr int kElements = kVectorOf<E>;  // of a slot
   static constexpr int kLoads = 4;                // in flight, a thread
 
-  __device__ Vectors(const CudaArgs& a, i64 channel, i64 slot)
+  __device__ Vectors(const CudaArgs& a, i64 channel, i64 slot, int)
       : steps_(a, channel_of<E>(a.view, channel), slot) {}
 
   __device__ __forceinline__ bool present() const { return true; }
@@ -118,6 +124,7 @@ class Positions {
  public:
   typedef typename E::Storage Storage;
   typedef Storage Held;
+  typedef bool Present;
   static constexpr int kElements = 1;
   static constexpr int kLoads = 8;
 

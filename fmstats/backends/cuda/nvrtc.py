@@ -23,6 +23,10 @@ KERNELS = (
     *("rows", "rows_warp", "ragged", "ragged_warp"),
     *("strided", "strided_warp", "columns", "columns_one"),
 )
+GROUPED = (  # of positions in groups
+    *("grouped_rows", "grouped_rows_warp", "grouped_strided", "grouped_strided_warp"),
+    *("grouped_columns", "grouped_columns_one"),
+)
 BEGIN_PASS = "begin_pass"  # of a graph: the same for every dtype and mode
 FOLD = "fold_graph"  # of partials: the same for every dtype and mode
 LIKELY = ("rows", "rows_warp", "ragged_warp", "columns")  # of dense tensors
@@ -48,7 +52,7 @@ def compile_kernel(kernel: str, dtype: int, mode: int, target: str) -> bytes:
     """Return the machine code of one kernel, from the cache or compiled now.
 
     Args:
-        kernel: one of `KERNELS`, or `BEGIN_PASS` or `FOLD`.
+        kernel: one of `KERNELS` or `GROUPED`, or `BEGIN_PASS` or `FOLD`.
         dtype: the native module's number of the element type.
         mode: the place of one in `MODES`.
         target: "sm_90" gives a cubin for that GPU, "compute_90" PTX for it and all later ones.
