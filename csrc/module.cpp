@@ -45,13 +45,20 @@ CudaLaunch cuda_launch(int dtype, std::uintptr_t data, i64 channels, i64 channel
   return plan_launch(view, multiprocessors);
 }
 
-// Complete a launch with what it reads and writes beside the tensor, and run it.
-void cuda_update(CudaPlan& plan, CudaLaunch launch, const py::tuple& shape,
-                 const py::tuple& strides, const py::tuple& thresholds, const py::tuple& limits,
-                 std::uintptr_t state, i64 row, std::uintptr_t clock, std::uintptr_t replays,
-                 std::uintptr_t parts, std::uintptr_t tickets, std::uintptr_t kernel,
-                 std::uintptr_t context, std::uintptr_t stream) {
-  CudaArgs& args = launch.args;
+GroupedLaunch cuda_grouped_launch(int dtype, std::uintptr_t data, i64 channels, i64 channel_stride,
+                                  const py::tuple& dims, std::uintptr_t numbers,
+                                  const py::tuple& number_strides, int groups,
+                                  int multiprocessors) {
+  View view = view_of(dtype, channels, channel_stride, dims);
+  view.data = reinterpret_cast<const void*>(data);
+  return plan_grouped_launch(view, read_groups(view, numbers, number_strides, groups),
+                             multiprocessors);
+}
+
+// Complete the arguments of a launch with what it reads and writes beside the tensor.
+void complete(CudaArgs& args, const py::tuple& thresholds, const py::tuple& limits,
+              std::uintptr_t state, i64 row, std::uintptr_t clock, std::uintptr_t replays,
+              std::uintptr_t parts, std::uintptr_t tickets) {
   args.thresholds = read_thresholds(thresholds);
   for (int i = 0; i < 3; ++i) args.limits[i] = limits[i].cast<i64>();
   args.state = reinterpret_cast<i64*>(state);
@@ -60,11 +67,31 @@ void cuda_update(CudaPlan& plan, CudaLaunch launch, const py::tuple& shape,
   args.replays = reinterpret_cast<i64*>(replays);
   args.parts = reinterpret_cast<i64*>(parts);
   args.tickets = reinterpret_cast<unsigned*>(tickets);
-  cuda::Target target = {};
-  target.kernel = reinterpret_cast<void*>(kernel);
-  target.context = reinterpret_cast<void*>(context);
-  target.stream = reinterpret_cast<void*>(stream);
-  plan.update(launch, target, shape, strides);
+}
+
+cuda::Target target_of(std::uintptr_t kernel, std::uintptr_t context, std::uintptr_t stream) {
+  return {reinterpret_cast<void*>(kernel), reinterpret_cast<void*>(context),
+          reinterpret_cast<void*>(stream)};
+}
+
+void cuda_update(CudaPlan& plan, CudaLaunch launch, const py::tuple& shape,
+                 const py::tuple& strides, const py::tuple& thresholds, const py::tuple& limits,
+                 std::uintptr_t state, i64 row, std::uintptr_t clock, std::uintptr_t replays,
+                 std::uintptr_t parts, std::uintptr_t tickets, std::uintptr_t kernel,
+                 std::uintptr_t context, std::uintptr_t stream) {
+  complete(launch.args, thresholds, limits, state, row, clock, replays, parts, tickets);
+  plan.update(launch, target_of(kernel, context, stream), shape, strides);
+}
+
+void cuda_update_groups(const GroupedLaunch& launch, const py::tuple& thresholds,
+                        const py::tuple& limits, std::uintptr_t state, i64 row,
+                        std::uintptr_t clock, std::uintptr_t replays, std::uintptr_t parts,
+                        std::uintptr_t tickets, std::uintptr_t kernel, std::uintptr_t context,
+                        std::uintptr_t stream) {
+  GroupedArgs args = {launch.args, launch.numbers};
+  complete(args, thresholds, limits, state, row, clock, replays, parts, tickets);
+  cuda::launch(target_of(kernel, context, stream), launch.grid_x, launch.grid_y, launch.block,
+               &args);
 }
 
 // Have the device begin a pass.
@@ -72,11 +99,7 @@ void cuda_begin_pass(std::uintptr_t clock, std::uintptr_t kernel, std::uintptr_t
                      std::uintptr_t stream) {
   CudaArgs args = {};
   args.clock = reinterpret_cast<i64*>(clock);
-  cuda::Target target = {};
-  target.kernel = reinterpret_cast<void*>(kernel);
-  target.context = reinterpret_cast<void*>(context);
-  target.stream = reinterpret_cast<void*>(stream);
-  cuda::launch(target, 1, 1, kWarp, &args);
+  cuda::launch(target_of(kernel, context, stream), 1, 1, kWarp, &args);
 }
 
 void add_cpu(py::module_& m) {
@@ -101,13 +124,20 @@ void add_cuda(py::module_& m) {
   py::register_exception<cuda::DriverError>(m, "CudaDriverError", PyExc_RuntimeError);
   py::class_<CudaLaunch>(m, "CudaLaunch", "How a tensor is read; see csrc/cuda/planner.h.")
       .def(py::init(&cuda_launch))
-      .def_property_readonly("kernel", [](const CudaLaunch& l) { return kernel_name(l.kernel); })
+      .def_property_readonly("kernel", [](const CudaLaunch& l) { return kernel_name(l); })
       .def_property_readonly("grid",
                              [](const CudaLaunch& l) { return py::make_tuple(l.grid_x, l.grid_y); })
       .def_readonly("block", &CudaLaunch::block)
       .def_readonly("parts_words", &CudaLaunch::parts_words)
       .def_readonly("tickets", &CudaLaunch::tickets)
       .def_property_readonly("args_bytes", [](const CudaLaunch&) { return sizeof(CudaArgs); });
+  py::class_<GroupedLaunch, CudaLaunch>(m, "GroupedLaunch", "The same of positions in groups.")
+      .def(py::init(&cuda_grouped_launch), py::kw_only(), "dtype"_a, "data"_a, "channels"_a,
+           "channel_stride"_a, "dims"_a, "numbers"_a, "number_strides"_a, "groups"_a,
+           "multiprocessors"_a)
+      .def_property_readonly("kernel", [](const GroupedLaunch& l) { return kernel_name(l); })
+      .def_property_readonly("args_bytes",
+                             [](const GroupedLaunch&) { return sizeof(GroupedArgs); });
   py::class_<CudaPlan>(m, "CudaPlan", "A layer's way into the kernels; see csrc/cuda_fast_path.h.")
       .def(py::init<py::object, py::object, int, int>(), py::kw_only(), "tensor_type"_a,
            "exchange_api"_a, "device_type"_a, "device_id"_a)
@@ -116,6 +146,9 @@ void add_cuda(py::module_& m) {
            "tickets"_a, "kernel"_a, "context"_a, "stream"_a)
       .def("try_update", py::overload_cast<py::handle>(&CudaPlan::try_update))
       .def("forget", &CudaPlan::forget);
+  m.def("cuda_update_groups", &cuda_update_groups, py::kw_only(), "launch"_a, "thresholds"_a,
+        "limits"_a, "state"_a, "row"_a, "clock"_a, "replays"_a, "parts"_a, "tickets"_a, "kernel"_a,
+        "context"_a, "stream"_a, "Run a launch whose positions are in groups.");
   m.def("cuda_begin_pass", &cuda_begin_pass, py::kw_only(), "clock"_a, "kernel"_a, "context"_a,
         "stream"_a, "Begin a pass on the device; see csrc/state.h.");
   py::class_<CudaFold>(m, "CudaFold", "The way of partials into states; see csrc/cuda_fold.h.")

@@ -104,12 +104,37 @@ class CudaArgs(ctypes.Structure):
         ("lanes", ctypes.c_int),
     ]
 
+    part_words: ClassVar[int] = len(PART_FIELDS)
+    state_channels = property(lambda self: self.channels)
+
     @property
     def extent(self) -> int:
         """Elements from the first to behind the last one of the view."""
         dims = range(self.dim_count)
         last = sum((self.size[d] - 1) * self.stride[d] for d in dims)
         return last + (self.channels - 1) * self.channel_stride + 1
+
+
+class GroupedArgs(CudaArgs):
+    """csrc/cuda/args.h, with the numbers of groups."""
+
+    _fields_: ClassVar[list[Any]] = [
+        ("numbers", ctypes.c_uint64),
+        ("number_dims", ctypes.c_int),
+        ("number_size", ctypes.c_int64 * MAX_DIMS),
+        ("number_stride", ctypes.c_int64 * MAX_DIMS),
+        ("number_by", Divisor * MAX_DIMS),
+        ("of_vector", ctypes.c_int),
+        ("position_groups", ctypes.c_int),
+    ]
+    part_words = CudaArgs.part_words + 1  # with the number of positions
+    state_channels = property(lambda self: self.channels * self.position_groups)
+
+    @property
+    def number_extent(self) -> int:
+        """Bytes from the first to behind the last number."""
+        dims = range(self.number_dims)
+        return sum((self.number_size[d] - 1) * self.number_stride[d] for d in dims) + 1
 
 
 @dataclass
@@ -292,11 +317,13 @@ def memory_of(args: CudaArgs, grid: tuple[int, int]) -> Memory:
     if not args.data:  # of a pass that begins
         return memory
     memory.map_address(args.data, args.extent * SIZES[args.dtype], "x", read_only=True)
-    words = (len(FIELDS) - 1) * args.row + args.channels + (1 if args.replays else 0)
+    if isinstance(args, GroupedArgs):
+        memory.map_address(args.numbers, args.number_extent, "numbers", read_only=True)
+    words = (len(FIELDS) - 1) * args.row + args.state_channels + (1 if args.replays else 0)
     memory.map_address(args.state, 8 * words, "state")
     if args.splits > 1 or args.lanes:
         parts = args.splits + (args.groups if args.groups > 1 else 0)
-        memory.map_address(args.parts, 8 * parts * len(PART_FIELDS) * args.part_row, "parts")
+        memory.map_address(args.parts, 8 * parts * args.part_words * args.part_row, "parts")
         tickets = grid[0] * (1 + args.groups) if args.lanes else grid[0]
         memory.map_address(args.tickets, 4 * tickets, "tickets")
     return memory
@@ -304,7 +331,7 @@ def memory_of(args: CudaArgs, grid: tuple[int, int]) -> Memory:
 
 # What kernels are given, by its size, and what they may touch then.
 ARGUMENTS: dict[int, tuple[Any, Callable[[Any, tuple[int, int]], Memory]]] = {
-    ctypes.sizeof(CudaArgs): (CudaArgs, memory_of)
+    ctypes.sizeof(kind): (kind, memory_of) for kind in (CudaArgs, GroupedArgs)
 }
 
 

@@ -5,10 +5,11 @@
 #include <stdexcept>
 #include <string>
 
+#include "dims.h"
+
 namespace fmstats {
 namespace {
 
-constexpr i64 kFar = i64{1} << 31;
 constexpr i64 kMaxRun = i64{1} << 30;    // positions or bytes, that a step may go beyond in 32 bits
 constexpr i64 kMaxSplit = i64{1} << 30;  // positions of a split, which 32-bit counts can hold
 constexpr i64 kMostBlocks = (i64{1} << 31) - 1;
@@ -29,25 +30,15 @@ i64 ceil_div(i64 a, i64 b) {
   return (a + b - 1) / b;
 }
 
-i64 element_bytes(DType dtype) {
-  constexpr i64 bytes[kDTypes] = {4, 8, 2, 2, 1, 1};
-  return bytes[dtype];
-}
-
-Divisor divisor_of(i64 d) {
-  if (d < 2 || d >= kFar) return {};
-  int log = 0;
-  while ((i64{1} << log) < d) ++log;
-  const unsigned long long power = 1ull << (31 + log);
-  return {static_cast<unsigned>((power + static_cast<unsigned long long>(d) - 1) /
-                                static_cast<unsigned long long>(d)),
-          log - 1};
-}
-
 class Planner {
  public:
-  Planner(const View& view, int multiprocessors)
+  // groups: of positions; 0 where they are in none.
+  Planner(const View& view, int groups, int multiprocessors)
       : view_(view),
+        grouped_(groups > 0),
+        groups_(std::max(groups, 1)),
+        channels_(view.channels * groups_),
+        part_words_(kPartFields + (grouped_ ? 1 : 0)),
         multiprocessors_(multiprocessors),
         bytes_(element_bytes(view.dtype)),
         vector_(kSlotBytes / bytes_),
@@ -61,7 +52,7 @@ class Planner {
     a.narrow = a.positions < kFar;
     for (int d = 1; d <= last_; ++d) a.by[d] = divisor_of(view.size[d]);
     a.splits = a.groups = 1;
-    a.part_row = ceil_div(view.channels, 4) * 4;
+    a.part_row = ceil_div(channels_, 4) * 4;
   }
 
   CudaLaunch plan() {
@@ -70,7 +61,7 @@ class Planner {
       columns();
     } else if (view_.stride[last_] == 1 && view_.dim_count <= 2 && run_ * bytes_ <= kMaxRun &&
                run_ >= vector_) {
-      rows();
+      rows(in_runs);
     } else {
       strided(in_runs);
     }
@@ -93,7 +84,7 @@ class Planner {
     const i64 across = vectors ? view_.channels / vector_ : view_.channels;
     int lanes = 1;
     while (lanes < kWarp && lanes < across) lanes *= 2;
-    const i64 rows = kColumnThreads / lanes, tiles = ceil_div(across, lanes);
+    const i64 rows = kColumnThreads / lanes, tiles = groups_ * ceil_div(across, lanes);
     CudaArgs& a = plan_.args;
     a.lanes = lanes;
     a.slots = a.positions;
@@ -108,15 +99,16 @@ class Planner {
     }
     plan_.tickets = tiles * (1 + a.groups);
     const i64 parts = a.splits + (a.groups > 1 ? a.groups : 0);
-    plan_.parts_words = parts * kPartFields * a.part_row;
+    plan_.parts_words = parts * part_words_ * a.part_row;
     launch(tiles, kColumnThreads);
   }
 
-  void rows() {
+  void rows(bool in_runs) {
     CudaArgs& a = plan_.args;
     const bool whole = data_aligned() && aligned(run_) &&
                        (runs_ == 1 || aligned(view_.stride[0])) &&
                        (view_.channels == 1 || aligned(view_.channel_stride));
+    if (!whole && grouped_) return strided(in_runs);  // no kernel of ragged runs takes groups
     a.run_bytes = static_cast<int>(run_ * bytes_);
     a.slots = runs_ * (run_ / vector_);
     if (whole) {
@@ -159,28 +151,28 @@ class Planner {
   void by_warp_or_block(CudaKernel by_warp, CudaKernel by_block, i64 worth, i64 warp_loads) {
     CudaArgs& a = plan_.args;
     const i64 at_a_time = kRowBlocks * multiprocessors_;
-    const i64 waves = std::min(ceil_div(view_.channels, at_a_time), kMostWaves);
+    const i64 waves = std::min(ceil_div(channels_, at_a_time), kMostWaves);
     if (a.slots <= kWarp * warp_loads * waves) {
       plan_.kernel = by_warp;
       group_ = kWarp;
       a.per_split = a.slots;
-      return launch(ceil_div(view_.channels, kThreads / kWarp), kThreads);
+      return launch(ceil_div(channels_, kThreads / kWarp), kThreads);
     }
     plan_.kernel = by_block;
     group_ = kThreads;
     split(std::min(best_splits(at_a_time), a.slots / (kThreads * worth)));
     if (a.splits > 1) {
-      plan_.tickets = view_.channels;
-      plan_.parts_words = a.splits * kPartFields * a.part_row;
+      plan_.tickets = channels_;
+      plan_.parts_words = a.splits * part_words_ * a.part_row;
     }
-    launch(view_.channels, kThreads);
+    launch(channels_, kThreads);
   }
 
   // Blocks of each channel, so that whole waves of them are done soonest.
   i64 best_splits(i64 at_a_time) const {
     i64 best = 1, least = 0;
     for (i64 waves = 1; waves <= kMostWaves; ++waves) {
-      const i64 splits = waves * at_a_time / view_.channels;
+      const i64 splits = waves * at_a_time / channels_;
       if (splits < 1) continue;
       const i64 loads = ceil_div(plan_.args.slots, splits * kThreads);
       const i64 cost = waves * (kBlockLoads + loads);
@@ -203,7 +195,7 @@ class Planner {
 
   void launch(i64 blocks, unsigned threads) {
     if (blocks > kMostBlocks) {
-      throw std::invalid_argument("a tensor of " + std::to_string(view_.channels) +
+      throw std::invalid_argument("a tensor of " + std::to_string(channels_) +
                                   " channels is more than a launch can hold");
     }
     plan_.grid_x = static_cast<unsigned>(blocks);
@@ -212,6 +204,10 @@ class Planner {
   }
 
   const View& view_;
+  const bool grouped_;
+  const i64 groups_;
+  const i64 channels_;    // of the state
+  const i64 part_words_;  // of a part of a channel
   const int multiprocessors_;
   const i64 bytes_, vector_;  // of an element; elements of 16 bytes
   const int last_;
@@ -222,14 +218,25 @@ class Planner {
 
 }  // namespace
 
-const char* kernel_name(CudaKernel kernel) {
+std::string kernel_name(const CudaLaunch& launch) {
   constexpr const char* names[kCudaKernels] = {"rows",    "rows_warp",    "ragged",  "ragged_warp",
                                                "strided", "strided_warp", "columns", "columns_one"};
-  return names[kernel];
+  return names[launch.kernel];
+}
+
+std::string kernel_name(const GroupedLaunch& launch) {
+  return "grouped_" + kernel_name(static_cast<const CudaLaunch&>(launch));
 }
 
 CudaLaunch plan_launch(const View& view, int multiprocessors) {
-  return Planner(view, multiprocessors).plan();
+  return Planner(view, 0, multiprocessors).plan();
+}
+
+GroupedLaunch plan_grouped_launch(const View& view, const Groups& groups, int multiprocessors) {
+  const View whole = without_groups(view);
+  GroupedLaunch launch = {Planner(whole, groups.count, multiprocessors).plan(), {}};
+  launch.numbers = numbers_of(view, groups);
+  return launch;
 }
 
 }  // namespace fmstats

@@ -2,6 +2,8 @@
 // by the number of multiprocessors, so that the same GPU always gives the same bits. Needs no GPU.
 #pragma once
 
+#include <string>
+
 #include "args.h"
 
 namespace fmstats {
@@ -14,11 +16,21 @@ struct CudaLaunch {
   CudaArgs args;    // but for state, clock, parts, tickets and thresholds
 };
 
+// A launch whose positions are in groups.
+struct GroupedLaunch : CudaLaunch {
+  GroupNumbers numbers;
+};
+
 // The kernel's name in kernels.cu.
-const char* kernel_name(CudaKernel kernel);
+std::string kernel_name(const CudaLaunch& launch);
+std::string kernel_name(const GroupedLaunch& launch);
 
 // `view` has at least one channel and one position. Throws std::invalid_argument if it has more
 // channels than a grid has blocks.
 CudaLaunch plan_launch(const View& view, int multiprocessors);
+
+// The same of a view whose positions are in groups. The plan does not depend on how their numbers
+// lie in memory, nor do the bits that come of it.
+GroupedLaunch plan_grouped_launch(const View& view, const Groups& groups, int multiprocessors);
 
 }  // namespace fmstats

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fmstats.backends import folding
-from fmstats.backends.base import Backend, Meter
+from fmstats.backends.base import Backend
 from fmstats.backends.cuda import driver, nvrtc
 from fmstats.backends.cuda.device import Device
 from fmstats.backends.cuda.meter import CudaMeter
@@ -21,7 +21,6 @@ from fmstats.backends.cuda.runtime import Gpu, Runtime
 from fmstats.backends.cuda.workspace import Workspaces
 from fmstats.backends.graph_captures import refusal
 from fmstats.backends.native import load_native, why_no_native
-from fmstats.backends.pytorch import TorchBackend
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import MODES
@@ -64,7 +63,7 @@ class CudaBackend(Backend):
         major, minor = nvrtc.version()
         return f"{device.gpu.name} ({device.target}), NVRTC {major}.{minor}"
 
-    def meter(self, state: State, thresholds: Thresholds, clock: Clock | None = None) -> Meter:
+    def meter(self, state: State, thresholds: Thresholds, clock: Clock | None = None) -> CudaMeter:
         device = self.device(state.words.device)
         return CudaMeter(self, self.runtime, device, self.native, state, thresholds, clock)
 
@@ -77,10 +76,11 @@ class CudaBackend(Backend):
         clock: Clock | None = None,
         positions: Positions | None = None,
     ) -> None:
-        if positions is not None:  # the kernels take no mask
-            TorchBackend().accumulate(state, x, view, thresholds, clock, positions)
-            return
-        self.meter(state, thresholds, clock).update(x, view)
+        meter = self.meter(state, thresholds, clock)
+        if positions is None:
+            meter.update(x, view)
+        else:
+            meter.update_groups(x, view, positions)
 
     def warm_up(self, device: torch.device, dtype: torch.dtype, thresholds: Thresholds) -> None:
         assert self.native is not None

@@ -23,7 +23,7 @@ from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import MODES
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
-from fmstats.statistic.view import View
+from fmstats.statistic.view import Positions, View
 
 Limits = tuple[float, float, float]
 
@@ -62,7 +62,7 @@ class CudaMeter(Meter):
     def update(self, x: Tensor, view: View) -> None:
         if view.channels == 0 or view.positions == 0:
             return
-        dtype = self._native.DTYPES.index(str(x.dtype).removeprefix("torch."))
+        dtype = self._dtype(x)
         launch = self._native.CudaLaunch(
             dtype,
             x.data_ptr(),
@@ -71,13 +71,50 @@ class CudaMeter(Meter):
             view.dims,
             self._device.gpu.multiprocessors,
         )
+        kernel = self._kernel(launch, dtype)
+        with self._lock:
+            self.plan.update(
+                launch=launch,
+                shape=tuple(x.shape),
+                strides=x.stride(),
+                kernel=kernel,
+                **self._prepare(launch, x.dtype),
+            )
+
+    def update_groups(self, x: Tensor, view: View, positions: Positions) -> None:
+        """Update the state, which has the channels of each group, by one launch as well."""
+        if view.channels == 0 or view.positions == 0:
+            return
+        dtype = self._dtype(x)
+        launch = self._native.GroupedLaunch(
+            dtype=dtype,
+            data=x.data_ptr(),
+            channels=view.channels,
+            channel_stride=view.channel_stride,
+            dims=view.dims,
+            numbers=positions.numbers.data_ptr(),
+            number_strides=positions.strides,
+            groups=positions.groups,
+            multiprocessors=self._device.gpu.multiprocessors,
+        )
+        kernel = self._kernel(launch, dtype)
+        with self._lock:
+            self._native.cuda_update_groups(
+                launch=launch, kernel=kernel, **self._prepare(launch, x.dtype)
+            )
+
+    def _dtype(self, x: Tensor) -> int:
+        """Return the native module's number of the element type."""
+        return int(self._native.DTYPES.index(str(x.dtype).removeprefix("torch.")))
+
+    def _kernel(self, launch: Any, dtype: int) -> int:
+        """Return the handle of the kernel that a launch runs."""
         if (launch.kernel, dtype, self._mode) not in self._device.kernels:
             self._refuse_capture(f"kernel {launch.kernel} is compiled and loaded")
-        kernel = self._device.kernel(launch.kernel, dtype, self._mode)
-        with self._lock:
-            self._launch(launch, x, kernel)
+        return self._device.kernel(launch.kernel, dtype, self._mode)
 
-    def _launch(self, launch: Any, x: Tensor, kernel: int) -> None:
+    def _prepare(self, launch: Any, dtype: torch.dtype) -> dict[str, Any]:
+        """Order the current stream; return what a launch needs beside the tensor and the kernel."""
         self.plan.forget()  # another thread must not launch between ordering and launching
         stream, capture = self._order()
         memory = self.state.memory
@@ -85,23 +122,19 @@ class CudaMeter(Meter):
         parts, tickets = self._device.workspaces.room_for(
             stream, capture, launch.parts_words, launch.tickets
         )
-        thresholds, limits = self._limits(x.dtype)
-        self.plan.update(
-            launch=launch,
-            shape=tuple(x.shape),
-            strides=x.stride(),
-            thresholds=thresholds,
-            limits=limits,
-            state=self.state.words.data_ptr(),
-            row=self.state.words.stride(0),
-            clock=self.clock.words.data_ptr(),
-            replays=replays,
-            parts=parts.data_ptr(),
-            tickets=tickets.data_ptr(),
-            kernel=kernel,
-            context=self._device.context,
-            stream=stream,
-        )
+        thresholds, limits = self._limits(dtype)
+        return {
+            "thresholds": thresholds,
+            "limits": limits,
+            "state": self.state.words.data_ptr(),
+            "row": self.state.words.stride(0),
+            "clock": self.clock.words.data_ptr(),
+            "replays": replays,
+            "parts": parts.data_ptr(),
+            "tickets": tickets.data_ptr(),
+            "context": self._device.context,
+            "stream": stream,
+        }
 
     def wait(self) -> None:
         self._runtime.wait(self._index)
