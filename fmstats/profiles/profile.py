@@ -63,11 +63,7 @@ class Profile(Mapping[str, ChannelStats]):
         }
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> Profile:
-        """Return a profile of the same rows and groups, with this metadata.
-
-        Args:
-            metadata: what was run, and how; it is copied.
-        """
+        """Return a profile of the same rows and groups, with a copy of this metadata."""
         groups = {name: part.info for name, part in self.groups.items()}
         return Profile(self.info, metadata, groups)
 

@@ -9,8 +9,6 @@ which stands for a hook of this process.
 
 from __future__ import annotations
 
-import sys
-import threading
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +20,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from fmstats.graph_ops.directly import call_directly
 from fmstats.graph_ops.library import AS_IT_LIES, NO_CUDA_GRAPHS, library, run_as_is
-from fmstats.graph_ops.lowering import wait_no_more, when_inductor_comes
+from fmstats.graph_ops.lowering import when_inductor_comes
 from fmstats.graph_ops.targets import Target, find_target, shorten_passes
 from fmstats.models.output_tensors import TRANSFORMED, first_tensor
 from fmstats.operations.channel_flow import Origin
@@ -34,7 +32,7 @@ from fmstats.tracking.graph_positions import as_given, hand_inputs
 from fmstats.tracking.graph_rewriting import measure_in_graph
 from fmstats.tracking.graph_rows import GraphRow
 
-__all__ = ["Hooked", "hook_guards", "mark_pass_boundary", "observe", "run_as_is"]
+__all__ = ["Hooked", "mark_pass_boundary", "observe", "run_as_is"]
 
 
 class Hooked(Target, Protocol):
@@ -123,65 +121,6 @@ def tap(x: Tensor, name: str) -> None:
     """Hand `x` to whoever tracks the model, in a graph, under a name."""
     if not _is_exporting():
         torch.ops.fmstats.tap(x.detach(), _op_token, name)
-
-
-class _HookGuards:
-    """These guards have Dynamo look at hooks while anything is tracked.
-
-    By default it does not when it asks whether a graph still holds for a module: another instance
-    of a class would run the graph of one that has no hooks, without its own.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._trackers = 0
-        self._before: bool | None = None  # what was configured, once that has been changed
-
-    def begin(self) -> None:
-        """Count a tracker that begins."""
-        with self._lock:
-            self._trackers += 1
-            if "torch._dynamo" in sys.modules:
-                torch.compiler.reset()  # graphs of before, which hold without looking
-                self._look()
-            elif self not in sys.meta_path:
-                sys.meta_path.insert(0, self)
-
-    def end(self) -> None:
-        """Count a tracker off that has ended."""
-        with self._lock:
-            self._trackers -= 1
-            if self._trackers == 0:
-                wait_no_more()
-            if self._trackers == 0 and self._before is not None:
-                self._configure(self._before)
-                self._before = None
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """Import nothing, but note that Dynamo is imported: before the first graph is made.
-
-        Importing it at once would take seconds that most programs need not wait.
-        """
-        if name == "torch._dynamo.guards":
-            sys.meta_path.remove(self)
-            if self._trackers:
-                self._look()
-
-    def _look(self) -> None:
-        before = self._configure(False)
-        if self._before is None:
-            self._before = before
-
-    @staticmethod
-    def _configure(skip: bool) -> bool:
-        """Set Dynamo's option; return what it was."""
-        config: Any = sys.modules["torch._dynamo.config"]
-        before: bool = config.skip_nnmodule_hook_guards
-        config.skip_nnmodule_hook_guards = skip
-        return before
-
-
-hook_guards = _HookGuards()
 
 
 def _is_exporting() -> bool:

@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -49,22 +49,15 @@ _MOST_WAYS = 4096
 _OUTSIDE = "came outside of a forward pass of the tracked model"
 
 
-class Given(NamedTuple):
-    """What `Tracker.positions` gives for the passes within it."""
-
-    mask: Tensor | None
-    groups: Tensor | None
-
-
 class _Thread(threading.local):
     """What a reader knows of the pass of a thread.
 
     Attributes:
-        given: what is given for it, instead of what its inputs say.
+        given: the mask and the groups that `Tracker.positions` gives for it.
         current: where its positions are; None: all count; else why that is not known.
     """
 
-    given: Given | None = None
+    given: tuple[Tensor | None, Tensor | None] | None = None
     current: PositionFlow | str | None = _OUTSIDE
 
 
@@ -145,7 +138,7 @@ class PositionReader:
     @contextmanager
     def giving(self, mask: Tensor | None, groups: Tensor | None) -> Iterator[None]:
         """Take these for the passes within it, instead of what is asked of their inputs."""
-        before, self._thread.given = self._thread.given, Given(mask, groups)
+        before, self._thread.given = self._thread.given, (mask, groups)
         try:
             yield
         finally:
@@ -243,7 +236,7 @@ class PositionReader:
         """Return the masks of the inputs by their names, and the groups."""
         own = self._thread.given
         if own is not None:
-            return tensors_given({MASK: own.mask, GROUPS: own.groups})
+            return tensors_given(dict(zip((MASK, GROUPS), own, strict=True)))
         asked = self._masks
         named: dict[str, str | Reader] = (
             {MASK: asked} if callable(asked) else {name: name for name in asked}

@@ -25,6 +25,7 @@ from fmstats.tracking.covering import cover
 from fmstats.tracking.functional import FunctionalLayers
 from fmstats.tracking.gates import Gate
 from fmstats.tracking.group_names import GroupNames
+from fmstats.tracking.hook_guards import hook_guards
 from fmstats.tracking.hooks import Handle
 from fmstats.tracking.layer_set import LayerSet
 from fmstats.tracking.layer_spec import LayerSpec
@@ -87,7 +88,7 @@ class Tracker:
         first = model.register_forward_pre_hook(self._passes, prepend=True, with_kwargs=True)
         graph.store_in_order(model._forward_pre_hooks)
         handles: list[Handle] = [first, self._passes, self._functional]
-        graph.hook_guards.begin()
+        hook_guards.begin()
         # Called by close() or when nothing refers to the tracker any more, whichever is first.
         self._remove_hooks = weakref.finalize(self, _remove, handles, self._gate)
         for name, module in modules.items():
@@ -292,4 +293,4 @@ def _remove(handles: list[Handle], gate: Gate) -> None:
     for handle in handles:
         handle.remove()
     handles.clear()
-    graph.hook_guards.end()
+    hook_guards.end()
