@@ -108,7 +108,7 @@ class Part:
         return Part(self.key, view.expand(tuple(shape)))
 
 
-GROUPS = "groups"  # the key of the given root that tells groups: all others are masks
+GROUPS = "(groups)"  # the key of the given root that tells groups: all others are masks
 
 # The positions of a tensor count where all parts of its spread say so.
 Spread = tuple[Part, ...]

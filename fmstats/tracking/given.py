@@ -10,7 +10,7 @@ from torch import Tensor
 from fmstats.errors import FmstatsError
 from fmstats.operations.spreads import GROUPS
 
-MASK = "mask"  # the name of a mask that has none of its own
+MASK = "(mask)"  # the name of a mask that has none of its own
 _INVERTED = "key_padding_mask"
 _MOST_DIMS = 3
 

@@ -213,7 +213,7 @@ class PositionReader:
         placed: list[tuple[Tensor, Part]] = []
         roots: dict[Hashable, Tensor] = dict(told)
         for name, found in given.items():
-            covered = [x for owner, x in tensors if self._covers(name, owner)]
+            covered = self._covered(name, tensors)
             key, root = self._root(name, cut(found, covered, self._time_first), sketched)
             roots[key] = root
             views = [(x, lay(root, x, self._time_first)) for x in covered]
@@ -264,20 +264,18 @@ class PositionReader:
             return
         for name in self._masks:
             if name not in given:
-                inputs = (x for owner, x in tensors if self._covers(name, owner))
-                first = next(inputs, None)
-                if first is not None:
-                    given[name] = first.new_ones(first.shape[0], dtype=torch.bool)
+                for x in self._covered(name, tensors)[:1]:
+                    given[name] = x.new_ones(x.shape[0], dtype=torch.bool)
 
-    def _covers(self, name: str, owner: str) -> bool:
-        """Tell whether a mask of some name is of an input of some name."""
-        if name in (GROUPS, MASK):
-            return True
-        if MASKS.get(name):
-            return owner.startswith(MASKS[name])
-        names = self._arguments.names
-        others = (begin for mask, begin in MASKS.items() if begin and mask in names)
-        return not owner.startswith(tuple(others))
+    def _covered(self, name: str, tensors: Sequence[tuple[str, Tensor]]) -> list[Tensor]:
+        """Return the inputs that a mask of some name may be of, or the groups."""
+        own = MASKS.get(name, "")
+        named = [x for owner, x in tensors if own and owner.startswith(own)]
+        if named or name in (GROUPS, MASK):
+            return named or [x for _, x in tensors]
+        taken = self._arguments.names & set(MASKS) - {name}
+        others = tuple(MASKS[mask] for mask in taken if MASKS[mask])
+        return [x for owner, x in tensors if not owner.startswith(others)]
 
     def _root(self, name: str, found: Tensor, sketched: bool = False) -> tuple[Hashable, Tensor]:
         """Return the key and the root of a mask or of groups."""
