@@ -147,7 +147,7 @@ def t5() -> Family:
     )  # fmt: skip
     sources, targets = draw_sentences(), draw_sentences((4, 7, 2, 9, 3, 5))
     padded = []
-    for wide, narrow in ((16, 9), (20, 16)):
+    for wide, narrow in ((16, 16), (20, 9)):  # of equal sizes, names alone tell whose a mask is
         of_target = lay_sentences(targets, narrow)
         named = {f"decoder_{name}": x for name, x in of_target.items()}
         padded.append(lay_sentences(sources, wide) | named)
