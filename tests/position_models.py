@@ -79,16 +79,20 @@ def of_text(model: nn.Module, side: str = "right", **known: object) -> Family:
     return Family(model.eval(), padded, alone, **known)  # type: ignore[arg-type]
 
 
-def bert(attention: str) -> Family:
+def make_bert(attention: str) -> nn.Module:
     from transformers import BertConfig, BertModel
 
     config = BertConfig(
         vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
         intermediate_size=48, max_position_embeddings=24, attn_implementation=attention,
     )  # fmt: skip
+    return BertModel(config).eval().double()  # type: ignore[no-any-return]
+
+
+def bert(attention: str) -> Family:
     of_none = "is made of no input, where the model is given none"
     return of_text(
-        BertModel(config).double(),
+        make_bert(attention),
         unmasked={f"embeddings.{name}_embeddings": of_none for name in ("position", "token_type")},
     )
 

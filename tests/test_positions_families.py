@@ -12,12 +12,11 @@ pytest.importorskip("transformers", reason="needs transformers")
 
 import position_models as models
 from position_models import Family, Inputs
+from tolerances import assert_near_states
 
 import fmstats
 from fmstats import Profile
 from fmstats.profiles.coverage import UNMASKED, Coverage
-from fmstats.statistic.fields import COUNTS
-from fmstats.statistic.state import State
 
 FAMILIES: Mapping[str, Callable[[], Family]] = {
     "bert-sdpa": lambda: models.bert("sdpa"),
@@ -44,19 +43,6 @@ def family(request: pytest.FixtureRequest) -> Family:
     return FAMILIES[request.param]()
 
 
-def assert_near(got: State, want: State, accuracy: float, name: str) -> None:
-    """Counts are equal, all else is within so many standard deviations."""
-    for count in COUNTS:
-        assert torch.equal(got[count], want[count]), (name, count, got[count], want[count])
-    n = want["count"].double()
-    std = (want["m2"] / n).sqrt()
-    for value in ("mean", "min", "max"):
-        error = (got[value] - want[value]).abs()
-        assert (error <= accuracy * std).all(), (name, value, error / std)
-    error = (got["m2"] - want["m2"]).abs()
-    assert (error <= accuracy * want["m2"]).all(), (name, "m2", error / want["m2"])
-
-
 def run(family: Family, batches: list[Inputs]) -> None:
     with torch.no_grad():
         for inputs in batches:
@@ -80,10 +66,10 @@ def test_padded_batches_are_as_their_samples_alone(family: Family) -> None:
         if name in family.unequal:
             assert not torch.equal(state["count"], want["count"]), name
             continue
-        assert_near(state, want, family.accuracy, name)
+        assert_near_states(state, want, family.accuracy, name)
         if name in seen:
             assert row.channel_dim is not None
-            assert_near(state, two_pass(seen[name], row.channel_dim), family.accuracy, name)
+            assert_near_states(state, two_pass(seen[name], row.channel_dim), family.accuracy, name)
     assert {name for name in padded if "/" not in name} <= seen.keys()
 
 

@@ -50,6 +50,19 @@ def assert_equal_states(
         _assert_close(field, got[field], want[field], var_error * want[field].abs(), of)
 
 
+def assert_near_states(got: State, want: State, accuracy: float, of: object = "") -> None:
+    """Of data that differ by rounding counts are equal, all else within so many deviations."""
+    for count in COUNTS:
+        assert torch.equal(got[count], want[count]), (of, count, got[count], want[count])
+    n = want["count"].clamp(min=1).double()
+    std = (want["m2"] / n).sqrt()
+    for value in ("mean", "min", "max"):
+        error = (got[value] - want[value]).abs()
+        assert (error <= accuracy * std).all(), (of, value, error / std)
+    error = (got["m2"] - want["m2"]).abs()
+    assert (error <= accuracy * want["m2"]).all(), (of, "m2", error / want["m2"])
+
+
 def _assert_close(field: str, got: Tensor, want: Tensor, allowed: Tensor, of: object) -> None:
     """Not farther apart than allowed. A NaN is no number's neighbour, infinity its own alone."""
     near = torch.where(torch.isfinite(want), (got - want).abs() <= allowed, got == want)
