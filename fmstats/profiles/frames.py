@@ -1,4 +1,4 @@
-"""`list_columns` makes the columns of a table of channels."""
+"""These functions make plain tables of the rows of a profile, for others to read."""
 
 from __future__ import annotations
 
@@ -37,3 +37,14 @@ def list_columns(rows: Rows, groups: Mapping[str, Rows]) -> dict[str, list[Any]]
             if groups:
                 columns["group"] += [group] * channels
     return columns
+
+
+def describe_rows(rows: Rows) -> dict[str, dict[str, Any]]:
+    """Return rows as lists, numbers and strings, by their names."""
+    layers = {}
+    for name, layer in rows.items():
+        known = {f: v for f, v in vars(layer).items() if f != "stats"}
+        dims = [list(pair) for pair in layer.other_dims]
+        known |= {"shape": list(layer.shape), "other_dims": dims}
+        layers[name] = {**known, **layer.stats.to_dict()}
+    return layers

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from fmstats.errors import FmstatsError
+from fmstats.models.experts import ExpertName
 from fmstats.profiles.layer_profile import OtherDims, with_keys
 from fmstats.profiles.metadata import merge_metadata, name_model, read_text
 from fmstats.profiles.profile import LayerProfile, Profile, check_profile
@@ -206,11 +207,12 @@ def _require_same_model(a: Stack, b: Stack) -> None:
             "other layers, or parameters of other shapes; missing='drop' (--missing drop) merges "
             "the layers that fit"
         )
-    only = sorted({key.layer for key in a.names} ^ {key.layer for key in b.names})
+    only = {key.layer for key in a.names} ^ {key.layer for key in b.names}
+    only = {name for name in only if ExpertName.of(name) is None}  # each rank may have others
     if only:
         raise FmstatsError(
             f"cannot merge profiles of different layers: {len(only)} of them are in one "
-            f"profile only, such as {', '.join(map(repr, only[:3]))}; missing='drop' "
+            f"profile only, such as {', '.join(map(repr, sorted(only)[:3]))}; missing='drop' "
             "(--missing drop) merges the others, missing='keep' keeps these as well"
         )
 

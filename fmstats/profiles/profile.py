@@ -64,8 +64,10 @@ class Profile(Mapping[str, ChannelStats]):
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> Profile:
         """Return a profile of the same rows and groups, with a copy of this metadata."""
-        groups = {name: part.info for name, part in self.groups.items()}
-        return Profile(self.info, metadata, groups)
+        return Profile(self.info, metadata, self._rows_of_groups())
+
+    def _rows_of_groups(self) -> dict[str, dict[str, LayerProfile]]:
+        return {name: part.info for name, part in self.groups.items()}
 
     def __getitem__(self, layer: str) -> ChannelStats:
         if layer not in self.info:
@@ -155,6 +157,15 @@ class Profile(Mapping[str, ChannelStats]):
             for (name, layer), whole in zip(self.info.items(), wholes, strict=True)
         ]
 
+    def expert_shares(self) -> dict[str, dict[int, float]]:
+        """Return the share of tokens that came to each expert, by what holds `experts.0` and on.
+
+        A token that goes to two experts counts for both.
+        """
+        from fmstats.profiles.experts import share_tokens
+
+        return share_tokens(self.info)
+
     def pooled(self, depth: int) -> Profile:
         """Return the profile of blocks: layers below `depth` parts of a name taken together.
 
@@ -191,7 +202,7 @@ class Profile(Mapping[str, ChannelStats]):
     def to_pandas(self) -> pd.DataFrame:
         """Return a row per channel: layer, type, channel, then every field and derived number.
 
-        With groups there is a column `group` as well, None in the rows of all positions together.
+        With groups there is also `group`, None in the rows of all positions together.
 
         Raises:
             FmstatsError: pandas is not installed.
@@ -200,8 +211,7 @@ class Profile(Mapping[str, ChannelStats]):
 
         with needs("to_pandas()", "pandas", "'fmstats[pandas]'"):
             import pandas
-        groups = {name: part.info for name, part in self.groups.items()}
-        frame: pd.DataFrame = pandas.DataFrame(list_columns(self.info, groups))
+        frame: pd.DataFrame = pandas.DataFrame(list_columns(self.info, self._rows_of_groups()))
         return frame
 
     def to_dict(self) -> dict[str, Any]:
@@ -209,14 +219,10 @@ class Profile(Mapping[str, ChannelStats]):
 
         With groups there is also `"groups": {group: {name: ...}}`.
         """
-        layers = {}
-        for name, layer in self.info.items():
-            known = {f: v for f, v in vars(layer).items() if f != "stats"}
-            dims = [list(pair) for pair in layer.other_dims]
-            known |= {"shape": list(layer.shape), "other_dims": dims}
-            layers[name] = {**known, **layer.stats.to_dict()}
-        known = {"metadata": dict(self.metadata), "layers": layers}
-        groups = {name: part.to_dict()["layers"] for name, part in self.groups.items()}
+        from fmstats.profiles.frames import describe_rows
+
+        known = {"metadata": dict(self.metadata), "layers": describe_rows(self.info)}
+        groups = {name: describe_rows(part.info) for name, part in self.groups.items()}
         return {**known, "groups": groups} if groups else known
 
     def diagnose(

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn as nn
 
+from fmstats.models.experts import find_numbers, local_name
 from fmstats.models.selection import OPERATION_MARK, ROOT
 from fmstats.models.wrappers import named_modules
 from fmstats.operations.channel_flow import ChannelFlow
@@ -55,7 +56,7 @@ class FunctionalLayers:
         add: Callable[[LayerSpec], LayerHook],
     ) -> None:
         self._options, self._add = options, add
-        self._choice = FunctionalChoice(options)
+        self._choice = FunctionalChoice(options, find_numbers(model))
         self._names = {
             number_of(module): (weakref.ref(module), name or ROOT)
             for name, module in named_modules(model).items()
@@ -256,7 +257,7 @@ class FunctionalLayers:
 
     def restore(self, name: str, operation: str, thresholds: Thresholds) -> None:
         """Make the layer of an operation that another run has met, if its name is one."""
-        known = self._modules
+        known, name = self._modules, local_name(name, self._choice.experts)
         owner, mark, place = name.rpartition(OPERATION_MARK)
         if operation == TAP:  # whose name may have marks, too
             fits = any(name.startswith(owner + OPERATION_MARK) for owner in known)

@@ -9,6 +9,7 @@ from typing import Any
 import torch.nn as nn
 
 from fmstats.models.channel_dims import ChannelRule
+from fmstats.models.experts import global_name
 from fmstats.models.selection import Selection, has_name, is_leaf, listed
 from fmstats.operations.functional import bounds_of_operation
 from fmstats.statistic.thresholds import Thresholds
@@ -18,10 +19,15 @@ from fmstats.tracking.options import TrackOptions
 
 
 class FunctionalChoice:
-    """A choice is what the options of a tracker ask of operations."""
+    """A choice is what the options of a tracker ask of operations.
 
-    def __init__(self, options: TrackOptions) -> None:
-        self._options = options
+    Args:
+        options: of the tracker.
+        experts: the numbers of those that this process holds, see `fmstats.models.experts`.
+    """
+
+    def __init__(self, options: TrackOptions, experts: Mapping[str, list[int]]) -> None:
+        self._options, self.experts = options, experts
 
     def is_asked(self, operation: str, module: nn.Module) -> bool:
         """Tell whether operations within a module are layers of their own."""
@@ -65,6 +71,7 @@ class FunctionalChoice:
             on_error=options.on_error,
             mask_mismatch=options.mask_mismatch,
             told_mask=self._told_mask(name),
+            row=global_name(name, self.experts),
             left_out=left_out,
         )
 

@@ -21,6 +21,8 @@ class LayerSpec:
         mask_mismatch: "skip", "count" or "raise": what is done with tensors that a mask does not
             fit.
         told_mask: the name of the mask that it is told, None if it has that of the inputs.
+        row: what its rows are called in profiles, if it is not its name: see
+            `fmstats.models.experts`.
         left_out: why some of its tensors were not measured, if that is known from the start.
     """
 
@@ -33,4 +35,10 @@ class LayerSpec:
     on_error: str
     mask_mismatch: str = "skip"
     told_mask: str | None = None
+    row: str | None = None
     left_out: str | None = None
+
+    @property
+    def row_name(self) -> str:
+        """Return what its rows are called in profiles."""
+        return self.name if self.row is None else self.row

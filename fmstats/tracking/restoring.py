@@ -67,7 +67,8 @@ def split_by_row(profile: Profile, names: GroupNames) -> dict[RowKey, dict[int, 
 
 
 def _find(row: LayerProfile, layers: Mapping[str, Layer | PerCall]) -> Layer | None:
-    layer = layers.get(row.layer or "")
+    found = (layer for layer in layers.values() if layer.spec.row_name == row.layer)
+    layer = next(found, None)
     if isinstance(layer, PerCall):
         number = row.call
         return None if number is None or number >= MOST_CALLS else layer.call(number)

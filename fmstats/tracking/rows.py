@@ -293,7 +293,7 @@ class Row:
             calls=calls,
             backend=", ".join(dict.fromkeys(backends)),
             stats=ChannelStats(state, self._spec.thresholds),
-            layer=self._spec.name,
+            layer=self._spec.row_name,
             call=self.call,
             other_dims=tuple(dims.items()),
             unmasked=self.unmasked,

@@ -10,6 +10,7 @@ import torch.nn as nn
 from fmstats.backends import DTYPES, choose_backend
 from fmstats.errors import FmstatsError
 from fmstats.models.channel_dims import ChannelRule, channel_rules
+from fmstats.models.experts import find_numbers, global_name
 from fmstats.models.saturation import chosen_bounds
 from fmstats.models.selection import ROOT, Selector, fitting
 from fmstats.statistic.thresholds import Thresholds
@@ -37,6 +38,7 @@ def choose_specs(
     dims = _channel_dims(model, modules, options.of, options.channel_dim)
     bounds = chosen_bounds(modules, options.of, options.saturation)
     told = MaskChoice(options.mask).names_of(modules)
+    numbers = find_numbers(model)
     return {
         name: LayerSpec(
             name=name,
@@ -48,6 +50,7 @@ def choose_specs(
             on_error=options.on_error,
             mask_mismatch=options.mask_mismatch,
             told_mask=told.get(name),
+            row=global_name(name, numbers),
         )
         for name, module in modules.items()
     }

@@ -16,6 +16,7 @@ from fmstats.errors import FmstatsError
 from fmstats.models.wrappers import hash_structure
 from fmstats.operations.watching import Watch
 from fmstats.profiles.coverage import Coverage
+from fmstats.profiles.experts import add_idle
 from fmstats.profiles.metadata import read_count
 from fmstats.profiles.profile import Profile
 from fmstats.profiles.ranks import merge_ranks, refuse_split_channels
@@ -122,6 +123,7 @@ class Tracker:
             raise FmstatsError(f"stats(by={by!r}): choose 'group', or None for all together")
         layers = self.layers
         info, by_number = take_profiles(layers)
+        info = add_idle(info, [layer.spec.row_name for layer in self._set.layers.values()])
         groups = {self._group_names[number]: rows for number, rows in by_number.items()}
         passes, measured = self._passes.count()
         counted = {"passes": passes, "passes_measured": measured}
