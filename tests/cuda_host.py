@@ -124,6 +124,7 @@ class GroupedArgs(CudaArgs):
         ("number_size", ctypes.c_int64 * MAX_DIMS),
         ("number_stride", ctypes.c_int64 * MAX_DIMS),
         ("number_by", Divisor * MAX_DIMS),
+        ("quick", ctypes.c_int),
         ("of_vector", ctypes.c_int),
         ("position_groups", ctypes.c_int),
     ]

@@ -81,9 +81,10 @@ enum VectorNumbers { kOneNumber, kNeighbours, kLookedUp };
 // are the numbers' own: a mask of samples has two, whatever the tensor has.
 struct GroupNumbers {
   const unsigned char* data;
-  int dim_count;  // at least 1
+  int dim_count;  // at least 2
   i64 size[kMaxDims], stride[kMaxDims];
   Divisor by[kMaxDims];  // of a position by size[], where d > 0
+  int quick;             // two dims, and positions below 2^31: a division finds a number
   int of_vector;         // VectorNumbers
   int groups;            // that there are; no number is above
 };

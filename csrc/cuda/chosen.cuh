@@ -10,6 +10,12 @@
 
 namespace fmstats {
 
+// Where the number of a position is, by any dims. Apart, since it is long.
+static __device__ __noinline__ i64 number_offset(const GroupedArgs& a, i64 position) {
+  const GroupNumbers& n = a.numbers;
+  return offset_in(n.dim_count, n.size, n.stride, n.by, a.narrow, position);
+}
+
 template <class Args>
 struct Chosen;
 
@@ -73,12 +79,7 @@ struct Chosen<GroupedArgs> {
   // Bit i: whether position + i counts, of the kCount positions of a vector.
   template <int kCount>
   __device__ __forceinline__ unsigned bits(i64 position) const {
-    unsigned bits = 0;
-    if (a_.numbers.of_vector == kLookedUp) {
-#pragma unroll 1
-      for (int i = 0; i < kCount; ++i) bits |= static_cast<unsigned>(has(position + i)) << i;
-      return bits;
-    }
+    if (a_.numbers.of_vector == kLookedUp && kCount > 1) return looked_up(position, kCount);
     const unsigned char* p = number(position);
     if (a_.numbers.of_vector == kOneNumber) return *p == group_ ? (1u << kCount) - 1 : 0;
     Words<kNumberWords<kCount>> words = {};
@@ -88,6 +89,7 @@ struct Chosen<GroupedArgs> {
 #pragma unroll
       for (int i = 0; i < kCount; ++i) words.w[i / 4] |= static_cast<unsigned>(p[i]) << i % 4 * 8;
     }
+    unsigned bits = 0;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       bits |= static_cast<unsigned>((words.w[i / 4] >> i % 4 * 8 & 0xff) == group_) << i;
@@ -107,7 +109,17 @@ struct Chosen<GroupedArgs> {
 
   __device__ __forceinline__ const unsigned char* number(i64 position) const {
     const GroupNumbers& n = a_.numbers;
-    return n.data + offset_in(n.dim_count, n.size, n.stride, n.by, a_.narrow, position);
+    if (!n.quick) return n.data + number_offset(a_, position);
+    const unsigned at = static_cast<unsigned>(position), run = divide(at, n.by[1]);
+    const unsigned place = at - run * static_cast<unsigned>(n.size[1]);
+    return n.data + run * n.stride[0] + place * n.stride[1];
+  }
+  // `bits` of numbers that are looked up one by one.
+  __device__ __noinline__ unsigned looked_up(i64 position, int count) const {
+    unsigned bits = 0;
+#pragma unroll 1
+    for (int i = 0; i < count; ++i) bits |= static_cast<unsigned>(has(position + i)) << i;
+    return bits;
   }
 
   const GroupedArgs& a_;
@@ -135,6 +147,10 @@ class Picking {
   __device__ __forceinline__ void advance() {
     walk_.advance();
     slot_ += step_;
+  }
+  __device__ __forceinline__ void skip(int slots) {
+#pragma unroll
+    for (int i = 0; i < slots; ++i) advance();
   }
   template <class Visit>
   __device__ __forceinline__ void each(Visit visit) const {

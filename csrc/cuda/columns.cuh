@@ -85,10 +85,16 @@ class Columns {
       Held held[kGulp];
       bool chosen[kGulp];
       if constexpr (Chosen<Args>::kSome) {
+        const int before = counted;
 #pragma unroll
         for (int u = 0; u < kGulp; ++u) {
           chosen[u] = i + u < n && chosen_.has(position + static_cast<i64>(i + u) * rows_);
           counted += chosen[u];
+        }
+        if (counted == before) {
+#pragma unroll
+          for (int u = 0; u < kGulp; ++u) walk.advance();
+          continue;
         }
       }
 #pragma unroll

@@ -59,10 +59,14 @@ inline GroupNumbers numbers_of(const View& view, const Groups& groups) {
   const Joined joined(view, groups.stride);
   GroupNumbers numbers = {};
   numbers.data = groups.numbers;
-  numbers.dim_count = joined.dim_count;
-  std::copy_n(joined.size, joined.dim_count, numbers.size);
-  std::copy_n(joined.stride, joined.dim_count, numbers.stride);
-  for (int d = 1; d < joined.dim_count; ++d) numbers.by[d] = divisor_of(joined.size[d]);
+  // One dim becomes the second of two.
+  const int first = joined.dim_count == 1 ? 1 : 0;
+  numbers.size[0] = 1;
+  numbers.dim_count = first + joined.dim_count;
+  std::copy_n(joined.size, joined.dim_count, numbers.size + first);
+  std::copy_n(joined.stride, joined.dim_count, numbers.stride + first);
+  for (int d = 1; d < numbers.dim_count; ++d) numbers.by[d] = divisor_of(numbers.size[d]);
+  numbers.quick = numbers.dim_count == 2 && position_count(view) < kFar;
   numbers.groups = groups.count;
   // Vectors follow one another from position 0 on, and so do dims of whole vectors.
   const i64 vector = kSlotBytes / element_bytes(view.dtype);

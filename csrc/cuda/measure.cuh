@@ -115,10 +115,15 @@ __device__ __forceinline__ void measure(const CudaArgs& a, Walk walk, i64 count,
       typename Walk::Held held[kLoads];
       typename Walk::Present present[kLoads];
       if constexpr (kCounted<Part>) {
+        const int before = counted;
 #pragma unroll
         for (int u = 0; u < kLoads; ++u) {
           present[u] = i + u < n ? walk.present(u) : 0;
           counted += __popc(present[u]);
+        }
+        if (counted == before) {
+          walk.skip(kLoads);
+          continue;
         }
       }
 #pragma unroll
