@@ -74,10 +74,7 @@ class ChannelFlow:
             layer: tells in which layer it was called.
         """
         outputs = [x for x in _tensors_in(result) if not x.is_nested]
-        if not outputs:
-            return
-        name = rules.name_of(function)
-        call = Call(name, args, dict(kwargs), self._label_of)
+        call = Call(rules.name_of(function), args, dict(kwargs), self._label_of)
         for place, out in enumerate(outputs):
             label = _follow(call.of(place), out)
             if label is None:

@@ -71,7 +71,7 @@ class GraphPositions:
         outputs = [self.plain(part) for part in parts if isinstance(part, Tensor)]
         named = {name: self.plain(value) for name, value in kwargs.items()}
         call = Call(rules.name_of(function), self.plain(list(args)), named, lambda x: None)
-        if outputs and call.tensors:
+        if call.tensors:
             self.flow.follow(function, call, outputs)
 
     def expect(self, x: Tensor, hook: Expecting) -> None:

@@ -18,7 +18,8 @@ class PositionCall:
     Args:
         call: as the rules of channels see it.
         function: that was called.
-        spread_of: tells the spread of a tensor, None if it has none.
+        spread_of: tells the spread of a tensor: None if nothing is known of it, and no part if it
+            is made of positions that were lost.
         numbers: of the pass.
     """
 
@@ -35,6 +36,10 @@ class PositionCall:
     def spread(self, x: object) -> Spread:
         """Return the spread of a tensor; no part if it has none, or is no tensor."""
         return (self._spread_of(x) or ()) if isinstance(x, Tensor) else ()
+
+    def lost(self, x: object) -> bool:
+        """Tell whether a tensor has positions, of which nobody knows where they are."""
+        return isinstance(x, Tensor) and self._spread_of(x) == ()
 
     def again(self, view: Tensor) -> Tensor:
         """Call the function with a view in the place of its first tensor.

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmstats.operations.position_calls import PositionCall, fitted_to, unsqueezed
-from fmstats.operations.spreads import Numbers, Part, Spread, join
+from fmstats.operations.spreads import Numbers, Part, Spread, join, origin_of
 
 
 def move(asked: PositionCall, out: Tensor) -> Spread | None:
@@ -105,7 +105,7 @@ def index(asked: PositionCall, out: Tensor) -> Spread | None:
     table, rows = asked.call.first, asked.call.args[1]
     if not asked.spread(table):
         lone = isinstance(rows, Tensor) and rows.dtype not in (torch.bool, torch.uint8)
-        return unsqueezed(asked.spread(rows), out) if lone else None
+        return unsqueezed(asked.spread(rows), out) if lone and not asked.lost(table) else None
     given = rows if isinstance(rows, tuple) else (rows,)
     consumed = _count_consumed(given)
     parts = []
@@ -176,6 +176,14 @@ def concatenate(asked: PositionCall, out: Tensor) -> Spread | None:
     dim = call.argument(1, "dim", call.kwargs.get("axis", 0)) % out.dim()
     spreads = [asked.spread(x) for x in tensors]
     every = [part for spread in spreads for part in spread]
+    if any(map(asked.lost, tensors)):
+        # Where those of one are lost, the others tell all if no dim of what was given is missing.
+        every = [
+            part
+            for part in every
+            if not part.varies(dim)
+            and len(part.varied) >= asked.numbers.given[origin_of(part.key)].dim()
+        ]
     along = {part.key: part for part in every if part.varies(dim)}
     parts: list[Part | None] = [
         Part(part.key, part.view.narrow(dim, 0, 1).expand(out.shape))

@@ -26,14 +26,21 @@ from fmstats.operations.position_calls import (
 from fmstats.operations.spreads import Part, Spread, join, origin_of
 from fmstats.operations.windows import follow_windows
 
+# They read no element of the tensors that they are handed.
+_NEW = ("new_zeros", "new_ones", "new_full", "new_empty", "new_tensor")
+
 
 def follow(asked: PositionCall, out: Tensor) -> Spread | None:
-    """Return the spread of a tensor that an operation returned; None if it has none."""
-    if not any(asked.spread(x) for x in asked.call.tensors):
+    """Return the spread of a tensor that an operation returned.
+
+    None if it is made of nothing that has positions, and no part if these are lost.
+    """
+    tensors = asked.call.tensors
+    if asked.call.name in _NEW or not any(asked.spread(x) or asked.lost(x) for x in tensors):
         return None
     spread = _rule_of(asked.call.name)(asked, out)
     fits = spread is not None and all(part.view.shape == out.shape for part in spread)
-    return spread if fits else None
+    return spread if spread is not None and fits else ()
 
 
 def _rule_of(name: str) -> PositionRule:
@@ -122,7 +129,7 @@ def product(asked: PositionCall, out: Tensor) -> Spread | None:
     """Follow the rows of the left operand, and the columns of the right one."""
     skip = 1 if asked.call.name in ("addmm", "baddbmm") else 0
     left, right = asked.call.tensors[skip : skip + 2]
-    if left.dim() < 2 or right.dim() < 2:
+    if left.dim() < 2 or right.dim() < 2 or asked.lost(left):
         return None
     rows = without(asked.numbers, asked.spread(left), -1, out)
     columns = without(asked.numbers, asked.spread(right), -2, out)
@@ -132,6 +139,8 @@ def product(asked: PositionCall, out: Tensor) -> Spread | None:
 def attention(asked: PositionCall, out: Tensor) -> Spread | None:
     """Follow the queries of scaled_dot_product_attention."""
     query, value = asked.call.argument(0, "query"), asked.call.argument(2, "value")
+    if asked.lost(query):
+        return None
     rows = without(asked.numbers, asked.spread(query), -1, out)
     return join(rows or without(asked.numbers, asked.spread(value), -2, out))
 
@@ -140,6 +149,8 @@ def einsum(asked: PositionCall, out: Tensor) -> Spread | None:
     """Follow the letters that the result has."""
     equation, operands = asked.call.args[0], asked.call.tensors
     if not isinstance(equation, str) or "->" not in equation or "." in equation:
+        return None
+    if any(map(asked.lost, operands)):
         return None
     inputs, result = equation.replace(" ", "").split("->")
     kept: list[Part] = []
@@ -248,8 +259,10 @@ _NAMES: tuple[tuple[PositionRule, str], ...] = (
     ),
     (sample, "grid_sample"),
     (keep_shape, "scatter index_put index_add scatter_add index_copy scatter_reduce index_fill"),
-    (nothing, "__setitem__ stft istft affine_grid arange new_zeros new_ones new_full new_empty"),
-    (nothing, "new_tensor bincount histc embedding_bag nonzero unique cdist pdist fold"),
+    (
+        nothing,
+        "stft istft affine_grid bincount histc embedding_bag nonzero unique cdist pdist fold",
+    ),
     (nothing, "im2col cross_entropy nll_loss masked_select"),
 )
 RULES: dict[str, PositionRule] = {name: rule for rule, names in _NAMES for name in names.split()}

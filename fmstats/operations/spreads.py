@@ -84,6 +84,11 @@ class Part:
         """Tell whether positions are told apart along a dim."""
         return self.view.shape[dim] > 1 and self.view.stride(dim) != 0
 
+    @property
+    def varied(self) -> set[int]:
+        """Return the dims along which positions are told apart."""
+        return {dim for dim in range(self.view.dim()) if self.varies(dim)}
+
     def small(self) -> Part:
         """Return the part with size 1 along the dims without positions."""
         view = self.view
@@ -275,18 +280,14 @@ def join(parts: Sequence[Part]) -> Spread | None:
     found: dict[Any, Part] = {}
     straight = [part for part in parts if origin_of(part.key) == part.key]
     for part in parts:
-        origin, dims = origin_of(part.key), _varied(part)
+        origin, dims = origin_of(part.key), part.varied
         if origin == part.key or not any(
-            origin == other.key and dims <= _varied(other) for other in straight
+            origin == other.key and dims <= other.varied for other in straight
         ):
             view = part.view
             strides = tuple(view.stride(d) if part.varies(d) else 0 for d in range(view.dim()))
             found.setdefault((part.key, strides, view.storage_offset()), part)
     return tuple(found.values())[:_MOST_PARTS] or None
-
-
-def _varied(part: Part) -> set[int]:
-    return {dim for dim in range(part.view.dim()) if part.varies(dim)}
 
 
 def _combine(views: Sequence[Tensor], parts: Sequence[Part]) -> Tensor:

@@ -1,0 +1,125 @@
+"""Positions follow operations as NaN does: what a masked position reaches is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from fmstats.operations.channel_flow import ChannelFlow
+from fmstats.operations.position_flow import PositionFlow
+from fmstats.operations.spreads import Numbers, Part, Spread
+
+SAMPLES, TIME, WIDTH, HEADS = 3, 4, 6, 2
+MASK = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
+WEIGHTS = torch.linspace(-1, 1, WIDTH * WIDTH).reshape(WIDTH, WIDTH)
+ORDER = torch.tensor([2, 0, 1])
+TAKEN = torch.tensor([[3, 0], [0, 2], [1, 1]])[..., None].expand(-1, -1, WIDTH)
+
+Function = Callable[[Tensor], Tensor]
+
+
+class Following(TorchFunctionMode):
+    """It carries the positions of a tensor on to what is made of it."""
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()
+        self._flow = ChannelFlow()
+        self.positions = self._flow.positions = PositionFlow(Numbers({"mask": MASK}))
+        view = MASK[..., None].expand(SAMPLES, TIME, WIDTH)
+        self.positions.note(x, (Part("mask", view),))
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        with torch._C.DisableTorchFunction():
+            self._flow.follow(func, args, kwargs or {}, result, lambda: "")
+        return result
+
+
+def follow(function: Function) -> tuple[Tensor, Spread | None, PositionFlow]:
+    """Return what a function makes of a tensor whose masked positions are NaN."""
+    x = torch.linspace(1, 2, SAMPLES * TIME * WIDTH).reshape(SAMPLES, TIME, WIDTH)
+    x[~MASK] = torch.nan
+    with (mode := Following(x)):
+        out = function(x)
+    return out, mode.positions.spread_of(out), mode.positions
+
+
+def pooled(x: Tensor) -> Tensor:
+    """Two places of time for four: nothing tells which of them count."""
+    return F.avg_pool1d(x.mT, 2).mT
+
+
+def shifted(x: Tensor) -> Tensor:
+    """As decoders make their inputs of those of the encoder."""
+    out = x.new_zeros(x.shape)
+    out[:, 1:] = x[:, :-1]
+    return out
+
+
+def split_heads(x: Tensor) -> Tensor:
+    """(N, T, C) as (N * heads, T, C / heads)."""
+    x = x.view(SAMPLES, TIME, HEADS, WIDTH // HEADS).transpose(1, 2)
+    return x.reshape(SAMPLES * HEADS, TIME, WIDTH // HEADS)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    x = x.view(SAMPLES, HEADS, TIME, WIDTH // HEADS).transpose(1, 2)
+    return x.reshape(SAMPLES, TIME, WIDTH)
+
+
+FOLLOWED: Mapping[str, Function] = {
+    "add": lambda x: x + WEIGHTS[0],
+    "linear": lambda x: F.linear(x, WEIGHTS),
+    "layer_norm": lambda x: F.layer_norm(x, (WIDTH,)),
+    "transpose": lambda x: x.transpose(1, 2),
+    "flatten": lambda x: x.flatten(0, 1),
+    "roll": lambda x: x.roll(1, 1),
+    "flip": lambda x: x.flip(1),
+    "rows": lambda x: x[ORDER],
+    "gather": lambda x: x.gather(1, TAKEN),
+    "cat": lambda x: torch.cat([torch.ones(SAMPLES, 1, WIDTH), x], 1),
+    "repeat_interleave": lambda x: x.repeat_interleave(2, 0),
+    "softmax of channels": lambda x: x.softmax(-1),
+    "queries and keys": lambda x: x @ x.mT,
+    "queries and keys by letters": lambda x: torch.einsum("nqc,nkc->nqk", x, x),
+    "nanmean": lambda x: x.nanmean(1),
+    "heads": lambda x: join_heads(split_heads(x)),
+    "latents and keys": lambda x: torch.ones(2, WIDTH) @ x.mT,
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_positions_are_left_out_where_nan_goes(name: str) -> None:
+    out, spread, flow = follow(FOLLOWED[name])
+    assert spread is not None
+    counts = flow.numbers.combined(spread, out.device).expand(out.shape)
+    assert torch.equal(counts, ~out.isnan())
+
+
+# What is made of operations that lose positions, and of others that have some.
+LOST: Mapping[str, Function] = {
+    "product": lambda x: pooled(x) @ x.mT,
+    "attention": lambda x: F.scaled_dot_product_attention(pooled(x), x, x),
+    "attention of what is made of it": lambda x: (pooled(x) + 1) @ x.mT,
+    "attention of what is written into": lambda x: shifted(x) @ x.mT,
+    "letters": lambda x: torch.einsum("nqc,nkc->nqk", pooled(x), x),
+    "cat": lambda x: torch.cat([x, pooled(x)], 1),
+    "cat behind a class": lambda x: torch.cat([x[:, :1], pooled(x)], 1),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_what_was_lost_counts_nowhere(name: str) -> None:
+    assert follow(LOST[name])[1] is None
