@@ -248,6 +248,7 @@ def test_to_dict_is_plain_json() -> None:
     assert set(content) == {
         *("schema", "layers", "rules", "thresholds", "measures", "findings", "not_enough_data"),
         "unseen",
+        "unmasked",
     }
     assert set(content["findings"][0]) == {
         *("layer", "type", "rule", "severity", "message", "channels", "width", "evidence"),

@@ -15,6 +15,7 @@ from fmstats.diagnosis.rules import RULES, SEVERITIES
 from fmstats.diagnosis.thresholds import RuleThresholds, choose_thresholds, unknown
 from fmstats.errors import FmstatsError
 from fmstats.profiles.coverage import UNSEEN, describe_row
+from fmstats.profiles.gaps import name_unmasked
 from fmstats.profiles.metadata import read_rows
 from fmstats.profiles.profile import Profile, check_profile
 
@@ -59,6 +60,7 @@ def diagnose(
         widen(_measure(layers, verdicts, findings, lacking), len(unseen)),
         len(layers),
         unseen,
+        tuple(name_unmasked(profile.info)),
     )
 
 

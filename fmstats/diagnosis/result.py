@@ -10,6 +10,7 @@ from fmstats.diagnosis.findings import Finding, NotEnoughData
 from fmstats.diagnosis.measures import Measure
 from fmstats.diagnosis.text import format_findings
 from fmstats.output.tables import make_printable
+from fmstats.profiles.gaps import describe_unmasked
 
 SCHEMA = 1  # of `Diagnosis.to_dict`
 
@@ -27,6 +28,8 @@ class Diagnosis:
         layers: how many layers the profile has.
         unseen: parts of the model whose operations could not be followed, with the reason: what is
             wrong in them is not found.
+        unmasked: layers with tensors that were counted whole, though a mask was given: padding may
+            be in what is said of them.
 
     Examples:
         >>> import fmstats, torch
@@ -44,6 +47,7 @@ class Diagnosis:
     measures: Mapping[str, Measure]
     layers: int
     unseen: tuple[str, ...] = ()
+    unmasked: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
@@ -55,11 +59,15 @@ class Diagnosis:
         if not self.layers:
             return "no layer was measured: nothing can be said"
         text = format_findings(self.findings, self.not_enough_data, self.rules)
-        return "\n".join([text, *self._describe_unseen()])
+        return "\n".join([text, *self._describe_unseen(), *self._describe_unmasked()])
 
     def _describe_unseen(self) -> list[str]:
         lines = [f"  {make_printable(part)}" for part in self.unseen]
         return ["", "Not seen, so that nothing is said of it", *lines] if lines else []
+
+    def _describe_unmasked(self) -> list[str]:
+        line = describe_unmasked(self.unmasked)
+        return ["", line] if line else []
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers and strings in the schema of docs/diagnose.md."""
@@ -73,5 +81,6 @@ class Diagnosis:
                 {**asdict(finding), "channels": list(finding.channels)} for finding in self.findings
             ],
             "unseen": list(self.unseen),
+            "unmasked": list(self.unmasked),
             "not_enough_data": [asdict(row) for row in self.not_enough_data],
         }

@@ -78,7 +78,9 @@ def describe_row(row: Mapping[str, object]) -> str:
 
 
 def describe_not_measured(rows: Sequence[Mapping[str, object]]) -> str:
-    """Describe all such layers, as lines of text."""
+    """Describe all such layers, as lines of text; "" where there are none."""
+    if not rows:
+        return ""
     lines = [f"  {make_printable(describe_row(row))}" for row in rows[:_SHOWN]]
     more = len(rows) - len(lines)
     title = f"not measured, or not all of it: {format_plural(len(rows), 'selected layer')}"

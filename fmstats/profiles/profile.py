@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from fmstats.errors import FmstatsError, list_closest, needs
 from fmstats.output.tables import Table
 from fmstats.profiles.columns import LAYER_COLUMNS
-from fmstats.profiles.coverage import describe_not_measured
+from fmstats.profiles.gaps import list_gaps
 from fmstats.profiles.layer_profile import LayerProfile, summarise, with_keys
-from fmstats.profiles.metadata import read_rows
 from fmstats.statistic.channel_stats import ChannelStats, pool_channels
 
 __all__ = ["LayerProfile", "Profile", "check_profile"]
@@ -287,8 +286,7 @@ class Profile(Mapping[str, ChannelStats]):
 
     def __str__(self) -> str:
         table = str(Table(LAYER_COLUMNS, self.layers())) if self else NOTHING_MEASURED
-        missing = read_rows(self.metadata, "coverage")
-        return f"{table}\n{describe_not_measured(missing)}" if missing else table
+        return "\n".join([table, *list_gaps(self.info, self.metadata)])
 
     def __repr__(self) -> str:
         return f"Profile({len(self)} layers)\n{self}"

@@ -20,6 +20,7 @@ from fmstats.output.tables import (
 )
 from fmstats.profiles.columns import LAYER_COLUMNS
 from fmstats.profiles.coverage import describe_row
+from fmstats.profiles.gaps import describe_unmasked, name_unmasked
 from fmstats.profiles.metadata import (
     count_profiles,
     read_count,
@@ -82,6 +83,7 @@ def describe_run(
     blocks: list[Block] = ["\n".join(filter(None, [*title, describe_metadata(profile)]))]
     if table.rows or not profile:
         blocks.append(table if table.rows else NOTHING_MEASURED)
+    blocks.append(describe_unmasked(name_unmasked(profile.info)))
     blocks.append(f"Findings\n{profile.diagnose()}")
     notes = [describe_row(row) for row in read_rows(metadata, "coverage")]
     if notes:

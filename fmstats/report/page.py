@@ -11,6 +11,8 @@ from fmstats.diagnosis import RULES, SEVERITIES, Diagnosis
 from fmstats.diagnosis.sections import group_findings, group_missing_evidence
 from fmstats.drift import Comparison
 from fmstats.drift.comparison import name_changes
+from fmstats.profiles.gaps import describe_unmasked
+from fmstats.profiles.layer_profile import LayerProfile
 from fmstats.profiles.metadata import name_model, read_count, read_rows, show_value
 from fmstats.profiles.profile import Profile
 from fmstats.profiles.summary import describe_metadata, find_left_out
@@ -39,6 +41,7 @@ def describe_page(profile: Profile, comparison: Comparison | None) -> dict[str, 
         row["nonfinite"] = row["nan"] + row["inf"]
     places = {row["layer"]: row["number"] for row in rows}
     packed = pack_channels(profile, comparison)
+    unmasked = describe_unmasked(diagnosis.unmasked)
     return {
         "model": name_model(profile.metadata),
         "facts": _list_facts(profile, rows),
@@ -56,7 +59,7 @@ def describe_page(profile: Profile, comparison: Comparison | None) -> dict[str, 
         "data": _gather_data(profile, rows, diagnosis, places, comparison),
         "comparison": comparison,
         "drift": _describe_drift(comparison),
-        "run": describe_metadata(profile).splitlines(),
+        "run": [*describe_metadata(profile).splitlines(), *filter(None, [unmasked])],
         "metadata": {k: show_value(v) for k, v in profile.metadata.items() if k not in _TOLD},
         "not_measured": read_rows(profile.metadata, "coverage"),
         "left_out": find_left_out(profile.metadata),
@@ -123,7 +126,8 @@ def _gather_data(
     layers["known"] = [
         make_readable(
             f"{'x'.join(map(str, layer.shape))}, {tell_dim(layer.channel_dim)}, "
-            f"{layer.dtype}, calls: {layer.calls:,}, measured by {layer.backend}"
+            f"{layer.dtype}, calls: {layer.calls:,}{_tell_unmasked(layer)}, measured by "
+            f"{layer.backend}"
         )
         for layer in profile.info.values()
     ]
@@ -139,6 +143,10 @@ def _gather_data(
         ],
         "threshold": None if comparison is None else comparison.threshold,
     }
+
+
+def _tell_unmasked(layer: LayerProfile) -> str:
+    return f" ({layer.unmasked:,} without the mask)" if layer.unmasked else ""
 
 
 def _pack_runs(channels: Sequence[int]) -> str:
