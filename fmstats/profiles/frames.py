@@ -1,4 +1,4 @@
-"""These functions make plain tables of the rows of a profile, for others to read."""
+"""These functions list the rows of a profile, and their channels, as plain numbers and texts."""
 
 from __future__ import annotations
 
@@ -39,12 +39,11 @@ def list_columns(rows: Rows, groups: Mapping[str, Rows]) -> dict[str, list[Any]]
     return columns
 
 
-def describe_rows(rows: Rows) -> dict[str, dict[str, Any]]:
-    """Return rows as lists, numbers and strings, by their names."""
-    layers = {}
+def list_rows(rows: Rows) -> dict[str, dict[str, Any]]:
+    """Return all that is known of each row, by its name."""
+    found = {}
     for name, layer in rows.items():
-        known = {f: v for f, v in vars(layer).items() if f != "stats"}
-        dims = [list(pair) for pair in layer.other_dims]
-        known |= {"shape": list(layer.shape), "other_dims": dims}
-        layers[name] = {**known, **layer.stats.to_dict()}
-    return layers
+        known = {field: value for field, value in vars(layer).items() if field != "stats"}
+        known |= {"shape": list(layer.shape), "other_dims": list(map(list, layer.other_dims))}
+        found[name] = {**known, **layer.stats.to_dict()}
+    return found

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from fmstats.errors import FmstatsError, list_closest, needs
 from fmstats.output.tables import Table
 from fmstats.profiles.columns import LAYER_COLUMNS
+from fmstats.profiles.frames import list_columns, list_rows
 from fmstats.profiles.gaps import list_gaps
+from fmstats.profiles.groups import note_group
 from fmstats.profiles.layer_profile import LayerProfile, summarise, with_keys
 from fmstats.statistic.channel_stats import ChannelStats, pool_channels
 
@@ -36,8 +38,6 @@ class Profile(Mapping[str, ChannelStats]):
     Attributes:
         info: what is known of each row beside its statistics.
         metadata: what was run, and how.
-        groups: the profile of each group of positions by its name, where `groups=` asked for them;
-            the profile itself is of all of them together.
 
     Examples:
         >>> import torch
@@ -56,17 +56,22 @@ class Profile(Mapping[str, ChannelStats]):
     ) -> None:
         self.metadata = dict(metadata)
         self.info = with_keys(info, self.metadata.get("per_call") is True)
-        self.groups = {
-            name: Profile(rows, {**self.metadata, "group": name})
-            for name, rows in (groups or {}).items()
+        self._rows_of_groups = {name: dict(rows) for name, rows in (groups or {}).items()}
+
+    @property
+    def groups(self) -> dict[str, Profile]:
+        """Return the profile of each group of positions by its name, where `groups=` asked for it.
+
+        The profile itself is of all of them together.
+        """
+        return {
+            name: Profile(rows, note_group(self.metadata, name, rows, self.info))
+            for name, rows in self._rows_of_groups.items()
         }
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> Profile:
         """Return a profile of the same rows and groups, with a copy of this metadata."""
-        return Profile(self.info, metadata, self._rows_of_groups())
-
-    def _rows_of_groups(self) -> dict[str, dict[str, LayerProfile]]:
-        return {name: part.info for name, part in self.groups.items()}
+        return Profile(self.info, metadata, self._rows_of_groups)
 
     def __getitem__(self, layer: str) -> ChannelStats:
         if layer not in self.info:
@@ -206,11 +211,9 @@ class Profile(Mapping[str, ChannelStats]):
         Raises:
             FmstatsError: pandas is not installed.
         """
-        from fmstats.profiles.frames import list_columns
-
         with needs("to_pandas()", "pandas", "'fmstats[pandas]'"):
-            import pandas
-        frame: pd.DataFrame = pandas.DataFrame(list_columns(self.info, self._rows_of_groups()))
+            from pandas import DataFrame
+        frame: pd.DataFrame = DataFrame(list_columns(self.info, self._rows_of_groups))
         return frame
 
     def to_dict(self) -> dict[str, Any]:
@@ -218,10 +221,8 @@ class Profile(Mapping[str, ChannelStats]):
 
         With groups there is also `"groups": {group: {name: ...}}`.
         """
-        from fmstats.profiles.frames import describe_rows
-
-        known = {"metadata": dict(self.metadata), "layers": describe_rows(self.info)}
-        groups = {name: describe_rows(part.info) for name, part in self.groups.items()}
+        known = {"metadata": dict(self.metadata), "layers": list_rows(self.info)}
+        groups = {name: list_rows(rows) for name, rows in self._rows_of_groups.items()}
         return {**known, "groups": groups} if groups else known
 
     def diagnose(

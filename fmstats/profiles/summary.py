@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from fmstats.errors import FmstatsError
 from fmstats.models.selection import fitting_names
 from fmstats.output.tables import (
     Block,
@@ -13,6 +14,7 @@ from fmstats.output.tables import (
     Row,
     Table,
     find_column,
+    format_plural,
     make_printable,
     name_some,
     sort_rows,
@@ -34,6 +36,7 @@ from fmstats.profiles.profile import NOTHING_MEASURED, Profile
 # More notes than this would push the table off the screen.
 _NOTES_SHOWN = 12
 _NAMES_SHOWN = 5  # in one line
+_GROUPS = 8  # in one line, with their elements
 _ALWAYS = 1000  # more than the `keep` of any column
 
 
@@ -94,6 +97,43 @@ def describe_run(
     return space_out(filter(None, blocks))
 
 
+def choose_group(profile: Profile, name: str | None, of: object = "the profile") -> Profile:
+    """Return the profile of one group; the whole profile for None.
+
+    Args:
+        profile: that has groups.
+        name: of the group.
+        of: what the profile is called in messages.
+
+    Raises:
+        FmstatsError: it has no group of that name.
+    """
+    if name is None:
+        return profile
+    if not profile.groups:
+        raise FmstatsError(
+            f"group {name!r}: {of} has no groups; groups= (--groups) of the run makes them"
+        )
+    if name not in profile.groups:
+        raise FmstatsError(f"group {name!r}: {of} has {name_some(list(profile.groups), _GROUPS)}")
+    return profile.groups[name]
+
+
+def count_elements(profile: Profile) -> dict[str, int]:
+    """Return how many elements each group has, in all layers together."""
+    return {
+        name: sum(int(stats.count.sum()) for stats in part.values())
+        for name, part in profile.groups.items()
+    }
+
+
+def _describe_groups(profile: Profile) -> str:
+    """Name the groups in a line, with their elements; "" where there are none."""
+    counts = count_elements(profile)
+    named = [f"{make_printable(name)} ({count:,} elements)" for name, count in counts.items()]
+    return f"{format_plural(len(named), 'group')}: {name_some(named, _GROUPS)}" if named else ""
+
+
 class LeftOut(NamedTuple):
     """`LeftOut` counts samples and batches that are in no statistic.
 
@@ -134,7 +174,7 @@ def describe_metadata(profile: Profile) -> str:
     seconds = read_number(metadata, "seconds")
     if seconds is not None:
         seen.append(f"seconds: {seconds:.1f}")
-    lines = [", ".join(seen)]
+    lines = [", ".join(seen), _describe_groups(profile)]
     if metadata.get("interrupted") is True:
         lines.append("stopped before its end: not all of the data is in it")
     merged = count_profiles(metadata)
