@@ -10,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from profile_files import layer_of
 
 import fmstats
 from fmstats.backends import BACKENDS
 from fmstats.diagnosis import RULES
+from fmstats.profiles.profile import Profile
 
 pytest.importorskip("typer", reason="needs typer")
 
@@ -26,6 +29,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("run.fmstats", "rest.fmstats", "old.fmstats", "run.txt", "net.py", "net.pt2"):
         Path(name).touch()
+    rows = {"layer": layer_of(torch.ones(4, 2))}
+    groups = dict.fromkeys(("cat", "cattle", "dog", "a word"), rows)
+    Profile(rows, {}, groups).save("grouped.fmstats")
     Path("runs").mkdir()
     Path("runs/may 1.fmstats").touch()
     return tmp_path
@@ -51,7 +57,7 @@ def offer(command_line: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> O
     [
         ("fmstats sh", ["show"]),
         ("fmstats show ru", ["run.fmstats"]),
-        ("fmstats show ", ["old.fmstats", "rest.fmstats", "run.fmstats"]),
+        ("fmstats show ", ["grouped.fmstats", "old.fmstats", "rest.fmstats", "run.fmstats"]),
         ("fmstats show runs/", ["runs/may 1.fmstats"]),
         ("fmstats show absent/", []),
         ("fmstats show runs", []),  # the shell itself completes folders
@@ -68,6 +74,15 @@ def offer(command_line: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> O
             "saturated-low", "saturated-high", "saturated-both"
         ]),
         ("fmstats show run.fmstats --js", ["--json"]),
+        ("fmstats profile net.py:net --mask a", ["auto", "attention_mask"]),
+        ("fmstats profile net.py:net --mask-mismatch ", ["skip", "count", "raise"]),
+        ("fmstats show run.fmstats --group ", []),  # an empty file
+        ("fmstats show grouped.fmstats --group ", ["cat", "cattle", "dog"]),
+        ("fmstats show grouped.fmstats --group cat", ["cat", "cattle"]),
+        ("fmstats show absent.fmstats --group ", []),
+        ("fmstats diagnose grouped.fmstats --group d", ["dog"]),
+        ("fmstats compare grouped.fmstats run.fmstats --group d", ["dog"]),
+        ("fmstats compare grouped.fmstats run.fmstats --baseline-group d", ["dog"]),
     ],
 )  # fmt: skip
 def test_words(offer: Offer, line: str, offered: list[str]) -> None:

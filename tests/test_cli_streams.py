@@ -129,7 +129,7 @@ def test_a_bug_has_a_code_of_its_own(command_line: Run, monkeypatch: pytest.Monk
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("fmstats.commands.show.load", fail)
+    monkeypatch.setattr("fmstats.commands.groups.load", fail)
     code, out, err = command_line("show", "a.fmstats")
     assert (code, out) == (BUG, "")
     assert err.startswith("Traceback")

@@ -23,7 +23,7 @@ from fmstats.output.terminal import print_blocks, print_data
 from fmstats.profiles.columns import LAYER_COLUMNS
 from fmstats.profiles.profile import Profile
 from fmstats.profiles.scalars import ROW
-from fmstats.profiles.summary import describe_run
+from fmstats.profiles.summary import count_elements, describe_run
 from fmstats.sources import load_model, load_weights
 from fmstats.storage.exports import format_csv, format_json
 from fmstats.tracking.options import describe_option
@@ -160,7 +160,8 @@ def print_profile(
     elif as_json:
         findings = profile.diagnose().to_dict()["findings"]
         content = {"metadata": profile.metadata, "layers": table.rows, "findings": findings}
-        print_data(format_json(content))
+        groups = count_elements(profile)
+        print_data(format_json({**content, "groups": groups} if groups else content))
     else:
         print_blocks(*describe_run(profile, table, title), elsewhere="--json, --csv")
 

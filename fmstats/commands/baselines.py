@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
+from fmstats.commands.groups import load_group
 from fmstats.drift import ASSUMED_THRESHOLD, LEAST_SHARDS, THRESHOLD, Comparison
 from fmstats.errors import FmstatsError
 from fmstats.output.files import find_repeated
 from fmstats.profiles.profile import Profile
-from fmstats.storage import load
 
 ThresholdOption = Annotated[
     float | None,
@@ -72,6 +72,7 @@ def compare_with(
     *,
     threshold: float | None,
     missing: str,
+    groups: tuple[str | None, str | None] = (None, None),
 ) -> Comparison:
     """Compare a profile with a baseline of one file, or of several.
 
@@ -79,19 +80,21 @@ def compare_with(
 
     Args:
         run: the file of the profile in question.
-        now: that profile.
+        now: that profile, or a group of it.
         baseline: the files to compare it with.
         threshold: as of `Profile.compare`.
         missing: as of `Profile.compare`.
+        groups: which group `now` is, and which one of the baseline it is compared with.
 
     Raises:
         FmstatsError: a file is given twice, cannot be read or does not fit.
     """
+    group, baseline_group = groups
     refuse_repeated(
-        [run, *baseline],
+        [run, *baseline] if group == baseline_group else baseline,
         "leave one out, or a profile would be compared with itself or count twice",
     )
-    files = [load(path) for path in baseline]
+    files = [load_group(path, baseline_group) for path in baseline]
     shards = files if len(files) >= LEAST_SHARDS else None
     found = now.compare(
         files[0].merge(*files[1:], missing=missing),

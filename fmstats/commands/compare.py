@@ -17,8 +17,14 @@ from fmstats.commands.baselines import (
     read_only_common,
 )
 from fmstats.commands.completion import complete_profiles
+from fmstats.commands.groups import (
+    BaselineGroupOption,
+    GroupOption,
+    choose_baseline_group,
+    load_group,
+    name_group,
+)
 from fmstats.output.terminal import print_blocks, print_data
-from fmstats.storage import load
 from fmstats.storage.exports import format_json
 
 _EXAMPLES = "\n\n".join(
@@ -28,6 +34,7 @@ _EXAMPLES = "\n\n".join(
             "fmstats compare today.fmstats baseline.fmstats",
             "fmstats compare today.fmstats march-*.fmstats --fail-on-drift",
             "fmstats compare today.fmstats baseline.fmstats --json --top 50 > drift.json",
+            "fmstats compare run.fmstats run.fmstats --group cat --baseline-group dog",
         ),
         keep_lines(
             "Exit codes:",
@@ -61,6 +68,8 @@ def compare(
     top: TopOption = 10,
     missing: MissingOption = Missing.refuse,
     only_common: OnlyCommonOption = False,
+    group: GroupOption = None,
+    baseline_group: BaselineGroupOption = None,
     as_json: JsonOption = False,
     fail_on_drift: Annotated[
         bool, typer.Option("--fail-on-drift", help="Exit with code 1 if there is drift.")
@@ -72,11 +81,20 @@ def compare(
     of the change divided by its usual size by chance for this number of samples.
     """
     dropped = read_only_common(only_common, missing)
-    found = compare_with(now, load(now), baseline, threshold=threshold, missing=dropped)
+    baseline_group = choose_baseline_group(group, baseline_group)
+    found = compare_with(
+        now,
+        load_group(now, group),
+        baseline,
+        threshold=threshold,
+        missing=dropped,
+        groups=(group, baseline_group),
+    )
     if as_json:
         print_data(format_json(found.to_dict(top=top)))
     else:
-        title = f"{now} against {', '.join(map(str, baseline))}"
+        others = ", ".join(name_group(path, baseline_group) for path in baseline)
+        title = f"{name_group(now, group)} against {others}"
         print_blocks(title, "", *found.blocks(top), elsewhere="--json")
     if fail_on_drift and found.verdict != "no drift":
         raise typer.Exit(1 if found.drift else 2)

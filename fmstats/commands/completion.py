@@ -8,10 +8,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 
+import typer
+
 from fmstats.analysis.roofline import GPUS
 from fmstats.backends import BACKENDS
 from fmstats.diagnosis import RULES
+from fmstats.errors import FmstatsError
 from fmstats.output.tables import Column
+from fmstats.storage import load
+from fmstats.tracking.positions import MASKS
+
+_PROFILES = ("file", "now", "run")  # what commands call the profile that they are about
 
 
 def complete_profiles(incomplete: str) -> list[str]:
@@ -32,6 +39,22 @@ def complete_backends(incomplete: str) -> list[str]:
 def complete_rules(incomplete: str) -> list[str]:
     """Complete the values of --rule."""
     return _begin(RULES, incomplete)
+
+
+def complete_masks(incomplete: str) -> list[str]:
+    """Complete the values of --mask: those that models of transformers have."""
+    return _begin(["auto", *MASKS], incomplete)
+
+
+def complete_groups(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete names of groups, by the profile that the command line names before."""
+    # Where --group is the last word, it lacks its value, and other words have no names yet.
+    named = [*map(ctx.params.get, _PROFILES), *ctx.args]
+    try:
+        groups = load(next(filter(None, named))).groups
+    except (StopIteration, FmstatsError):
+        return []
+    return _begin([name for name in groups if " " not in name], incomplete)
 
 
 def complete_gpus(incomplete: str) -> list[str]:

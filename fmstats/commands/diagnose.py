@@ -8,12 +8,12 @@ import typer
 
 from fmstats.commands.app import JsonOption, ProfileArgument, app, keep_lines
 from fmstats.commands.completion import complete_rules
+from fmstats.commands.groups import GroupOption, load_group
 from fmstats.diagnosis import RULES, Diagnosis, Outcome, read_conditions
 from fmstats.diagnosis.conditions import check_conditions
 from fmstats.diagnosis.measures import COUNTED
 from fmstats.errors import FmstatsError
 from fmstats.output.terminal import print_blocks, print_data
-from fmstats.storage import load
 from fmstats.storage.exports import format_json
 
 FAILED = 1  # the exit code where a --fail-on condition holds, or cannot be judged
@@ -59,6 +59,7 @@ def diagnose(
         list[str] | None,
         typer.Option("--set", metavar="NAME=X", help="Set a threshold, e.g. dead=0.999."),
     ] = None,
+    group: GroupOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is wrong in a profile file.
@@ -67,7 +68,7 @@ def diagnose(
     """
     conditions = [condition for text in fail_on or () for condition in read_conditions(text)]
     check_conditions(conditions, rule or tuple(RULES))
-    found = load(file).diagnose(rule or None, _read_settings(setting or []))
+    found = load_group(file, group).diagnose(rule or None, _read_settings(setting or []))
     outcomes = [condition.judge(found.measures) for condition in conditions]
     if as_json:
         print_data(_as_json(found, outcomes))

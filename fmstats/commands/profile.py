@@ -33,16 +33,22 @@ from fmstats.commands.normalising import (
     choose_normalisation,
     refuse_without_images,
 )
+from fmstats.commands.resuming import Resume, describe_interrupted, describe_resumed
 from fmstats.commands.tracking import (
     ChannelDimOption,
     FunctionalOption,
+    GroupNamesOption,
+    GroupsOption,
+    MaskMismatch,
+    MaskMismatchOption,
+    MaskOption,
+    MaxGroupsOption,
     read_channel_dim,
     read_functional,
 )
 from fmstats.output.tables import find_column
 from fmstats.output.terminal import print_blocks
 from fmstats.profiles.columns import LAYER_COLUMNS
-from fmstats.profiles.profile import Profile
 from fmstats.profiles.summary import choose_layers
 from fmstats.runs import RunInterrupted
 from fmstats.runs import profile as run_profile
@@ -64,6 +70,7 @@ _EXAMPLES = "\n\n".join(
             "fmstats profile net.pt2 --data loader.py:make_loader --limit 5000 --out profile.json",
             "fmstats profile nets:Net --data val/ --checkpoint run.fmstats --on-bad-sample skip",
             "fmstats profile nets:Net --data x.npy --depth 2 --sort sparsity --top 10",
+            "fmstats profile transformers:bert --data loader.py:make_loader --mask auto",
             "torchrun --nproc-per-node 4 -m fmstats profile nets:Net --data val/ --device cuda",
         ),
         keep_lines(
@@ -80,13 +87,6 @@ class OnBadSample(str, Enum):
 
     fatal = "raise"
     skip = "skip"
-
-
-class Resume(str, Enum):
-    """Says when to resume from a checkpoint."""
-
-    auto = "auto"
-    trust = "trust"
 
 
 @app.command(epilog=_EXAMPLES)
@@ -146,6 +146,11 @@ def profile(
     ] = False,
     channel_dim: ChannelDimOption = "auto",
     functional: FunctionalOption = "auto",
+    mask: MaskOption = None,
+    mask_mismatch: MaskMismatchOption = MaskMismatch.leave_out,
+    groups: GroupsOption = None,
+    group_names: GroupNamesOption = None,
+    max_groups: MaxGroupsOption = 64,
     backend: BackendOption = "auto",
     zero_tol: Annotated[
         float, typer.Option(metavar="X", min=0.0, help=describe_option("zero_tol"))
@@ -234,6 +239,11 @@ def profile(
                 budget=budget,
                 channel_dim=read_channel_dim(channel_dim),
                 functional=read_functional(functional),
+                mask=mask,
+                mask_mismatch=mask_mismatch.value,
+                groups=groups,
+                group_names=group_names or None,
+                max_groups=max_groups,
                 zero_tol=zero_tol,
                 backend=backend,
                 device=device,
@@ -251,7 +261,7 @@ def profile(
             )
         except RunInterrupted as stop:
             if share.rank == 0:
-                _describe_interrupted(stop, out if group is None else None)
+                describe_interrupted(stop, out if group is None else None)
             raise typer.Exit(130) from stop
         if share.rank == 0:
             if out is not None:  # First: a pipe that breaks must not cost the result.
@@ -259,36 +269,8 @@ def profile(
             table = choose_layers(result, depth=depth, sort=sort, top=top)
             title = [
                 f"{model} on {source.description}",
-                *_describe_resumed(result, checkpoint, resume),
+                *describe_resumed(result, checkpoint, resume),
             ]
             print_profile(result, table, title, as_json=as_json, as_csv=as_csv)
             if out is not None and not (as_json or as_csv):
                 print_blocks("", f"Written to {out}")
-
-
-def _describe_resumed(result: Profile, checkpoint: Path | None, resume: Resume) -> list[str]:
-    known = result.metadata
-    there, whole, unit = known["resumed"], known["samples"], "samples"
-    if there is None or whole is None:
-        there, whole, unit = known["resumed_batches"], known["batches"], "batches"
-    if not known["resumed_batches"]:
-        return []
-    of = "its weights, code, data and options were compared and are the same"
-    if resume is Resume.trust:
-        of = "its weights, code and data were trusted, not all compared"
-    lines = [f"Resumed from {checkpoint}, which had {there} of {whole} {unit}; {of}"]
-    if known["resumed_batches"] == known["batches"]:
-        complete = "which is complete: nothing was run"
-        lines = [f"All {whole} {unit} were in {checkpoint}, {complete}; {of}"]
-    return lines + [f"Trusted: {text}" for text in known.get("trusted", [])]
-
-
-def _describe_interrupted(stop: RunInterrupted, out: Path | None) -> None:
-    """Say what has become of an interrupted run; without a checkpoint, write its profile."""
-    typer.echo(f"\n{stop}", err=True)
-    if stop.checkpoint is not None:
-        typer.echo("To resume, give the same command again", err=True)
-    elif out is not None and stop.profile is not None:
-        stop.profile.metadata["interrupted"] = True
-        write_profile(stop.profile, out)
-        typer.echo(f"What was measured so far is written to {out}", err=True)

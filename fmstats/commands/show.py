@@ -18,11 +18,11 @@ from fmstats.commands.app import (
     print_profile,
     refuse_both_formats,
 )
+from fmstats.commands.groups import GroupOption, load_group, name_group
 from fmstats.output.tables import format_plural
 from fmstats.profiles.columns import LAYER_COLUMNS
 from fmstats.profiles.metadata import name_model
 from fmstats.profiles.summary import choose_layers
-from fmstats.storage import load
 
 _EXAMPLES = "\n\n".join(
     [
@@ -34,6 +34,7 @@ _EXAMPLES = "\n\n".join(
             "fmstats show run.fmstats --layer 'features.18.*' --layer classifier",
             "fmstats show run.fmstats --sort nan+inf --top 3 --json",
             "fmstats show run.fmstats --depth 1 --csv > blocks.csv",
+            "fmstats show run.fmstats --group positive",
         ),
         f"COLUMN is {', '.join(column.title for column in LAYER_COLUMNS)}. spread is the standard "
         "deviation of the channels' means; dead counts channels of more than 99 % zeros, those "
@@ -57,6 +58,7 @@ def show(
     depth: DepthOption = None,
     sort: SortOption = None,
     top: TopOption = None,
+    group: GroupOption = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
@@ -65,9 +67,9 @@ def show(
     Prints what was run, one row per layer, and what is wrong.
     """
     refuse_both_formats(as_json, as_csv)
-    profile = load(file)
+    profile = load_group(file, group)
     table = choose_layers(profile, layers=layer or (), depth=depth, sort=sort, top=top)
     channels = sum(stats.channels for stats in profile.values())
     sizes = format_plural(len(profile), "layer"), format_plural(channels, "channel")
-    title = f"{file}: {sizes[0]} of {name_model(profile.metadata)}, {sizes[1]}"
+    title = f"{name_group(file, group)}: {sizes[0]} of {name_model(profile.metadata)}, {sizes[1]}"
     print_profile(profile, table, [title], as_json=as_json, as_csv=as_csv)

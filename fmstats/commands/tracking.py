@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 
 import typer
 
+from fmstats.commands.completion import complete_masks
 from fmstats.errors import FmstatsError
 from fmstats.tracking.options import describe_option
 
 ChannelDimOption = Annotated[str, typer.Option(metavar="DIM", help=describe_option("channel_dim"))]
 FunctionalOption = Annotated[
     str, typer.Option(metavar="auto|on|off|NAME,...", help=describe_option("functional"))
+]
+
+
+class MaskMismatch(str, Enum):
+    """Says what to do with tensors that the mask does not fit."""
+
+    leave_out = "skip"
+    count_whole = "count"
+    error = "raise"
+
+
+MaskOption = Annotated[
+    str | None,
+    typer.Option(metavar="auto|ARG", help=describe_option("mask"), autocompletion=complete_masks),
+]
+MaskMismatchOption = Annotated[MaskMismatch, typer.Option(help=describe_option("mask_mismatch"))]
+GroupsOption = Annotated[str | None, typer.Option(metavar="ARG", help=describe_option("groups"))]
+GroupNamesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--group-name",
+        metavar="NAME",
+        help=f"{describe_option('group_names')} May be repeated.",
+    ),
+]
+MaxGroupsOption = Annotated[
+    int, typer.Option(metavar="N", min=1, help=describe_option("max_groups"))
 ]
 
 
