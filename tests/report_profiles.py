@@ -88,3 +88,17 @@ def draw_state(channels: int, rectified: bool) -> State:
     }
     nothing = torch.zeros(channels, dtype=torch.int64)
     return State.of({"pos_inf": nothing, "neg_inf": nothing, **fields})
+
+
+def grouped_profile() -> Profile:
+    """Two layers, and of two groups one that has a dead channel and lacks a layer."""
+    torch.manual_seed(0)
+    cats, dogs, odd = torch.randn(600, 6), torch.randn(400, 6) + 5, torch.randn(400, 3)
+    cats[:, 0] = 0
+    both = torch.cat([cats, dogs])
+    info = {"a.relu": layer_of(both, type="ReLU"), "b": layer_of(odd)}
+    groups = {
+        "cat": {"a.relu": layer_of(cats, type="ReLU")},
+        MARKUP: {"a.relu": layer_of(dogs, type="ReLU"), "b": layer_of(odd)},
+    }
+    return Profile(info, {"model": "Net", "of": "output", "samples": 1000}, groups)

@@ -9,6 +9,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,12 +17,20 @@ import numpy as np
 import pytest
 import torch
 from profile_files import layer_of, profile_of, some_profile
-from report_profiles import HOSTILE, MARKUP, broken_profile, hostile_profile, large_profile
+from report_profiles import (
+    HOSTILE,
+    MARKUP,
+    broken_profile,
+    grouped_profile,
+    hostile_profile,
+    large_profile,
+)
 from torch import nn
 
 import fmstats
 from fmstats.diagnosis.rules import RULES
 from fmstats.errors import FmstatsError
+from fmstats.output.tables import format_number
 from fmstats.profiles.profile import Profile
 from fmstats.report import render, write_report
 from fmstats.report.packing import pack
@@ -360,6 +369,44 @@ def test_a_comparison_of_another_profile_is_refused(shards: list[Profile]) -> No
     )
     with pytest.raises(FmstatsError, match=message):
         render(wide, narrow.compare(narrow))
+
+
+def test_groups_wait_in_templates() -> None:
+    profile = grouped_profile()
+    html = render(profile)
+    shown, *waiting = html.split("<template ")
+    assert [part.split('"')[1] for part in waiting] == ["group-0", "group-1"]
+    plain = render(Profile(profile.info, profile.metadata))
+    assert 'id="group"' not in plain
+    for part, group in zip([shown, *waiting], [None, *profile.groups], strict=True):
+        assert part.count("<option") - plain.count("<option") == 3
+        (choice,) = re.findall(r'<select id="group".*?</select>', part, re.DOTALL)
+        texts = [escaped.strip() for escaped in re.findall(r">([^<]*)</option>", choice)]
+        assert [*map(unescape, texts)] == ["all", *profile.groups]
+        chosen = re.findall(r"selected>([^<]*)<", choice)
+        assert [*map(unescape, chosen)] == ([] if group is None else [group])
+        of = profile if group is None else profile.groups[group]
+        for row in of.layers():
+            assert f'data-label="mean">{format_number(row["mean"])}</td>' in part
+        findings = of.diagnose().findings
+        assert ('id="rule-warning-never-active"' in part) == (group == "cat")
+        assert any(f.rule == "never-active" for f in findings) == (group == "cat")
+    assert "<dt>group</dt><dd><bdi>cat</bdi></dd>" in waiting[0]
+    assert "2 groups: cat (3,600 elements), " in shown
+    assert MARKUP not in html
+
+
+def test_drift_is_of_all_groups_together() -> None:
+    now, old = grouped_profile(), grouped_profile()
+    shown, *waiting = render(now, now.compare(old)).split("<template ")
+    assert 'id="drift"' in shown
+    assert not any('id="drift"' in part for part in waiting)
+
+
+def test_a_page_without_groups_has_no_place_for_them(faulty: Profile) -> None:
+    html = render(faulty)
+    assert "<template" not in html
+    assert 'id="profile"' not in html
 
 
 def test_a_large_page_is_light() -> None:

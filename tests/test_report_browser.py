@@ -17,6 +17,7 @@ from report_profiles import (
     MARKUP,
     broken_profile,
     draw_state,
+    grouped_profile,
     hostile_profile,
     large_profile,
 )
@@ -460,3 +461,75 @@ def test_a_large_page_opens_at_once(browser: Any, tmp_path: Path) -> None:
     tab.page.wait_for_timeout(100)
     assert len(pixels(tab.page, 499)) >= 400
     tab.close()
+
+
+def cells(page: Any) -> list[str]:
+    """The means that the table shows."""
+    return page.locator("#table td[data-label=mean]").all_inner_texts()
+
+
+def choose(page: Any, group: str) -> None:
+    page.select_option("#group", label=group)
+    page.wait_for_selector("html[data-ready]")
+
+
+def test_a_group_takes_the_place_of_all(show: Open) -> None:
+    profile = grouped_profile()
+    page = show(profile)
+    assert page.locator("#group option").all_inner_texts() == ["all", *profile.groups]
+    whole, colours = cells(page), pixels(page, 0)
+    for group, part in [*profile.groups.items(), ("all", profile), ("cat", profile.groups["cat"])]:
+        choose(page, group)
+        assert page.locator("#group option:checked").inner_text() == group
+        assert page.evaluate("document.activeElement.id") == "group"
+        assert names(page) == list(part)
+        assert cells(page) == [f"{row['mean']:.4g}" for row in part.layers()]
+        assert page.locator(".chart").count() == 3
+        assert (page.locator(".verdict").inner_text().find("never-active") >= 0) == (group == "cat")
+        assert (pixels(page, 0) == colours) == (group == "all")
+        assert (cells(page) == whole) == (group == "all")
+
+
+def test_a_group_works_as_all_do(show: Open) -> None:
+    page = show(grouped_profile())
+    for group in (MARKUP, "all", "cat"):
+        choose(page, group)
+    page.locator(".verdict a.layer").first.click()
+    assert page.locator("#details h2").inner_text() == "a.relu"
+    assert page.locator("#details-plot canvas").count() == 1
+    page.keyboard.press("Escape")
+    page.fill("#search", "nothing of that name")
+    assert page.locator("#shown").inner_text() == "0 of 1 layers"
+    page.emulate_media(color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+
+
+def test_groups_chosen_fast_leave_the_last_one(show: Open) -> None:
+    page = show(grouped_profile())
+    page.evaluate(
+        """() => { for (const value of ["0", "1", "", "1", "0"]) {
+          const choice = document.getElementById("group");
+          choice.value = value;
+          choice.dispatchEvent(new Event("change", { bubbles: true }));
+        } }"""
+    )
+    page.wait_for_selector("html[data-ready]")
+    page.wait_for_timeout(100)
+    assert page.locator("#group option:checked").inner_text() == "cat"
+    assert names(page) == ["a.relu"]
+    assert page.locator(".chart").count() == 3
+    assert page.locator(".strip canvas").count() == 1
+
+
+def test_groups_on_a_phone(show: Open) -> None:
+    page = show(grouped_profile(), **PHONE)
+    assert fits(page)
+    choose(page, MARKUP)
+    assert fits(page)
+
+
+def test_groups_need_javascript(show: Open) -> None:
+    page = show(grouped_profile(), java_script_enabled=False)
+    assert not page.locator("#group").is_visible()
+    assert names(page) == ["a.relu", "b"]

@@ -12,6 +12,7 @@ from fmstats.drift import Comparison
 from fmstats.errors import FmstatsError, needs
 from fmstats.output.files import check_place, check_suffix, write_whole
 from fmstats.output.tables import format_count, format_number, format_plural, format_share
+from fmstats.profiles.metadata import name_model
 from fmstats.profiles.profile import Profile, check_profile
 from fmstats.report.page import describe_page
 from fmstats.report.readable import make_readable
@@ -68,14 +69,22 @@ def render(profile: Profile, comparison: Comparison | None = None) -> str:
     if comparison is not None:
         _check_comparison(comparison, profile)
     environment = _make_environment()
-    context = describe_page(profile, comparison)
-    context["data"] = _embed_json(context["data"])
+    template, groups = environment.get_template("profile.html.j2"), profile.groups
+
+    def render_part(part: Profile, group: str | None = None) -> Markup:
+        # What has drifted is known of all positions together.
+        context = describe_page(part, comparison if group is None else None)
+        context |= {"data": _embed_json(context["data"]), "groups": list(groups), "group": group}
+        return _trust(template.render(context))
+
     # Its licence asks to be in every copy.
     plot = f"/*\n{_read('uPlot.LICENSE')}*/\n{_read('uPlot.iife.min.js')}"
     own = "\n".join(map(_read, _SCRIPTS))
     style = _read("uPlot.min.css") + "\n" + _read("page.css")
     return environment.get_template("page.html.j2").render(
-        context,
+        model=name_model(profile.metadata),
+        shown=render_part(profile),
+        parts=[render_part(part, name) for name, part in groups.items()],
         plot=_trust(plot),
         script=_trust(own),
         style=_trust(style),

@@ -88,11 +88,14 @@ function showKey(view, strips) {
   document.getElementById("key-high").textContent = everywhere ? format(high) : "the largest of its layer";
 }
 
-async function main() {
+/** signal: ends what the page and the window are listened to for. opened: the layer to open first, if any. */
+async function main(signal, opened) {
   document.documentElement.classList.add("js");
   const data = JSON.parse(document.getElementById("data").textContent);
   if (!data.layers.name.length) return;
-  const page = makePage(data, await unpackStatistics());
+  const statistics = await unpackStatistics();
+  if (signal.aborted) return; // another group is shown by now
+  const page = makePage(data, statistics);
   const table = document.getElementById("table");
   const rows = [...table.tBodies[0].rows];
   rows.forEach((row, layer) => (row.dataset.layer = layer));
@@ -127,7 +130,7 @@ async function main() {
     event.preventDefault();
     history.replaceState(null, "", link.hash);
     page.open(Number(link.hash.slice("#layer-".length)));
-  });
+  }, { signal });
   const map = document.getElementById("map");
   map.addEventListener("click", (event) => {
     const box = map.getBoundingClientRect();
@@ -140,26 +143,52 @@ async function main() {
     redrawCurves();
     changeView();
   }
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
-  addEventListener("beforeprint", () => {
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint, { signal });
+  const printed = () => {
     document.documentElement.classList.add("print");
     repaint();
     strips.drawAll();
-  });
-  addEventListener("afterprint", () => {
+  };
+  addEventListener("beforeprint", printed, { signal });
+  const shownAgain = () => {
     document.documentElement.classList.remove("print");
     repaint();
-  });
-  const wanted = /^#layer-(\d+)$/.exec(location.hash);
-  if (wanted && Number(wanted[1]) < rows.length) page.open(Number(wanted[1]));
+  };
+  addEventListener("afterprint", shownAgain, { signal });
+  if (opened < rows.length) page.open(opened);
 }
 
-main()
-  .catch((error) => {
-    // An old browser, say: findings, tables and metadata are there without scripts.
-    document.getElementById("readout").textContent = `Curves and channels cannot be shown here: ${error.message}`;
-    throw error;
-  })
-  .finally(() => {
-    document.documentElement.dataset.ready = "yes";
+/** Fills what is shown; later groups take the place of its elements. */
+function start(signal, opened) {
+  delete document.documentElement.dataset.ready;
+  return main(signal, opened)
+    .catch((error) => {
+      // An old browser, say: findings, tables and metadata are there without scripts.
+      document.getElementById("readout").textContent = `Curves and channels cannot be shown here: ${error.message}`;
+      throw error;
+    })
+    .finally(() => {
+      document.documentElement.dataset.ready = "yes";
+    });
+}
+
+/** Has the list of groups show the numbers of one, which wait in a template. */
+function offerGroups(place, listeners) {
+  const whole = place.cloneNode(true); // before anything is drawn in it
+  place.addEventListener("change", ({ target }) => {
+    if (target.id !== "group") return;
+    listeners.abort();
+    listeners = new AbortController();
+    plots.forEach(forget);
+    const part = target.value ? document.getElementById(`group-${target.value}`).content : whole;
+    place.replaceChildren(...part.cloneNode(true).childNodes);
+    document.getElementById("group").focus();
+    start(listeners.signal);
   });
+}
+
+const listeners = new AbortController();
+const place = document.getElementById("profile");
+if (place) offerGroups(place, listeners);
+const linked = /^#layer-(\d+)$/.exec(location.hash);
+start(listeners.signal, linked ? Number(linked[1]) : undefined);
