@@ -215,10 +215,34 @@ def test_calls_apart_in_a_submodule(tmp_path):
     assert_equal_states(stats.profile["1#0"].state, plain(data)["1"].state, ROUNDING)
 
 
+def test_a_mask_and_groups_in_a_submodule(tmp_path):
+    """The first sample of each batch is in a group of its own, and a batch of one is left out."""
+    known = {
+        "mask": lambda args, _: torch.arange(len(args[0])) < (0 if len(args[0]) == 1 else 9),
+        "groups": lambda args, _: (torch.arange(len(args[0])) > 0).long(),
+        "group_names": ["first", "rest"],
+    }
+    stats, data = FeatureMapStats(module="net", **known), batches()
+    trainer(tmp_path, [stats], max_epochs=1).fit(Net(frozen=True), loader(data))
+    parts = {
+        **{None: [x for x in data if len(x) > 1]},
+        "first": [x[:1] for x in data if len(x) > 1],
+        "rest": [x[1:] for x in data if len(x) > 1],
+    }
+    for name, part in parts.items():
+        got = stats.profile if name is None else stats.profile.groups[name]
+        for row, want in plain(part).items():
+            assert got[row].count.tolist() == want.count.tolist()
+            # Products of other sizes are rounded otherwise.
+            assert got[row].mean == pytest.approx(want.mean, rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"per_call": True}, "per_call= needs module="),
+        ({"mask": "auto"}, "mask= needs module=: Lightning does not call"),
+        ({"groups": "labels"}, "groups= needs module="),
         ({"when": "train"}, "when= is not for a training loop: training and validation are told"),
         ({"budget": 0.1}, "budget= is not for a training loop: every= says"),
         ({"every": 0}, "every=0: give a whole number, 1 or more"),

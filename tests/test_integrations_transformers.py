@@ -310,3 +310,50 @@ def test_what_is_refused_at_once():
         FeatureMapStatsCallback(when="train")
     with pytest.raises(fmstats.FmstatsError, match="unknown statistic 'average'"):
         FeatureMapStatsCallback(stats="average")
+
+
+def padded(seed=0, rows=ROWS):
+    """The batches of `batches`, of which sample i has its first (i mod 6) + 1 tokens alone."""
+    data = samples(seed, sum(rows))
+    for i, sample in enumerate(data):
+        sample["attention_mask"] = (torch.arange(6) <= i % 6).long()
+    return data
+
+
+class Padded(Frozen):
+    def get_train_dataloader(self):
+        return loader(padded())
+
+
+@pytest.mark.parametrize("options", [{}, {"bf16": True}])
+def test_padding_does_not_count(tmp_path, options):
+    callback = FeatureMapStatsCallback(mask="auto")
+    trainer, data = Padded(tmp_path, **options), padded()
+    callback.add_to(trainer)
+    trainer.train()
+    profile, tokens = callback.profile, sum(int(s["attention_mask"].sum()) for s in data)
+    assert tokens < 6 * len(data)
+    for row in ("embeddings.word_embeddings", "encoder.layer.1.output.dense", "embeddings/add"):
+        assert profile[f"bert.{row}"].count[0] == tokens
+    assert profile["classifier"].count[0] == len(data)
+    assert "bert.embeddings.position_embeddings" not in profile
+    if not options:
+        assert_same(profile, plain(loader(data), mask="auto"))
+
+
+def test_groups_of_labels(tmp_path):
+    known = {"mask": "auto", "groups": "labels", "group_names": ["no", "yes"]}
+    callback = FeatureMapStatsCallback(**known, evaluation=True)
+    trainer, data = Padded(tmp_path, (2, 6), eval_strategy="epoch"), padded()
+    callback.add_to(trainer)
+    trainer.train()
+    want = plain(loader(data), **known)
+    for name in ("no", "yes"):
+        got = callback.profile.groups[name]
+        assert list(got) == list(want.groups[name])
+        for row, stats in want.groups[name].items():
+            assert_equal_states(got[row].state, stats.state, ROUNDING)
+    count = sum(int(sample["labels"]) for sample in data)
+    assert callback.profile.groups["yes"]["classifier"].count[0] == count
+    assert 0 < callback.last.groups["yes"]["classifier"].count[0] < count
+    assert list(callback.evaluation_profile.groups) == ["no", "yes"]

@@ -67,7 +67,8 @@ class FeatureMapStats(KeepsIntervals, Callback):
             infinity: `on_nonfinite` of `fmstats.track` tells when that is known. Of several ranks
             all end together, when the interval does. -inf counts, too: `exclude=` a layer that
             masks with it.
-        **options: of `fmstats.track`, but neither `when` nor `budget`; `per_call` needs `module`.
+        **options: of `fmstats.track`, but neither `when` nor `budget`; `per_call`, `mask` and
+            `groups` need `module`.
 
     Attributes:
         last: the profile of the last interval, of all ranks; None before one has ended.
@@ -93,9 +94,11 @@ class FeatureMapStats(KeepsIntervals, Callback):
         **options: Any,
     ) -> None:
         chosen = check_options(every, log_every_n_steps, stats, options)
-        if options.get("per_call") and module is None:
+        of_passes = (name for name in ("per_call", "mask", "groups") if options.get(name))
+        asked = next(of_passes, None)
+        if asked is not None and module is None:
             raise fmstats.FmstatsError(
-                "per_call= needs module=: Lightning does not call the LightningModule itself, so "
+                f"{asked}= needs module=: Lightning does not call the LightningModule itself, so "
                 "its forward passes cannot be told apart; name the submodule that training_step "
                 "calls"
             )
