@@ -60,10 +60,7 @@ class Profile(Mapping[str, ChannelStats]):
 
     @property
     def groups(self) -> dict[str, Profile]:
-        """Return the profile of each group of positions by its name, where `groups=` asked for it.
-
-        The profile itself is of all of them together.
-        """
+        """Return the profile of each group by its name; this one is of all of them together."""
         return {
             name: Profile(rows, note_group(self.metadata, name, rows, self.info))
             for name, rows in self._rows_of_groups.items()
