@@ -307,3 +307,19 @@ def test_a_profile_of_groups_is_asked_for_by_that_name(model: Net) -> None:
     assert list(tracker.stats(by="group")) == ["cat", "dog", "2"]
     with pytest.raises(FmstatsError, match="stats\\(by='class'\\): choose 'group'"):
         tracker.stats(by="class")  # type: ignore[call-overload]
+
+
+def test_a_group_beyond_the_bound_on_a_device_is_told_when_it_is_asked(
+    model: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fmstats.tracking.group_range._is_host", lambda device: False)
+    tracker = fmstats.track(model, groups="groups", max_groups=4)
+    for last in (3, 9, 1):
+        model(tokens(), groups=torch.tensor([0, -1, 2, last]))
+    with pytest.raises(FmstatsError, match="group 9 is beyond max_groups=4"):
+        tracker.stats()
+    by = tracker.stats(by="group")  # what was counted stays
+    assert {name: counts(part)["first"] for name, part in by.items()} == {
+        **{"0": 3 * T, "1": T, "2": 3 * T, "3": T}
+    }
+    tracker.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from fmstats.errors import FmstatsError
@@ -59,32 +58,6 @@ def number_mask(name: str, mask: Tensor) -> Tensor:
         )
     padding = name.endswith(_INVERTED)
     return (mask == 0 if padding else mask != 0).contiguous()
-
-
-def number_groups(groups: Tensor, most: int, look: bool = True) -> tuple[Tensor, int]:
-    """Return the numbers of positions, and how many groups a CPU has shown.
-
-    Args:
-        groups: as users count them, from 0 on; what is less is of no group.
-        most: how many there may be.
-        look: whether a CPU is to look at them.
-
-    Raises:
-        FmstatsError: they are no whole numbers, or one that the host can see is too large.
-    """
-    if groups.is_floating_point() or groups.is_complex() or groups.dtype == torch.bool:
-        raise FmstatsError(f"the groups are of {groups.dtype}: give whole numbers")
-    seen = 0
-    if look and groups.device.type == "cpu" and groups.numel():
-        seen = int(groups.max()) + 1
-        if seen > most:
-            raise FmstatsError(
-                f"group {seen - 1} is beyond max_groups={most}: groups are numbered from 0, and -1 "
-                "leaves a position out"
-            )
-    within = (groups >= 0) & (groups < most)
-    numbers = torch.where(within, groups + 1, torch.zeros_like(groups))
-    return numbers.to(torch.uint8).contiguous(), seen
 
 
 def check_name(name: str) -> None:

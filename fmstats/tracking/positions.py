@@ -26,10 +26,10 @@ from fmstats.tracking.given import (
     MASK,
     check_name,
     describe_given,
-    number_groups,
     number_mask,
     tensors_given,
 )
+from fmstats.tracking.group_range import GroupRange
 from fmstats.tracking.mask_choice import AUTO, INPUTS, MaskChoice
 from fmstats.tracking.numbers_way import NumbersWay
 
@@ -71,6 +71,9 @@ class PositionReader:
         most_groups: how many there may be.
         mismatch: as `mask_mismatch` of `track`.
 
+    Attributes:
+        groups: which there are.
+
     Raises:
         FmstatsError: an argument that the model does not have.
     """
@@ -84,8 +87,7 @@ class PositionReader:
         mismatch: str = "skip",
     ) -> None:
         self._arguments, self._told = Arguments(model), masks.told
-        self.most_groups, self._mismatch = most_groups, mismatch
-        self._seen = 1  # one more than the largest group that a CPU has shown
+        self._mismatch, self.groups = mismatch, GroupRange(most_groups)
         self._groups = groups
         asked = masks.of_inputs
         self._masks: Sequence[str] | Reader = ()
@@ -128,12 +130,7 @@ class PositionReader:
 
     def count_groups(self, device: torch.device) -> int:
         """Return for how many groups a state on a device needs room."""
-        if device.type != "cpu":
-            return self.most_groups  # nothing on the host knows which of them come
-        room = 1
-        while room < self._seen:
-            room *= 2
-        return min(room, self.most_groups)
+        return self.groups.room(device)
 
     @contextmanager
     def giving(self, mask: Tensor | None, groups: Tensor | None) -> Iterator[None]:
@@ -281,9 +278,7 @@ class PositionReader:
         """Return the key and the root of a mask or of groups."""
         if name != GROUPS:
             return (INPUTS, name), number_mask(name, found)
-        numbers, seen = number_groups(found, self.most_groups, look=not sketched)
-        self._seen = max(self._seen, seen)
-        return GROUPS, numbers
+        return GROUPS, self.groups.number(found, look=not sketched)
 
 
 def _read(

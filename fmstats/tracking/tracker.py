@@ -117,10 +117,12 @@ class Tracker:
                 `groups` of the profile of all positions together.
 
         Raises:
-            FmstatsError: `by` is something else, or the ranks do not fit together.
+            FmstatsError: `by` is something else, the ranks do not fit together, or a GPU has seen
+                a group beyond `max_groups`, which is told of once.
         """
         if by not in (None, "group"):
             raise FmstatsError(f"stats(by={by!r}): choose 'group', or None for all together")
+        self._positions.groups.check()
         layers = self.layers
         info, by_number = take_profiles(layers)
         info = add_idle(info, [layer.spec.row_name for layer in self._set.layers.values()])
