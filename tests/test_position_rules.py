@@ -79,6 +79,15 @@ def join_heads(x: Tensor) -> Tensor:
     return x.reshape(SAMPLES, TIME, WIDTH)
 
 
+def scores(x: Tensor) -> Tensor:
+    """Queries with NaN, and keys without."""
+    return split_heads(x) @ split_heads(x).nan_to_num().mT
+
+
+def weights(x: Tensor) -> Tensor:
+    return split_heads(x) @ split_heads(x).mT
+
+
 FOLLOWED: Mapping[str, Function] = {
     "add": lambda x: x + WEIGHTS[0],
     "linear": lambda x: F.linear(x, WEIGHTS),
@@ -96,6 +105,13 @@ FOLLOWED: Mapping[str, Function] = {
     "queries and keys by letters": lambda x: torch.einsum("nqc,nkc->nqk", x, x),
     "nanmean": lambda x: x.nanmean(1),
     "heads": lambda x: join_heads(split_heads(x)),
+    "attention of heads": lambda x: join_heads(torch.bmm(scores(x), split_heads(x).nan_to_num())),
+    "weights of heads": lambda x: weights(x).view(SAMPLES, HEADS, TIME, TIME),
+    "heads of other samples": lambda x: split_heads(x)[HEADS:].view(SAMPLES - 1, HEADS, TIME, -1),
+    "half of the places": lambda x: split_heads(x)[:, 1::2].reshape(SAMPLES, HEADS, 2, -1),
+    "a place of each head": lambda x: split_heads(x)[2:4].diagonal(0, 0, 1).reshape(-1, HEADS),
+    "half of the heads": lambda x: split_heads(x)[::HEADS],
+    "half of a sample": lambda x: split_heads(x)[1:-1].view(SAMPLES - 1, HEADS, TIME, -1),
     "latents and keys": lambda x: torch.ones(2, WIDTH) @ x.mT,
 }
 
@@ -106,6 +122,22 @@ def test_positions_are_left_out_where_nan_goes(name: str) -> None:
     assert spread is not None
     counts = flow.numbers.combined(spread, out.device).expand(out.shape)
     assert torch.equal(counts, ~out.isnan())
+
+
+@pytest.mark.parametrize(
+    ("name", "dim"),
+    [
+        ("heads", -1),
+        ("attention of heads", -1),
+        ("weights of heads", 1),
+        ("heads of other samples", 1),
+    ],
+)
+def test_all_heads_have_the_same_positions(name: str, dim: int) -> None:
+    """So the channels of several heads, or heads as channels, have one mask."""
+    _, spread, _ = follow(FOLLOWED[name])
+    assert spread is not None
+    assert not any(part.varies(dim) for part in spread)
 
 
 # What is made of operations that lose positions, and of others that have some.

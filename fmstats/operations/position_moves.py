@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmstats.operations.position_calls import PositionCall, fitted_to, unsqueezed
+from fmstats.operations.position_copies import before_copy
 from fmstats.operations.spreads import Numbers, Part, Spread, join, origin_of
 
 
@@ -78,7 +79,8 @@ def reshape(asked: PositionCall, out: Tensor) -> Spread | None:
     for part in asked.spread(asked.call.first):
         if part.view.numel() != out.numel():  # as other numbers of other bytes
             return None
-        parts.append(_reshaped(part, tuple(out.shape), asked.numbers))
+        found = _reshaped(part, tuple(out.shape), asked.numbers)
+        parts.append(before_copy(found, asked.numbers))
     return join(parts)
 
 

@@ -133,6 +133,9 @@ def product(asked: PositionCall, out: Tensor) -> Spread | None:
         return None
     rows = without(asked.numbers, asked.spread(left), -1, out)
     columns = without(asked.numbers, asked.spread(right), -2, out)
+    # What the right one does not tell of columns, as which samples have keys at all, rows tell.
+    told = {origin_of(part.key) for part in rows}
+    columns = [p for p in columns if p.varies(out.dim() - 1) or origin_of(p.key) not in told]
     return join([*rows, *columns])
 
 
