@@ -79,6 +79,11 @@ def join_heads(x: Tensor) -> Tensor:
     return x.reshape(SAMPLES, TIME, WIDTH)
 
 
+def linear(x: Tensor) -> Tensor:
+    """The last dim of it is known to be channels."""
+    return F.linear(x, WEIGHTS)
+
+
 def scores(x: Tensor) -> Tensor:
     """Queries with NaN, and keys without."""
     return split_heads(x) @ split_heads(x).nan_to_num().mT
@@ -90,7 +95,7 @@ def weights(x: Tensor) -> Tensor:
 
 FOLLOWED: Mapping[str, Function] = {
     "add": lambda x: x + WEIGHTS[0],
-    "linear": lambda x: F.linear(x, WEIGHTS),
+    "linear": linear,
     "layer_norm": lambda x: F.layer_norm(x, (WIDTH,)),
     "transpose": lambda x: x.transpose(1, 2),
     "flatten": lambda x: x.flatten(0, 1),
@@ -99,6 +104,12 @@ FOLLOWED: Mapping[str, Function] = {
     "rows": lambda x: x[ORDER],
     "gather": lambda x: x.gather(1, TAKEN),
     "cat": lambda x: torch.cat([torch.ones(SAMPLES, 1, WIDTH), x], 1),
+    "cat of single places": lambda x: torch.cat([x[:, t : t + 1] for t in range(TIME)], 1),
+    "cat of weights": lambda x: torch.cat([x @ x.mT, x[:, ORDER] @ x.mT], 1),
+    "cat of keys": lambda x: torch.cat([x @ x.mT, x @ x[:, ORDER].mT], 2),
+    "stack": lambda x: torch.stack([x, x + 1], 1),
+    "stack of places": lambda x: torch.stack([x[:, 1], x[:, 3]], 1),
+    "stack of the last": lambda x: torch.stack([x[:, 2], x[:, 3]], 0),
     "repeat_interleave": lambda x: x.repeat_interleave(2, 0),
     "softmax of channels": lambda x: x.softmax(-1),
     "queries and keys": lambda x: x @ x.mT,
@@ -138,6 +149,13 @@ def test_all_heads_have_the_same_positions(name: str, dim: int) -> None:
     _, spread, _ = follow(FOLLOWED[name])
     assert spread is not None
     assert not any(part.varies(dim) for part in spread)
+
+
+def test_channels_of_several_places_count_where_all_of_these_do() -> None:
+    out, spread, flow = follow(lambda x: torch.cat([linear(x)[:, 1], linear(x)[:, 2]], 1))
+    assert spread is not None
+    counts = flow.numbers.combined(spread, out.device)
+    assert counts.tolist() == [[True], [False], [True]]
 
 
 # What is made of operations that lose positions, and of others that have some.

@@ -176,45 +176,79 @@ def concatenate(asked: PositionCall, out: Tensor) -> Spread | None:
     if len(tensors) == 1:
         return asked.spread(tensors[0]) or None
     dim = call.argument(1, "dim", call.kwargs.get("axis", 0)) % out.dim()
-    spreads = [asked.spread(x) for x in tensors]
-    every = [part for spread in spreads for part in spread]
-    if any(map(asked.lost, tensors)):
-        # Where those of one are lost, the others tell all if no dim of what was given is missing.
-        every = [
-            part
-            for part in every
-            if not part.varies(dim)
-            and len(part.varied) >= asked.numbers.given[origin_of(part.key)].dim()
-        ]
-    along = {part.key: part for part in every if part.varies(dim)}
-    parts: list[Part | None] = [
-        Part(part.key, part.view.narrow(dim, 0, 1).expand(out.shape))
-        for part in every
-        if part.key not in along
-    ]
-    for part in along.values():
-        if not asked.numbers.is_mask(part.key):
-            return None
-        pieces = []
-        for x, spread in zip(tensors, spreads, strict=True):
-            same = (each.small().view for each in spread if each.key == part.key)
-            piece = next(same, torch.ones_like(part.view[(slice(0, 1),) * out.dim()]))
-            sizes = [x.shape[d] if d == dim else size for d, size in enumerate(piece.shape)]
-            pieces.append((piece, sizes))
-        shape = [max(sizes[d] for _, sizes in pieces) for d in range(out.dim())]
-        laid = [
-            piece.expand([*shape[:dim], sizes[dim], *shape[dim + 1 :]]) for piece, sizes in pieces
-        ]
-        parts.append(asked.numbers.moved(part, torch.cat(laid, dim)).fitted(out.shape))
-    known = [part for part in parts if part is not None]
-    return join(known) if len(known) == len(parts) else None
+    sizes = [x.shape[dim] for x in tensors]
+    mixes = any(dim in (call.label(x) or ()) for x in tensors)
+    return _side_by_side(asked, [asked.spread(x) for x in tensors], sizes, dim, out, mixes)
 
 
 def stack(asked: PositionCall, out: Tensor) -> Spread | None:
-    """Follow what puts a new dim before or among the others."""
+    """Follow what lays tensors side by side along a new dim."""
     dim = asked.call.argument(1, "dim", 0) % out.dim()
-    parts = [p for x in asked.call.tensors for p in asked.spread(x)]
-    return join([Part(p.key, p.view.unsqueeze(dim).expand(out.shape)) for p in parts])
+    spreads = [
+        tuple(Part(part.key, part.view.unsqueeze(dim)) for part in asked.spread(x))
+        for x in asked.call.tensors
+    ]
+    return _side_by_side(asked, spreads, [1] * len(spreads), dim, out)
+
+
+def _side_by_side(
+    asked: PositionCall,
+    spreads: Sequence[Spread],
+    sizes: Sequence[int],
+    dim: int,
+    out: Tensor,
+    mixes: bool = False,
+) -> Spread | None:
+    """Return the spread of tensors along a dim, each with its own spread and size.
+
+    Where it holds channels (`mixes`), a position counts if it does in all of the tensors.
+    """
+    if any(map(asked.lost, asked.call.tensors)):
+        # Where those of one are lost, the others tell all if no dim of what was given is missing.
+        roots = asked.numbers.given
+        spreads = [
+            tuple(
+                part
+                for part in spread
+                if not part.varies(dim) and len(part.varied) >= roots[origin_of(part.key)].dim()
+            )
+            for spread in spreads
+        ]
+    parts: list[Part | None] = []
+    for key in dict.fromkeys(part.key for spread in spreads for part in spread):
+        pieces = [[part for part in spread if part.key == key] for spread in spreads]
+        known = [piece for piece in pieces if piece]
+        places = {tuple(map(_place, piece)) for piece in known}
+        every = [part for piece in known for part in piece]
+        if not any(part.varies(dim) for part in every) and (len(places) == 1 or mixes):
+            parts += [Part(key, part.view.narrow(dim, 0, 1).expand(out.shape)) for part in every]
+        elif asked.numbers.is_mask(key):
+            laid = _laid([[p.small().view for p in piece] for piece in pieces], sizes, dim)
+            parts.append(asked.numbers.moved(known[0][0], laid).fitted(out.shape))
+        else:
+            return None
+    found = [part for part in parts if part is not None]
+    return join(found) if len(found) == len(parts) else None
+
+
+def _place(part: Part) -> tuple[object, ...]:
+    """Return what parts of one root have in common that lie in the same way."""
+    strides = (part.view.stride(d) if part.varies(d) else 0 for d in range(part.view.dim()))
+    return (part.view.storage_offset(), *strides)
+
+
+def _laid(pieces: Sequence[Sequence[Tensor]], sizes: Sequence[int], dim: int) -> Tensor:
+    """Return views side by side; those of one piece together, all count where there is none."""
+    views = [view for piece in pieces for view in piece]
+    shape = [max(view.shape[d] for view in views) for d in range(views[0].dim())]
+    laid = []
+    for piece, size in zip(pieces, sizes, strict=True):
+        shape[dim] = size
+        counts = torch.ones_like(views[0][(slice(0, 1),) * len(shape)])
+        for view in piece:
+            counts = counts & view
+        laid.append(counts.expand(shape))
+    return torch.cat(laid, dim)
 
 
 def pad(asked: PositionCall, out: Tensor) -> Spread | None:
