@@ -15,7 +15,7 @@ import fmstats
 from fmstats.errors import FmstatsError
 from fmstats.integrations.intervals import Intervals
 from fmstats.output.tables import join_blocks
-from fmstats.profiles.profile import Profile
+from fmstats.profiles.profile import LayerProfile, Profile
 from fmstats.profiles.summary import choose_group, describe_metadata, describe_run
 from fmstats.runs.shards import join_parts
 
@@ -65,15 +65,22 @@ def test_a_group_has_its_share_of_the_samples() -> None:
     assert "samples" not in whole.groups["dog"].metadata
 
 
-def test_the_middle_layer_tells_the_share() -> None:
-    """Where padding makes layers differ, as those of tokens and those behind a pooling do."""
-    whole = {name: layer_of(torch.randn(100, 2)) for name in "abc"}
-    rows = {
-        name: layer_of(torch.randn(n, 2)) for name, n in zip("abcd", (10, 20, 90, 5), strict=True)
-    }
-    profile = Profile(whole, {"samples": 50}, {"some": rows, "none": {}})
-    assert profile.groups["some"].metadata["samples"] == 10
+def test_layers_of_whole_samples_tell_the_share() -> None:
+    """Texts of a group may be longer: then it has a larger share of the tokens."""
+
+    def rows(**counts: int) -> dict[str, LayerProfile]:
+        return {name: layer_of(torch.randn(n, 2)) for name, n in counts.items()}
+
+    whole = rows(token=500, pooled=50, head=50, expert=3, unused=0)
+    groups = {"long": rows(token=400, pooled=10, head=10), "none": {}}
+    profile = Profile(whole, {"samples": 50}, groups)
+    assert profile.groups["long"].metadata["samples"] == 10
     assert profile.groups["none"].metadata["samples"] == 0
+    tokens = Profile(rows(token=500, last=500), {"samples": 50}, {"a": rows(token=100, last=300)})
+    assert tokens.groups["a"].metadata["samples"] == 20  # in the middle of what layers tell
+    partly = Profile(rows(expert=10), {"samples": 50}, {"a": rows(expert=4)})
+    assert partly.groups["a"].metadata["samples"] == 20
+    assert Profile({}, {"samples": 50}, {"a": {}}).groups["a"].metadata["samples"] == 0
 
 
 def test_the_right_group_is_chosen() -> None:

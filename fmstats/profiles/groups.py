@@ -18,9 +18,9 @@ def note_group(
 ) -> dict[str, Any]:
     """Return the metadata of the profile of a group.
 
-    `samples` is its share of the samples. It is estimated by its share of the elements, in the
-    middle one of its layers: exact where samples of one length are each of one group. Where a
-    sample is of several groups, they share it, so that `compare` rather expects too much of chance.
+    `samples` is its share of them, as estimated by its share of the elements in those layers that
+    have the fewest, but one a sample: these are of whole samples, if any are. Where a sample is of
+    several groups, they share it, so that `compare` rather expects too much of chance.
 
     Args:
         metadata: of the whole profile.
@@ -31,14 +31,23 @@ def note_group(
     noted = {**metadata, "group": name}
     samples = read_count(metadata, "samples")
     if samples is not None:
-        shares = [
-            _count(row) / _count(whole[key])
-            for key, row in rows.items()
-            if key in whole and _count(whole[key])
-        ]
-        noted["samples"] = round(samples * median(shares)) if shares else 0
+        noted["samples"] = round(samples * _share(rows, whole, samples))
     return noted
 
 
+def _share(
+    rows: Mapping[str, LayerProfile], whole: Mapping[str, LayerProfile], samples: int
+) -> float:
+    counts = {name: _count(row) for name, row in whole.items() if row.stats.count.any()}
+    fewest = min((count for count in counts.values() if count >= samples), default=None)
+    shares = [
+        (_count(rows[name]) if name in rows else 0) / count
+        for name, count in counts.items()
+        if fewest is None or count == fewest
+    ]
+    return median(shares) if shares else 0.0
+
+
 def _count(row: LayerProfile) -> int:
-    return int(row.stats.count.sum())
+    """Return how many elements a channel has."""
+    return int(row.stats.count.max(initial=0))
