@@ -54,6 +54,18 @@ def test_lengths_differ_by_more_than_a_tenth(more: int, words: str) -> None:
     assert told(layer(100), layer(more)) == (text.format(10, words) if words else "")
 
 
+def test_where_padding_does_not_count_its_size_is_nothing() -> None:
+    def told_of_masked(now: LayerProfile, before: LayerProfile) -> list[str]:
+        one, other = (Profile({"l": each}, {"masked": True}) for each in (now, before))
+        return describe_other_sizes(one, other, ["l"], (10, 10))
+
+    longer = layer(50, shape=(4, 2, 9))
+    assert told(layer(50), longer)
+    assert told_of_masked(layer(50), longer) == []
+    (line,) = told_of_masked(layer(100), longer)
+    assert line == "lengths differ: 'l' gave 10 elements a channel and sample, 5 in the baseline"
+
+
 def test_lengths_are_those_of_a_sample_in_the_channel_that_saw_most() -> None:
     assert told(layer(300), layer(100), n=30) == ""
     assert told(layer(100), layer(300), m=30) == ""

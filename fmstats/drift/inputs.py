@@ -30,7 +30,8 @@ def describe_other_sizes(
 ) -> list[str]:
     """Name the layers whose tensors differ in size, or in elements per sample.
 
-    Padding is data: batches that are padded differ from others in what every layer shows.
+    Without a mask padding is data: batches that are padded differ from others in what every layer
+    shows. With one, only what counts has a size.
 
     Args:
         now: the profile in question.
@@ -38,12 +39,12 @@ def describe_other_sizes(
         layers: that both have.
         samples: of each.
     """
-    lines = []
+    lines, masked = [], now.metadata.get("masked") is True
     for name in layers:
         both = now.info[name], baseline.info[name]
         sizes = [_size(layer) for layer in both]
         each = [_elements(layer) / n for layer, n in zip(both, samples, strict=True)]
-        if sizes[0] != sizes[1]:
+        if sizes[0] != sizes[1] and not masked:
             lines.append(f"{name!r} gave {_name(sizes[0])}, {_name(sizes[1])} in the baseline")
         elif min(each) and max(each) > _ALIKE * min(each):
             lines.append(
@@ -53,7 +54,8 @@ def describe_other_sizes(
     if not lines:
         return []
     rest = f", so did {format_plural(len(lines) - 1, 'layer')} more" if len(lines) > 1 else ""
-    return [f"sizes or lengths differ, and padding counts as data: {lines[0]}{rest}"]
+    what = "lengths differ" if masked else "sizes or lengths differ, and padding counts as data"
+    return [f"{what}: {lines[0]}{rest}"]
 
 
 def _size(layer: LayerProfile) -> tuple[int, ...]:
