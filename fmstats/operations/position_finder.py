@@ -164,9 +164,9 @@ class PositionFinder:
 
 
 def _missing(spread: Spread, wanted: Collection[Hashable]) -> str:
-    """Return what of the pass does not reach a tensor: "mask", "groups", or "" if nothing."""
+    """Return what of the pass does not reach a tensor, "" if nothing."""
     found = {origin_of(part.key) for part in spread}
     if GROUPS in wanted and GROUPS not in found:
-        return "groups"
+        return "tensor of groups"
     masks = {key for key in wanted if key != GROUPS}
     return "mask" if masks and not masks & found else ""

@@ -68,7 +68,8 @@ def profile(
     parameter (or buffer). Where `device`, `dtype` or `channels_last` asks for another, a copy of
     the model runs and `model` stays where it is.
 
-    A run that goes on from its checkpoint ends with the same bits as one that was never broken off.
+    A run that goes on from its checkpoint ends with the same bits as one that was never broken off,
+    but for the rounding of means and variances where there are groups.
     Several processes count the same and find the same extrema as one; their means and variances are
     the same within the accuracy of the statistic (docs/statistics.md).
 

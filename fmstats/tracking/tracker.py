@@ -184,7 +184,7 @@ class Tracker:
         """Go on from what another tracker of this model has seen.
 
         The next tensors update the same numbers: together they are, bit for bit, what one
-        tracker would have seen. `every` and `budget` begin anew.
+        tracker would have seen; moments of groups up to rounding. `every` and `budget` begin anew.
 
         Args:
             profile: of that tracker; it is not changed.
