@@ -3,6 +3,15 @@
 namespace py = pybind11;
 
 namespace fmstats {
+namespace {
+
+// Vectors are loaded from both in the same way.
+bool aligned_alike(const void* a, const void* b) {
+  const auto differ = reinterpret_cast<std::uintptr_t>(a) ^ reinterpret_cast<std::uintptr_t>(b);
+  return differ % kSlotBytes == 0;
+}
+
+}  // namespace
 
 CudaPlan::CudaPlan(py::object tensor_type, const py::object& api, int device_type, int device_id)
     : expected_(std::move(tensor_type), api, {device_type, device_id}) {}
@@ -32,14 +41,47 @@ bool CudaPlan::try_update(torch::Tensor x, i64* state, i64* clock) {
 bool CudaPlan::launch_found(const void* data, i64* state, i64* clock) {
   if (data == nullptr) return false;
   CudaArgs args = launch_.args;
-  const auto planned = reinterpret_cast<std::uintptr_t>(args.view.data);
-  if ((reinterpret_cast<std::uintptr_t>(data) ^ planned) % kSlotBytes != 0) return false;
+  if (!aligned_alike(data, args.view.data)) return false;
   void* stream = nullptr;
   if (!expected_.current_stream(&stream) || stream != target_.stream) return false;
   args.view.data = data;
   args.state = state;
   args.clock = clock;
   try {  // not into a graph: what that writes to has to be kept
+    return cuda::launch_eagerly(target_, launch_.grid_x, launch_.grid_y, launch_.block, &args);
+  } catch (const cuda::DriverError&) {
+    return false;
+  }
+}
+
+CudaGroupPlan::CudaGroupPlan(py::object tensor_type, const py::object& api, int device_type,
+                             int device_id)
+    : expected_(std::move(tensor_type), api, {device_type, device_id}) {}
+
+void CudaGroupPlan::update(const GroupedLaunch& launch, const GroupedArgs& args,
+                           const cuda::Target& target, const py::tuple& shape,
+                           const py::tuple& strides) {
+  expected_.forget();
+  launch_ = launch;
+  args_ = args;
+  target_ = target;
+  cuda::launch(target_, launch_.grid_x, launch_.grid_y, launch_.block, &args_);
+  if (args_.replays == nullptr) expected_.remember(args_.view.dtype, shape, strides);
+}
+
+bool CudaGroupPlan::try_update(py::handle x, std::uintptr_t numbers) {
+  const void* data = expected_.recognise(x);
+  const auto* bytes = reinterpret_cast<const unsigned char*>(numbers);
+  if (data == nullptr || !aligned_alike(data, args_.view.data)) return false;
+  void* stream = nullptr;
+  if (!aligned_alike(bytes, args_.numbers.data) || !expected_.current_stream(&stream) ||
+      stream != target_.stream) {
+    return false;
+  }
+  GroupedArgs args = args_;
+  args.view.data = data;
+  args.numbers.data = bytes;
+  try {
     return cuda::launch_eagerly(target_, launch_.grid_x, launch_.grid_y, launch_.block, &args);
   } catch (const cuda::DriverError&) {
     return false;

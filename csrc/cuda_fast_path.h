@@ -37,4 +37,26 @@ class CudaPlan {
   cuda::Target target_ = {};
 };
 
+// The same of tensors whose positions are in groups.
+class CudaGroupPlan {
+ public:
+  CudaGroupPlan(pybind11::object tensor_type, const pybind11::object& api, int device_type,
+                int device_id);
+
+  // As CudaPlan; the args are those of the launch, completed.
+  void update(const GroupedLaunch& launch, const GroupedArgs& args, const cuda::Target& target,
+              const pybind11::tuple& shape, const pybind11::tuple& strides);
+
+  // As CudaPlan, with the numbers at this address, laid out and aligned as those of the last one.
+  bool try_update(pybind11::handle x, std::uintptr_t numbers);
+
+  void forget() { expected_.forget(); }
+
+ private:
+  Expected expected_;
+  GroupedLaunch launch_ = {};
+  GroupedArgs args_ = {};
+  cuda::Target target_ = {};
+};
+
 }  // namespace fmstats

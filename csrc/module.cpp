@@ -83,15 +83,15 @@ void cuda_update(CudaPlan& plan, CudaLaunch launch, const py::tuple& shape,
   plan.update(launch, target_of(kernel, context, stream), shape, strides);
 }
 
-void cuda_update_groups(const GroupedLaunch& launch, const py::tuple& thresholds,
+void cuda_update_groups(CudaGroupPlan& plan, const GroupedLaunch& launch, const py::tuple& shape,
+                        const py::tuple& strides, const py::tuple& thresholds,
                         const py::tuple& limits, std::uintptr_t state, i64 row,
                         std::uintptr_t clock, std::uintptr_t replays, std::uintptr_t parts,
                         std::uintptr_t tickets, std::uintptr_t kernel, std::uintptr_t context,
                         std::uintptr_t stream) {
   GroupedArgs args = {launch.args, launch.numbers};
   complete(args, thresholds, limits, state, row, clock, replays, parts, tickets);
-  cuda::launch(target_of(kernel, context, stream), launch.grid_x, launch.grid_y, launch.block,
-               &args);
+  plan.update(launch, args, target_of(kernel, context, stream), shape, strides);
 }
 
 // Have the device begin a pass.
@@ -146,9 +146,14 @@ void add_cuda(py::module_& m) {
            "tickets"_a, "kernel"_a, "context"_a, "stream"_a)
       .def("try_update", py::overload_cast<py::handle>(&CudaPlan::try_update))
       .def("forget", &CudaPlan::forget);
-  m.def("cuda_update_groups", &cuda_update_groups, py::kw_only(), "launch"_a, "thresholds"_a,
-        "limits"_a, "state"_a, "row"_a, "clock"_a, "replays"_a, "parts"_a, "tickets"_a, "kernel"_a,
-        "context"_a, "stream"_a, "Run a launch whose positions are in groups.");
+  py::class_<CudaGroupPlan>(m, "CudaGroupPlan", "The same of positions in groups.")
+      .def(py::init<py::object, py::object, int, int>(), py::kw_only(), "tensor_type"_a,
+           "exchange_api"_a, "device_type"_a, "device_id"_a)
+      .def("update", &cuda_update_groups, py::kw_only(), "launch"_a, "shape"_a, "strides"_a,
+           "thresholds"_a, "limits"_a, "state"_a, "row"_a, "clock"_a, "replays"_a, "parts"_a,
+           "tickets"_a, "kernel"_a, "context"_a, "stream"_a)
+      .def("try_update", &CudaGroupPlan::try_update)
+      .def("forget", &CudaGroupPlan::forget);
   m.def("cuda_begin_pass", &cuda_begin_pass, py::kw_only(), "clock"_a, "kernel"_a, "context"_a,
         "stream"_a, "Begin a pass on the device; see csrc/state.h.");
   py::class_<CudaFold>(m, "CudaFold", "The way of partials into states; see csrc/cuda_fold.h.")

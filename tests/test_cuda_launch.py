@@ -18,7 +18,7 @@ import fmstats.backends
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.errors import FmstatsError
 from fmstats.statistic.state import State
-from fmstats.statistic.view import view_of
+from fmstats.statistic.view import grouped_view_of, view_of
 
 pytestmark = cuda_host.needs_nvrtc
 
@@ -91,6 +91,49 @@ def test_a_tensor_like_the_last_one_needs_no_python(
     meter.update(x, view_of(x, 1))
     assert not meter.try_update(x)  # torch, asked by the native module, is on stream 0
     assert [launch.stream for launch in stub.launches] == [0, 0, 0, 77]
+
+
+@pytest.mark.skipif(not FAST, reason="torch is older than 2.10, without DLPack's C exchange API")
+def test_a_masked_tensor_like_the_last_one_needs_no_python(
+    stub: StubDriver, cuda: HostCudaBackend
+) -> None:
+    x, numbers = torch.randn(4, 8, 8, 8), torch.tensor([1, 0, 2, 1], dtype=torch.uint8)
+    others = torch.tensor([0, 0, 1, 0], dtype=torch.uint8)
+    meter = cuda.meter(State.identity(2 * 8), PLAIN)
+    assert not meter.try_groups(x, numbers.data_ptr())
+    meter.update_groups(x, *grouped_view_of(x, 1, numbers[:, None, None, None], groups=2))
+    assert meter.try_groups(x.clone(), others.data_ptr())
+    assert not meter.try_groups(x[:1], others.data_ptr())
+    assert not meter.try_groups("a string", others.data_ptr())
+    moved = torch.cat([others, others])[1:]
+    assert not meter.try_groups(x, moved.data_ptr())  # aligned otherwise than planned
+    assert meter.state["count"].tolist() == [3 * 64] * 8 + [64] * 8
+    stub.capture(True)
+    assert not meter.try_groups(x, numbers.data_ptr())
+    stub.capture(False)
+    cuda.runtime.current = 77
+    meter.update_groups(x, *grouped_view_of(x, 1, numbers[:, None, None, None], groups=2))
+    assert not meter.try_groups(x, numbers.data_ptr())  # torch is on stream 0
+    assert [launch.stream for launch in stub.launches] == [0, 0, 77]
+
+
+@pytest.mark.skipif(not FAST, reason="torch is older than 2.10, without DLPack's C exchange API")
+def test_a_masked_hook_asks_the_driver_for_one_launch(
+    stub: StubDriver, cuda: HostCudaBackend
+) -> None:
+    model = nn.ReLU()
+    x, mask = torch.randn(4, 6, 16), torch.arange(6) < torch.tensor([[1], [2], [6], [4]])
+    with fmstats.track(model, channel_dim=2) as tracker, tracker.positions(mask):
+        for _ in range(3):
+            model(x)
+        before = len(stub.calls())
+        model(x.clone())
+        calls = stub.calls()[before:]
+    assert calls == [
+        *("cuCtxGetCurrent", "cuCtxPushCurrent", "cuStreamIsCapturing"),
+        *("cuLaunchKernel", "cuCtxPopCurrent"),
+    ]
+    assert tracker.stats()["(model)"].count.tolist() == [4 * 13] * 16
 
 
 @pytest.mark.parametrize(

@@ -50,14 +50,18 @@ class CudaMeter(Meter):
         self._stream: int | None = None  # of the last launch that was not captured
         self._captured: tuple[int, int] | None = None  # capture and stream of the last that was
         self._limits_as: dict[torch.dtype, tuple[Limits, tuple[int, ...]]] = {}
-        self.plan: Any = native.CudaPlan(
+        self.plan: Any = self._make_plan(native.CudaPlan)
+        self.try_update = self.plan.try_update  # no Python between the hook and the driver
+        self._group_plan: Any = None
+
+    def _make_plan(self, kind: Any) -> Any:
+        return kind(
             tensor_type=Tensor,
             # From torch 2.10; without it every tensor goes through update().
             exchange_api=getattr(Tensor, "__dlpack_c_exchange_api__", None),
-            device_type=runtime.dlpack_type,
+            device_type=self._runtime.dlpack_type,
             device_id=self._index,
         )
-        self.try_update = self.plan.try_update  # no Python between the hook and the driver
 
     def update(self, x: Tensor, view: View) -> None:
         if view.channels == 0 or view.positions == 0:
@@ -99,8 +103,15 @@ class CudaMeter(Meter):
         )
         kernel = self._kernel(launch, dtype)
         with self._lock:
-            self._native.cuda_update_groups(
-                launch=launch, kernel=kernel, **self._prepare(launch, x.dtype)
+            if self._group_plan is None:
+                self._group_plan = self._make_plan(self._native.CudaGroupPlan)
+                self.try_groups = self._group_plan.try_update
+            self._group_plan.update(
+                launch=launch,
+                shape=tuple(x.shape),
+                strides=x.stride(),
+                kernel=kernel,
+                **self._prepare(launch, x.dtype),
             )
 
     def _dtype(self, x: Tensor) -> int:
@@ -116,6 +127,8 @@ class CudaMeter(Meter):
     def _prepare(self, launch: Any, dtype: torch.dtype) -> dict[str, Any]:
         """Order the current stream; return what a launch needs beside the tensor and the kernel."""
         self.plan.forget()  # another thread must not launch between ordering and launching
+        if self._group_plan is not None:
+            self._group_plan.forget()
         stream, capture = self._order()
         memory = self.state.memory
         replays = 0 if capture is None or memory is None else memory[-1:].data_ptr()
