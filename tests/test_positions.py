@@ -64,7 +64,7 @@ KEPT = int(mask_of().sum())
         ("mask", (tokens(), mask_of()), {}),
         ("mask", (tokens(),), {"mask": mask_of()}),
         ("mask", (), {"mask": mask_of().long(), "tokens": tokens()}),
-        ("attention_mask", (tokens(),), {"attention_mask": mask_of().to(torch.uint8)}),
+        ("beside", (tokens(),), {"beside": mask_of().to(torch.uint8)}),
         ("src_key_padding_mask", (tokens(),), {"src_key_padding_mask": ~mask_of()}),
         (lambda args, kwargs: args[1].bool(), (tokens(), mask_of()), {}),
         ({"(inputs)": "mask"}, (tokens(), mask_of()), {}),
@@ -76,6 +76,14 @@ def test_a_mask_comes_by_name_or_from_a_function(
     with fmstats.track(model, mask=asked) as tracker:
         model(*args, **kwargs)
     assert counts(tracker.stats()) == dict.fromkeys(MASKED, KEPT)
+
+
+def test_the_name_of_an_argument_that_nobody_gives_is_told(model: Net) -> None:
+    tracker = fmstats.track(model, mask="masks")  # forward() takes any others
+    with pytest.warns(RuntimeWarning, match="was given no argument 'masks'; closest: mask"):
+        model(tokens(), mask_of())
+    assert not tracker.stats()
+    tracker.close()
 
 
 def test_what_is_masked_is_not_seen(model: Net) -> None:

@@ -176,7 +176,13 @@ class Meter:
         self.backend.accumulate(self.state, x, view, self._thresholds, self.clock)
 
     def update_groups(self, x: Tensor, view: View, positions: Positions) -> None:
-        """Update the state with those positions of `x` that are in a group, as `accumulate`."""
+        """Update the state with those positions of a tensor that are in a group.
+
+        Args:
+            x: the tensor, which `check_input` has passed.
+            view: how it is read.
+            positions: the group of each of its positions.
+        """
         self.backend.accumulate(self.state, x, view, self._thresholds, self.clock, positions)
 
     def wait(self) -> None:

@@ -63,3 +63,19 @@ class Arguments:
         """Return the arguments of a call by their names; `*0` is the first that has none."""
         named = {**dict(zip(self._places, args, strict=False)), **kwargs}
         return named | {f"*{i}": x for i, x in enumerate(args[len(self._places) :])}
+
+    def read(self, asked: str | Reader, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+        """Return what is asked of the arguments of a call.
+
+        Raises:
+            FmstatsError: an argument that forward() does not declare, and that was not given.
+        """
+        if callable(asked):
+            return asked(args, kwargs)
+        named = self.name(args, kwargs)
+        if asked not in named and asked not in self.names:
+            raise FmstatsError(
+                f"forward() of {self._model} was given no argument {asked!r}; closest: "
+                f"{list_closest(asked, {*self.names, *named})}"
+            )
+        return named.get(asked)

@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn as nn
@@ -49,6 +49,26 @@ _MOST_WAYS = 4096
 _OUTSIDE = "came outside of a forward pass of the tracked model"
 
 
+class Asking(Protocol):
+    """The options of a tracker that ask for positions, as of `track`."""
+
+    @property
+    def mask(self) -> object:
+        """Return the mask."""
+
+    @property
+    def mask_mismatch(self) -> str:
+        """Return what is done where it does not fit."""
+
+    @property
+    def groups(self) -> str | Reader | None:
+        """Return the groups."""
+
+    @property
+    def max_groups(self) -> int:
+        """Return how many there may be."""
+
+
 class _Thread(threading.local):
     """What a reader knows of the pass of a thread.
 
@@ -66,10 +86,7 @@ class PositionReader:
 
     Args:
         model: that is tracked.
-        masks: which are asked for.
-        groups: as of `track`.
-        most_groups: how many there may be.
-        mismatch: as `mask_mismatch` of `track`.
+        options: of its tracker, which are checked.
 
     Attributes:
         groups: which there are.
@@ -78,17 +95,11 @@ class PositionReader:
         FmstatsError: an argument that the model does not have.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        masks: MaskChoice,
-        groups: str | Reader | None = None,
-        most_groups: int = 64,
-        mismatch: str = "skip",
-    ) -> None:
+    def __init__(self, model: nn.Module, options: Asking) -> None:
+        masks = MaskChoice(options.mask)
         self._arguments, self._told = Arguments(model), masks.told
-        self._mismatch, self.groups = mismatch, GroupRange(most_groups)
-        self._groups = groups
+        self._mismatch, self.groups = options.mask_mismatch, GroupRange(options.max_groups)
+        self._groups = options.groups
         asked = masks.of_inputs
         self._masks: Sequence[str] | Reader = ()
         if asked == AUTO:
@@ -99,7 +110,7 @@ class PositionReader:
             if isinstance(reader, str) and reader != AUTO:
                 check_name(reader)
                 self._arguments.check("mask", reader)
-        self._arguments.check("groups", groups)
+        self._arguments.check("groups", options.groups)
         self._thread = _Thread()
         self._ways: dict[tuple[Arrangement, int], NumbersWay] = {}
         self._windows = any(hasattr(part, _FRAMES) for part in model.modules())
@@ -201,7 +212,7 @@ class PositionReader:
         self, args: tuple[Any, ...], kwargs: dict[str, Any], sketched: bool = False
     ) -> PositionFlow | None:
         inputs = self._arguments.name(args, kwargs)
-        given, told = self._given(args, kwargs, inputs), self._of_layers(args, kwargs, inputs)
+        given, told = self._given(args, kwargs), self._of_layers(args, kwargs)
         if not given and not told:
             return None
         masks = [id(mask) for mask in given.values()]
@@ -227,9 +238,7 @@ class PositionReader:
             flow.note(x, (*(flow.spread_of(x) or ()), part))
         return flow
 
-    def _given(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: Mapping[str, Any]
-    ) -> dict[str, Tensor]:
+    def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
         """Return the masks of the inputs by their names, and the groups."""
         own = self._thread.given
         if own is not None:
@@ -241,17 +250,15 @@ class PositionReader:
         if self._groups is not None:
             named[GROUPS] = self._groups
         return tensors_given(
-            {name: _read(each, args, kwargs, inputs) for name, each in named.items()}
+            {name: self._arguments.read(each, args, kwargs) for name, each in named.items()}
         )
 
-    def _of_layers(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], inputs: Mapping[str, Any]
-    ) -> dict[Hashable, Tensor]:
+    def _of_layers(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Hashable, Tensor]:
         """Return the masks that layers are told, by their keys."""
         if self._thread.given is not None:
             return {}
         found = tensors_given(
-            {n: _read(each, args, kwargs, inputs) for n, each in self._told.items()}
+            {n: self._arguments.read(each, args, kwargs) for n, each in self._told.items()}
         )
         return dict(self._root(name, mask) for name, mask in found.items())
 
@@ -279,12 +286,3 @@ class PositionReader:
         if name != GROUPS:
             return (INPUTS, name), number_mask(name, found)
         return GROUPS, self.groups.number(found, look=not sketched)
-
-
-def _read(
-    asked: str | Reader,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    inputs: Mapping[str, Any],
-) -> object:
-    return asked(args, kwargs) if callable(asked) else inputs.get(asked)

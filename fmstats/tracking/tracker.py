@@ -31,7 +31,6 @@ from fmstats.tracking.hooks import Handle
 from fmstats.tracking.layer_set import LayerSet
 from fmstats.tracking.layer_spec import LayerSpec
 from fmstats.tracking.layers import Layer
-from fmstats.tracking.mask_choice import MaskChoice
 from fmstats.tracking.options import TrackOptions
 from fmstats.tracking.pass_hooks import AskingPassHook, EndHook, PassHook
 from fmstats.tracking.positions import PositionReader
@@ -73,13 +72,8 @@ class Tracker:
         self.hooks = self._set.hooks
         self._functional = FunctionalLayers(model, options, self._gate, self._set.add)
         self._group_names = GroupNames(options.group_names)
-        self._gate.positions = self._positions = PositionReader(
-            model,
-            MaskChoice(options.mask),
-            options.groups,
-            options.max_groups,
-            options.mask_mismatch,
-        )
+        self._positions = PositionReader(model, options)
+        self._gate.positions = self._positions if self._positions.asks else None
         if options.functional is not False or options.channel_dim_follows or self._positions.asks:
             self._gate.watch = Watch(self._functional)
         taps.begin(self._functional)
@@ -235,6 +229,7 @@ class Tracker:
             [3 3]
         """
         self._metadata["masked"] = self._metadata["masked"] or mask is not None
+        self._gate.positions = self._positions
         if self._gate.watch is None:
             self._gate.watch = Watch(self._functional)
         for layer in self.layers:
