@@ -67,7 +67,7 @@ class Profile(Mapping[str, ChannelStats]):
         }
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> Profile:
-        """Return a profile of the same rows and groups, with a copy of this metadata."""
+        """Return a profile of the same rows and groups, with a copy of this `metadata`."""
         return Profile(self.info, metadata, self._rows_of_groups)
 
     def __getitem__(self, layer: str) -> ChannelStats:
