@@ -3,19 +3,24 @@
     python benchmarks/bench_masks.py [--quick] [--json FILE]
 
 Columns: `kept`, the share of the positions that count; `/all`, the time over that of the same
-tensor without a mask. Of groups, `/all` is of all groups together.
+tensor without a mask. Of groups, `/all` is of all groups together. Below, the same of hooks: the
+pass of a model is timed with its tracker, that of the bare model taken off, and the mask is read in
+each pass; then whole passes of a model that is measured by classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
 from interleave import options_of, print_line, ratio, time_in_turn, write_json
-from torch import Tensor
+from models import resnet_18
+from torch import Tensor, nn
 
+import fmstats
 from fmstats.backends import choose_backend
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State
@@ -85,6 +90,59 @@ def measure(shape: Sequence[int], rounds: int) -> list[dict[str, Any]]:
     ]
 
 
+class Tokens(nn.Module):
+    """This model gives what it is given."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return the tokens."""
+        return x
+
+
+def measure_hook(shape: Sequence[int], rounds: int) -> dict[str, Any]:
+    """Return the time of a hook under a mask of one half over that of one without a mask."""
+    x = torch.randn(*shape)
+    mask = torch.arange(shape[1]) < shape[1] // 2
+    mask = mask.expand(shape[0], -1).contiguous()
+    models = {name: Tokens() for name in ("bare", "all", "half")}
+    trackers = [
+        fmstats.track(models["all"], channel_dim=2),
+        fmstats.track(models["half"], channel_dim=2, mask="mask"),
+    ]
+    ways = {name: partial(model, x, mask) for name, model in models.items()}
+    seconds = {name: median(each) for name, each in time_in_turn(ways, rounds).items()}
+    for tracker in trackers:
+        tracker.close()
+    hooks = {name: seconds[name] - seconds["bare"] for name in ("all", "half")}
+    return {
+        "shape": tuple(shape),
+        "us": 1e6 * hooks["half"],
+        "masked/all": hooks["half"] / hooks["all"],
+    }
+
+
+def measure_classes(batch: int, rounds: int) -> dict[str, Any]:
+    """Return the time of a pass of ResNet-18 under ten classes over that under one."""
+    labels = torch.arange(batch) % 10
+    ways, trackers = {}, []
+    for name, groups in (("one", labels * 0), ("ten", labels)):
+        model = resnet_18()[0].eval()
+
+        def classes_of(args: Any, kwargs: Any, groups: Tensor = groups) -> Tensor:
+            return groups
+
+        trackers.append(fmstats.track(model, groups=classes_of))
+        ways[name] = partial(model, torch.randn(batch, 3, 224, 224))
+    with torch.no_grad():
+        seconds = time_in_turn(ways, rounds)
+    for tracker in trackers:
+        tracker.close()
+    return {
+        "batch": batch,
+        "seconds": median(seconds["ten"]),
+        "ten/one": ratio(seconds, "ten", "one"),
+    }
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print a row per tensor and way to group its positions."""
     options = options_of(__doc__ or "").parse_args(argv)
@@ -95,7 +153,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows.append(row)
             cells = (row["shape"], row["by"], row["groups"], row["kept"])
             print_line((*cells, f"{row['us']:.0f}", row["masked/all"]), WIDTHS)
-    write_json(options.json, rows)
+    quick = options.quick
+    hooks = [measure_hook(shape, rounds=5 if quick else 40) for shape in TOKENS]
+    for row in hooks:
+        print(
+            f"hook, {row['shape']}, half masked: {row['us']:.0f} us, /all {row['masked/all']:.2f}"
+        )
+    classes = measure_classes(2 if quick else 64, rounds=2 if quick else 5)
+    print(f"ResNet-18, batch {classes['batch']}, ten classes: /one {classes['ten/one']:.2f}")
+    write_json(options.json, [*rows, *hooks, classes])
 
 
 if __name__ == "__main__":
