@@ -63,6 +63,7 @@ PARTS: Mapping[str, Part] = {
     "machine": Part("what is here", "gpu_checks.machine", 120),
     "kernels": Part("every kernel compiled and loaded", "gpu_checks.machine", 600, "load_kernels"),
     "parity": Part("the reference's numbers, the same bits", "gpu_checks.parity", 900),
+    "masks": Part("masks and groups of positions", "gpu_checks.masks", 600),
     "streams": Part("streams and CUDA graphs", "gpu_checks.streams", 200),
     "nonfinite": Part("the pass in which a NaN came", "gpu_checks.nonfinite", 120),
     "budget": Part("a budget by the clocks of host and device", "gpu_checks.budget", 200),

@@ -21,6 +21,7 @@ gpu_check = importlib.import_module("gpu_check")
 large = importlib.import_module("gpu_checks.large")
 machine = importlib.import_module("gpu_checks.machine")
 nonfinite = importlib.import_module("gpu_checks.nonfinite")
+masks = importlib.import_module("gpu_checks.masks")
 parity = importlib.import_module("gpu_checks.parity")
 predict = importlib.import_module("predict")
 reports = importlib.import_module("gpu_checks.report")
@@ -126,6 +127,27 @@ def test_determinism_sees_other_bits() -> None:
     case = parity.Case(torch.float32, "contiguous", "normal", (2, 3), "none")
     with pytest.raises(AssertionError, match="differs from the first in"):
         parity.check_same_bits(Drifting(), CPU, case)
+
+
+def test_a_whole_part_of_masks(setup: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "QUICK_DTYPES", (torch.float32, torch.bfloat16))
+    report = reports.Report("masks")
+    masks.run(setup, report)
+    assert outcomes(report) == ["passed"] * 2 * len(parity.samples.LAYOUTS)
+    assert all("4 of 4 second batches" in check["detail"] for check in report.checks)
+
+
+def test_masks_see_a_lost_element(setup: object) -> None:
+    class Losing(CpuBackend):
+        def meter(self, state: object, thresholds: object, clock: object = None) -> object:
+            meter = super().meter(state, thresholds, clock)
+            update = meter.update_groups
+            meter.update_groups = lambda *given: (update(*given), state["count"].sub_(1))
+            return meter
+
+    broken = reports.Setup(Losing(), CPU, quick=True)
+    with pytest.raises(AssertionError):
+        masks.check_layout(broken, torch.float32, "contiguous")
 
 
 def test_a_whole_part_of_parity(setup: object, monkeypatch: pytest.MonkeyPatch) -> None:
