@@ -146,10 +146,20 @@ class Layer:
         self.positions.expect(x, flow)
 
     def forget_ways(self) -> None:
-        """Take no way past the positions of the next pass."""
-        self._last = self._nothing
-        for row in self.rows:
-            row.try_update = decline
+        """Take no way past the positions of the next pass.
+
+        Raises:
+            FmstatsError: there are graphs that go past them.
+        """
+        if any(row.in_graphs for row in self.rows):
+            raise FmstatsError(
+                f"compiled graphs count all positions of layer {self.name!r}: give mask= or "
+                "groups= to track before the model is compiled"
+            )
+        with self._lock:  # not between the update of another thread and the way that it leaves
+            self._last = self._nothing
+            for row in self.rows:
+                row.try_update = decline
 
     def rescale(self, scale: float) -> None:
         """Take outputs for `scale` times what is to be told of them, from now on."""
@@ -207,7 +217,7 @@ class Layer:
         else:
             row.update(x, view_of(x, dim), dim)
             row.unmasked += placed is not None
-            if self._gate.positions is not None and self._gate.positions.asks:
+            if self._gate.positions is not None and self._gate.positions.may_ask:
                 row.try_update = decline  # the next pass may have a mask
         row.calls += not (self._gate.captured and row.is_captured(x.device))
         self._last, self._place = row, self.rows.index(row)

@@ -112,6 +112,7 @@ class PositionReader:
                 self._arguments.check("mask", reader)
         self._arguments.check("groups", options.groups)
         self._thread = _Thread()
+        self._givers, self._lock = 0, threading.Lock()  # in how many places positions are given
         self._ways: dict[tuple[Arrangement, int], NumbersWay] = {}
         self._windows = any(hasattr(part, _FRAMES) for part in model.modules())
         orders = {getattr(part, "batch_first", None) for part in model.modules()}
@@ -122,6 +123,11 @@ class PositionReader:
         """Return whether anything is asked of the passes of this thread."""
         asked = self._masks or self._told or self._groups or self._thread.given is not None
         return bool(asked)
+
+    @property
+    def may_ask(self) -> bool:
+        """Return whether anything is asked of the passes of this thread, or given in another."""
+        return self.asks or self._givers > 0
 
     @property
     def current(self) -> PositionFlow | str | None:
@@ -147,10 +153,14 @@ class PositionReader:
     def giving(self, mask: Tensor | None, groups: Tensor | None) -> Iterator[None]:
         """Take these for the passes within it, instead of what is asked of their inputs."""
         before, self._thread.given = self._thread.given, (mask, groups)
+        with self._lock:
+            self._givers += 1
         try:
             yield
         finally:
             self._thread.given = before
+            with self._lock:
+                self._givers -= 1
 
     def begin(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> PositionFlow | None:
         """Read the positions of a pass of this thread; return where they are in its inputs.

@@ -208,16 +208,16 @@ class Tracker:
     def positions(
         self, mask: torch.Tensor | None = None, *, groups: torch.Tensor | None = None
     ) -> Iterator[None]:
-        """Count, of the forward passes within it, the positions that a mask keeps.
+        """Count, of the forward passes of this thread within it, the positions that a mask keeps.
 
-        What `mask=` and `groups=` of `track` say is left aside meanwhile. Another thread is not
-        concerned.
+        What `mask=` and `groups=` of `track` say is left aside meanwhile.
 
         Args:
-            mask: (N,), (N, T) or (N, H, W), bool or 0 and 1, as the inputs of the model lie; None:
-                all positions count.
-            groups: of the same shapes, whole numbers: the group of each position, from 0 on, or
-                -1 for none.
+            mask: (N,), (N, T) or (N, H, W), bool or 0 and 1, as the inputs lie; None: all count.
+            groups: of such shapes, whole numbers: the groups, from 0 on, or -1 for none.
+
+        Raises:
+            FmstatsError: the model runs in compiled graphs, which count all positions.
 
         Examples:
             >>> import torch
@@ -228,13 +228,13 @@ class Tracker:
             >>> print(tracker.stats()["(model)"].count)
             [3 3]
         """
-        self._metadata["masked"] = self._metadata["masked"] or mask is not None
         self._gate.positions = self._positions
         if self._gate.watch is None:
             self._gate.watch = Watch(self._functional)
-        for layer in self.layers:
-            layer.forget_ways()
         with self._positions.giving(mask, groups):
+            for layer in self.layers:
+                layer.forget_ways()
+            self._metadata["masked"] |= mask is not None
             yield
 
     def pause(self) -> None:
