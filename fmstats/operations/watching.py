@@ -103,7 +103,7 @@ class Watch:
         """
         thread, sources = self._thread, None
         if thread.mode is not None or thread.suspension is not None:
-            if thread.mode is not None and _count_calls(model) > 1:
+            if thread.mode is not None and count_calls(model) > 1:
                 return True  # the model calls itself
             self._clean()  # after a pass that was interrupted
         self._look_for_missed()
@@ -156,7 +156,7 @@ class Watch:
             output: of it; None also where it failed.
         """
         thread = self._thread
-        if thread.mode is None or _count_calls(model) > 1:
+        if thread.mode is None or count_calls(model) > 1:
             return
         # A pass that has an output may be one of code that handles an error of its own.
         if thread.flow is not None and (output is not None or sys.exc_info()[0] is None):
@@ -235,7 +235,8 @@ def _kind_of(
     return (model.training, *sizes, *(x.device for x in given))
 
 
-def _count_calls(model: nn.Module) -> int:
+def count_calls(model: nn.Module) -> int:
+    """Count the calls of a model that run now in this thread: several where it calls itself."""
     return sum(module is model for module in modules_around())
 
 

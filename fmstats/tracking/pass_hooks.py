@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from fmstats.graph_ops.targets import PassShortcut
 from fmstats.operations.position_flow import PositionFlow
-from fmstats.operations.watching import Watch
+from fmstats.operations.watching import Watch, count_calls
 from fmstats.tracking import compiled as graph
 from fmstats.tracking.aside import aside
 from fmstats.tracking.gates import Gate
@@ -60,27 +60,31 @@ class PassHook(Hook):
         if is_traced():
             graph.mark_pass_boundary(self.number, module.training)
             return
-        self.observe(None, module.training)
+        self._begin(module.training)
         watch, reader = self._gate.watch, self._gate.positions
         if watch is None or not self._gate.open or torch._C._is_tracing():
             return
         if backward_pass() != NO_BACKWARD_PASS:
             return  # of activation checkpointing, which has run it before
         flow, asks = None, reader is not None and reader.asks
-        if reader is not None and asks:
+        if reader is not None and asks and count_calls(module) <= 1:  # not one within another
             with aside():
                 flow = reader.begin(args, kwargs)
         if watch.begin(module, args, kwargs, flow) or asks:
-            if self._end is None:
-                end = WatchEndHook(self, watch)
-                self._end = module.register_forward_hook(end, always_call=True)
+            with self._lock:  # a second one would stay when the first goes
+                if self._end is None:
+                    end = WatchEndHook(self, watch)
+                    self._end = module.register_forward_hook(end, always_call=True)
         elif not watch.goes_on:
             self.remove_end()
 
     def observe(self, x: Tensor | None, training: bool) -> None:
-        """Begin a forward pass, also in a graph."""
+        """Begin a forward pass, in a graph."""
         if self._gate.positions is not None:
             self._gate.positions.miss("came in a compiled graph, where no mask is followed")
+        self._begin(training)
+
+    def _begin(self, training: bool) -> None:
         if self._gate.closed or backward_pass() != NO_BACKWARD_PASS:
             return
         left_out = self._when != "always" and training != (self._when == "train")
@@ -262,7 +266,7 @@ class WatchEndHook(Hook):
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
         """End the watch of this thread's pass."""
-        if is_traced():
+        if is_traced() or count_calls(module) > 1:
             return
         self._watch.end(module, output)
         # Where the pass failed, there is no output, and torch is iterating over the hooks.
