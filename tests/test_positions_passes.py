@@ -81,3 +81,80 @@ def test_graphs_made_where_positions_are_given_ask_for_them(
             compiled(inputs())
     # A graph around the model is not handed its inputs: then masked passes are left out.
     assert set(counts(tracker).values()) == {N * T if inside else N * T + 2 * KEPT}
+
+
+class CallsItself(nn.Module):
+    """Its second call is within its first, of which its inputs are made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.behind = nn.Linear(C, C), nn.Linear(C, C)
+
+    def forward(self, x: Tensor, mask: Tensor, depth: int = 1) -> Tensor:
+        x = self.before(x)
+        if depth:
+            x = self(x, mask, depth - 1)
+        out: Tensor = self.behind(x)
+        return out
+
+
+def test_a_pass_goes_on_behind_one_within_it() -> None:
+    model = CallsItself()
+    with fmstats.track(model, mask="mask") as tracker:
+        for _ in range(3):
+            model(inputs(), MASK)
+    assert counts(tracker) == {"before": 6 * KEPT, "behind": 6 * KEPT}
+
+
+def test_a_pass_goes_on_behind_one_within_it_that_failed() -> None:
+    class Tries(CallsItself):
+        def forward(self, x: Tensor, mask: Tensor, depth: int = 1) -> Tensor:
+            x = self.before(x)
+            if not depth:
+                raise ValueError("too deep")
+            with pytest.raises(ValueError, match="too deep"):
+                self(x, mask, 0)
+            out: Tensor = self.behind(x)
+            return out
+
+    model = Tries()
+    with fmstats.track(model, mask="mask") as tracker:
+        for _ in range(3):
+            model(inputs(), MASK)
+    assert counts(tracker) == {"before": 6 * KEPT, "behind": 3 * KEPT}
+
+
+@pytest.mark.parametrize("option", ["mask", "groups"])
+def test_a_function_that_fails_does_not_fail_the_pass(model: Net, option: str) -> None:
+    def ask(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        found: Tensor = kwargs["valid"]
+        return found
+
+    options: dict[str, Any] = {option: ask}
+    tracker = fmstats.track(model, **options)
+    with pytest.warns(RuntimeWarning, match=rf"{option}.* raised KeyError: 'valid'"):
+        model(inputs())
+    assert counts(tracker) == {}
+    tracker.close()
+    with (
+        fmstats.track(model, mask_mismatch="raise", **options),
+        pytest.raises(FmstatsError, match="raised KeyError: 'valid'"),
+    ):
+        model(inputs())
+
+
+@pytest.mark.parametrize("kind", ["sparse", "nested"])
+def test_masks_of_other_layouts_do_not_fail_the_pass(model: Net, kind: str) -> None:
+    nested = torch.nested.nested_tensor([MASK[0], MASK[1, :2]], layout=torch.jagged)
+    tracker = fmstats.track(model, mask="mask")
+    with pytest.warns(RuntimeWarning, match="the mask 'mask' is sparse or nested: give a dense"):
+        model(inputs(), MASK.to_sparse() if kind == "sparse" else nested)
+    tracker.close()
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int64])
+def test_groups_are_whole_numbers_of_any_size(model: Net, dtype: torch.dtype) -> None:
+    groups = torch.tensor([3, 127]).to(dtype)
+    with fmstats.track(model, max_groups=200) as tracker, tracker.positions(groups=groups):
+        model(inputs())
+    assert list(tracker.stats().groups) == ["3", "127"]

@@ -1,24 +1,57 @@
-"""These functions check masks and groups as users give them, and number their positions."""
+"""These functions read and check masks and groups as users give them, and number positions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from fmstats.errors import FmstatsError
 from fmstats.operations.spreads import GROUPS
+from fmstats.tracking.arguments import Arguments, Reader
 
 MASK = "(mask)"  # the name of a mask that has none of its own
 _INVERTED = "key_padding_mask"
 _MOST_DIMS = 3
 
 
+def read_given(
+    asked: Mapping[str, str | Reader],
+    arguments: Arguments,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> dict[str, Tensor]:
+    """Return what is asked of the inputs of a pass, by its name, where it is given.
+
+    Args:
+        asked: names of inputs, and functions of `args` and `kwargs`.
+        arguments: of the model.
+        args: that it is called with.
+        kwargs: that it is called with as well.
+
+    Raises:
+        FmstatsError: a function raised an error, nobody gave an argument, or as `tensors_given`.
+    """
+    found: dict[str, object] = {}
+    for name, each in asked.items():
+        try:
+            found[name] = arguments.read(each, args, kwargs)
+        except FmstatsError:
+            raise
+        except Exception as error:  # the user's pass goes on, unless asked otherwise
+            raise FmstatsError(
+                f"the function for {describe_given(name)} raised {type(error).__name__}: {error}"
+            ) from error
+    return tensors_given(found)
+
+
 def tensors_given(found: Mapping[str, object]) -> dict[str, Tensor]:
     """Return the masks and groups that were given, by their names.
 
     Raises:
-        FmstatsError: one is no tensor, or has a shape that none has.
+        FmstatsError: one is no dense tensor, or has a shape that none has.
     """
     given = {}
     for name, x in found.items():
@@ -26,6 +59,8 @@ def tensors_given(found: Mapping[str, object]) -> dict[str, Tensor]:
             continue
         if not isinstance(x, Tensor):
             raise FmstatsError(f"{describe_given(name)} is a {type(x).__name__}: give a tensor")
+        if x.is_nested or x.layout != torch.strided:
+            raise FmstatsError(f"{describe_given(name)} is sparse or nested: give a dense tensor")
         if not 1 <= x.dim() <= _MOST_DIMS:
             raise FmstatsError(
                 f"{describe_given(name)} is of shape {tuple(x.shape)}: give one of shape (N,), "

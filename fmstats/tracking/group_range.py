@@ -44,22 +44,21 @@ class GroupRange:
         """
         if groups.is_floating_point() or groups.is_complex() or groups.dtype == torch.bool:
             raise FmstatsError(f"the groups are of {groups.dtype}: give whole numbers")
+        groups = groups.detach().to(torch.int64)  # some types hold less than `most`
         if look and groups.numel():
-            self._look(groups.detach())
+            self._look(groups)
         within = (groups >= 0) & (groups < self._most)
-        return (
-            torch.where(within, groups + 1, torch.zeros_like(groups)).to(torch.uint8).contiguous()
-        )
+        return torch.where(within, groups + 1, 0).to(torch.uint8).contiguous()
 
     def _look(self, groups: Tensor) -> None:
         device = groups.device
         if _is_host(device):
-            self._check(int(groups.max()))
-            self._seen = max(self._seen, int(groups.max()) + 1)
+            largest = int(groups.max())
+            self._check(largest)
+            self._seen = max(self._seen, largest + 1)
             return
-        largest = groups.amax().to(torch.int64)
-        before = self._largest.get(device)
-        self._largest[device] = largest if before is None else torch.maximum(before, largest)
+        found, before = groups.amax(), self._largest.get(device)
+        self._largest[device] = found if before is None else torch.maximum(before, found)
 
     def check(self) -> None:
         """Look at what came on devices, which this waits for.

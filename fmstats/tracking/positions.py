@@ -27,6 +27,7 @@ from fmstats.tracking.given import (
     check_name,
     describe_given,
     number_mask,
+    read_given,
     tensors_given,
 )
 from fmstats.tracking.group_range import GroupRange
@@ -259,17 +260,13 @@ class PositionReader:
         )
         if self._groups is not None:
             named[GROUPS] = self._groups
-        return tensors_given(
-            {name: self._arguments.read(each, args, kwargs) for name, each in named.items()}
-        )
+        return read_given(named, self._arguments, args, kwargs)
 
     def _of_layers(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Hashable, Tensor]:
         """Return the masks that layers are told, by their keys."""
         if self._thread.given is not None:
             return {}
-        found = tensors_given(
-            {n: self._arguments.read(each, args, kwargs) for n, each in self._told.items()}
-        )
+        found = read_given(self._told, self._arguments, args, kwargs)
         return dict(self._root(name, mask) for name, mask in found.items())
 
     def _add_silent(self, given: dict[str, Tensor], tensors: Sequence[tuple[str, Tensor]]) -> None:
