@@ -101,6 +101,14 @@ FOLLOWED: Mapping[str, Function] = {
     "flatten": lambda x: x.flatten(0, 1),
     "roll": lambda x: x.roll(1, 1),
     "flip": lambda x: x.flip(1),
+    "fliplr": lambda x: x.fliplr(),
+    "flipud": lambda x: x.flipud(),
+    "rot90": lambda x: x.rot90(2, (1, 0)),
+    "frequencies of channels": lambda x: torch.fft.rfft(x, dim=-1),
+    "copy_": lambda x: (x + 1).copy_(x[ORDER]),
+    "complex numbers": lambda x: torch.view_as_real(
+        torch.view_as_complex(x.unflatten(-1, (-1, 2))) * torch.ones(1, dtype=torch.complex64)
+    ),
     "rows": lambda x: x[ORDER],
     "gather": lambda x: x.gather(1, TAKEN),
     "cat": lambda x: torch.cat([torch.ones(SAMPLES, 1, WIDTH), x], 1),
@@ -160,6 +168,9 @@ def test_channels_of_several_places_count_where_all_of_these_do() -> None:
 
 # What is made of operations that lose positions, and of others that have some.
 LOST: Mapping[str, Function] = {
+    "frequencies": lambda x: torch.fft.fft(x, dim=1),
+    "take": lambda x: x.take(torch.arange(x.numel()).flip(0).view(x.shape)),
+    "fftshift": lambda x: torch.fft.fftshift(x, 1),
     "product": lambda x: pooled(x) @ x.mT,
     "attention": lambda x: F.scaled_dot_product_attention(pooled(x), x, x),
     "attention of what is made of it": lambda x: (pooled(x) + 1) @ x.mT,

@@ -51,8 +51,17 @@ def _rule_of(name: str) -> PositionRule:
 
 def joined(asked: PositionCall, out: Tensor) -> Spread | None:
     """Follow all operands, broadcast to the result."""
+    return _broadcast(asked, asked.call.tensors, out)
+
+
+def written(asked: PositionCall, out: Tensor) -> Spread | None:
+    """Follow what is copied into a tensor."""
+    return _broadcast(asked, asked.call.tensors[1:], out)
+
+
+def _broadcast(asked: PositionCall, operands: Sequence[Tensor], out: Tensor) -> Spread | None:
     parts = []
-    for x in asked.call.tensors:
+    for x in operands:
         if x.dim() <= out.dim():
             for part in asked.spread(x):
                 try:
@@ -103,7 +112,7 @@ def sample(asked: PositionCall, out: Tensor) -> Spread | None:
 def mixed_along(asked: PositionCall, out: Tensor) -> Spread | None:
     """Follow what changes the order along a dim: where positions are told apart, they are lost."""
     call, x = asked.call, asked.call.first
-    place = 2 if call.name in ("topk", "kthvalue") else 1
+    place = 2 if call.name in ("topk", "kthvalue") or call.name.startswith("fft_") else 1
     dim = call.argument(place, "dim", -1)
     if not isinstance(dim, int) or isinstance(dim, bool):
         dim = -1
@@ -123,6 +132,19 @@ def last(asked: PositionCall, out: Tensor) -> Spread | None:
 def embedding(asked: PositionCall, out: Tensor) -> Spread | None:
     """Follow what gives each index of a tensor a vector: embedding, one_hot."""
     return unsqueezed(asked.spread(asked.call.argument(0, "input")), out)
+
+
+def real(asked: PositionCall, out: Tensor) -> Spread | None:
+    """Follow view_as_real, whose last dim has the parts of a number."""
+    return unsqueezed(asked.spread(asked.call.first), out)
+
+
+def complex_numbers(asked: PositionCall, out: Tensor) -> Spread | None:
+    """Follow view_as_complex, which joins the last dim to a number."""
+    spread = asked.spread(asked.call.first)
+    if any(part.varies(out.dim()) for part in spread):
+        return None
+    return join([Part(part.key, part.view.select(-1, 0)) for part in spread])
 
 
 def product(asked: PositionCall, out: Tensor) -> Spread | None:
@@ -228,6 +250,7 @@ _NAMES: tuple[tuple[PositionRule, str], ...] = (
         "squeeze select unbind narrow split chunk tensor_split split_with_sizes unsafe_split "
         "unsafe_chunk hsplit vsplit dsplit unfold diagonal expand expand_as broadcast_to",
     ),
+    (moves.move, "fliplr flipud rot90"),
     (moves.repeat, "repeat tile"),
     (moves.repeat_each, "repeat_interleave"),
     (moves.pack, "_pack_padded_sequence _pad_packed_sequence"),
@@ -245,11 +268,15 @@ _NAMES: tuple[tuple[PositionRule, str], ...] = (
     (reduce, "count_nonzero nanmedian nanquantile aminmax"),
     (reduce_or_join, "max min"),
     (mixed_along, "topk sort argsort kthvalue msort"),
+    (mixed_along, "fft_fft fft_ifft fft_rfft fft_irfft fft_hfft fft_ihfft"),
     (moves.concatenate, "cat concat concatenate"),
     (moves.stack, "stack"),
     (moves.pad, "pad constant_pad_nd"),
     (moves.roll, "roll flip"),
     (joined, "masked_fill where clamp"),
+    (written, "copy"),
+    (real, "view_as_real"),
+    (complex_numbers, "view_as_complex"),
     (
         resize,
         "interpolate upsample upsample_nearest upsample_bilinear "
@@ -266,6 +293,7 @@ _NAMES: tuple[tuple[PositionRule, str], ...] = (
         nothing,
         "stft istft affine_grid bincount histc embedding_bag nonzero unique cdist pdist fold",
     ),
-    (nothing, "im2col cross_entropy nll_loss masked_select"),
+    (nothing, "im2col cross_entropy nll_loss masked_select take fft_fftshift fft_ifftshift"),
+    (nothing, "fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_fftn fft_ifftn fft_rfftn fft_irfftn"),
 )
 RULES: dict[str, PositionRule] = {name: rule for rule, names in _NAMES for name in names.split()}
