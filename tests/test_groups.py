@@ -115,6 +115,20 @@ def test_groups_are_saved_and_merged(tmp_path: Path) -> None:
     assert_same_groups(join_parts([whole]), whole)
 
 
+def test_no_row_is_lost_to_a_group_of_the_same_name(tmp_path: Path) -> None:
+    model = nn.Sequential()
+    model.add_module("layer", nn.Linear(3, 3))
+    model.add_module("layer|cat", nn.Linear(3, 3))
+    groups = torch.zeros(2, dtype=torch.int64)
+    with (
+        fmstats.track(model, group_names=["cat"]) as tracker,
+        tracker.positions(groups=groups),
+    ):
+        model(torch.ones(2, 3))
+    with pytest.raises(FmstatsError, match="name of a row of a group"):
+        tracker.stats().save(tmp_path / "run.fmstats")
+
+
 def test_a_checkpoint_keeps_groups(tmp_path: Path) -> None:
     class Broken(list[dict[str, Tensor]]):
         """Batches that end in an interruption the first time."""

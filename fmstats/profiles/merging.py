@@ -81,15 +81,16 @@ class Stack:
     def of(cls, profile: Profile) -> Stack:
         """Return a profile as a stack; its states are copied."""
         per_call = profile.metadata.get("per_call") is True
-        info = with_keys(profile.info, per_call)
+        named = list(with_keys(profile.info, per_call).items())
         for group, part in profile.groups.items():
             rows = with_keys(part.info, per_call).items()
-            info |= {f"{name}|{group}": replace(row, group=group) for name, row in rows}
-        layers = {name: StackedLayer.of(layer) for name, layer in info.items()}
+            named += [(f"{name}|{group}", replace(row, group=group)) for name, row in rows]
+        layers = {name: StackedLayer.of(layer) for name, layer in named}
+        if len(layers) < len(named):  # else one of them would be lost
+            raise FmstatsError("a layer has the name of a row of a group: rename it, or the group")
         if len({row.key for row in layers.values()}) < len(layers):
             raise FmstatsError("two rows of the profile are of the same layer, call and width")
-        states = [layer.stats.state for layer in info.values()]
-        return cls(layers, _side_by_side(states), profile.metadata)
+        return cls(layers, _side_by_side(row.stats.state for _, row in named), profile.metadata)
 
     @cached_property
     def names(self) -> dict[RowKey, str]:
