@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats.errors import FmstatsError
+from fmstats.tracking.numbers_way import NumbersWay
 
 N, T, C = 2, 5, 4
 MASK = torch.arange(T) < torch.tensor([[5], [2]])
@@ -158,3 +159,31 @@ def test_groups_are_whole_numbers_of_any_size(model: Net, dtype: torch.dtype) ->
     with fmstats.track(model, max_groups=200) as tracker, tracker.positions(groups=groups):
         model(inputs())
     assert list(tracker.stats().groups) == ["3", "127"]
+
+
+def test_no_thread_comes_between_finding_positions_and_reading_them(
+    model: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one may change how the numbers of positions are to be read."""
+    tracker = fmstats.track(model, ["first"], functional=False)
+
+    def run(mask: Tensor) -> None:
+        with tracker.positions(mask):
+            for _ in range(3):  # the first pass is followed, and the last goes the short way
+                model(inputs())
+
+    run(MASK[:, 0] & ~MASK[:, 4])
+    find, other = NumbersWay.address, Thread(target=run, args=(MASK[:, 4],))
+
+    def find_slowly(way: NumbersWay) -> int:
+        found = find(way)
+        if found and not other.ident:
+            other.start()
+            other.join(0.2)
+        return found
+
+    monkeypatch.setattr(NumbersWay, "address", find_slowly)
+    run(MASK)
+    other.join()
+    assert counts(tracker) == {"first": 3 * T + 3 * KEPT + 3 * T}
+    tracker.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -20,6 +21,18 @@ class Reader(Protocol):
 
     def count_groups(self, device: torch.device) -> int:
         """Return for how many groups a state on a device needs room."""
+
+
+class Updated(Protocol):
+    """A row, as a way leads to its next update.
+
+    Attributes:
+        lock: held while it is updated with some positions.
+        try_update: as of `Meter`.
+    """
+
+    lock: Lock
+    try_update: Callable[[object], bool]
 
 
 class NumbersWay:
@@ -47,12 +60,16 @@ class NumbersWay:
         numbers = flow.numbers.arranged(self._arrangement)
         return 0 if numbers is None else numbers.data_ptr()
 
-    def update_with(self, try_groups: Callable[[object, int], bool]) -> Callable[[object], bool]:
-        """Return what updates with an output as `try_groups` does of the numbers of its pass."""
-        address = self.address
+    def lead(self, row: Updated, try_groups: Callable[[object, int], bool]) -> None:
+        """Have a row update with an output as `try_groups` does of the numbers of its pass."""
+        address, lock = self.address, row.lock
 
         def try_update(output: object) -> bool:
-            numbers = address()
-            return numbers != 0 and try_groups(output, numbers)
+            # Another thread may change, between both calls, how the numbers are to be read.
+            with lock:
+                if row.try_update is not try_update:
+                    return False
+                numbers = address()
+                return numbers != 0 and try_groups(output, numbers)
 
-        return try_update
+        row.try_update = try_update

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -44,6 +45,7 @@ class Row:
         calls: tensors that hooks have measured, see `count_calls`.
         in_graphs: what measures it in graphs, by device.
         try_update: updates at once with an output that is as the last one, see `Meter`.
+        lock: held while it is updated with some positions of a tensor.
         unmasked: tensors measured whole, though only some of their positions were to count.
     """
 
@@ -60,13 +62,13 @@ class Row:
         self.execution_index = execution_index
         self._meters: dict[torch.device, Meter] = {}
         self._groups = RowGroups(width, self._make_meter)
-        self.unmasked = 0
         self._tensor_info = TensorInfo()
         self._restored: State | None = None  # what the first state shall begin with
         self._clocks = clocks
         self._scale = scale  # of the states: of what is measured, over what is told
         self.try_update: Callable[[object], bool] = decline
-        self.calls = 0
+        self.lock = Lock()
+        self.calls = self.unmasked = 0
         self.in_graphs: dict[torch.device, InGraphs] = {}
         self._expected: tuple[tuple[int, ...], torch.dtype, int | None] | None = None
         self._in_graphs_info = TensorInfo()  # of tensors that graphs measure, which none tells of
@@ -101,18 +103,19 @@ class Row:
         Args:
             x: the tensor, which has a statistic.
             view: how it is read.
-            dim: of its channels, of which there are `width`; None where all is one channel.
+            dim: as of `update`.
             positions: the groups; of a mask there is one, which is the row's own.
             room: for how many groups there is to be a state; 0 for a mask.
             way: to the numbers of the next tensor; None if there is none.
         """
-        self.try_update = decline  # which would take all positions of the next tensor
-        meter = self._groups.on(x.device, room) if room else self.meter_on(x.device)
-        check_input(meter.state, x, view, positions.groups)
-        meter.update_groups(x, view, positions)
-        self._tensor_info = self._tensor_info.joined_by(tuple(x.shape), x.dtype, dim)
-        if way is not None:
-            self.try_update = way.update_with(meter.try_groups)
+        with self.lock:
+            self.try_update = decline  # which would take all positions of the next tensor
+            meter = self._groups.on(x.device, room) if room else self.meter_on(x.device)
+            check_input(meter.state, x, view, positions.groups)
+            meter.update_groups(x, view, positions)
+            self._tensor_info = self._tensor_info.joined_by(tuple(x.shape), x.dtype, dim)
+            if way is not None:
+                way.lead(self, meter.try_groups)
 
     def meter_on(self, device: torch.device) -> Meter:
         """Return what measures on a device, made if there is none yet."""
@@ -132,8 +135,7 @@ class Row:
 
     def is_captured(self, device: torch.device) -> bool:
         """Tell whether what is measured on a device goes into a graph, which is to count it."""
-        meters = (meter for there, meter in self._all_meters() if there == device)
-        return any(meter.backend.captures(device) for meter in meters)
+        return any(m.backend.captures(device) for there, m in self._all_meters() if there == device)
 
     def _begin_as_restored(self, state: State) -> None:
         """Have an empty state go on from what was restored, if anything was."""
@@ -206,10 +208,8 @@ class Row:
         self._restored, self.calls = saved.stats.state, saved.calls
         self._groups.restore(groups)
         self.unmasked = saved.unmasked
-        dims = tuple(sorted(saved.dims.items()))
-        self._tensor_info = TensorInfo(
-            saved.shape, saved.dtype, dims, tuple(saved.backend.split(", "))
-        )
+        dims, backends = tuple(sorted(saved.dims.items())), tuple(saved.backend.split(", "))
+        self._tensor_info = TensorInfo(saved.shape, saved.dtype, dims, backends)
         for meter in self._meters.values():  # graphs hold the memory of one that is there
             self._begin_as_restored(meter.state)
 
