@@ -491,3 +491,36 @@ def test_usual_models_are_told_and_a_pass_or_a_copy_changes_nothing(tmp_path, ki
     assert describe_model(model) == before
     if kind not in ("exported", "traced"):  # PyTorch copies these as other classes
         assert describe_model(copy.deepcopy(model)) == before
+
+
+def below(most, args, kwargs):
+    return args[0] < most
+
+
+class Below:
+    def __init__(self, most):
+        self.most = most
+
+    def __call__(self, args, kwargs):
+        return below(self.most, args, kwargs)
+
+    def again(self, args, kwargs):
+        return below(self.most, args, kwargs)
+
+
+class Above(Below):
+    def __call__(self, args, kwargs):
+        return args[0] > self.most
+
+
+def test_functions_among_options_are_told_apart_by_code_and_what_they_are_given():
+    def describe(mask):
+        return describe_options({"mask": mask})["mask"]
+
+    assert describe(functools.partial(below, 3)) == describe(functools.partial(below, 3))
+    assert describe(functools.partial(below, 3)) != describe(functools.partial(below, 2))
+    assert describe(Below(3)) == describe(Below(3))
+    assert describe(Below(3)) != describe(Above(3))
+    assert describe(Below(3).again) == describe(Below(3).again)
+    assert describe(Below(3).again) != describe(Below(3).__call__)
+    assert " at 0x" not in str([describe(each) for each in (Below(3), Below(3).again, Below)])

@@ -8,6 +8,7 @@ What has no fingerprint is listed as `unknown`: whether it has changed cannot be
 
 from __future__ import annotations
 
+import functools
 import re
 import types
 from collections.abc import Iterable, Mapping
@@ -204,9 +205,19 @@ def _text(value: object) -> str:
     if isinstance(value, torch.device):
         return value.type
     if isinstance(value, types.FunctionType):
-        code = fingerprint_code(value, Fingerprints(fingerprint_code)).hex()[:16]
-        return f"{value.__qualname__} ({code})"
+        return f"{value.__qualname__} ({_code_of(value)})"
+    if isinstance(value, types.MethodType):  # of an object that a run may change
+        return _text(value.__func__)
+    if isinstance(value, functools.partial):
+        prints = Fingerprints(fingerprint_code)
+        given = prints.of((value.args, value.keywords), "partial").hex()[:16]
+        return f"{_text(value.func)} with arguments ({given})"
     if callable(value):  # A module type or an object, whose repr may hold an address.
-        named = value if hasattr(value, "__qualname__") else type(value)
-        return f"{named.__module__}.{named.__qualname__}"
+        kind = value if hasattr(value, "__qualname__") else type(value)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        return name if kind is value else f"{name} ({_code_of(kind)})"
     return str(value)
+
+
+def _code_of(value: object) -> str:
+    return fingerprint_code(value, Fingerprints(fingerprint_code)).hex()[:16]
