@@ -28,7 +28,7 @@ from fmstats.operations.graph_positions import GraphPositions
 from fmstats.operations.graphs import GraphOperations, add_operations, current_graph, is_last
 from fmstats.operations.places import modules_around
 from fmstats.operations.position_flow import PositionFlow
-from fmstats.tracking.graph_positions import as_given, hand_inputs
+from fmstats.tracking.graph_inputs import as_given, hand_inputs
 from fmstats.tracking.graph_rewriting import measure_in_graph
 from fmstats.tracking.graph_rows import GraphRow
 
