@@ -187,3 +187,28 @@ def test_no_thread_comes_between_finding_positions_and_reading_them(
     other.join()
     assert counts(tracker) == {"first": 3 * T + 3 * KEPT + 3 * T}
     tracker.close()
+
+
+class TakesAny(Net):
+    def forward(self, x: Tensor, mask: Tensor | None = None, **_: Any) -> Tensor:
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("option", ["mask", "groups"])
+def test_a_name_that_nothing_has_is_told_once(option: str) -> None:
+    model, options = TakesAny(), {option: "msk"}
+    with fmstats.track(model, **options) as tracker:  # type: ignore[arg-type]
+        with pytest.warns(
+            RuntimeWarning, match=f"{option}='msk' is not given to TakesAny.*closest: mask"
+        ):
+            model(inputs())
+        model(inputs())
+    assert set(counts(tracker).values()) == {2 * N * T}
+
+
+def test_a_name_that_is_given_may_be_left_out_later() -> None:
+    model = TakesAny()
+    with fmstats.track(model, mask="msk") as tracker:
+        model(inputs(), msk=MASK)
+        model(inputs())
+    assert set(counts(tracker).values()) == {KEPT + N * T}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ class Arguments:
         named = {name for name, each in given.items() if each.kind == kinds.KEYWORD_ONLY}
         self.names = {*self._places, *named}
         self._takes_any = any(each.kind == kinds.VAR_KEYWORD for each in given.values())
+        self._undeclared: dict[str, str] = {}  # the options by the names that only a pass can tell
 
     def check(self, option: str, asked: str | Reader | None) -> None:
         """Refuse the name of an argument that the model does not take.
@@ -39,10 +41,25 @@ class Arguments:
         Raises:
             FmstatsError: it takes none of that name.
         """
-        if isinstance(asked, str) and asked not in self.names and not self._takes_any:
+        if not isinstance(asked, str) or asked in self.names:
+            return
+        if not self._takes_any:
             raise FmstatsError(
                 f"{option}={asked!r}: forward() of {self._model} has no such argument; closest: "
                 f"{list_closest(asked, self.names)}"
+            )
+        self._undeclared[asked] = option
+
+    def warn_of_missing(self, inputs: Mapping[str, Any]) -> None:
+        """Warn of names that forward() does not declare, and that its first pass is not given."""
+        undeclared, self._undeclared = self._undeclared, {}
+        for name in undeclared.keys() - inputs.keys():
+            warnings.warn(
+                f"fmstats counts all positions: {undeclared[name]}={name!r} is not given to "
+                f"{self._model}, whose forward() does not declare it; closest: "
+                f"{list_closest(name, self.names)}",
+                RuntimeWarning,
+                stacklevel=4,
             )
 
     def choose(self, option: str, names: Mapping[str, object]) -> list[str]:
