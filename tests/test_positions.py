@@ -214,6 +214,7 @@ def test_a_mask_that_cannot_be_read_is_told_once_a_pass_and_loses_nothing(
         ({"mask": "padding_mask"}, "some libraries have True where there is padding"),
         ({"mask": torch.ones(2)}, "a tensor is given by tracker.positions"),
         ({"mask": {"(inputs)": 3}}, "give the name of an argument"),
+        ({"mask": {"(model)": "auto"}}, r"'auto' finds the masks of '\(inputs\)'; '\(model\)' is"),
         ({"mask": {"nowhere.*": "input"}}, "mask: 'nowhere.*' matches none of the tracked layers"),
         ({"groups": 3}, "groups=3: give the name of an argument"),
         ({"groups": "labels"}, "groups='labels': forward"),

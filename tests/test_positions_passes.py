@@ -212,3 +212,21 @@ def test_a_name_that_is_given_may_be_left_out_later() -> None:
         model(inputs(), msk=MASK)
         model(inputs())
     assert set(counts(tracker).values()) == {KEPT + N * T}
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"mask": MASK.tolist()}, "the mask is a list: give a tensor"),
+        ({"groups": "labels"}, "the tensor of groups is a str: give a tensor"),
+        ({"mask": torch.ones(1, 1, 1, 1)}, r"the mask is of shape \(1, 1, 1, 1\)"),
+    ],
+)
+def test_what_is_no_mask_is_refused_where_it_is_given(
+    model: Net, given: dict[str, Any], text: str
+) -> None:
+    with fmstats.track(model) as tracker:
+        with pytest.raises(FmstatsError, match=text), tracker.positions(**given):
+            model(inputs())
+        model(inputs())
+    assert set(counts(tracker).values()) == {N * T}

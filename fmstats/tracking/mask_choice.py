@@ -44,6 +44,11 @@ class MaskChoice:
                 )
             if selector == INPUTS:
                 self.of_inputs = each
+            elif each == AUTO:
+                raise FmstatsError(
+                    f"mask: {AUTO!r} finds the masks of {INPUTS!r}; {selector!r} is told its own "
+                    "by the name of an argument or a function"
+                )
             elif each is not None:
                 name = f"{_PREFIX}{selector!r}"
                 self.told[name], self.selectors[name] = each, selector

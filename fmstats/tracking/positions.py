@@ -78,7 +78,7 @@ class _Thread(threading.local):
         current: where its positions are; None: all count; else why that is not known.
     """
 
-    given: tuple[Tensor | None, Tensor | None] | None = None
+    given: dict[str, Tensor] | None = None
     current: PositionFlow | str | None = _OUTSIDE
 
 
@@ -152,8 +152,13 @@ class PositionReader:
 
     @contextmanager
     def giving(self, mask: Tensor | None, groups: Tensor | None) -> Iterator[None]:
-        """Take these for the passes within it, instead of what is asked of their inputs."""
-        before, self._thread.given = self._thread.given, (mask, groups)
+        """Take these for the passes within it, instead of what is asked of their inputs.
+
+        Raises:
+            FmstatsError: as `tensors_given`.
+        """
+        given = tensors_given({MASK: mask, GROUPS: groups})
+        before, self._thread.given = self._thread.given, given
         with self._lock:
             self._givers += 1
         try:
@@ -253,7 +258,7 @@ class PositionReader:
         """Return the masks of the inputs by their names, and the groups."""
         own = self._thread.given
         if own is not None:
-            return tensors_given(dict(zip((MASK, GROUPS), own, strict=True)))
+            return own.copy()
         self._arguments.warn_of_missing(inputs)
         asked = self._masks
         named: dict[str, str | Reader] = (

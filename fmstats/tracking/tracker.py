@@ -217,7 +217,7 @@ class Tracker:
             groups: of such shapes, whole numbers: the groups, from 0 on, or -1 for none.
 
         Raises:
-            FmstatsError: the model runs in compiled graphs, which count all positions.
+            FmstatsError: these are no tensors of such shapes, or compiled graphs count all.
 
         Examples:
             >>> import torch
