@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,7 +32,7 @@ class Arguments:
         named = {name for name, each in given.items() if each.kind == kinds.KEYWORD_ONLY}
         self.names = {*self._places, *named}
         self._takes_any = any(each.kind == kinds.VAR_KEYWORD for each in given.values())
-        self._undeclared: dict[str, str] = {}  # the options by the names that only a pass can tell
+        self._known = set(self.names)  # and what a pass was given beside them
 
     def check(self, option: str, asked: str | Reader | None) -> None:
         """Refuse the name of an argument that the model does not take.
@@ -41,25 +40,10 @@ class Arguments:
         Raises:
             FmstatsError: it takes none of that name.
         """
-        if not isinstance(asked, str) or asked in self.names:
-            return
-        if not self._takes_any:
+        if isinstance(asked, str) and asked not in self.names and not self._takes_any:
             raise FmstatsError(
                 f"{option}={asked!r}: forward() of {self._model} has no such argument; closest: "
                 f"{list_closest(asked, self.names)}"
-            )
-        self._undeclared[asked] = option
-
-    def warn_of_missing(self, inputs: Mapping[str, Any]) -> None:
-        """Warn of names that forward() does not declare, and that its first pass is not given."""
-        undeclared, self._undeclared = self._undeclared, {}
-        for name in undeclared.keys() - inputs.keys():
-            warnings.warn(
-                f"fmstats counts all positions: {undeclared[name]}={name!r} is not given to "
-                f"{self._model}, whose forward() does not declare it; closest: "
-                f"{list_closest(name, self.names)}",
-                RuntimeWarning,
-                stacklevel=4,
             )
 
     def choose(self, option: str, names: Mapping[str, object]) -> list[str]:
@@ -85,12 +69,14 @@ class Arguments:
         """Return what is asked of the arguments of a call.
 
         Raises:
-            FmstatsError: an argument that forward() does not declare, and that was not given.
+            FmstatsError: an argument that forward() does not declare, and that no pass was given.
         """
         if callable(asked):
             return asked(args, kwargs)
         named = self.name(args, kwargs)
-        if asked not in named and asked not in self.names:
+        if asked in named:
+            self._known.add(asked)
+        elif asked not in self._known:
             raise FmstatsError(
                 f"forward() of {self._model} was given no argument {asked!r}; closest: "
                 f"{list_closest(asked, {*self.names, *named})}"

@@ -259,7 +259,6 @@ class PositionReader:
         own = self._thread.given
         if own is not None:
             return own.copy()
-        self._arguments.warn_of_missing(inputs)
         asked = self._masks
         named: dict[str, str | Reader] = (
             {MASK: asked} if callable(asked) else {name: name for name in asked}
