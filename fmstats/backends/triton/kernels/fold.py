@@ -8,6 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from fmstats.backends.triton.kernels.before import closed, running_moments
 from fmstats.backends.triton.kernels.formulas import (
     finite_count,
     merge,
@@ -15,7 +16,6 @@ from fmstats.backends.triton.kernels.formulas import (
     read_again,
     too_coarse,
 )
-from fmstats.backends.triton.kernels.measure import closed, running_moments
 from fmstats.backends.triton.kernels.walk import measure_exactly
 from fmstats.backends.triton.kernels.words import (
     ALARM,

@@ -20,7 +20,7 @@ def _part_row(field: str) -> tl.constexpr:
 COUNT, NAN, POS_INF, NEG_INF = map(_row, ("count", "nan", "pos_inf", "neg_inf"))
 ZEROS, SAT_LOW, SAT_HIGH = map(_row, ("zeros", "sat_low", "sat_high"))
 FIRST_PASS, FIRST_STEP = map(_row, ("first_pass", "first_step"))
-# What a launch says of graphs, see `measure.closed`.
+# What a launch says of graphs, see `before.closed`.
 NOT, REPLAYED, COUNTED = map(tl.constexpr, REPLAYS)
 # The words of a clock.
 NOW_PASS, NOW_STEP = (tl.constexpr(fields.FIRSTS.index(f)) for f in ("first_pass", "first_step"))
