@@ -138,6 +138,17 @@ def grouped_view_of(
     return view, Positions(numbers, beside, groups)
 
 
+def joined_dims(dims: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Join neighbouring dims, each a size and strides, where every stride walks through both."""
+    joined: list[tuple[int, ...]] = []
+    for size, *strides in dims:
+        if joined and joined[-1][1:] == tuple(size * stride for stride in strides):
+            joined[-1] = (joined[-1][0] * size, *strides)
+        else:
+            joined.append((size, *strides))
+    return joined
+
+
 def _view_of(
     x: Tensor, channel_dim: int | None, mask_strides: Sequence[int]
 ) -> tuple[View, tuple[int, ...]]:
@@ -146,15 +157,9 @@ def _view_of(
     channels, channel_stride = 1, 1
     if channel_dim is not None:
         channels, channel_stride, _ = dims.pop(resolve_dim(channel_dim, x.shape))
-    joined: list[tuple[int, int, int]] = []
     # Largest stride first, so that the run is the tightest dim; repeats (stride 0) before them.
-    for size, stride, beside in sorted(dims, key=lambda d: (d[1] != 0, -d[1])):
-        if size == 1:
-            continue
-        if joined and joined[-1][1:] == (size * stride, size * beside):
-            joined[-1] = (joined[-1][0] * size, stride, beside)
-        else:
-            joined.append((size, stride, beside))
+    in_order = sorted(dims, key=lambda d: (d[1] != 0, -d[1]))
+    joined = joined_dims([dim for dim in in_order if dim[0] != 1])
     joined = joined or [(1, 1, 0)]
     sizes_and_strides = tuple((size, stride) for size, stride, _ in joined)
     return View(channels, channel_stride, sizes_and_strides), tuple(d[2] for d in joined)
