@@ -152,7 +152,7 @@ class Watched(PtxEngine):
         self.asked.add(dtype)
         return dtype
 
-    def launch(self, measure: Any, fold: Any, *rest: Any) -> None:
+    def launch(self, measure: Any, fold: Any, *rest: Any, numbers: Any = None) -> None:
         self.launched.append((measure, fold))
 
     def capturing(self) -> bool:

@@ -49,6 +49,10 @@ def test_the_fold_of_graphs() -> None:
     assert passed(run(str(HERE / "test_triton_fold.py"), "-k", "interpreted")) == 3
 
 
+def test_groups() -> None:
+    assert passed(run(str(HERE / "test_triton_groups.py"), "-k", "interpreted")) == 4
+
+
 def test_hooks() -> None:
     """From `track()` down to the kernels, fast way and slow."""
     assert passed(run(str(HERE / "test_triton_backend.py"), "-k", "interpreted")) >= 3

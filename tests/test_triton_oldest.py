@@ -58,6 +58,12 @@ def test_the_fold_of_graphs() -> None:
     assert passed(out) == 7
 
 
+def test_groups() -> None:
+    suite = str(ROOT / "tests" / "test_triton_groups.py")
+    chosen = "statistics and float32 or nothing_left or goes_on"
+    assert passed(python("-m", "pytest", "-q", "-p", "no:cacheprovider", suite, "-k", chosen)) == 9
+
+
 def test_the_way_to_the_launcher() -> None:
     suite = str(ROOT / "tests" / "test_triton_engine.py")
     assert passed(python("-m", "pytest", "-q", "-p", "no:cacheprovider", suite)) == 5

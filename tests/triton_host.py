@@ -87,12 +87,13 @@ class PtxEngine(Engine):
             self.kernels[key] = compiler.compile_measure(dtype, mode, layout, target)
         return self.kernels[key]
 
-    def fold_kernel(self, dtype: str) -> Any:
+    def fold_kernel(self, dtype: str, grouped: bool = False) -> Any:
         from fmstats.backends.triton import compiler
 
-        if dtype not in self.kernels:
-            self.kernels[dtype] = compiler.compile_fold(dtype, target_of(self.arch))
-        return self.kernels[dtype]
+        key = (dtype, grouped)
+        if key not in self.kernels:
+            self.kernels[key] = compiler.compile_fold(dtype, target_of(self.arch), grouped)
+        return self.kernels[key]
 
     def graph_fold_kernel(self) -> Any:
         from fmstats.backends.triton import compiler
@@ -124,6 +125,7 @@ class PtxEngine(Engine):
         clock: Tensor,
         replayed: int,
         *memory: Tensor,
+        numbers: tuple[Tensor, int] | None = None,
     ) -> None:
         address = x.data_ptr() + offset * x.itemsize
         state, parts, _ = memory
@@ -135,11 +137,17 @@ class PtxEngine(Engine):
         mapped.map_address(memory[2].data_ptr(), 24, "thresholds", read_only=True)
         mapped.map_address(clock.data_ptr(), 8 * clock.numel(), "clock")
         pointers = [address, *(m.data_ptr() for m in (*memory, clock)), replayed]
+        of_measure, of_fold = [*launch.measure], [*launch.fold]
+        if numbers is not None:
+            first = numbers[0].data_ptr() + numbers[1]
+            mapped.map_address(first, number_extent(launch), "numbers", read_only=True)
+            of_measure += [first, *launch.measure_numbers]
+            of_fold += [first, *launch.fold_numbers]
         self.runs.append(
             Run(
                 launch,
-                self._run(measure, launch.programs, mapped, [*pointers, *launch.measure]),
-                self._run(fold, launch.channels, mapped, [*pointers, *launch.fold]),
+                self._run(measure, launch.programs, mapped, [*pointers, *of_measure]),
+                self._run(fold, launch.channels, mapped, [*pointers, *of_fold]),
             )
         )
 
@@ -164,13 +172,23 @@ class PtxEngine(Engine):
 
 def extent(launch: Launch) -> int:
     """Elements from the first to behind the last one of what a launch reads."""
-    _, channels, channel_stride, positions, _, *dims = launch.fold
+    _, of_state, channel_stride, positions, _, *dims = launch.fold
+    groups = launch.fold_numbers[0] if launch.layout.grouped else 1
+    return _last(positions, dims) + (of_state // groups - 1) * channel_stride + 1
+
+
+def number_extent(launch: Launch) -> int:
+    """Bytes from the first to behind the last one of the numbers that a launch reads."""
+    return _last(launch.fold[3], launch.fold_numbers[1:]) + 1
+
+
+def _last(positions: int, dims: Sequence[int]) -> int:
+    """How far the last position lies from the first, by sizes but the outermost, and strides."""
     sizes, strides = dims[: MOST_DIMS - 1], dims[MOST_DIMS - 1 :]
     outer = positions
     for size in sizes:
         outer //= size
-    last = sum((n - 1) * s for n, s in zip([outer, *sizes], strides, strict=True))
-    return last + (channels - 1) * channel_stride + 1
+    return sum((n - 1) * s for n, s in zip([outer, *sizes], strides, strict=True))
 
 
 class PtxBackend(TritonBackend):

@@ -15,7 +15,6 @@ from torch import Tensor
 from fmstats.backends import folding
 from fmstats.backends.base import Backend, Meter
 from fmstats.backends.graph_captures import refusal
-from fmstats.backends.pytorch import TorchBackend
 from fmstats.backends.triton.engine import (
     Engine,
     GpuEngine,
@@ -75,10 +74,11 @@ class TritonBackend(Backend):
         clock: Clock | None = None,
         positions: Positions | None = None,
     ) -> None:
-        if positions is not None:  # the kernels take no mask
-            TorchBackend().accumulate(state, x, view, thresholds, clock, positions)
-            return
-        self.meter(state, thresholds, clock).update(x, view)
+        meter = self.meter(state, thresholds, clock)
+        if positions is None:
+            meter.update(x, view)
+        else:
+            meter.update_groups(x, view, positions)
 
     def warm_up(self, device: torch.device, dtype: torch.dtype, thresholds: Thresholds) -> None:
         engine, name = self.engine(device), str(dtype).removeprefix("torch.")

@@ -18,7 +18,7 @@ from triton.runtime import driver
 from fmstats.backends.triton.kernels.fold import fold
 from fmstats.backends.triton.kernels.graph_fold import graph_fold
 from fmstats.backends.triton.kernels.measure import measure
-from fmstats.backends.triton.plan import GRAPH_LANES, GRAPH_ROWS, THREADS, Layout
+from fmstats.backends.triton.plan import GRAPH_LANES, GRAPH_ROWS, MOST_DIMS, THREADS, Layout
 
 __all__ = [
     "compile_fold",
@@ -35,6 +35,9 @@ VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
 
 POINTERS = {"state": "*i64", "parts": "*i64", "thresholds": "*fp64", "clock": "*i64"}
 POINTERS["partials"] = "*i32"
+POINTERS["numbers"] = "*u8"
+# Arguments of kernels for tensors whose positions are in groups: for all others they are nothing.
+OF_GROUPS = ("numbers", "groups", "g1", "g2", "g3", "h0", "h1", "h2", "h3")
 # What has bits of its own to be read is handed over as integers.
 ELEMENTS = {
     "float32": "*fp32",
@@ -55,7 +58,9 @@ ITEMSIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 def measure_constants(dtype: str, mode: str, layout: Layout) -> dict[str, Any]:
     """Return the compile-time arguments of `measure.measure`."""
     itemsize = ITEMSIZE.get(dtype, 1)
+    nothing = {} if layout.grouped else dict.fromkeys(OF_GROUPS)
     return {
+        **nothing,
         "DTYPE": dtype,
         "MODE": mode,
         "COLUMNS": layout.kernel == "columns",
@@ -66,12 +71,20 @@ def measure_constants(dtype: str, mode: str, layout: Layout) -> dict[str, Any]:
         "AGAIN": layout.again,
         "DIMS": layout.dims,
         "INDEX": tl.int32 if layout.narrow else tl.int64,
+        "BY_PLACE": layout.by_place,
+        "NUMBER_DIMS": layout.number_dims,
     }
 
 
-def fold_constants(dtype: str) -> dict[str, Any]:
+def fold_constants(dtype: str, grouped: bool = False) -> dict[str, Any]:
     """The compile-time arguments of `fold.fold`."""
-    return {"DTYPE": dtype, "LANES": THREADS}
+    nothing = {} if grouped else dict.fromkeys(OF_GROUPS)
+    return {
+        **nothing,
+        "DTYPE": dtype,
+        "LANES": THREADS,
+        "NUMBER_DIMS": MOST_DIMS if grouped else 0,
+    }
 
 
 def compile_measure(dtype: str, mode: str, layout: Layout, target: Any) -> Any:
@@ -80,9 +93,9 @@ def compile_measure(dtype: str, mode: str, layout: Layout, target: Any) -> Any:
     return _compile(measure, measure_constants(dtype, mode, layout), aligned, target)
 
 
-def compile_fold(dtype: str, target: Any) -> Any:
+def compile_fold(dtype: str, target: Any, grouped: bool = False) -> Any:
     """`fold.fold` for a `GPUTarget`."""
-    return _compile(fold, fold_constants(dtype), ITEMSIZE.get(dtype, 1), target)
+    return _compile(fold, fold_constants(dtype, grouped), ITEMSIZE.get(dtype, 1), target)
 
 
 def graph_fold_constants() -> dict[str, Any]:

@@ -50,8 +50,8 @@ class Engine:
         """Return the kernel `measure` for such tensors."""
         raise NotImplementedError
 
-    def fold_kernel(self, dtype: str) -> Any:
-        """The kernel `fold` for such tensors."""
+    def fold_kernel(self, dtype: str, grouped: bool = False) -> Any:
+        """The kernel `fold` for such tensors, whose positions may be in groups."""
         raise NotImplementedError
 
     def graph_fold_kernel(self) -> Any:
@@ -74,11 +74,12 @@ class Engine:
         clock: Tensor,
         replayed: int,
         *memory: Tensor,
+        numbers: tuple[Tensor, int] | None = None,
     ) -> None:
         """Update with what lies `offset` elements from the first of `x`: both launches.
 
         `clock`: its words; `replayed`: one of `REPLAYS`; `memory`: the state's words, parts and
-        thresholds.
+        thresholds; `numbers`: of the groups, and how far from the first of them to begin.
         """
         raise NotImplementedError
 
@@ -123,10 +124,11 @@ class GpuEngine(Engine):
             self._make(key, self._compiler.compile_measure(dtype, mode, layout, self._target))
         return self._kernels[key]
 
-    def fold_kernel(self, dtype: str) -> Any:
-        if dtype not in self._kernels:
-            self._make(dtype, self._compiler.compile_fold(dtype, self._target))
-        return self._kernels[dtype]
+    def fold_kernel(self, dtype: str, grouped: bool = False) -> Any:
+        key = (dtype, grouped)
+        if key not in self._kernels:
+            self._make(key, self._compiler.compile_fold(dtype, self._target, grouped))
+        return self._kernels[key]
 
     def graph_fold_kernel(self) -> Any:
         if _GRAPH_FOLD not in self._kernels:
@@ -153,14 +155,20 @@ class GpuEngine(Engine):
         clock: Tensor,
         replayed: int,
         *memory: Tensor,
+        numbers: tuple[Tensor, int] | None = None,
     ) -> None:
         begin = x.data_ptr() + offset * x.itemsize
         pointers = [begin, *(m.data_ptr() for m in (*memory, clock))]
         with self._here():
             stream = self._driver.get_current_stream(self._index)
             run = self._compiler.launch
-            run(measure, launch.programs, stream, *pointers, replayed, *launch.measure)
-            run(fold, launch.channels, stream, *pointers, replayed, *launch.fold)
+            of_measure, of_fold = launch.measure, launch.fold
+            if numbers is not None:
+                first = numbers[0].data_ptr() + numbers[1]  # a byte each
+                of_measure = (*of_measure, first, *launch.measure_numbers)
+                of_fold = (*of_fold, first, *launch.fold_numbers)
+            run(measure, launch.programs, stream, *pointers, replayed, *of_measure)
+            run(fold, launch.channels, stream, *pointers, replayed, *of_fold)
 
     def capturing(self) -> bool:
         asked = getattr(self._torch, "is_current_stream_capturing", None)  # XPU has none
@@ -209,8 +217,8 @@ class InterpreterEngine(Engine):
     def measure_kernel(self, dtype: str, mode: str, layout: Layout) -> Any:
         return self._compiler.measure_constants(dtype, mode, layout)
 
-    def fold_kernel(self, dtype: str) -> Any:
-        return self._compiler.fold_constants(dtype)
+    def fold_kernel(self, dtype: str, grouped: bool = False) -> Any:
+        return self._compiler.fold_constants(dtype, grouped)
 
     def graph_fold_kernel(self) -> Any:
         return self._compiler.graph_fold_constants()
@@ -230,11 +238,19 @@ class InterpreterEngine(Engine):
         clock: Tensor,
         replayed: int,
         *memory: Tensor,
+        numbers: tuple[Tensor, int] | None = None,
     ) -> None:
         first = x.detach().as_strided((1,), (1,), x.storage_offset() + offset)
         bits = self._compiler.BITS.get(x.dtype)
         first = first if bits is None else first.view(bits)
         pointers = (first, *memory, clock)
         programs, channels = (launch.programs,), (launch.channels,)
-        self._compiler.measure[programs](*pointers, replayed, *launch.measure, **measure)
-        self._compiler.fold[channels](*pointers, replayed, *launch.fold, **fold)
+        of_measure: tuple[object, ...] = launch.measure
+        of_fold: tuple[object, ...] = launch.fold
+        if numbers is not None:
+            all_, begin = numbers
+            number = all_.view(torch.uint8).as_strided((1,), (1,), all_.storage_offset() + begin)
+            of_measure = (*of_measure, number, *launch.measure_numbers)
+            of_fold = (*of_fold, number, *launch.fold_numbers)
+        self._compiler.measure[programs](*pointers, replayed, *of_measure, **measure)
+        self._compiler.fold[channels](*pointers, replayed, *of_fold, **fold)

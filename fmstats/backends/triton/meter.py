@@ -7,7 +7,7 @@ A layer that runs on another stream than last time first waits, on the device, f
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,15 +21,37 @@ from fmstats.backends.triton.plan import (
     REPLAYED,
     VECTOR_BYTES,
     Launch,
+    grouped_pieces_of,
     pieces_of,
     plan,
+    plan_groups,
 )
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
-from fmstats.statistic.view import View
+from fmstats.statistic.view import Positions, View
 
-Piece = tuple[int, Launch, Any, Any]  # where it begins, how to launch, both kernels
+
+class Piece(NamedTuple):
+    """A piece of a tensor takes two launches.
+
+    Attributes:
+        begin, number_begin: where it lies, from the first element and the first number on.
+        launch, measure, fold: how to launch which kernels.
+    """
+
+    begin: int
+    number_begin: int
+    launch: Launch
+    measure: Any
+    fold: Any
+
+
+class Planned(NamedTuple):
+    """What is planned serves tensors of one kind, which `key` tells."""
+
+    key: tuple[object, ...] | None
+    pieces: list[Piece]
 
 
 class TritonMeter(Meter):
@@ -49,8 +71,9 @@ class TritonMeter(Meter):
             raise refusal("a layer is measured for the first time")
         self._lock = threading.Lock()
         self._limits: dict[torch.dtype, Tensor] = {}
-        self._key: tuple[object, ...] | None = None
-        self._pieces: list[Piece] = []
+        self._whole = self._grouped = Planned(
+            None, []
+        )  # of the last tensor, and of the last in groups
         self._stream: Any = None  # of the last launch
         self.try_update = self._try_update
 
@@ -59,14 +82,19 @@ class TritonMeter(Meter):
             return
         with self._lock:
             key = _key(x)
-            if key != self._key:
-                if self._engine.capturing():
-                    raise refusal("a tensor of another kind than before is measured")
-                self._pieces = self._planned(x, view)
-                if x.dtype not in self._limits:
-                    self._limits[x.dtype] = self._compared_as(x.dtype)
-                self._key = key
-            self._launch(x)
+            if key != self._whole.key:
+                self._whole = self._plan(key, x, view, None)
+            self._launch(self._whole, x)
+
+    def update_groups(self, x: Tensor, view: View, positions: Positions) -> None:
+        """Update the state, which has the channels of each group, by two launches as well."""
+        if view.channels == 0 or view.positions == 0:
+            return
+        with self._lock:
+            key = (*_key(x), view, positions.strides, positions.groups)
+            if key != self._grouped.key:
+                self._grouped = self._plan(key, x, view, positions)
+            self._launch(self._grouped, x, positions.numbers)
 
     def wait(self) -> None:
         self._engine.wait()
@@ -75,33 +103,71 @@ class TritonMeter(Meter):
         if type(output) is not Tensor or not _is_plain(output):
             return False
         with self._lock:
-            if _key(output) != self._key:
+            if _key(output) != self._whole.key:
                 return False
-            self._launch(output)
+            self._launch(self._whole, output)
         return True
 
-    def _planned(self, x: Tensor, view: View) -> list[Piece]:
+    def _plan(
+        self, key: tuple[object, ...], x: Tensor, view: View, positions: Positions | None
+    ) -> Planned:
+        if self._engine.capturing():
+            raise refusal("a tensor of another kind than before is measured")
+        if x.dtype not in self._limits:
+            self._limits[x.dtype] = self._compared_as(x.dtype)
         dtype, row = str(x.dtype).removeprefix("torch."), self.state.words.stride(0)
-        pieces = []
-        for offset, piece in pieces_of(view):
-            launch = plan(piece, x.data_ptr() + offset * x.itemsize, x.itemsize, row)
-            measure = self._engine.measure_kernel(dtype, self._thresholds.mode, launch.layout)
-            pieces.append((offset, launch, measure, self._engine.fold_kernel(dtype)))
-        return pieces
 
-    def _launch(self, x: Tensor) -> None:
+        def piece_of(launch: Launch, begin: int, number_begin: int) -> Piece:
+            measure = self._engine.measure_kernel(dtype, self._thresholds.mode, launch.layout)
+            if launch.layout.grouped:
+                fold = self._engine.fold_kernel(dtype, True)
+            else:
+                fold = self._engine.fold_kernel(dtype)
+            return Piece(begin, number_begin, launch, measure, fold)
+
+        def where(begin: int) -> tuple[int, int, int]:
+            return x.data_ptr() + begin * x.itemsize, x.itemsize, row
+
+        if positions is None:
+            return Planned(
+                key,
+                [
+                    piece_of(plan(piece, *where(begin)), begin, 0)
+                    for begin, piece in pieces_of(view)
+                ],
+            )
+        return Planned(
+            key,
+            [
+                piece_of(
+                    plan_groups(piece, strides, positions.groups, *where(begin)),
+                    begin,
+                    number_begin,
+                )
+                for begin, piece, number_begin, strides in grouped_pieces_of(
+                    view, positions.strides
+                )
+            ],
+        )
+
+    def _launch(self, planned: Planned, x: Tensor, numbers: Tensor | None = None) -> None:
         replayed = NOT
         if self._engine.capturing():
             hold(self)
             replayed = REPLAYED
         self._stream = self._engine.order(self._stream, self.state.words)
-        last = len(self._pieces) - 1
-        for i, (offset, launch, measure, fold) in enumerate(self._pieces):
+        last = planned.pieces[-1]
+        for piece in planned.pieces:
+            launch = piece.launch
             # Of the current stream: whoever gets this memory next on it comes after both launches.
             parts = torch.empty(launch.parts, dtype=torch.int64, device=x.device)
             memory = (self.state.words, parts, self._limits[x.dtype])
-            told = COUNTED if replayed and i == last and self.state.memory is not None else replayed
-            self._engine.launch(measure, fold, launch, x, offset, self.clock.words, told, *memory)
+            counted = replayed and piece is last and self.state.memory is not None
+            self._engine.launch(
+                *(piece.measure, piece.fold, launch, x, piece.begin, self.clock.words),
+                *(COUNTED if counted else replayed, *memory),
+                numbers=None if numbers is None else (numbers, piece.number_begin),
+            )
 
     def _compared_as(self, dtype: torch.dtype) -> Tensor:
         """Return the thresholds on the device, rounded for comparisons in elements of a type."""

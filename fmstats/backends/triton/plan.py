@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from fmstats.errors import FmstatsError
 from fmstats.statistic.fields import PART_FIELDS
-from fmstats.statistic.view import View
+from fmstats.statistic.view import View, joined_dims
 
 MOST_DIMS = 4  # of positions, that a launch walks over
 THREADS = 128  # of a program
@@ -25,13 +25,26 @@ REPLAYS = NOT, REPLAYED, COUNTED = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Layout:
-    """A kernel is compiled for a layout, beside dtype, thresholds and target."""
+    """A kernel is compiled for a layout, beside dtype, thresholds and target.
 
-    kernel: str  # rows, columns or strided
+    Attributes:
+        kernel: rows, columns or strided.
+        number_dims: of the numbers of groups; 0 where every position counts.
+        by_place: the elements of a slot have a number each; else one together.
+    """
+
+    kernel: str
     vector: int
     width: int
     dims: int
     narrow: bool
+    number_dims: int = 0
+    by_place: bool = False
+
+    @property
+    def grouped(self) -> bool:
+        """Tell whether only positions count that are in a group."""
+        return self.number_dims > 0
 
     @property
     def lanes(self) -> int:
@@ -40,7 +53,9 @@ class Layout:
 
     def unroll(self, itemsize: int) -> int:
         """Count the tiles whose loads are in flight together: 64 bytes for each thread."""
-        return min(MOST_UNROLL, 4 * VECTOR_BYTES // (self.vector * itemsize))
+        tiles = min(MOST_UNROLL, 4 * VECTOR_BYTES // (self.vector * itemsize))
+        # Choices beside 16 elements of a byte take more registers than there are.
+        return max(1, tiles // 2) if self.grouped and self.vector > 8 else tiles
 
     @property
     def again(self) -> int:
@@ -54,6 +69,7 @@ class Launch:
 
     Attributes:
         measure, fold: arguments behind the pointers, in the order of the kernels' own.
+        measure_numbers, fold_numbers: arguments behind the address of the numbers of groups.
         programs, channels: grids of both.
         parts: rows of channels to make room for, and how long a row is.
     """
@@ -64,21 +80,40 @@ class Launch:
     programs: int
     channels: int
     parts: tuple[int, int]
+    measure_numbers: tuple[int, ...] = ()
+    fold_numbers: tuple[int, ...] = ()
 
 
 def pieces_of(view: View) -> list[tuple[int, View]]:
     """Cut `view` into views of at most `MOST_DIMS` dims, and tell where each begins."""
-    if len(view.dims) <= MOST_DIMS:
-        return [(0, view)]
+    nothing = (0,) * len(view.dims)
+    return [(begin, piece) for begin, piece, _, _ in grouped_pieces_of(view, nothing)]
+
+
+def grouped_pieces_of(
+    view: View, strides: tuple[int, ...]
+) -> list[tuple[int, View, int, tuple[int, ...]]]:
+    """Cut `view` so that each piece, and the numbers beside it, join to at most `MOST_DIMS` dims.
+
+    Return where a piece begins and the piece, where its numbers begin and their strides.
+    """
+    if max(len(joined_dims(view.dims)), len(_number_dims(view, strides))) <= MOST_DIMS:
+        return [(0, view, 0, strides)]
     size, stride = view.dims[0]
-    rest = pieces_of(replace(view, dims=view.dims[1:]))
-    return [(i * stride + offset, piece) for i in range(size) for offset, piece in rest]
+    return [
+        (i * stride + begin, piece, i * strides[0] + number_begin, rest)
+        for i in range(size)
+        for begin, piece, number_begin, rest in grouped_pieces_of(
+            replace(view, dims=view.dims[1:]), strides[1:]
+        )
+    ]
 
 
-def plan(view: View, address: int, itemsize: int, row: int) -> Launch:
+def plan(view: View, address: int, itemsize: int, row: int, groups: int = 0) -> Launch:
     """Plan a tensor at an address, which is not empty and has at most `MOST_DIMS` dims.
 
-    `row`: words from one field of the state to the next.
+    `row`: words from one field of the state to the next; `groups`: of its positions, which
+    `plan_groups` tells of; 0: every position counts.
 
     Raises:
         FmstatsError: it is too large for a launch.
@@ -112,26 +147,54 @@ def plan(view: View, address: int, itemsize: int, row: int) -> Launch:
     wanted = min(-(-PROGRAMS // pieces), -(-tiles // FEW_TILES))
     per_stretch = min(CHUNK, -(-tiles // wanted)) * layout.lanes
     stretches = -(-slots // per_stretch)
-    if pieces * stretches >= FAR:
+    programs = pieces * stretches * max(groups, 1)
+    if programs >= FAR:
         raise FmstatsError(
             f"a tensor of {view.channels} channels of {view.positions} elements takes more "
-            f"programs ({pieces * stretches}) than a launch can hold"
+            f"programs ({programs}) than a launch can hold"
         )
+    of_state = view.channels * max(groups, 1)
     measure = (
-        *(row, view.channels, channels, channel_stride, slots, per_stretch, pieces),
+        *(row, of_state, channels, channel_stride, slots, per_stretch, pieces),
         *_padded(dims, innermost=False),
     )
     fold = (
-        *(row, view.channels, view.channel_stride, view.positions, stretches),
+        *(row, of_state, view.channel_stride, view.positions, stretches),
         *_padded(list(view.dims), innermost=True),
     )
-    return Launch(
-        layout,
-        measure,
-        fold,
-        pieces * stretches,
-        view.channels,
-        (stretches * PART_WORDS, view.channels),
+    words = PART_WORDS + (1 if groups else 0)
+    return Launch(layout, measure, fold, programs, of_state, (stretches * words, of_state))
+
+
+def plan_groups(
+    view: View, strides: tuple[int, ...], groups: int, address: int, itemsize: int, row: int
+) -> Launch:
+    """Plan a tensor whose positions are in groups, by numbers of these strides.
+
+    It is cut as if every position counted, once for each group: how the numbers lie in memory, or
+    how many groups there are, does not show in the bits of a group.
+    """
+    whole = replace(view, dims=tuple((n, s) for n, s in joined_dims(view.dims)))
+    launch = plan(whole, address, itemsize, row, groups)
+    numbers = _number_dims(view, strides)
+    by_slot, by_place = list(numbers), False
+    vector = 1 if launch.layout.kernel == "columns" else launch.layout.vector
+    if vector > 1:  # positions of a slot
+        size, stride = numbers[-1]
+        by_place = stride != 0 or size % vector != 0
+        if not by_place:
+            by_slot[-1] = (size // vector, 0)
+    layout = replace(
+        launch.layout,
+        narrow=view.positions < FAR,
+        number_dims=len(numbers),
+        by_place=by_place,
+    )
+    return replace(
+        launch,
+        layout=layout,
+        measure_numbers=(groups, *_padded(by_slot, innermost=False)),
+        fold_numbers=(groups, *_padded(numbers, innermost=True)),
     )
 
 
@@ -140,6 +203,12 @@ def likely_layouts(itemsize: int) -> list[Layout]:
     vector = VECTOR_BYTES // itemsize
     rows = [Layout("rows", vector, vector, dims, True) for dims in (1, 2)]
     return [*rows, Layout("columns", vector, TILE_BYTES // itemsize, 1, True)]
+
+
+def _number_dims(view: View, strides: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Join the dims of the numbers beside a view."""
+    dims = [(size, stride) for (size, _), stride in zip(view.dims, strides, strict=True)]
+    return [(size, stride) for size, stride in joined_dims(dims)]
 
 
 def _vector(itemsize: int, address: int, multiples: list[int]) -> int:

@@ -16,6 +16,7 @@ from fmstats.backends.triton.kernels.formulas import (
     read_again,
     too_coarse,
 )
+from fmstats.backends.triton.kernels.parts import part_reals, part_words
 from fmstats.backends.triton.kernels.walk import measure_exactly
 from fmstats.backends.triton.kernels.words import (
     ALARM,
@@ -31,6 +32,7 @@ from fmstats.backends.triton.kernels.words import (
     NEG_INF,
     NOW_PASS,
     NOW_STEP,
+    PART_COUNT,
     PART_MAX,
     PART_MIN,
     PART_NAN,
@@ -49,19 +51,6 @@ from fmstats.backends.triton.kernels.words import (
     WORDS_OF_CHANNEL,
     ZEROS,
 )
-
-
-@triton.jit
-def part_words(parts, field, part_row, stretch, stretches):
-    """Load a field of the parts of some stretches of a channel, 0 beyond the last one."""
-    p = parts + (stretch * PART_WORDS + field) * part_row
-    return tl.load(p, mask=stretch < stretches, other=0)
-
-
-@triton.jit
-def part_reals(parts, field, part_row, stretch, stretches):
-    """Load a field of float64 of the parts of some stretches, as `part_words` does."""
-    return part_words(parts, field, part_row, stretch, stretches).to(tl.float64, bitcast=True)
 
 
 @triton.jit
@@ -109,12 +98,23 @@ def fold(
     s1,
     s2,
     s3,
+    numbers,
+    groups,
+    g1,
+    g2,
+    g3,
+    h0,
+    h1,
+    h2,
+    h3,
     DTYPE: tl.constexpr,
     LANES: tl.constexpr,
+    NUMBER_DIMS: tl.constexpr,
 ):
     """Merge the parts of a channel into its state, or measure it again if they are too coarse.
 
-    Args are as of `measure`, but that distances are in elements and there are always four dims.
+    Args are as of `measure`, but that distances are in elements and there are always four dims. A
+    group's channels are merged by programs of their own.
     """
     if closed(clock, replayed):
         return
@@ -123,6 +123,13 @@ def fold(
         tensors = state + WORDS_OF_CHANNEL * row  # the word behind those of a state
         tl.store(tensors, tl.load(tensors) + 1, mask=channel == 0)
     parts += channel
+    in_tensor = channel
+    group = 1
+    WORDS: tl.constexpr = PART_WORDS + 1 if NUMBER_DIMS > 0 else PART_WORDS
+    if NUMBER_DIMS > 0:
+        in_tensor = channel % (part_row // groups)
+        group = channel // (part_row // groups) + 1
+        counted = tl.zeros((LANES,), tl.int64)
     nan = tl.zeros((LANES,), tl.int64)
     pos_inf = tl.zeros((LANES,), tl.int64)
     neg_inf = tl.zeros((LANES,), tl.int64)
@@ -135,19 +142,24 @@ def fold(
     high = tl.full((LANES,), float("-inf"), tl.float64)
     at = tl.arange(0, LANES).to(tl.int64)
     for _ in range(0, tl.cdiv(stretches, LANES).to(tl.int32)):
-        nan += part_words(parts, PART_NAN, part_row, at, stretches)
-        pos_inf += part_words(parts, PART_POS_INF, part_row, at, stretches)
-        neg_inf += part_words(parts, PART_NEG_INF, part_row, at, stretches)
-        zeros += part_words(parts, PART_ZEROS, part_row, at, stretches)
-        sat_low += part_words(parts, PART_SAT_LOW, part_row, at, stretches)
-        sat_high += part_words(parts, PART_SAT_HIGH, part_row, at, stretches)
-        sum += part_reals(parts, PART_SUM, part_row, at, stretches)
-        sum_sq += part_reals(parts, PART_SUM_SQ, part_row, at, stretches)
-        part_low = part_reals(parts, PART_MIN, part_row, at, stretches)
-        part_high = part_reals(parts, PART_MAX, part_row, at, stretches)
+        if NUMBER_DIMS > 0:
+            counted += part_words(parts, PART_COUNT, part_row, at, stretches, WORDS)
+        nan += part_words(parts, PART_NAN, part_row, at, stretches, WORDS)
+        pos_inf += part_words(parts, PART_POS_INF, part_row, at, stretches, WORDS)
+        neg_inf += part_words(parts, PART_NEG_INF, part_row, at, stretches, WORDS)
+        zeros += part_words(parts, PART_ZEROS, part_row, at, stretches, WORDS)
+        sat_low += part_words(parts, PART_SAT_LOW, part_row, at, stretches, WORDS)
+        sat_high += part_words(parts, PART_SAT_HIGH, part_row, at, stretches, WORDS)
+        sum += part_reals(parts, PART_SUM, part_row, at, stretches, WORDS)
+        sum_sq += part_reals(parts, PART_SUM_SQ, part_row, at, stretches, WORDS)
+        part_low = part_reals(parts, PART_MIN, part_row, at, stretches, WORDS)
+        part_high = part_reals(parts, PART_MAX, part_row, at, stretches, WORDS)
         low = tl.where((at < stretches) & (part_low < low), part_low, low)
         high = tl.where((at < stretches) & (part_high > high), part_high, high)
         at += LANES
+    count = positions
+    if NUMBER_DIMS > 0:
+        count = tl.sum(counted, axis=0)
     nan = tl.sum(nan, axis=0)
     pos_inf = tl.sum(pos_inf, axis=0)
     neg_inf = tl.sum(neg_inf, axis=0)
@@ -162,7 +174,7 @@ def fold(
 
     s = state + channel
     before, before_mean, before_m2 = running_moments(state, row, channel, channel >= 0)
-    n = finite_count(positions, nan, pos_inf, neg_inf)
+    n = finite_count(count, nan, pos_inf, neg_inf)
     mean, m2, low, high = moments(n, sum, sum_sq, low, high, pivot, 1.0)
     if DTYPE == "float64":
         smallest = 0.0
@@ -172,7 +184,7 @@ def fold(
         pivot, unit = read_again(mean, sum_sq)
         nan, pos_inf, neg_inf, zeros, sat_low, sat_high, sum, sum_sq, low, high = measure_exactly(
             x,
-            channel * channel_stride,
+            in_tensor * channel_stride,
             tl.arange(0, 1),
             (tl.arange(0, 1) >= 0)[None, :],
             positions * 0,
@@ -187,6 +199,15 @@ def fold(
             s1,
             s2,
             s3,
+            numbers,
+            group,
+            g1,
+            g2,
+            g3,
+            h0,
+            h1,
+            h2,
+            h3,
             DTYPE,
             False,
             1,
@@ -194,6 +215,8 @@ def fold(
             LANES,
             4,
             tl.int64,
+            False,
+            NUMBER_DIMS,
         )
         mean, m2, low, high = moments(n, sum, sum_sq, low, high, pivot, unit)
     non_finite = nan + pos_inf + neg_inf > 0
@@ -212,7 +235,7 @@ def fold(
         before_m2,
         tl.load(s + MIN * row).to(tl.float64, bitcast=True),
         tl.load(s + MAX * row).to(tl.float64, bitcast=True),
-        positions,
+        count,
         nan,
         pos_inf,
         neg_inf,

@@ -43,6 +43,39 @@ def load_tile(x, offset, across, in_tile, VECTOR: tl.constexpr, COLUMNS: tl.cons
 
 
 @triton.jit
+def chosen(
+    numbers,
+    group,
+    slot,
+    across,
+    within,
+    g1,
+    g2,
+    g3,
+    h0,
+    h1,
+    h2,
+    h3,
+    VECTOR: tl.constexpr,
+    INDEX: tl.constexpr,
+    BY_PLACE: tl.constexpr,
+    NUMBER_DIMS: tl.constexpr,
+):
+    """Tell which of the slots `within` a stretch are of a group, or which of their places.
+
+    Args:
+        numbers, g1 to g3, h0 to h3: the group of each slot, by NUMBER_DIMS dims, outermost first.
+        BY_PLACE: the numbers are of places, and so are the dims.
+    """
+    if BY_PLACE:
+        slot = slot[:, None] * VECTOR + across[None, :]
+    else:
+        slot = slot[:, None]
+    where = offset_of(slot, g1, g2, g3, h0, h1, h2, h3, NUMBER_DIMS, INDEX)
+    return within & (tl.load(numbers + where, mask=within, other=0) == group)
+
+
+@triton.jit
 def measure_exactly(
     x,
     base,
@@ -60,6 +93,15 @@ def measure_exactly(
     s1,
     s2,
     s3,
+    numbers,
+    group,
+    g1,
+    g2,
+    g3,
+    h0,
+    h1,
+    h2,
+    h3,
     DTYPE: tl.constexpr,
     COLUMNS: tl.constexpr,
     VECTOR: tl.constexpr,
@@ -67,8 +109,12 @@ def measure_exactly(
     LANES: tl.constexpr,
     DIMS: tl.constexpr,
     INDEX: tl.constexpr,
+    BY_PLACE: tl.constexpr,
+    NUMBER_DIMS: tl.constexpr,
 ):
     """Return the part of the slots from `begin` to `end`, in float64, from x * unit - pivot.
+
+    Where the numbers of groups have dims, it is of what counts.
 
     What the roundings of a sum leave over is added up as well, and joined at the end: the error
     does not grow with the number of terms.
@@ -91,6 +137,25 @@ def measure_exactly(
     slot = begin + tl.arange(0, LANES)
     for _ in range(0, tl.cdiv(end - begin, LANES).to(tl.int32)):
         present = (slot < end)[:, None] & in_tile
+        if NUMBER_DIMS > 0:
+            present &= chosen(
+                numbers,
+                group,
+                slot,
+                across,
+                (slot < end)[:, None],
+                g1,
+                g2,
+                g3,
+                h0,
+                h1,
+                h2,
+                h3,
+                VECTOR,
+                INDEX,
+                BY_PLACE,
+                NUMBER_DIMS,
+            )
         offset = base + offset_of(slot, n1, n2, n3, s0, s1, s2, s3, DIMS, INDEX)
         raw = tl.load(x + (offset[:, None] * VECTOR + across[None, :]), mask=present, other=0)
         x_ = number(raw, DTYPE).to(tl.float64)

@@ -33,3 +33,4 @@ PART_SUM, PART_SUM_SQ, PART_MIN, PART_MAX = map(_part_row, ("sum", "sum_sq", "mi
 WORDS_OF_CHANNEL = tl.constexpr(len(fields.FIELDS))
 PIVOT = tl.constexpr(len(fields.PART_FIELDS))  # what the sums of a part are about
 PART_WORDS = tl.constexpr(len(fields.PART_FIELDS) + 1)
+PART_COUNT = PART_WORDS  # where only some positions count, one more word tells how many
