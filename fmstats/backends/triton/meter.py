@@ -71,9 +71,8 @@ class TritonMeter(Meter):
             raise refusal("a layer is measured for the first time")
         self._lock = threading.Lock()
         self._limits: dict[torch.dtype, Tensor] = {}
-        self._whole = self._grouped = Planned(
-            None, []
-        )  # of the last tensor, and of the last in groups
+        # Of the last tensor, and of the last one whose positions were in groups.
+        self._whole = self._grouped = Planned(None, [])
         self._stream: Any = None  # of the last launch
         self.try_update = self._try_update
 
@@ -117,38 +116,20 @@ class TritonMeter(Meter):
             self._limits[x.dtype] = self._compared_as(x.dtype)
         dtype, row = str(x.dtype).removeprefix("torch."), self.state.words.stride(0)
 
-        def piece_of(launch: Launch, begin: int, number_begin: int) -> Piece:
-            measure = self._engine.measure_kernel(dtype, self._thresholds.mode, launch.layout)
-            if launch.layout.grouped:
-                fold = self._engine.fold_kernel(dtype, True)
+        def piece_at(begin: int, view: View, number_begin: int, strides: tuple[int, ...]) -> Piece:
+            where = (x.data_ptr() + begin * x.itemsize, x.itemsize, row)
+            if positions is None:
+                launch, fold = plan(view, *where), self._engine.fold_kernel(dtype)
             else:
-                fold = self._engine.fold_kernel(dtype)
+                launch = plan_groups(view, strides, positions.groups, *where)
+                fold = self._engine.fold_kernel(dtype, True)
+            measure = self._engine.measure_kernel(dtype, self._thresholds.mode, launch.layout)
             return Piece(begin, number_begin, launch, measure, fold)
 
-        def where(begin: int) -> tuple[int, int, int]:
-            return x.data_ptr() + begin * x.itemsize, x.itemsize, row
-
         if positions is None:
-            return Planned(
-                key,
-                [
-                    piece_of(plan(piece, *where(begin)), begin, 0)
-                    for begin, piece in pieces_of(view)
-                ],
-            )
-        return Planned(
-            key,
-            [
-                piece_of(
-                    plan_groups(piece, strides, positions.groups, *where(begin)),
-                    begin,
-                    number_begin,
-                )
-                for begin, piece, number_begin, strides in grouped_pieces_of(
-                    view, positions.strides
-                )
-            ],
-        )
+            return Planned(key, [piece_at(*piece, 0, ()) for piece in pieces_of(view)])
+        pieces = grouped_pieces_of(view, positions.strides)
+        return Planned(key, [piece_at(*piece) for piece in pieces])
 
     def _launch(self, planned: Planned, x: Tensor, numbers: Tensor | None = None) -> None:
         replayed = NOT
