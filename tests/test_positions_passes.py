@@ -85,7 +85,7 @@ def test_graphs_made_where_positions_are_given_ask_for_them(
 
 
 class CallsItself(nn.Module):
-    """Its second call is within its first, of which its inputs are made."""
+    """Its second call is within its first, whose mask is that of both."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class CallsItself(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, depth: int = 1) -> Tensor:
         x = self.before(x)
         if depth:
-            x = self(x, mask, depth - 1)
+            x = self(x, ~mask, depth - 1)
         out: Tensor = self.behind(x)
         return out
 
@@ -114,7 +114,7 @@ def test_a_pass_goes_on_behind_one_within_it_that_failed() -> None:
             if not depth:
                 raise ValueError("too deep")
             with pytest.raises(ValueError, match="too deep"):
-                self(x, mask, 0)
+                self(x, ~mask, 0)
             out: Tensor = self.behind(x)
             return out
 
