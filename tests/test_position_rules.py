@@ -168,6 +168,10 @@ def test_channels_of_several_places_count_where_all_of_these_do() -> None:
 
 # What is made of operations that lose positions, and of others that have some.
 LOST: Mapping[str, Function] = {
+    "more ways than are kept": lambda x: sum(
+        (x[:, [t, *range(t), *range(t + 1, TIME)]] for t in range(1, TIME)),
+        x.roll(1, 1) + x.flip(1),
+    ),
     "frequencies": lambda x: torch.fft.fft(x, dim=1),
     "take": lambda x: x.take(torch.arange(x.numel()).flip(0).view(x.shape)),
     "fftshift": lambda x: torch.fft.fftshift(x, 1),

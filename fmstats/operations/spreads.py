@@ -271,11 +271,12 @@ def origin_of(key: Hashable) -> Hashable:
 
 
 def join(parts: Sequence[Part]) -> Spread | None:
-    """Return the spread of what is made of tensors with these parts; None if there is none.
+    """Return the spread of what is made of tensors with these parts.
 
     Each part is kept once. Where positions come the straight way from an input, those of the same
     mask that come through copies are left aside along the same dims, as through the experts beside
-    a residual connection: these ways lead to the same positions, or mix them.
+    a residual connection: these ways lead to the same positions, or mix them. None if there are no
+    parts, or more than are kept: without one of them too much would count.
     """
     found: dict[Any, Part] = {}
     straight = [part for part in parts if origin_of(part.key) == part.key]
@@ -287,7 +288,7 @@ def join(parts: Sequence[Part]) -> Spread | None:
             view = part.view
             strides = tuple(view.stride(d) if part.varies(d) else 0 for d in range(view.dim()))
             found.setdefault((part.key, strides, view.storage_offset()), part)
-    return tuple(found.values())[:_MOST_PARTS] or None
+    return tuple(found.values()) if 0 < len(found) <= _MOST_PARTS else None
 
 
 def _combine(views: Sequence[Tensor], parts: Sequence[Part]) -> Tensor:
