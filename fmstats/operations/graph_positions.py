@@ -35,9 +35,8 @@ class GraphPositions:
 
     def __init__(self) -> None:
         self.flow: PositionFlow | None = None
-        self._seen: dict[
-            int, tuple[Tensor, Tensor]
-        ] = {}  # by the numbers of tensors, which it keeps
+        # By the ids of tensors, which are kept: no other tensor can have the id of one of them.
+        self._seen: dict[int, tuple[Tensor, Tensor]] = {}
 
     def plain(self, value: Any) -> Any:
         """Return what stands for a tensor; other values, and lists of them, as they are."""

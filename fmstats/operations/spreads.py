@@ -138,6 +138,7 @@ class Numbers:
         self._roots = dict(given)
         self.sizes = self.kind(by_size=True)
         self.followed = False
+        # By the ids of arrangements, which are kept; their hashes take long.
         self._arranged: dict[int, tuple[Arrangement, Tensor | None]] = {}
         self._copies: dict[Hashable, Tensor] = {}
 

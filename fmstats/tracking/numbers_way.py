@@ -12,7 +12,7 @@ from fmstats.operations.position_flow import PositionFlow
 from fmstats.operations.spreads import Arrangement
 
 
-class Reader(Protocol):
+class KnowsPass(Protocol):
     """What knows the pass of this thread."""
 
     @property
@@ -44,7 +44,7 @@ class NumbersWay:
         room: for how many groups their states have room.
     """
 
-    def __init__(self, reader: Reader, arrangement: Arrangement, room: int) -> None:
+    def __init__(self, reader: KnowsPass, arrangement: Arrangement, room: int) -> None:
         self._reader, self._arrangement, self._room = reader, arrangement, room
 
     def address(self) -> int:
