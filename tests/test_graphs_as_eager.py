@@ -80,7 +80,7 @@ def test_restored_after_graphs_were_made(compiler: str) -> None:
 
 def test_rows_that_make_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs go on measuring into a row, so it stays where others go once they are empty."""
-    monkeypatch.setattr("fmstats.tracking.layers.MOST_WIDTHS", 2)
+    monkeypatch.setattr("fmstats.tracking.row_set.MOST_WIDTHS", 2)
 
     def run(network: Any) -> None:
         for width in (1, 2):
