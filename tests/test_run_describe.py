@@ -128,12 +128,16 @@ class Picks:
         (torch.device("cuda:1"), "cuda"),
         (torch.float16, "torch.float16"),
         (nn.ReLU, "torch.nn.modules.activation.ReLU"),
-        (Picks(), "test_run_describe.Picks"),
         (len, "builtins.len"),
     ],
 )
 def test_options_are_told_in_words(value: object, told: object) -> None:
     assert describe_options({"o": value}) == {"o": told}
+
+
+def test_an_object_among_options_is_told_by_its_class_and_the_code_of_that() -> None:
+    told = str(describe_options({"o": Picks()})["o"])
+    assert re.fullmatch(r"test_run_describe\.Picks \([0-9a-f]{16}\)", told)
 
 
 def test_a_function_is_told_by_its_code() -> None:

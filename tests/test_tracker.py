@@ -439,6 +439,7 @@ def test_metadata() -> None:
         "when": "always",
         "every": 2,
         "per_call": False,
+        "masked": False,
         "fmstats": fmstats.__version__,
         "torch": torch.__version__,
         "passes": 0,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch.nn as nn
 
-from fmstats.models.wrappers import named_modules
+from fmstats.models.wrappers import children_of, named_modules, read_attribute
 
 FIRST_EXPERT = ("expert_offset", "first_expert", "experts_start_idx", "expert_start_index")
 _NUMBERED = re.compile(r"(.*?\b\w*experts)\.(\d+)((?:[./].*)?)", re.DOTALL)
@@ -50,7 +50,7 @@ def find_numbers(model: nn.Module) -> dict[str, list[int]]:
     modules = named_modules(model)
     found = {}
     for name, module in modules.items():
-        held = [each for each in module._modules if each.isdecimal()]
+        held = [child for child, _ in children_of(module) if child.isdecimal()]
         if not held or held != [str(i) for i in range(len(held))] or not name.endswith("experts"):
             continue
         above = name.split(".")
@@ -64,11 +64,11 @@ def find_numbers(model: nn.Module) -> dict[str, list[int]]:
 
 
 def _numbers_of(owner: nn.Module, count: int) -> list[int] | None:
-    told = getattr(owner, "local_expert_indices", None)
+    told = read_attribute(owner, "local_expert_indices")
     if isinstance(told, (list, tuple, range)) and len(told) == count:
         return [int(number) for number in told]
     for name in FIRST_EXPERT:
-        first = getattr(owner, name, None)
+        first = read_attribute(owner, name)
         if isinstance(first, int):
             return list(range(first, first + count))
     return None

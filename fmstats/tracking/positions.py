@@ -18,6 +18,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from fmstats.errors import FmstatsError
+from fmstats.models.wrappers import read_attribute
 from fmstats.operations.inputs import cut, lay, tensors_of
 from fmstats.operations.position_flow import PositionFlow
 from fmstats.operations.spreads import GROUPS, Arrangement, Numbers, Part
@@ -115,15 +116,14 @@ class PositionReader:
         self._thread = _Thread()
         self._givers, self._lock = 0, threading.Lock()  # in how many places positions are given
         self._ways: dict[tuple[Arrangement, int], NumbersWay] = {}
-        self._windows = any(hasattr(part, _FRAMES) for part in model.modules())
-        orders = {getattr(part, "batch_first", None) for part in model.modules()}
+        self._windows = any(read_attribute(part, _FRAMES) is not None for part in model.modules())
+        orders = {read_attribute(part, "batch_first") for part in model.modules()}
         self._time_first = False in orders and True not in orders
 
     @property
     def asks(self) -> bool:
         """Return whether anything is asked of the passes of this thread."""
-        asked = self._masks or self._told or self._groups or self._thread.given is not None
-        return bool(asked)
+        return bool(self._masks or self._told or self._groups or self._thread.given is not None)
 
     @property
     def may_ask(self) -> bool:
