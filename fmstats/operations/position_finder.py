@@ -11,7 +11,6 @@ from fmstats.operations.spreads import (
     GROUPS,
     Layout,
     Numbers,
-    Part,
     Spread,
     origin_of,
 )
@@ -119,15 +118,7 @@ class PositionFinder:
             self._remember(shape, found, numbers)
             return found
         layouts = self._layouts.get((shape, numbers.sizes)) or self._stretched(shape, numbers)
-        views = [numbers.view(layout) for layout in layouts]
-        parts = [
-            Part(layout.key, view)
-            for layout, view in zip(layouts, views, strict=True)
-            if view is not None
-        ]
-        if not parts or len(parts) < len(layouts):
-            return self._unknown.get(len(shape), NOT_FOLLOWED)
-        return tuple(parts)
+        return numbers.spread(layouts) or self._unknown.get(len(shape), NOT_FOLLOWED)
 
     def _remember(self, shape: tuple[int, ...], spread: Spread, numbers: Numbers) -> None:
         layouts = tuple(map(numbers.layout_of, spread))

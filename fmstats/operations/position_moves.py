@@ -218,7 +218,7 @@ def _side_by_side(
     for key in dict.fromkeys(part.key for spread in spreads for part in spread):
         pieces = [[part for part in spread if part.key == key] for spread in spreads]
         known = [piece for piece in pieces if piece]
-        places = {tuple(map(_place, piece)) for piece in known}
+        places = {tuple((p.strides, p.view.storage_offset()) for p in piece) for piece in known}
         every = [part for piece in known for part in piece]
         if not any(part.varies(dim) for part in every) and (len(places) == 1 or mixes):
             parts += [Part(key, part.view.narrow(dim, 0, 1).expand(out.shape)) for part in every]
@@ -229,12 +229,6 @@ def _side_by_side(
             return None
     found = [part for part in parts if part is not None]
     return join(found) if len(found) == len(parts) else None
-
-
-def _place(part: Part) -> tuple[object, ...]:
-    """Return what parts of one root have in common that lie in the same way."""
-    strides = (part.view.stride(d) if part.varies(d) else 0 for d in range(part.view.dim()))
-    return (part.view.storage_offset(), *strides)
 
 
 def _laid(pieces: Sequence[Sequence[Tensor]], sizes: Sequence[int], dim: int) -> Tensor:

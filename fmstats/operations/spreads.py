@@ -89,6 +89,12 @@ class Part:
         """Return the dims along which positions are told apart."""
         return {dim for dim in range(self.view.dim()) if self.varies(dim)}
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Return the strides of the view, 0 along dims without positions."""
+        view = self.view
+        return tuple(view.stride(dim) if self.varies(dim) else 0 for dim in range(view.dim()))
+
     def small(self) -> Part:
         """Return the part with size 1 along the dims without positions."""
         view = self.view
@@ -170,9 +176,14 @@ class Numbers:
         if isinstance(part.key, Unrepeatable):
             return None
         view, root = part.view, self._roots[part.key]
-        strides = tuple(view.stride(dim) if part.varies(dim) else 0 for dim in range(view.dim()))
         offset = int(view.storage_offset() - root.storage_offset())
-        return Layout(part.key, tuple(view.shape), strides, offset)
+        return Layout(part.key, tuple(view.shape), part.strides, offset)
+
+    def spread(self, layouts: Sequence[Layout]) -> Spread | None:
+        """Return the parts that lie as told; None if this pass lacks a root of one."""
+        views = [(layout.key, self.view(layout)) for layout in layouts]
+        parts = tuple(Part(key, view) for key, view in views if view is not None)
+        return parts if len(parts) == len(layouts) else None
 
     def arrange(self, spread: Spread, device: torch.device) -> Arrangement | None:
         """Return how a tensor with a spread is arranged; None if no other pass can have it so."""
@@ -203,13 +214,8 @@ class Numbers:
         found = self._arranged.get(known)
         if found is not None:
             return found[1]
-        numbers = None
-        if arrangement.kind == self.sizes:
-            views = [self.view(layout) for layout in arrangement.layouts]
-            keys = [layout.key for layout in arrangement.layouts]
-            parts = [Part(k, view) for k, view in zip(keys, views, strict=True) if view is not None]
-            if len(parts) == len(keys):
-                numbers = self.combined(tuple(parts), arrangement.device)
+        spread = self.spread(arrangement.layouts) if arrangement.kind == self.sizes else None
+        numbers = None if spread is None else self.combined(spread, arrangement.device)
         self._arranged[known] = arrangement, numbers
         return numbers
 
@@ -286,9 +292,7 @@ def join(parts: Sequence[Part]) -> Spread | None:
         if origin == part.key or not any(
             origin == other.key and dims <= other.varied for other in straight
         ):
-            view = part.view
-            strides = tuple(view.stride(d) if part.varies(d) else 0 for d in range(view.dim()))
-            found.setdefault((part.key, strides, view.storage_offset()), part)
+            found.setdefault((part.key, part.strides, part.view.storage_offset()), part)
     return tuple(found.values()) if 0 < len(found) <= _MOST_PARTS else None
 
 
