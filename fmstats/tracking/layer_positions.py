@@ -88,12 +88,15 @@ class LayerPositions:
             found = (told, *found)
             if followed and self._spec.of == "output":
                 flow.note(x, found)
+        room = reader.count_groups(x.device) if GROUPS in given else 0
         arrangement = flow.numbers.arrange(found, x.device)
-        numbers = flow.numbers.combined(found, x.device)
+        way = None if arrangement is None else reader.way(arrangement, room)
+        # By the way that layers share, so that they are combined once a pass.
+        numbers = None if way is None else flow.numbers.arranged(way.arrangement)
+        if numbers is None:
+            numbers = flow.numbers.combined(found, x.device)
         if dim is not None and numbers.shape[dim] > 1:
             return f"has its channels in dim {dim}, along which the mask tells positions apart"
-        room = reader.count_groups(x.device) if GROUPS in given else 0
-        way = None if arrangement is None else reader.way(arrangement, room)
         return Placed(*grouped_view_of(x, dim, numbers, max(1, room)), room, way)
 
     def expect(self, x: Tensor, flow: PositionFlow) -> None:

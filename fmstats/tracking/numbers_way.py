@@ -42,10 +42,13 @@ class NumbersWay:
         reader: knows the pass.
         arrangement: of these tensors.
         room: for how many groups their states have room.
+
+    Attributes:
+        arrangement: as given.
     """
 
     def __init__(self, reader: KnowsPass, arrangement: Arrangement, room: int) -> None:
-        self._reader, self._arrangement, self._room = reader, arrangement, room
+        self._reader, self.arrangement, self._room = reader, arrangement, room
 
     def address(self) -> int:
         """Return where the numbers of the pass of this thread are; 0 if they are to be asked for.
@@ -55,9 +58,9 @@ class NumbersWay:
         flow = self._reader.current
         if flow is None or isinstance(flow, str) or flow.numbers.followed:
             return 0
-        if self._room and self._room != self._reader.count_groups(self._arrangement.device):
+        if self._room and self._room != self._reader.count_groups(self.arrangement.device):
             return 0
-        numbers = flow.numbers.arranged(self._arrangement)
+        numbers = flow.numbers.arranged(self.arrangement)
         return 0 if numbers is None else numbers.data_ptr()
 
     def lead(self, row: Updated, try_groups: Callable[[object, int], bool]) -> None:
