@@ -61,6 +61,21 @@ class PositionCall:
 PositionRule = Callable[[PositionCall, Tensor], "Spread | None"]
 
 
+def carried(spread: Spread, out: Tensor, carry: Callable[[Part], Part | None]) -> Spread | None:
+    """Return the spread of a result, given what becomes of each part; None if one is lost."""
+    parts: list[Part | None] = []
+    for part in spread:
+        found = carry(part)
+        parts.append(None if found is None else found.fitted(out.shape))
+    return join_all(parts)
+
+
+def join_all(parts: Sequence[Part | None]) -> Spread | None:
+    """Join parts; None if one of them is lost."""
+    known = [part for part in parts if part is not None]
+    return join(known) if len(known) == len(parts) else None
+
+
 def fitted_to(spread: Spread, out: Tensor) -> Spread | None:
     """Return the parts of a tensor of another shape; of a root that lost one, all are lost."""
     fitted = [part.fitted(out.shape) for part in spread]

@@ -9,7 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmstats.operations.position_calls import PositionCall, fitted_to, unsqueezed
+from fmstats.operations.position_calls import (
+    PositionCall,
+    carried,
+    fitted_to,
+    join_all,
+    unsqueezed,
+)
 from fmstats.operations.position_copies import before_copy
 from fmstats.operations.spreads import Numbers, Part, Spread, join, origin_of
 
@@ -24,32 +30,27 @@ def move(asked: PositionCall, out: Tensor) -> Spread | None:
 
 def pack(asked: PositionCall, out: Tensor) -> Spread | None:
     """Follow what lays sequences of several lengths one behind the other, and back."""
-    parts = []
-    for part in asked.spread(asked.call.first):
+
+    def carry(part: Part) -> Part | None:
         if part.varies(part.view.dim() - 1):
             return None
-        found = asked.numbers.moved(part, asked.again(part.view[..., :1].contiguous()))
-        fitted = found.fitted(out.shape)
-        if fitted is None:
-            return None
-        parts.append(fitted)
-    return join(parts)
+        return asked.numbers.moved(part, asked.again(part.view[..., :1].contiguous()))
+
+    return carried(asked.spread(asked.call.first), out, carry)
 
 
 def repeat(asked: PositionCall, out: Tensor) -> Spread | None:
     """Follow repeat and tile, which lay copies of a tensor side by side."""
     factors = asked.call.sizes(1, "repeats", "dims")
-    parts = []
-    for part in asked.spread(asked.call.first):
+
+    def carry(part: Part) -> Part:
         dims = part.view.dim()
         times = [1] * (dims - len(factors)) + factors
         new = len(times) - dims
         own = [n if d >= new and part.varies(d - new) else 1 for d, n in enumerate(times)]
-        found = asked.numbers.derived(part.small(), torch.tile, tuple(own)).fitted(out.shape)
-        if found is None:
-            return None
-        parts.append(found)
-    return join(parts)
+        return asked.numbers.derived(part.small(), torch.tile, tuple(own))
+
+    return carried(asked.spread(asked.call.first), out, carry)
 
 
 def repeat_each(asked: PositionCall, out: Tensor) -> Spread | None:
@@ -57,20 +58,16 @@ def repeat_each(asked: PositionCall, out: Tensor) -> Spread | None:
     times, dim = asked.call.argument(1, "repeats"), asked.call.argument(2, "dim")
     if not isinstance(dim, int):
         return None
-    parts = []
-    for part in asked.spread(asked.call.first):
-        small, found = part.small(), part
-        if part.varies(dim % part.view.dim()):
-            if isinstance(times, int):
-                found = asked.numbers.derived(small, torch.repeat_interleave, times, dim)
-            else:
-                view = small.view.repeat_interleave(times, dim)
-                found = asked.numbers.moved(small, view)
-        fitted = found.fitted(out.shape)
-        if fitted is None:
-            return None
-        parts.append(fitted)
-    return join(parts)
+
+    def carry(part: Part) -> Part:
+        if not part.varies(dim % part.view.dim()):
+            return part
+        small = part.small()
+        if isinstance(times, int):
+            return asked.numbers.derived(small, torch.repeat_interleave, times, dim)
+        return asked.numbers.moved(small, small.view.repeat_interleave(times, dim))
+
+    return carried(asked.spread(asked.call.first), out, carry)
 
 
 def reshape(asked: PositionCall, out: Tensor) -> Spread | None:
@@ -110,18 +107,15 @@ def index(asked: PositionCall, out: Tensor) -> Spread | None:
         return unsqueezed(asked.spread(rows), out) if lone and not asked.lost(table) else None
     given = rows if isinstance(rows, tuple) else (rows,)
     consumed = _count_consumed(given)
-    parts = []
-    for part in asked.spread(table):
+
+    def carry(part: Part) -> Part:
         view = part.view
         for dim in range(consumed or view.dim(), view.dim()):  # what is copied shall be small
             if not part.varies(dim) and view.shape[dim] > 0:
                 view = view.narrow(dim, 0, 1)
-        found = asked.numbers.moved(part, view[rows])
-        fitted = found.fitted(out.shape)
-        if fitted is None:
-            return None
-        parts.append(fitted)
-    return join(parts)
+        return asked.numbers.moved(part, view[rows])
+
+    return carried(asked.spread(table), out, carry)
 
 
 def _count_consumed(index: Sequence[Any]) -> int:
@@ -145,27 +139,23 @@ def gather(asked: PositionCall, out: Tensor) -> Spread | None:
     if not isinstance(taken, Tensor) or dim is None:
         return None
     dim %= x.dim()
-    parts = []
-    for part in asked.spread(x):
+
+    def carry(part: Part) -> Part:
         small = part.small().view
         view = small.expand([*small.shape[:dim], x.shape[dim], *small.shape[dim + 1 :]])
         if taken.dim() == 1 and call.name == "index_select":
-            found = asked.numbers.moved(part, view.index_select(dim, taken))
-        else:
-            rows = taken
-            for d in range(x.dim()):  # one row stands for all, where indices are the same
-                if d != dim and view.shape[d] == 1:
-                    if rows.stride(d) != 0 and rows.shape[d] > 1:
-                        view = view.expand([*view.shape[:d], rows.shape[d], *view.shape[d + 1 :]])
-                    else:
-                        rows = rows.narrow(d, 0, 1)
-            sizes = [rows.shape[d] if d != dim else view.shape[d] for d in range(x.dim())]
-            found = asked.numbers.moved(part, view[tuple(map(slice, sizes))].gather(dim, rows))
-        fitted = found.fitted(out.shape)
-        if fitted is None:
-            return None
-        parts.append(fitted)
-    return join(parts)
+            return asked.numbers.moved(part, view.index_select(dim, taken))
+        rows = taken
+        for d in range(x.dim()):  # one row stands for all, where indices are the same
+            if d != dim and view.shape[d] == 1:
+                if rows.stride(d) != 0 and rows.shape[d] > 1:
+                    view = view.expand([*view.shape[:d], rows.shape[d], *view.shape[d + 1 :]])
+                else:
+                    rows = rows.narrow(d, 0, 1)
+        sizes = [rows.shape[d] if d != dim else view.shape[d] for d in range(x.dim())]
+        return asked.numbers.moved(part, view[tuple(map(slice, sizes))].gather(dim, rows))
+
+    return carried(asked.spread(x), out, carry)
 
 
 def concatenate(asked: PositionCall, out: Tensor) -> Spread | None:
@@ -227,8 +217,7 @@ def _side_by_side(
             parts.append(asked.numbers.moved(known[0][0], laid).fitted(out.shape))
         else:
             return None
-    found = [part for part in parts if part is not None]
-    return join(found) if len(found) == len(parts) else None
+    return join_all(parts)
 
 
 def _laid(pieces: Sequence[Sequence[Tensor]], sizes: Sequence[int], dim: int) -> Tensor:
@@ -255,35 +244,27 @@ def pad(asked: PositionCall, out: Tensor) -> Spread | None:
     mode = call.argument(2, "mode", "constant")
     if mode not in ("constant", 0, 0.0) and call.name == "pad":
         return None
-    parts = []
-    for part in asked.spread(call.first):
-        dims = part.view.dim()
-        own = [
-            width if part.varies(dims - 1 - place // 2) else 0 for place, width in enumerate(widths)
-        ]
-        found = asked.numbers.derived(part.small(), F.pad, tuple(own)).fitted(out.shape)
-        if found is None:
-            return None
-        parts.append(found)
-    return join(parts)
+
+    def carry(part: Part) -> Part:
+        last = part.view.dim() - 1
+        own = [width if part.varies(last - place // 2) else 0 for place, width in enumerate(widths)]
+        return asked.numbers.derived(part.small(), F.pad, tuple(own))
+
+    return carried(asked.spread(call.first), out, carry)
 
 
 def roll(asked: PositionCall, out: Tensor) -> Spread | None:
     """Follow roll and flip, which move elements along dims."""
     call = asked.call
-    dims = call.sizes(2 if call.name == "roll" else 1, "dims")
-    parts = []
-    for part in asked.spread(call.first):
-        if not dims or any(not isinstance(dim, int) for dim in dims):
-            return None
+    dims = tuple(call.sizes(2 if call.name == "roll" else 1, "dims"))
+    if not dims or any(not isinstance(dim, int) for dim in dims):
+        return None
+
+    def carry(part: Part) -> Part:
         if call.name == "flip":
-            found = asked.numbers.derived(part.small(), torch.flip, tuple(dims))
-        else:
-            by = call.argument(1, "shifts")
-            shifts = (by,) if isinstance(by, int) else tuple(by)
-            found = asked.numbers.derived(part.small(), torch.roll, shifts, tuple(dims))
-        fitted = found.fitted(out.shape)
-        if fitted is None:
-            return None
-        parts.append(fitted)
-    return join(parts)
+            return asked.numbers.derived(part.small(), torch.flip, dims)
+        by = call.argument(1, "shifts")
+        shifts = (by,) if isinstance(by, int) else tuple(by)
+        return asked.numbers.derived(part.small(), torch.roll, shifts, dims)
+
+    return carried(asked.spread(call.first), out, carry)

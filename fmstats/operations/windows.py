@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmstats.operations.position_calls import PositionCall
-from fmstats.operations.spreads import Part, Spread, join
+from fmstats.operations.position_calls import PositionCall, carried
+from fmstats.operations.spreads import Part, Spread
 
 
 def follow_windows(asked: PositionCall, out: Tensor) -> Spread | None:
@@ -24,17 +24,17 @@ def follow_windows(asked: PositionCall, out: Tensor) -> Spread | None:
     )
     if padding in ("same", "valid"):
         padding = (kernel - 1) * dilation // 2 if padding == "same" else 0
-    parts: list[Part | None] = []
-    for part in asked.spread(call.first):
+
+    def carry(part: Part) -> Part | None:
         time = part.view.dim() - 1
         if part.varies(time - 1) or (part.varies(time) and not asked.numbers.is_mask(part.key)):
             return None
-        if part.varies(time):
-            sizes = (kernel, stride, padding, dilation)
-            part = asked.numbers.derived(part.small(), count_windows, *sizes)
-        parts.append(part.fitted(out.shape))
-    known = [part for part in parts if part is not None]
-    return join(known) if len(known) == len(parts) else None
+        if not part.varies(time):
+            return part
+        sizes = (kernel, stride, padding, dilation)
+        return asked.numbers.derived(part.small(), count_windows, *sizes)
+
+    return carried(asked.spread(call.first), out, carry)
 
 
 def count_windows(mask: Tensor, kernel: int, stride: int, padding: int, dilation: int) -> Tensor:
