@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from fmstats.operations.channel_flow import ChannelFlow
+from fmstats.operations.numbers import Numbers
 from fmstats.operations.position_flow import PositionFlow
-from fmstats.operations.spreads import Numbers, Part, Spread
+from fmstats.operations.spreads import Part, Spread
 
 SAMPLES, TIME, WIDTH, HEADS = 3, 4, 6, 2
 MASK = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fmstats.operations.calls import Call
-from fmstats.operations.spreads import Numbers, Part, Spread, join, origin_of
+from fmstats.operations.numbers import Numbers
+from fmstats.operations.spreads import Part, Spread, join, origin_of
 
 
 class PositionCall:

@@ -11,7 +11,8 @@ import math
 
 import torch
 
-from fmstats.operations.spreads import Derived, Layout, Numbers, Part
+from fmstats.operations.numbers import Numbers
+from fmstats.operations.spreads import Derived, Layout, Part
 
 
 def before_copy(part: Part, numbers: Numbers) -> Part:

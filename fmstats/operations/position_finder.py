@@ -7,13 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fmstats.operations.spreads import (
-    GROUPS,
-    Layout,
-    Numbers,
-    Spread,
-    origin_of,
-)
+from fmstats.operations.numbers import Numbers
+from fmstats.operations.spreads import GROUPS, Layout, Spread, origin_of
 
 _MOST_SHAPES = 256  # that are remembered of a layer
 

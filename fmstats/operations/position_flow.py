@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from fmstats.operations.calls import Call
+from fmstats.operations.numbers import Numbers
 from fmstats.operations.position_calls import PositionCall, without
 from fmstats.operations.position_rules import follow
-from fmstats.operations.spreads import Numbers, Spread, join
+from fmstats.operations.spreads import Spread, join
 
 _WRITING = ("__setitem__", "setitem")
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fmstats.operations.numbers import Numbers
 from fmstats.operations.position_calls import (
     PositionCall,
     carried,
@@ -17,7 +18,7 @@ from fmstats.operations.position_calls import (
     unsqueezed,
 )
 from fmstats.operations.position_copies import before_copy
-from fmstats.operations.spreads import Numbers, Part, Spread, join, origin_of
+from fmstats.operations.spreads import Part, Spread, join, origin_of
 
 
 def move(asked: PositionCall, out: Tensor) -> Spread | None:

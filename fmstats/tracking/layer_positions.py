@@ -7,9 +7,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 from fmstats.errors import FmstatsError
+from fmstats.operations.numbers import Numbers
 from fmstats.operations.position_finder import NOT_FOLLOWED, PositionFinder
 from fmstats.operations.position_flow import PositionFlow
-from fmstats.operations.spreads import GROUPS, Numbers, Part, Spread
+from fmstats.operations.spreads import GROUPS, Part, Spread
 from fmstats.operations.watching import Watch
 from fmstats.output.tables import format_plural
 from fmstats.statistic.view import Positions, View, grouped_view_of

@@ -20,8 +20,9 @@ from torch import Tensor
 from fmstats.errors import FmstatsError
 from fmstats.models.wrappers import read_attribute
 from fmstats.operations.inputs import cut, lay, tensors_of
+from fmstats.operations.numbers import Numbers
 from fmstats.operations.position_flow import PositionFlow
-from fmstats.operations.spreads import GROUPS, Arrangement, Numbers, Part
+from fmstats.operations.spreads import GROUPS, Arrangement, Part
 from fmstats.tracking.arguments import Arguments, Reader
 from fmstats.tracking.given import (
     MASK,
