@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch.nn as nn
 from torch import Tensor
 
 from fmstats.errors import FmstatsError, list_closest
-from fmstats.models.wrappers import unwrap
+from fmstats.models.wrappers import read_attribute, unwrap
+
+# Models of speech tell by it how many frames so many samples make.
+_FRAMES = "_get_feat_extract_output_lengths"
 
 # A function of the arguments of a forward pass, which gives what is asked of them or None.
 Reader = Callable[[tuple[Any, ...], dict[str, Any]], "Tensor | None"]
+
+
+class GivenCall(NamedTuple):
+    """The arguments of a forward pass, as they are given and by their names."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    named: dict[str, Any]
 
 
 class Arguments:
@@ -21,6 +32,8 @@ class Arguments:
 
     Attributes:
         names: of those that its forward() declares.
+        time_first: whether tensors of its own may be (T, N, C).
+        windows: whether it is a model of speech, see `fmstats.operations.windows`.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -33,6 +46,10 @@ class Arguments:
         self.names = {*self._places, *named}
         self._takes_any = any(each.kind == kinds.VAR_KEYWORD for each in given.values())
         self._known = set(self.names)  # and what a pass was given beside them
+        parts = list(model.modules())
+        orders = {read_attribute(part, "batch_first") for part in parts}
+        self.time_first = False in orders and True not in orders
+        self.windows = any(read_attribute(part, _FRAMES) is not None for part in parts)
 
     def check(self, option: str, asked: str | Reader | None) -> None:
         """Refuse the name of an argument that the model does not take.
@@ -60,25 +77,25 @@ class Arguments:
             )
         return found
 
-    def name(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments of a call by their names; `*0` is the first that has none."""
+    def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> GivenCall:
+        """Return the arguments of a call; `*0` is the name of the first that has none."""
         named = {**dict(zip(self._places, args, strict=False)), **kwargs}
-        return named | {f"*{i}": x for i, x in enumerate(args[len(self._places) :])}
+        named |= {f"*{i}": x for i, x in enumerate(args[len(self._places) :])}
+        return GivenCall(args, kwargs, named)
 
-    def read(self, asked: str | Reader, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+    def read(self, asked: str | Reader, call: GivenCall) -> object:
         """Return what is asked of the arguments of a call.
 
         Raises:
             FmstatsError: an argument that forward() does not declare, and that no pass was given.
         """
         if callable(asked):
-            return asked(args, kwargs)
-        named = self.name(args, kwargs)
-        if asked in named:
+            return asked(call.args, call.kwargs)
+        if asked in call.named:
             self._known.add(asked)
         elif asked not in self._known:
             raise FmstatsError(
                 f"forward() of {self._model} was given no argument {asked!r}; closest: "
-                f"{list_closest(asked, {*self.names, *named})}"
+                f"{list_closest(asked, {*self.names, *call.named})}"
             )
-        return named.get(asked)
+        return call.named.get(asked)

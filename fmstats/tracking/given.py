@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fmstats.errors import FmstatsError
 from fmstats.operations.spreads import GROUPS
-from fmstats.tracking.arguments import Arguments, Reader
+from fmstats.tracking.arguments import Arguments, GivenCall, Reader
 
 MASK = "(mask)"  # the name of a mask that has none of its own
 _INVERTED = "key_padding_mask"
@@ -18,18 +17,14 @@ _MOST_DIMS = 3
 
 
 def read_given(
-    asked: Mapping[str, str | Reader],
-    arguments: Arguments,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    asked: Mapping[str, str | Reader], arguments: Arguments, call: GivenCall
 ) -> dict[str, Tensor]:
     """Return what is asked of the inputs of a pass, by its name, where it is given.
 
     Args:
-        asked: names of inputs, and functions of `args` and `kwargs`.
+        asked: names of inputs, and functions of all of them.
         arguments: of the model.
-        args: that it is called with.
-        kwargs: that it is called with as well.
+        call: of it.
 
     Raises:
         FmstatsError: a function raised an error, nobody gave an argument, or as `tensors_given`.
@@ -37,7 +32,7 @@ def read_given(
     found: dict[str, object] = {}
     for name, each in asked.items():
         try:
-            found[name] = arguments.read(each, args, kwargs)
+            found[name] = arguments.read(each, call)
         except FmstatsError:
             raise
         except Exception as error:  # the user's pass goes on, unless asked otherwise

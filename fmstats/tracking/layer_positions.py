@@ -89,7 +89,7 @@ class LayerPositions:
             found = (told, *found)
             if followed and self._spec.of == "output":
                 flow.note(x, found)
-        room = reader.count_groups(x.device) if GROUPS in given else 0
+        room = reader.groups.room(x.device) if GROUPS in given else 0
         arrangement = flow.numbers.arrange(found, x.device)
         way = None if arrangement is None else reader.way(arrangement, room)
         # By the way that layers share, so that they are combined once a pass.

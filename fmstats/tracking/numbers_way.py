@@ -6,21 +6,23 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Protocol
 
-import torch
-
 from fmstats.operations.position_flow import PositionFlow
 from fmstats.operations.spreads import Arrangement
+from fmstats.tracking.group_range import GroupRange
 
 
 class KnowsPass(Protocol):
-    """What knows the pass of this thread."""
+    """What knows the pass of this thread.
+
+    Attributes:
+        groups: which there are.
+    """
+
+    groups: GroupRange
 
     @property
     def current(self) -> PositionFlow | str | None:
         """Return where its positions are; None if all count, or why nobody knows."""
-
-    def count_groups(self, device: torch.device) -> int:
-        """Return for how many groups a state on a device needs room."""
 
 
 class Updated(Protocol):
@@ -58,7 +60,7 @@ class NumbersWay:
         flow = self._reader.current
         if flow is None or isinstance(flow, str) or flow.numbers.followed:
             return 0
-        if self._room and self._room != self._reader.count_groups(self.arrangement.device):
+        if self._room and self._room != self._reader.groups.room(self.arrangement.device):
             return 0
         numbers = flow.numbers.arranged(self.arrangement)
         return 0 if numbers is None else numbers.data_ptr()

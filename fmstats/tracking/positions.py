@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 import warnings
+import weakref
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -18,12 +20,11 @@ import torch.nn as nn
 from torch import Tensor
 
 from fmstats.errors import FmstatsError
-from fmstats.models.wrappers import read_attribute
 from fmstats.operations.inputs import cut, lay, tensors_of
 from fmstats.operations.numbers import Numbers
 from fmstats.operations.position_flow import PositionFlow
 from fmstats.operations.spreads import GROUPS, Arrangement, Part
-from fmstats.tracking.arguments import Arguments, Reader
+from fmstats.tracking.arguments import Arguments, GivenCall, Reader
 from fmstats.tracking.given import (
     MASK,
     check_name,
@@ -46,8 +47,6 @@ MASKS = {
     "src_key_padding_mask": "src",
     "tgt_key_padding_mask": "tgt",
 }
-# Models of speech tell by it how many frames so many samples make.
-_FRAMES = "_get_feat_extract_output_lengths"
 _MOST_WAYS = 4096
 _OUTSIDE = "came outside of a forward pass of the tracked model"
 
@@ -100,10 +99,10 @@ class PositionReader:
 
     def __init__(self, model: nn.Module, options: Asking) -> None:
         masks = MaskChoice(options.mask)
-        self._arguments, self._told = Arguments(model), masks.told
+        asked, self._told = masks.of_inputs, masks.told
+        self._model = weakref.ref(model)  # a tracker keeps no model alive
         self._mismatch, self.groups = options.mask_mismatch, GroupRange(options.max_groups)
         self._groups = options.groups
-        asked = masks.of_inputs
         self._masks: Sequence[str] | Reader = ()
         if asked == AUTO:
             self._masks = self._arguments.choose("mask", MASKS)
@@ -113,13 +112,17 @@ class PositionReader:
             if isinstance(reader, str) and reader != AUTO:
                 check_name(reader)
                 self._arguments.check("mask", reader)
-        self._arguments.check("groups", options.groups)
+        if options.groups is not None:
+            self._arguments.check("groups", options.groups)
         self._thread = _Thread()
         self._givers, self._lock = 0, threading.Lock()  # in how many places positions are given
         self._ways: dict[tuple[Arrangement, int], NumbersWay] = {}
-        self._windows = any(read_attribute(part, _FRAMES) is not None for part in model.modules())
-        orders = {read_attribute(part, "batch_first") for part in model.modules()}
-        self._time_first = False in orders and True not in orders
+
+    @cached_property
+    def _arguments(self) -> Arguments:  # when they are needed: most trackers ask for no positions
+        model = self._model()
+        assert model is not None  # it is tracked, or in its pass
+        return Arguments(model)
 
     @property
     def asks(self) -> bool:
@@ -146,10 +149,6 @@ class PositionReader:
         if key not in self._ways and len(self._ways) < _MOST_WAYS:
             self._ways[key] = NumbersWay(self, arrangement, room)
         return self._ways.get(key) or NumbersWay(self, arrangement, room)
-
-    def count_groups(self, device: torch.device) -> int:
-        """Return for how many groups a state on a device needs room."""
-        return self.groups.room(device)
 
     @contextmanager
     def giving(self, mask: Tensor | None, groups: Tensor | None) -> Iterator[None]:
@@ -228,20 +227,20 @@ class PositionReader:
     def _read(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], sketched: bool = False
     ) -> PositionFlow | None:
-        inputs = self._arguments.name(args, kwargs)
-        given, told = self._given(args, kwargs), self._of_layers(args, kwargs)
+        call = self._arguments.given(args, kwargs)
+        given, told = self._given(call), self._of_layers(call)
         if not given and not told:
             return None
         masks = [id(mask) for mask in given.values()]
-        tensors = tensors_of({name: x for name, x in inputs.items() if id(x) not in masks})
+        tensors = tensors_of({name: x for name, x in call.named.items() if id(x) not in masks})
         self._add_silent(given, tensors)
         placed: list[tuple[Tensor, Part]] = []
         roots: dict[Hashable, Tensor] = dict(told)
         for name, found in given.items():
             covered = self._covered(name, tensors)
-            key, root = self._root(name, cut(found, covered, self._time_first), sketched)
+            key, root = self._root(name, cut(found, covered, self._arguments.time_first), sketched)
             roots[key] = root
-            views = [(x, lay(root, x, self._time_first)) for x in covered]
+            views = [(x, lay(root, x, self._arguments.time_first)) for x in covered]
             parts = [(x, Part(key, view)) for x, view in views if view is not None]
             if not parts:
                 shapes = ", ".join(str(tuple(x.shape)) for x in covered) or "none"
@@ -250,12 +249,12 @@ class PositionReader:
                     f"model; the shapes of its inputs are: {shapes}"
                 )
             placed += parts
-        flow = PositionFlow(Numbers(roots, self._windows))
+        flow = PositionFlow(Numbers(roots, self._arguments.windows))
         for x, part in placed:
             flow.note(x, (*(flow.spread_of(x) or ()), part))
         return flow
 
-    def _given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
+    def _given(self, call: GivenCall) -> dict[str, Tensor]:
         """Return the masks of the inputs by their names, and the groups."""
         own = self._thread.given
         if own is not None:
@@ -266,13 +265,13 @@ class PositionReader:
         )
         if self._groups is not None:
             named[GROUPS] = self._groups
-        return read_given(named, self._arguments, args, kwargs)
+        return read_given(named, self._arguments, call)
 
-    def _of_layers(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Hashable, Tensor]:
+    def _of_layers(self, call: GivenCall) -> dict[Hashable, Tensor]:
         """Return the masks that layers are told, by their keys."""
         if self._thread.given is not None:
             return {}
-        found = read_given(self._told, self._arguments, args, kwargs)
+        found = read_given(self._told, self._arguments, call)
         return dict(self._root(name, mask) for name, mask in found.items())
 
     def _add_silent(self, given: dict[str, Tensor], tensors: Sequence[tuple[str, Tensor]]) -> None:
