@@ -28,6 +28,7 @@ class FunctionalChoice:
 
     def __init__(self, options: TrackOptions, experts: Mapping[str, list[int]]) -> None:
         self._options, self.experts = options, experts
+        self._told = MaskChoice(options.mask).selectors
 
     def is_asked(self, operation: str, module: nn.Module) -> bool:
         """Tell whether operations within a module are layers of their own."""
@@ -76,8 +77,7 @@ class FunctionalChoice:
         )
 
     def _told_mask(self, name: str) -> str | None:
-        told = MaskChoice(self._options.mask).selectors
-        fitting = [mask for mask, selector in told.items() if _fits(selector, name)]
+        fitting = [mask for mask, selector in self._told.items() if _fits(selector, name)]
         return fitting[-1] if fitting else None
 
     def _dim(self, name: str) -> ChannelRule | int:
