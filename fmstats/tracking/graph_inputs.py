@@ -23,11 +23,7 @@ def hand_inputs(
 ) -> None:
     """Hand the inputs of a pass to the hook that reads which of their positions count."""
     names, inputs = [], []
-    for place, x in enumerate(args):
-        if isinstance(x, Tensor):
-            names.append(str(place))
-            inputs.append(x.detach() if x.requires_grad else x)
-    for name, x in kwargs.items():
+    for name, x in {**{str(place): x for place, x in enumerate(args)}, **kwargs}.items():
         if isinstance(x, Tensor):
             names.append(name)
             inputs.append(x.detach() if x.requires_grad else x)
