@@ -31,7 +31,8 @@ ORDER = (
 # users need not know where a profile is saved, judged or drawn.
 UPWARD = {"profiles/profile.py": {"storage", "diagnosis", "drift", "report"}}
 # Modules of one package that import each other, for the same reason.
-METHODS = {f"fmstats.profiles.{module}" for module in ("profile", "merging", "pooling", "scalars")}
+_METHODS = ("profile", "merging", "pooling", "scalars", "stacks")
+METHODS = {f"fmstats.profiles.{module}" for module in _METHODS}
 
 
 def module_of(path: Path) -> str:

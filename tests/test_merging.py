@@ -19,9 +19,9 @@ from torch import nn
 import fmstats
 from fmstats.errors import FmstatsError
 from fmstats.models.wrappers import hash_structure
-from fmstats.profiles.merging import Stack
 from fmstats.profiles.metadata import MOST_SOURCES, merge_metadata
 from fmstats.profiles.profile import Profile
+from fmstats.profiles.stacks import Stack
 from fmstats.statistic.channel_stats import ChannelStats
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds

@@ -21,7 +21,6 @@ from torch import nn
 import fmstats
 from fmstats.errors import FmstatsError
 from fmstats.output.tables import join_blocks
-from fmstats.profiles.merging import Stack
 from fmstats.profiles.metadata import (
     DEEPEST,
     MOST_BITS,
@@ -40,6 +39,7 @@ from fmstats.profiles.metadata import (
     show_value,
 )
 from fmstats.profiles.profile import Profile
+from fmstats.profiles.stacks import Stack
 from fmstats.profiles.summary import describe_metadata, describe_run, find_left_out
 from fmstats.storage.exports import format_json
 from fmstats.storage.writing import encode

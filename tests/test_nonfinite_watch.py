@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import fmstats
 from fmstats.statistic.clock import Clock
-from fmstats.statistic.state import State, copy_to_host
+from fmstats.statistic.host_copies import copy_to_host
+from fmstats.statistic.state import State
 from fmstats.tracking import nonfinite
 from fmstats.tracking.flags import Flag
 

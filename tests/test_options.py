@@ -99,6 +99,7 @@ def test_a_run_tells_and_compares_every_option_that_it_has(tmp_path: Path) -> No
         **{"budget": 0.5, "saturation": {"0": (0, 1)}, "functional": ["relu"]},
         **{"mask": "input", "mask_mismatch": "raise", "groups": "input"},
         **{"group_names": ["a"], "max_groups": 2},
+        **{"measure": "abs", "histogram": "channel", "resolution": 2},
     }
     assert others.keys() == SHARED
     for name, value in others.items():

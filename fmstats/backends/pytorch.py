@@ -12,6 +12,8 @@ from torch import Tensor
 from fmstats.backends.base import Backend
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.float_order import INFINITY, at_places, place_of, places, to_float64
+from fmstats.statistic.groups import split_groups
+from fmstats.statistic.measures import ALWAYS, Measures
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import Positions, View
@@ -47,10 +49,10 @@ class TorchBackend(Backend):
         strides = (view.channel_stride, *(stride for _, stride in view.dims))
         clock = Clock(x.device) if clock is None else clock
         replayed = self.captures(x.device)
-        before = state.words.clone() if replayed else state.words
+        before = state.clone() if replayed else state
         # Beside each piece, the groups of its positions; None: all count.
         here = None if positions is None else positions.of(view)[None]
-        groups = 1 if positions is None else positions.groups
+        groups = split_groups(state, view.channels)
         pieces = [(x.detach().as_strided(sizes, strides), here)] if x.numel() else []
         while pieces:
             piece, here = pieces.pop()
@@ -60,25 +62,30 @@ class TorchBackend(Backend):
                 here, other = (None, None) if here is None else here.tensor_split(2, longest)
                 pieces += [(second, other), (first, here)]
             else:
-                for k in range(groups):
-                    batch = measure(piece, thresholds, None if here is None else here == k + 1)
+                for k, group in enumerate(groups, 1):
+                    counted = None if here is None else here == k
+                    batch = measure(piece, thresholds, counted, state.measures)
                     clock.stamp(batch, replayed=replayed)
-                    columns = slice(k * view.channels, (k + 1) * view.channels)
-                    State(state.words[:, columns]).merge_(batch)
+                    group.merge_(batch)
         if replayed:
             opens = clock.opens()
-            state.words.copy_(torch.where(opens, state.words, before))
+            for now, then in ((state.words, before.words), (state.bins, before.bins)):
+                if now is not None and then is not None:
+                    now.copy_(torch.where(opens, now, then))
             if state.memory is not None:
                 state.memory[-1:].add_(opens)
 
 
-def measure(x: Tensor, thresholds: Thresholds, here: Tensor | None = None) -> State:
+def measure(
+    x: Tensor, thresholds: Thresholds, here: Tensor | None = None, measures: Measures = ALWAYS
+) -> State:
     """Return the state of `x`, (channels, *positions), no dim of it empty.
 
     Args:
         x: what is measured.
         thresholds: what counts as zero and as saturated.
         here: bool, (1, *positions), which of them count; None: all do.
+        measures: what is measured beside what always is.
     """
     x = to_float64(x)
     at = places(x)
@@ -107,8 +114,10 @@ def measure(x: Tensor, thresholds: Thresholds, here: Tensor | None = None) -> St
     d = torch.where(finite, d - shift.view(per_channel), 0.0)
     mean = ((pivot * unit + shift) / unit).clamp(low, high)  # rounding could lead beyond
     m2 = d.square().sum(over) / unit / unit
+    requested, bins = _measure_requested(x, d, finite, unit, constant, measures)
     return State.of(
-        {
+        requested
+        | {
             "count": none + (x[0].numel() if here is None else here.sum()),
             "nan": count(~numbers),
             "pos_inf": count(at == INFINITY),
@@ -124,5 +133,37 @@ def measure(x: Tensor, thresholds: Thresholds, here: Tensor | None = None) -> St
             "m2": torch.where(constant, 0.0, m2),
             "min": low,
             "max": high,
-        }
+        },
+        measures,
+        bins,
     )
+
+
+def _measure_requested(
+    x: Tensor, d: Tensor, finite: Tensor, unit: Tensor, constant: Tensor, measures: Measures
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Return the requested fields and the histograms of `x`.
+
+    Args:
+        x: what is measured, float64.
+        d: its deviations from the mean in units, 0 where they do not count.
+        finite: which elements count.
+        unit: of each channel.
+        constant: channels whose elements are one number.
+        measures: what is asked for.
+    """
+    over = tuple(range(1, x.dim()))
+    fields = {}
+    if "abs" in measures.sums:
+        fields["sum_abs"] = torch.where(finite, x, 0.0).abs().sum(over)
+    if "kurtosis" in measures.sums:
+        for field, power in (("m3", 3), ("m4", 4)):
+            moment = d.pow(power).sum(over)
+            for _ in range(power):
+                moment = moment / unit
+            fields[field] = torch.where(constant, 0.0, moment)
+    if measures.bins is None:
+        return fields, None
+    shape = (1 if measures.bins.scope == "layer" else x.shape[0], -1)
+    counted = finite.expand(x.shape).reshape(shape)
+    return fields, measures.bins.count(x.reshape(shape), counted)

@@ -6,11 +6,15 @@ Tests compare every other backend with it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend
+from fmstats.statistic.bins import Bins
+from fmstats.statistic.channel_stats import Array
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import COUNTS, MOMENTS
 from fmstats.statistic.float_order import INFINITY, at_places, place_of, places, to_float64
@@ -45,9 +49,14 @@ class ReferenceBackend(Backend):
             groups = [channels[:, numbers == k] for k in range(1, positions.groups + 1)]
         rows = [measure(to_float64(row), thresholds) for group in groups for row in group]
         if rows and any(group.numel() for group in groups):
-            dtypes = dict.fromkeys(COUNTS, torch.int64) | dict.fromkeys(MOMENTS, torch.float64)
-            columns = {f: torch.tensor([row[f] for row in rows], dtype=dtypes[f]) for f in dtypes}
-            batch = State.of(columns).to(x.device)
+            measured = dict.fromkeys(COUNTS, torch.int64) | dict.fromkeys(MOMENTS, torch.float64)
+            measured |= dict.fromkeys(state.measures.requested, torch.float64)
+            columns = {
+                f: torch.tensor([row[f] for row in rows], dtype=dtype)
+                for f, dtype in measured.items()
+            }
+            bins = count_bins(groups, state.measures.bins)
+            batch = State.of(columns, state.measures, bins).to(x.device)
             (Clock(x.device) if clock is None else clock).stamp(batch)
             state.merge_(batch)
 
@@ -75,9 +84,29 @@ def measure(x: Tensor, thresholds: Thresholds) -> dict[str, float]:
         "sat_high": saturated(at, thresholds.high, 1),
         "mean": mean / unit,
         "m2": float((scaled - mean).square().sum()) / unit / unit,
+        "sum_abs": float(finite.abs().sum()),
+        "m3": float((scaled - mean).pow(3).sum()) / unit / unit / unit,
+        "m4": float((scaled - mean).pow(4).sum()) / unit / unit / unit / unit,
         "min": low,
         "max": high,
     }
+
+
+def count_bins(groups: Sequence[Tensor], bins: Bins | None) -> Tensor | None:
+    """Return the histograms of groups, each of (channels, elements): by search among the edges."""
+    if bins is None:
+        return None
+    channels = [row for group in groups for row in group]
+    rows = channels if bins.scope == "channel" else [group.flatten() for group in groups]
+    return torch.stack([_histogram(to_float64(row).numpy(force=True), bins) for row in rows])
+
+
+def _histogram(x: Array, bins: Bins) -> Tensor:
+    x = x[np.isfinite(x)]
+    signs = (x[x > 0], -x[x < 0])
+    found = [np.searchsorted(bins.edges(), magnitudes, "right") for magnitudes in signs]
+    counts = [np.bincount(places, minlength=bins.of_sign) for places in found]
+    return torch.from_numpy(np.concatenate(counts))
 
 
 def saturated(at: Tensor, bound: float | None, side: int) -> int:

@@ -44,6 +44,31 @@ MaxGroupsOption = Annotated[
 ]
 
 
+class Measure(str, Enum):
+    """What `--measure` can add."""
+
+    absolute = "abs"
+    kurtosis = "kurtosis"
+    histogram = "histogram"
+
+
+class Scope(str, Enum):
+    """What has a histogram of its own."""
+
+    layer = "layer"
+    channel = "channel"
+
+
+MeasureOption = Annotated[
+    list[Measure] | None,
+    typer.Option(help=f"{describe_option('measure')} May be repeated."),
+]
+HistogramOption = Annotated[Scope, typer.Option(help=describe_option("histogram"))]
+ResolutionOption = Annotated[
+    int, typer.Option(metavar="N", min=0, max=6, help=describe_option("resolution"))
+]
+
+
 def read_channel_dim(text: str) -> int | str:
     """Return the dim that `--channel-dim` asks for, or "auto".
 

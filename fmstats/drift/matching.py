@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from fmstats.errors import FmstatsError
 from fmstats.output.tables import name_some
-from fmstats.profiles.merging import StackedLayer, find_misfit
+from fmstats.profiles.merging import find_misfit
 from fmstats.profiles.metadata import read_text, refuse_other_options
 from fmstats.profiles.profile import Profile
+from fmstats.profiles.stacks import StackedLayer
 
 MISSING = ("refuse", "drop")  # what may be done with layers that cannot be compared
 _NAMED = 3  # layers named in a message

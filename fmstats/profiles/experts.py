@@ -7,8 +7,6 @@ from dataclasses import replace
 
 from fmstats.models.experts import ExpertName
 from fmstats.profiles.layer_profile import LayerProfile
-from fmstats.statistic.channel_stats import ChannelStats
-from fmstats.statistic.state import State
 
 
 def add_idle(rows: Mapping[str, LayerProfile], layers: Iterable[str]) -> dict[str, LayerProfile]:
@@ -32,7 +30,7 @@ def add_idle(rows: Mapping[str, LayerProfile], layers: Iterable[str]) -> dict[st
         expert = ExpertName.of(layer)
         like = None if expert is None else alike.get((expert.mixture, expert.rest))
         if like is not None and layer not in measured and layer not in added:
-            stats = ChannelStats(State.identity(like[1].stats.channels), like[1].stats.thresholds)
+            stats = like[1].stats.of_nothing()
             added[layer] = replace(like[1], calls=0, unmasked=0, stats=stats, layer=layer)
     return added
 

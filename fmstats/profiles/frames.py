@@ -22,7 +22,10 @@ def list_columns(rows: Rows, groups: Mapping[str, Rows]) -> dict[str, list[Any]]
             None in the rows of all positions.
     """
     columns: dict[str, list[Any]] = {"layer": [], "type": [], "channel": []}
-    columns |= {field: [] for field in (*FIELDS, *ChannelStats.DERIVED)}
+    known = [layer.stats.columns for part in (rows, *groups.values()) for layer in part.values()]
+    always = (*FIELDS, *ChannelStats.DERIVED)
+    fields = dict.fromkeys((*always, *(field for some in known for field in some)))
+    columns |= {field: [] for field in fields}
     if groups:
         columns["group"] = []
     every: list[tuple[str | None, Rows]] = [(None, rows), *groups.items()]
@@ -32,8 +35,9 @@ def list_columns(rows: Rows, groups: Mapping[str, Rows]) -> dict[str, list[Any]]
             columns["layer"] += [encode_text(name).decode()] * channels
             columns["type"] += [encode_text(layer.type).decode()] * channels
             columns["channel"] += range(channels)
-            for field in (*FIELDS, *ChannelStats.DERIVED):
-                columns[field] += [None] * channels if values[field] is None else values[field]
+            for field in fields:
+                found = values.get(field)
+                columns[field] += [None] * channels if found is None else found
             if groups:
                 columns["group"] += [group] * channels
     return columns

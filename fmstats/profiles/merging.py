@@ -3,129 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
-
-import numpy as np
-import torch
+from dataclasses import replace
 
 from fmstats.errors import FmstatsError
 from fmstats.models.experts import ExpertName
-from fmstats.profiles.layer_profile import OtherDims, with_keys
 from fmstats.profiles.metadata import merge_metadata, name_model, read_text
-from fmstats.profiles.profile import LayerProfile, Profile, check_profile
+from fmstats.profiles.profile import Profile, check_profile
 from fmstats.profiles.row_names import RowKey, name_rows
-from fmstats.statistic.channel_stats import ChannelStats
-from fmstats.statistic.state import State, merge_fields
-from fmstats.statistic.thresholds import Thresholds
+from fmstats.profiles.stacks import Stack, StackedLayer
+from fmstats.statistic.measures import Measures
+from fmstats.statistic.merging import merge_fields
+from fmstats.statistic.state import State
 from fmstats.statistic.view import tell_dim
 
 MISSING = ("refuse", "keep", "drop")
 
 _BLOCK = 16384  # channels; torch starts threads for twice as many
-
-
-@dataclass(frozen=True)
-class StackedLayer:
-    """`StackedLayer` is one layer of a stack, whose statistics are in the state of all layers.
-
-    Attributes:
-        channels: columns of the state that are this layer's.
-        layer: the module's name.
-    """
-
-    type: str
-    channel_dim: int | None
-    shape: tuple[int, ...]
-    dtype: str
-    calls: int
-    backend: str
-    channels: int
-    thresholds: Thresholds
-    layer: str
-    call: int | None = None
-    other_dims: OtherDims = ()
-    unmasked: int = 0
-    group: str | None = None
-
-    @property
-    def key(self) -> RowKey:
-        """Return what it is of."""
-        return RowKey(self.layer, self.call, self.channels, self.group)
-
-    @property
-    def dims(self) -> dict[int, int | None]:
-        """Return the channel dim by the number of dims of a tensor."""
-        return {**dict(self.other_dims), len(self.shape): self.channel_dim}
-
-    @classmethod
-    def of(cls, layer: LayerProfile) -> StackedLayer:
-        """Return what is known of a layer beside its state."""
-        known = {field: value for field, value in vars(layer).items() if field != "stats"}
-        return cls(**known, channels=layer.stats.channels, thresholds=layer.stats.thresholds)
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A stack is a profile with the channels of all its `layers` in one state, in their order.
-
-    The rows of groups come after those of all positions together.
-    """
-
-    layers: Mapping[str, StackedLayer]
-    state: State
-    metadata: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, profile: Profile) -> Stack:
-        """Return a profile as a stack; its states are copied."""
-        per_call = profile.metadata.get("per_call") is True
-        named = list(with_keys(profile.info, per_call).items())
-        for group, part in profile.groups.items():
-            rows = with_keys(part.info, per_call).items()
-            named += [(f"{name}|{group}", replace(row, group=group)) for name, row in rows]
-        layers = {name: StackedLayer.of(layer) for name, layer in named}
-        if len(layers) < len(named):  # else one of them would be lost
-            raise FmstatsError("a layer has the name of a row of a group: rename it, or the group")
-        if len({row.key for row in layers.values()}) < len(layers):
-            raise FmstatsError("two rows of the profile are of the same layer, call and width")
-        return cls(layers, _side_by_side(row.stats.state for _, row in named), profile.metadata)
-
-    @cached_property
-    def names(self) -> dict[RowKey, str]:
-        """Return what its rows are of, and their names."""
-        return {row.key: name for name, row in self.layers.items()}
-
-    def by_key(self) -> dict[RowKey, StackedLayer]:
-        """Return its rows by what they are of."""
-        return {row.key: row for row in self.layers.values()}
-
-    def parts(self) -> list[State]:
-        """Return the state of each row, a view of its columns."""
-        widths = [row.channels for row in self.layers.values()]
-        parts = torch.split(self.state.words, widths, 1) if widths else ()
-        return [State(words) for words in parts]
-
-    def profile(self) -> Profile:
-        """Return the stack as a profile, whose states are copies: each can be kept by itself."""
-        groups: dict[str | None, dict[RowKey, LayerProfile]] = {None: {}}
-        for layer, part in zip(self.layers.values(), self.parts(), strict=True):
-            known = dict(vars(layer)) | {"group": None}
-            del known["channels"]
-            stats = ChannelStats(part.clone(), known.pop("thresholds"))
-            row = LayerProfile(**known, stats=stats)
-            groups.setdefault(layer.group, {})[row.key] = row
-        names = {key: name for key, name in self.names.items() if key.group is None}
-        info = {names[key]: row for key, row in groups.pop(None).items()}
-        return Profile(
-            info,
-            self.metadata,
-            {
-                str(group): {names.get(key) or key.base: row for key, row in rows.items()}
-                for group, rows in groups.items()
-            },
-        )
 
 
 def merge_profiles(profiles: Sequence[Profile], missing: str) -> Profile:
@@ -168,6 +61,7 @@ def merge_stacks(a: Stack, b: Stack, missing: str) -> Stack:
         _require_same_model(a, b)
     if missing != "drop":
         _require_same_widths(a, b)
+    measures = _measures_of_both(a, b)
     mine, theirs = a.by_key(), b.by_key()
     both = [key for key in mine if key in theirs]
     if missing == "drop":
@@ -186,17 +80,33 @@ def merge_stacks(a: Stack, b: Stack, missing: str) -> Stack:
     rows = {**rows, **alone} if missing == "drop" else {**mine, **theirs, **rows}
     metadata = merge_metadata(a.metadata, b.metadata)
     names = a.names if a.names == b.names and len(rows) == len(a.names) else name_rows(rows)
-    state = _arrange(a, rows)
-    _merge_states_(state, _arrange(b, rows))
+    state = _arrange(a, rows, measures)
+    _merge_states_(state, _arrange(b, rows, measures))
     return Stack({names[key]: row for key, row in rows.items()}, state, metadata)
 
 
 def _merge_states_(a: State, b: State) -> None:
     """Merge `b` into `a`, some channels at a time: those stay in the cache, and on one core."""
     for begin in range(0, a.channels, _BLOCK):
-        one, other = (State(state.words[:, begin : begin + _BLOCK]) for state in (a, b))
+        one, other = (
+            State(state.words[:, begin : begin + _BLOCK], measures=Measures(state.measures.sums))
+            for state in (a, b)
+        )
         for field, row in merge_fields(one, other).items():
             one[field].copy_(row)
+    if a.bins is not None and b.bins is not None:
+        a.bins.add_(b.bins)
+
+
+def _measures_of_both(a: Stack, b: Stack) -> Measures:
+    """Return what both measure; a stack without layers fits any other."""
+    one, other = a.state.measures, b.state.measures
+    if a.layers and b.layers and one != other:
+        raise FmstatsError(
+            f"cannot merge profiles of different measures: one has {one}, the other {other}; "
+            "Profile.narrowed(measure=...) leaves some out"
+        )
+    return one if a.layers else other
 
 
 def _require_same_model(a: Stack, b: Stack) -> None:
@@ -285,16 +195,13 @@ def unite_lists(texts: Iterable[str]) -> str:
     return ", ".join(sorted({part for text in texts for part in text.split(", ")}))
 
 
-def _arrange(stack: Stack, rows: Mapping[RowKey, StackedLayer]) -> State:
+def _arrange(stack: Stack, rows: Mapping[RowKey, StackedLayer], measures: Measures) -> State:
     """Return the state with columns for `rows`, in their order: of no data for those it lacks."""
     if list(stack.names) == list(rows):
         return stack.state
     parts = {row.key: part for row, part in zip(stack.layers.values(), stack.parts(), strict=True)}
-    return _side_by_side(
-        parts[key] if key in parts else State.identity(row.channels) for key, row in rows.items()
-    )
-
-
-def _side_by_side(states: Iterable[State]) -> State:
-    words = [State.identity(0).words.numpy(), *(state.words.numpy() for state in states)]
-    return State(torch.from_numpy(np.concatenate(words, 1)))
+    states = [
+        parts[key] if key in parts else State.identity(row.channels, measures=measures)
+        for key, row in rows.items()
+    ]
+    return State.beside(states, measures)

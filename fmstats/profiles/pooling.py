@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import torch
-
 from fmstats.errors import FmstatsError
 from fmstats.profiles.merging import unite_lists
 from fmstats.profiles.profile import LayerProfile, Profile
@@ -46,7 +44,10 @@ def _pool_rows(rows: Mapping[str, LayerProfile], depth: int) -> dict[str, LayerP
 
 
 def _pool(layers: Sequence[LayerProfile]) -> LayerProfile:
-    state = State(torch.cat([layer.stats.state.words for layer in layers], 1))
+    state = State.beside([layer.stats.state for layer in layers])
+    bins = state.measures.bins
+    if state.bins is not None and bins is not None and bins.scope == "layer":
+        state.bins = state.bins.sum(0, keepdim=True)
     each = [layer.stats.thresholds for layer in layers]
     thresholds = each[0]
     if any((t.low, t.high) != (thresholds.low, thresholds.high) for t in each):

@@ -49,6 +49,9 @@ def profile(
     groups: str | Reader | None = None,
     group_names: Sequence[str] | Mapping[int, str] | None = None,
     max_groups: int = 64,
+    measure: str | Collection[str] | None = None,
+    histogram: str = "layer",
+    resolution: int = 4,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     channels_last: bool = False,
@@ -97,6 +100,9 @@ def profile(
         groups: whose statistics to keep apart.
         group_names: what the groups are called.
         max_groups: how many there may be.
+        measure: as of `track`, with `histogram` and `resolution`.
+        histogram: of each "layer" or "channel".
+        resolution: of its bins.
         device: where to run; None: where the model is.
         dtype: what to run in; None: the model's own.
         channels_last: run 4-d weights and inputs in the channels_last memory format.
@@ -183,6 +189,9 @@ def profile(
         groups=groups,
         group_names=group_names,
         max_groups=max_groups,
+        measure=measure,
+        histogram=histogram,
+        resolution=resolution,
     )
     share = share_of(group)
     batches = open_batches(data, on_bad_sample)

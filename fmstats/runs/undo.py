@@ -33,7 +33,7 @@ class Undo:
         self._snapshots: dict[Layer, LayerSnapshot] = {
             layer: layer.take_snapshot() for layer in layers
         }
-        words = [state.held for layer in layers for state in layer.states]
+        words = [held for layer in layers for state in layer.states for held in state.held]
         if list(map(id, words)) != list(
             map(id, self._words)
         ):  # layers have fired for the first time

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fmstats.errors import FmstatsError
-from fmstats.statistic.fields import COUNTS, FIRSTS, MOMENTS, NEVER
-from fmstats.statistic.state import State, merge, pool
+from fmstats.statistic.fields import NEVER
+from fmstats.statistic.measures import Measures
+from fmstats.statistic.on_request import OnRequest
+from fmstats.statistic.pooling import pool
+from fmstats.statistic.state import State, merge
 from fmstats.statistic.thresholds import Thresholds
 
 DEAD_SPARSITY = 0.99  # a channel with a larger share of zeros is dead
@@ -19,7 +21,7 @@ DEAD_SPARSITY = 0.99  # a channel with a larger share of zeros is dead
 Array = NDArray[Any]
 
 
-class ChannelStats:
+class ChannelStats(OnRequest):
     """`ChannelStats` are the statistics of one layer's channels: numpy arrays of length C.
 
     With nothing finite seen, mean, var, std, rms, min, max and abs_max are NaN.
@@ -195,14 +197,19 @@ class ChannelStats:
         flat = (self._row("min") == 0) & (self._row("max") == 0)
         return np.asarray(flat)  # the range of nothing finite is from inf to -inf
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of every field and derived number of a channel."""
+        return (*self.measures.fields, *self.DERIVED, *self.requested)
+
     def merge(self, other: ChannelStats) -> ChannelStats:
         """Return the statistics of both data sets together.
 
         Args:
-            other: of as many channels, under the same thresholds.
+            other: of as many channels and the same measures, under the same thresholds.
 
         Raises:
-            FmstatsError: other channels, or other thresholds for zero or saturation.
+            FmstatsError: other channels or measures, or other thresholds for zero or saturation.
         """
         if self.thresholds != other.thresholds:
             raise FmstatsError(
@@ -214,19 +221,22 @@ class ChannelStats:
     def __or__(self, other: object) -> ChannelStats:
         return self.merge(other) if isinstance(other, ChannelStats) else NotImplemented
 
+    def of_nothing(self) -> ChannelStats:
+        """Return the statistics of no data, of as many channels and in the same terms."""
+        return ChannelStats(State.identity(self.channels, measures=self.measures), self.thresholds)
+
     def pooled(self) -> ChannelStats:
         """Merge all channels into one; of no channels, into one that has seen nothing."""
-        return pool_channels([self])[0]
+        state = State.identity(1, measures=self.measures)
+        if self.channels:
+            state = pool(self.state, [self.channels])
+        return ChannelStats(state, self.thresholds)
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field and derived number as a list, and the thresholds."""
-        fields = {f: self._row(f).tolist() for f in COUNTS}
-        for f in MOMENTS:
-            values = getattr(self, f) if hasattr(type(self), f) else self._row(f)
-            fields[f] = values.tolist()
-        fields |= {f: self._first(f).tolist() for f in FIRSTS}
-        for name in self.DERIVED:
-            values = getattr(self, name)
+        fields = {}
+        for name in self.columns:
+            values = getattr(self, name) if hasattr(type(self), name) else self._row(name)
             fields[name] = None if values is None else values.tolist()
         t = self.thresholds
         bounds = None if not t.bounded else [t.low, t.high]
@@ -245,15 +255,24 @@ class ChannelStats:
 
 
 def pool_channels(layers: Sequence[ChannelStats]) -> list[ChannelStats]:
-    """Merge the channels of each layer into one: `ChannelStats.pooled`, for many at once."""
-    states = [layer.state if layer.channels else State.identity(1) for layer in layers]
-    if not states:
-        return []
-    together = State(torch.cat([state.words for state in states], 1))
-    words = pool(together, [state.channels for state in states]).words
-    return [
-        ChannelStats(State(words[:, i : i + 1]), layer.thresholds) for i, layer in enumerate(layers)
-    ]
+    """Merge the channels of each layer into one: `ChannelStats.pooled` of all but histograms."""
+    found: dict[int, ChannelStats] = {}
+    for sums in dict.fromkeys(layer.measures.sums for layer in layers):
+        measures = Measures(sums)
+        alike = [i for i, layer in enumerate(layers) if layer.measures.sums == sums]
+        states = [
+            layers[i].state.narrowed(measures)
+            if layers[i].channels
+            else State.identity(1, measures=measures)
+            for i in alike
+        ]
+        whole = pool(State.beside(states), [state.channels for state in states])
+        parts = whole.split([1] * len(alike))
+        found |= {
+            i: ChannelStats(part, layers[i].thresholds)
+            for i, part in zip(alike, parts, strict=True)
+        }
+    return [found[i] for i in range(len(layers))]
 
 
 def _ratio(part: Array, whole: Array) -> Array:

@@ -56,6 +56,12 @@ IDENTITY |= {field: math.inf if field in MINIMA else -math.inf for field in EXTR
 # The words of a part of a tensor, in theirs.
 PART_FIELDS = _names("NON_FINITE", "COMPARISONS", "PIVOTED", "SUMS", "EXTREMES")
 
+# The fields of each measure that is made on request, behind all other words: float64, 0 of no data.
+REQUESTED = {
+    measure: tuple(entry[0] for entry in _LISTS["REQUESTED"] if entry[2] == measure)
+    for measure in dict.fromkeys(entry[2] for entry in _LISTS["REQUESTED"])
+}
+
 # The modes in which kernels are compiled, in the order of their numbers: see `Thresholds.mode`.
 MODES = _names("MODES")
 

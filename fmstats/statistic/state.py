@@ -7,89 +7,148 @@ moments up to float64 rounding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fmstats.errors import FmstatsError
-from fmstats.statistic.fields import (
-    COUNTS,
-    EXTREMES,
-    FIELDS,
-    FIRSTS,
-    IDENTITY,
-    MINIMA,
-    MOMENTS,
-    NEVER,
-    NON_FINITE,
-    SUMS,
-)
-from fmstats.statistic.float_order import at_places, places
+from fmstats.statistic.fields import EXTREMES, FIRSTS, IDENTITY, NEVER, NON_FINITE
+from fmstats.statistic.measures import ALWAYS, Measures
+from fmstats.statistic.merging import GROWTH, merge_fields
 
 
 class State:
     """A state holds what has been seen of some channels: a row a field, a column a channel.
 
     Attributes:
-        words: int64 tensor (len(FIELDS), channels) on any device. Rows of `COUNTS` and `FIRSTS`
-            hold int64; rows of `MOMENTS` hold float64 in the same 8-byte words, so that a kernel
+        words: int64 tensor (len(measures.fields), channels) on any device. Rows of `COUNTS` and
+            `FIRSTS` hold int64; the others hold float64 in the same 8-byte words, so that a kernel
             needs one pointer and a rank one message. Rows are contiguous, apart by
             `words.stride(0)`.
-        memory: int64 (len(FIELDS) * channels + 1,): the words and behind them the number of tensors
+        measures: what it holds beside what is always measured.
+        bins: int64 (histograms, measures.bins.words), contiguous: of each channel, or of each layer
+            whose channels are here. None where none are measured.
+        memory: int64, in one dim: the words, behind them the bins, and last the number of tensors
             that graphs have measured, which no host counts. None for words from elsewhere.
     """
 
-    __slots__ = ("memory", "words")
+    __slots__ = ("bins", "measures", "memory", "words")
 
-    def __init__(self, words: Tensor, memory: Tensor | None = None) -> None:
-        if words.dtype != torch.int64 or words.dim() != 2 or words.shape[0] != len(FIELDS):
+    measures: Measures
+
+    def __init__(
+        self,
+        words: Tensor,
+        memory: Tensor | None = None,
+        *,
+        measures: Measures = ALWAYS,
+        bins: Tensor | None = None,
+    ) -> None:
+        count = len(measures.fields)
+        if words.dtype != torch.int64 or words.dim() != 2 or words.shape[0] != count:
             raise FmstatsError(
-                f"a state is an int64 tensor of {len(FIELDS)} rows, one a field; "
+                f"a state is an int64 tensor of {count} rows, one a field; "
                 f"got {words.dtype} of shape {tuple(words.shape)}"
             )
-        self.words, self.memory = words, memory
+        if (bins is None) != (measures.bins is None):
+            raise FmstatsError(f"a state that measures {measures} lacks its bins, or has some")
+        self.words, self.memory, self.measures, self.bins = words, memory, measures, bins
 
     @classmethod
-    def in_memory(cls, memory: Tensor) -> State:
-        """Return the state that lies in such a `memory`, as it is."""
-        channels = (memory.numel() - 1) // len(FIELDS)
-        return cls(memory[:-1].view(len(FIELDS), channels), memory)
+    def in_memory(cls, memory: Tensor, measures: Measures = ALWAYS, histograms: int = 0) -> State:
+        """Return the state that lies in such a `memory`, as it is.
+
+        Args:
+            memory: as of a state.
+            measures: what it holds.
+            histograms: how many.
+        """
+        width = 0 if measures.bins is None else measures.bins.words
+        end = memory.numel() - 1 - histograms * width
+        words = memory[:end].view(len(measures.fields), end // len(measures.fields))
+        bins = None if measures.bins is None else memory[end:-1].view(histograms, width)
+        return cls(words, memory, measures=measures, bins=bins)
 
     @classmethod
-    def identity(cls, channels: int, device: torch.device | str = "cpu") -> State:
+    def identity(
+        cls,
+        channels: int,
+        device: torch.device | str = "cpu",
+        measures: Measures = ALWAYS,
+        groups: int = 1,
+    ) -> State:
         """Make the state of no data: merging it changes nothing.
 
         Args:
-            channels: how many.
+            channels: how many, in all groups together.
             device: where its words are to be.
+            measures: what it is to hold.
+            groups: of channels, or layers, each of which has a histogram of its own.
         """
+        histograms = 0 if measures.bins is None else measures.bins.rows(channels, groups)
+        width = 0 if measures.bins is None else measures.bins.words
+        size = len(measures.fields) * channels + histograms * width + 1
         # A tensor made in inference mode could never be changed outside it.
         with torch.inference_mode(False), torch.no_grad():
-            words = len(FIELDS) * channels
-            state = cls.in_memory(torch.zeros(words + 1, dtype=torch.int64, device=device))
+            memory = torch.zeros(size, dtype=torch.int64, device=device)
+            state = cls.in_memory(memory, measures, histograms)
             for field in (*EXTREMES, *FIRSTS):
                 state[field].fill_(IDENTITY[field])
         return state
 
     @classmethod
-    def of(cls, fields: Mapping[str, Tensor]) -> State:
+    def of(
+        cls,
+        fields: Mapping[str, Tensor],
+        measures: Measures = ALWAYS,
+        bins: Tensor | None = None,
+    ) -> State:
         """Pack fields into words.
 
         Args:
-            fields: for each of `FIELDS` a tensor of one length, the number of channels; without
-                `FIRSTS` these are `NEVER`.
+            fields: for each field of the measures a tensor of one length, the number of channels;
+                without `FIRSTS` these are `NEVER`.
+            measures: what it is to hold.
+            bins: its histograms, if there are any.
         """
-        rows = [fields[f].to(torch.int64) for f in COUNTS]
-        rows += [fields[f].to(torch.float64).contiguous().view(torch.int64) for f in MOMENTS]
-        never = torch.full_like(rows[0], NEVER)
-        rows += [fields.get(f, never) for f in FIRSTS]
-        return cls(torch.stack(rows))
+        never = torch.full_like(fields["count"], NEVER, dtype=torch.int64)
+        rows = [
+            fields[f].to(torch.float64).contiguous().view(torch.int64)
+            if f in measures.reals
+            else fields.get(f, never).to(torch.int64)
+            for f in measures.fields
+        ]
+        return cls(torch.stack(rows), measures=measures, bins=bins)
+
+    @classmethod
+    def beside(cls, states: Sequence[State], measures: Measures = ALWAYS) -> State:
+        """Return a state that has the channels of all, one state after the other, and their bins.
+
+        Args:
+            states: on the CPU.
+            measures: of the result, if there are no states.
+
+        Raises:
+            FmstatsError: they do not hold the same measures.
+        """
+        known = dict.fromkeys(state.measures for state in states)
+        if len(known) > 1:
+            raise FmstatsError("states hold different measures: " + " and ".join(map(str, known)))
+        measures = next(iter(known), measures)
+        nothing = cls.identity(0, measures=measures, groups=0)
+        parts = (nothing, *states)  # numpy joins the views of a thousand layers faster than torch
+        words = torch.from_numpy(np.concatenate([part.words.numpy() for part in parts], 1))
+        if measures.bins is None:
+            return cls(words, measures=measures)
+        bins = torch.cat([part.bins for part in parts if part.bins is not None])
+        return cls(words, measures=measures, bins=bins)
 
     def __getitem__(self, field: str) -> Tensor:
-        """Return the row of a field, a view: float64 for moments, int64 for others."""
-        row = self.words[FIELDS.index(field)]
-        return row.view(torch.float64) if field in MOMENTS else row
+        """Return the row of a field, a view: int64 for counts and firsts, float64 for others."""
+        row = self.words[self.measures.places[field]]
+        return row.view(torch.float64) if field in self.measures.reals else row
 
     @property
     def channels(self) -> int:
@@ -105,9 +164,11 @@ class State:
         return finite
 
     @property
-    def held(self) -> Tensor:
-        """Return all that the state holds: its memory, or its words where it has none."""
-        return self.words if self.memory is None else self.memory
+    def held(self) -> tuple[Tensor, ...]:
+        """Return all that the state holds: its memory, or its words and bins where it has none."""
+        if self.memory is not None:
+            return (self.memory,)
+        return (self.words,) if self.bins is None else (self.words, self.bins)
 
     @property
     def replayed(self) -> int:
@@ -116,56 +177,77 @@ class State:
 
     def to(self, device: torch.device | str) -> State:
         """Return this state on a `device` (itself if it is there already)."""
-        return State(self.words.to(device))
+        return self._with(lambda tensor: tensor.to(device))
 
     def clone(self) -> State:
         """Return a copy that shares no memory."""
-        return State(self.words.clone(memory_format=torch.contiguous_format))
+        return self._with(lambda tensor: tensor.clone(memory_format=torch.contiguous_format))
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> State:
+        bins = None if self.bins is None else change(self.bins)
+        return State(change(self.words), measures=self.measures, bins=bins)
+
+    def split(self, widths: Sequence[int]) -> list[State]:
+        """Return the states of neighbouring channels; they share its words and bins.
+
+        Args:
+            widths: how many channels each has, all together. Of histograms of layers there is one
+                for each.
+        """
+        words = torch.split(self.words, list(widths), 1) if widths else ()
+        if self.bins is None or self.measures.bins is None:
+            return [State(part, measures=self.measures) for part in words]
+        rows = [self.measures.bins.rows(width) for width in widths]
+        bins = torch.split(self.bins, rows) if widths else ()
+        return [
+            State(part, measures=self.measures, bins=beside)
+            for part, beside in zip(words, bins, strict=True)
+        ]
+
+    def narrowed(self, measures: Measures) -> State:
+        """Return a copy that holds no more than some of its measures."""
+        rows = [self.measures.places[field] for field in measures.fields]
+        bins = None if self.bins is None or measures.bins is None else self.bins.clone()
+        return State(self.words[rows], measures=measures, bins=bins)
 
     def reset_(self) -> None:
         """Forget all data, in place."""
-        empty = State.identity(self.channels, self.words.device)
-        self.words.copy_(empty.words)
+        self.words.copy_(State.identity(self.channels, self.words.device, _sums(self)).words)
+        if self.bins is not None:
+            self.bins.zero_()
         if self.memory is not None:
             self.memory[-1:].zero_()
 
+    def begin_with_(self, other: State) -> None:
+        """Hold what another state holds, in place: of its first channels and histograms."""
+        self.words[:, : other.channels].copy_(other.words)
+        if self.bins is not None and other.bins is not None:
+            self.bins[: other.bins.shape[0]].copy_(other.bins)
+
     def scale_(self, before: float, after: float) -> None:
-        """Turn the state of what was multiplied by `before` into that of it times `after`."""
+        """Turn the state of what was multiplied by `before` into that of it times `after`.
+
+        Raises:
+            FmstatsError: it has histograms, whose bins do not move.
+        """
         if before == after:
             return
-        for field in ("mean", "min", "max", "m2", "m2"):  # that of squares twice
-            self[field].mul_(after).div_(before)
+        if self.bins is not None:
+            raise FmstatsError("a histogram cannot be told of other numbers than were counted")
+        for field, power in GROWTH.items():
+            for _ in range(power if field in self.measures.places else 0):
+                self[field].mul_(after).div_(before)
 
     def merge_(self, other: State) -> None:
         """Merge `other` into this state, in place."""
-        self.words.copy_(merge(self, other).words)
+        merged = merge(self, other)
+        self.words.copy_(merged.words)
+        if self.bins is not None and merged.bins is not None:
+            self.bins.copy_(merged.bins)
 
 
-def copy_to_host(states: Sequence[State]) -> list[State]:
-    """Copy states to the CPU, with one transfer from each device, however many states it has.
-
-    No kernel that runs in another thread can tear them: CPU kernels hold the interpreter lock while
-    they write, and so does the copy of bytes.
-    """
-    copies: dict[int, State] = {}
-    for device in dict.fromkeys(state.words.device for state in states):
-        there = [state for state in states if state.words.device == device]
-        if device.type == "cpu":
-            for state in filter(lambda state: state.channels, there):
-                copied = bytearray(state.held.numpy().tobytes())
-                copies[id(state)] = _read(torch.frombuffer(copied, dtype=torch.int64), state)
-        else:
-            together = torch.cat([state.held.reshape(-1) for state in there]).to("cpu")
-            parts = torch.split(together, [state.held.numel() for state in there])
-            copies |= {id(s): _read(held.clone(), s) for s, held in zip(there, parts, strict=True)}
-    return [copies[id(state)] if state.channels else State.identity(0) for state in states]
-
-
-def _read(held: Tensor, state: State) -> State:
-    """Return the state that holds what another one held, in one dim."""
-    if state.memory is None:
-        return State(held.view(len(FIELDS), -1))
-    return State.in_memory(held)
+def _sums(state: State) -> Measures:
+    return Measures(state.measures.sums)
 
 
 def merge(a: State, b: State) -> State:
@@ -175,93 +257,10 @@ def merge(a: State, b: State) -> State:
 
     Args:
         a: a state.
-        b: one of the same channels, on the same device.
+        b: one of the same channels and measures, on the same device.
 
     Raises:
-        FmstatsError: the numbers of channels differ.
+        FmstatsError: the numbers of channels or the measures differ.
     """
-    return State.of(merge_fields(a, b))
-
-
-def merge_fields(a: State, b: State) -> dict[str, Tensor]:
-    """Merge two states into a tensor for each of `FIELDS`, to be put anywhere.
-
-    Raises:
-        FmstatsError: the numbers of channels differ.
-    """
-    if a.channels != b.channels:
-        raise FmstatsError(f"cannot merge a state of {a.channels} channels with {b.channels}")
-    na, nb = a.finite.to(torch.float64), b.finite.to(torch.float64)
-    share = nb / (na + nb).clamp(min=1)
-    delta = b["mean"] - a["mean"]
-    # A distance beyond float64 is gone in halves.
-    half = (0.5 * b["mean"] - 0.5 * a["mean"]) * share
-    mean = torch.where(delta.isinf(), a["mean"] + half + half, a["mean"] + delta * share)
-    # In this order nothing overflows or underflows that the product does not.
-    m2 = a["m2"] + b["m2"] + delta * (na * share) * delta
-    fields = {f: a[f] + b[f] for f in (*COUNTS, *SUMS)}
-    # With nothing finite on one side the formulas hold, unless delta overflows: then 0 * inf.
-    only_a, only_b = nb == 0, na == 0
-    for field, both in (("mean", mean), ("m2", m2)):
-        fields[field] = torch.where(only_a, a[field], torch.where(only_b, b[field], both))
-    for field in EXTREMES:
-        join = torch.minimum if field in MINIMA else torch.maximum
-        fields[field] = at_places(join(places(a[field]), places(b[field])))
-    return fields | {f: torch.minimum(a[f], b[f]) for f in FIRSTS}
-
-
-def split_groups(state: State, channels: int) -> list[State]:
-    """Return the states of the groups that a state has one after the other; they share its words.
-
-    Args:
-        state: of a multiple of so many channels.
-        channels: of each group.
-    """
-    begins = range(0, state.channels, channels)
-    return [State(state.words[:, begin : begin + channels]) for begin in begins]
-
-
-def merge_groups(state: State, channels: int) -> State:
-    """Merge the groups that a state has one after the other.
-
-    They are merged in halves, so that rounding grows with the logarithm of their number.
-
-    Args:
-        state: of a multiple of so many channels; it is not changed.
-        channels: of each group.
-    """
-    states = split_groups(state, channels)
-    while len(states) > 1:
-        pairs = zip(states[::2], states[1::2], strict=False)
-        states = [merge(a, b) for a, b in pairs] + states[len(states) // 2 * 2 :]
-    return states[0]
-
-
-def pool(state: State, widths: Sequence[int]) -> State:
-    """Merge neighbouring channels into one.
-
-    Each group is merged in halves, so that rounding grows with the logarithm of its channels; all
-    groups at once.
-
-    Args:
-        state: on the CPU.
-        widths: how many channels each group has, 1 or more; all channels are in one.
-    """
-    words, width = state.words, torch.tensor(widths, dtype=torch.int64)
-    while (width > 1).any():
-        half, odd = width // 2, width % 2 == 1
-        begin = width.cumsum(0) - width
-        first, second = (State(words[:, _runs(b, half)]) for b in (begin, begin + half))
-        left_over = words[:, (begin + 2 * half)[odd]]
-        width = width - half
-        begin = width.cumsum(0) - width
-        words = words.new_empty(len(FIELDS), int(width.sum()))
-        words[:, _runs(begin, half)] = merge(first, second).words
-        words[:, (begin + half)[odd]] = left_over
-    return State(words)
-
-
-def _runs(begins: Tensor, lengths: Tensor) -> Tensor:
-    """Return the numbers begin, begin + 1, ... of each run, one run after the other."""
-    offsets = begins - (lengths.cumsum(0) - lengths)
-    return torch.arange(int(lengths.sum())) + offsets.repeat_interleave(lengths)
+    bins = None if a.bins is None or b.bins is None else a.bins + b.bins
+    return State.of(merge_fields(a, b), a.measures, bins)

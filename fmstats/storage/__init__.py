@@ -20,8 +20,9 @@ from pathlib import Path
 
 from fmstats.errors import FmstatsError
 from fmstats.output.files import write_whole
-from fmstats.profiles.merging import Stack, check_missing, merge_stacks
+from fmstats.profiles.merging import check_missing, merge_stacks
 from fmstats.profiles.profile import Profile
+from fmstats.profiles.stacks import Stack
 from fmstats.storage.reading import decode, read_stack
 from fmstats.storage.writing import encode
 

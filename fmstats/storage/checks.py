@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fmstats.errors import FmstatsError
-from fmstats.profiles.merging import StackedLayer
+from fmstats.profiles.stacks import StackedLayer
 from fmstats.statistic.channel_stats import Array
 from fmstats.statistic.fields import COUNTS, FIELDS, FIRSTS, IDENTITY, MOMENTS, NEVER, NON_FINITE
 

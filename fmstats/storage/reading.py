@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from fmstats.errors import FmstatsError
-from fmstats.profiles.merging import Stack
+from fmstats.profiles.stacks import Stack
 from fmstats.statistic.channel_stats import Array
 from fmstats.statistic.fields import FIELDS, FIRSTS, NEVER
 from fmstats.statistic.state import State

@@ -8,8 +8,8 @@ from typing import Any
 
 from fmstats.errors import FmstatsError
 from fmstats.profiles.layer_profile import OtherDims
-from fmstats.profiles.merging import StackedLayer
 from fmstats.profiles.row_names import RowKey, read_name
+from fmstats.profiles.stacks import StackedLayer
 from fmstats.statistic.fields import FIELDS, MOMENTS
 from fmstats.statistic.thresholds import Thresholds
 

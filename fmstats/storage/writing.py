@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fmstats.errors import FmstatsError
-from fmstats.profiles.merging import Stack
 from fmstats.profiles.metadata import DEEPEST, MOST_BITS, show_value
+from fmstats.profiles.stacks import Stack
 from fmstats.statistic.channel_stats import Array
 from fmstats.statistic.fields import FIELDS, IDENTITY
 from fmstats.storage import checksum

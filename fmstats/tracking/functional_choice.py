@@ -73,6 +73,7 @@ class FunctionalChoice:
             mask_mismatch=options.mask_mismatch,
             told_mask=self._told_mask(name),
             row=global_name(name, self.experts),
+            measures=options.measures,
             left_out=left_out,
         )
 

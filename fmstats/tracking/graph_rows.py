@@ -54,7 +54,7 @@ class RowInGraphs:
 
     def __init__(self, hook: Target, gate: Gate, meter: Meter) -> None:
         self._hook = weakref.ref(hook)
-        self._state, self._clock = meter.state.held, meter.clock.words
+        self._state, self._clock = meter.state.held[0], meter.clock.words
         self.number = number_of(self)
         self._shortcut: Shortcut | None = None
         if meter.plan is not None and why_no_kernel(meter.state.words.device.type) is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fmstats.models.channel_dims import ChannelRule
+from fmstats.statistic.measures import ALWAYS, Measures
 from fmstats.statistic.thresholds import Thresholds
 
 
@@ -23,6 +24,7 @@ class LayerSpec:
         told_mask: the name of the mask that it is told, None if it has that of the inputs.
         row: what its rows are called in profiles, if it is not its name: see
             `fmstats.models.experts`.
+        measures: what is measured beside what always is.
         left_out: why some of its tensors were not measured, if that is known from the start.
     """
 
@@ -36,6 +38,7 @@ class LayerSpec:
     mask_mismatch: str = "skip"
     told_mask: str | None = None
     row: str | None = None
+    measures: Measures = ALWAYS
     left_out: str | None = None
 
     @property

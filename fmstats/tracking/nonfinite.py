@@ -18,7 +18,8 @@ import torch
 from fmstats.errors import FmstatsError
 from fmstats.output.tables import format_plural
 from fmstats.statistic.fields import NEVER, NON_FINITE
-from fmstats.statistic.state import State, copy_to_host
+from fmstats.statistic.host_copies import copy_to_host
+from fmstats.statistic.state import State
 from fmstats.tracking.aside import aside
 from fmstats.tracking.clocks import Clocks
 from fmstats.tracking.flags import Flag

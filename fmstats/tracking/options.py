@@ -15,6 +15,8 @@ from fmstats.errors import FmstatsError, check_whole, list_closest
 from fmstats.models.saturation import Bounds
 from fmstats.models.selection import OPERATION_MARK, Selection, Selector
 from fmstats.operations.functional import OPERATIONS
+from fmstats.statistic.bins import SCOPES, Bins
+from fmstats.statistic.measures import Measures
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.tracking.arguments import Reader
 from fmstats.tracking.gates import WHEN
@@ -165,6 +167,24 @@ class TrackOptions:
     max_groups: int = field(
         default=64, metadata=_metadata("Refuse groups that are numbered beyond so many.")
     )
+    measure: str | Collection[str] | None = field(
+        default=None,
+        metadata=_metadata(
+            "Measure these as well: 'abs' for mean magnitudes, 'kurtosis' for skewness and "
+            "kurtosis, 'histogram' for quantiles and shares."
+        ),
+    )
+    histogram: str = field(
+        default="layer",
+        metadata=_metadata("Keep a histogram of each layer, or of each channel.", choices=SCOPES),
+    )
+    resolution: int = field(
+        default=4,
+        metadata=_metadata(
+            "Divide each octave of a histogram into 2**N bins, N from 0 to 6: quantiles have a "
+            "relative error of at most 2**-N."
+        ),
+    )
     grad_scale: object = field(
         default=None,
         metadata=_metadata(
@@ -189,8 +209,18 @@ class TrackOptions:
         _check_positions(self)
         Thresholds(self.zero_tol)
         GradScale(self.grad_scale)
+        if self.measures.bins is not None and self.grad_scale is not None:
+            raise FmstatsError(
+                "measure='histogram' counts numbers as they are: leave out grad_scale=, and read "
+                "the quantiles of gradients divided by the scale"
+            )
         if self.grad_scale is not None and self.of != "grad_output":
             raise FmstatsError(f"grad_scale= is for of='grad_output', not of={self.of!r}")
+
+    @property
+    def measures(self) -> Measures:
+        """Return what is measured beside what always is."""
+        return Measures.of(self.measure or (), Bins(self.histogram, self.resolution))
 
     @property
     def functional_names(self) -> Collection[str] | None:

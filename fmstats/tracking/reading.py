@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fmstats.profiles.profile import LayerProfile
 from fmstats.profiles.row_names import name_rows
-from fmstats.statistic.state import copy_to_host
+from fmstats.statistic.host_copies import copy_to_host
 from fmstats.tracking.layers import Layer
 
 _LAST = sys.maxsize  # the place of rows that only graphs have measured since restore()

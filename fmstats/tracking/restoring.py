@@ -78,6 +78,8 @@ def _find(row: LayerProfile, layers: Mapping[str, Layer | PerCall]) -> Layer | N
 def _misfit(known: LayerProfile, spec: LayerSpec) -> str | None:
     if known.stats.thresholds != spec.thresholds:
         return f"it was counted with {known.stats.thresholds}, this tracker's are {spec.thresholds}"
+    if known.stats.measures != spec.measures:
+        return f"it measures {known.stats.measures}, this tracker {spec.measures}"
     asked = spec.channels
     for number, dim in known.dims.items():
         if isinstance(asked, int) and resolve_dim(asked, [1] * number) != dim:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import torch
 
 from fmstats.backends.base import Meter
-from fmstats.statistic.state import State, merge_groups, split_groups
+from fmstats.statistic.groups import merge_groups, split_groups
+from fmstats.statistic.measures import Measures
+from fmstats.statistic.state import State
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,17 @@ class RowGroups:
 
     Args:
         width: channels of a group.
+        measures: what the states hold.
         make_meter: makes what measures on a device, given the state that it is to fill.
     """
 
-    def __init__(self, width: int, make_meter: Callable[[torch.device, State], Meter]) -> None:
-        self._width, self._make_meter = width, make_meter
+    def __init__(
+        self,
+        width: int,
+        measures: Measures,
+        make_meter: Callable[[torch.device, State], Meter],
+    ) -> None:
+        self._width, self._measures, self._make_meter = width, measures, make_meter
         self._meters: dict[torch.device, Meter] = {}
         self._restored: Mapping[int, State] = {}
 
@@ -47,10 +55,10 @@ class RowGroups:
         before = self._meters.get(device)
         if before is not None and before.state.channels >= room * self._width:
             return before
-        state = State.identity(room * self._width, device)
+        state = State.identity(room * self._width, device, self._measures, room)
         if before is not None:
             before.wait()
-            state.words[:, : before.state.channels].copy_(before.state.words)
+            state.begin_with_(before.state)
         meter = self._meters[device] = self._make_meter(device, state)
         return meter
 

@@ -61,7 +61,7 @@ class Row:
         self._spec, self.call, self.width = spec, call, width
         self.execution_index = execution_index
         self._meters: dict[torch.device, Meter] = {}
-        self._groups = RowGroups(width, self._make_meter)
+        self._groups = RowGroups(width, spec.measures, self._make_meter)
         self._tensor_info = TensorInfo()
         self._restored: State | None = None  # what the first state shall begin with
         self._clocks = clocks
@@ -120,7 +120,7 @@ class Row:
     def meter_on(self, device: torch.device) -> Meter:
         """Return what measures on a device, made if there is none yet."""
         if device not in self._meters:
-            state = State.identity(self.width, device)
+            state = State.identity(self.width, device, self._spec.measures)
             self._meters[device] = self._make_meter(device, state)
             self._begin_as_restored(state)
         return self._meters[device]
@@ -140,7 +140,7 @@ class Row:
     def _begin_as_restored(self, state: State) -> None:
         """Have an empty state go on from what was restored, if anything was."""
         if self._restored is not None:
-            state.words.copy_(self._restored.words)
+            state.begin_with_(self._restored)
             state.scale_(1.0, self._scale)
             self._restored = None
 

@@ -51,6 +51,7 @@ def choose_specs(
             mask_mismatch=options.mask_mismatch,
             told_mask=told.get(name),
             row=global_name(name, numbers),
+            measures=options.measures,
         )
         for name, module in modules.items()
     }

@@ -40,6 +40,9 @@ def track(
     groups: str | Reader | None = None,
     group_names: Sequence[str] | Mapping[int, str] | None = None,
     max_groups: int = 64,
+    measure: str | Collection[str] | None = None,
+    histogram: str = "layer",
+    resolution: int = 4,
     grad_scale: object = None,
 ) -> Tracker:
     """Measure a model's feature maps from now on.
@@ -91,6 +94,10 @@ def track(
             positions of no group, which do not count.
         group_names: what the groups are called, in order or by their numbers; None: by these.
         max_groups: a group beyond so many is refused.
+        measure: what to measure as well, one or several of "abs" (`ChannelStats.mean_abs`),
+            "kurtosis" (and `skewness`), "histogram" (`quantile`, `share_above`, ...).
+        histogram: keep one of each "layer", or of each "channel".
+        resolution: 0 to 6: each octave of a histogram has 2**resolution bins.
         grad_scale: of="grad_output" alone: what the loss is multiplied by before its backward pass,
             a torch.amp.GradScaler, a number or a function that returns one. Gradients are told
             without it. It is asked once a backward pass.
@@ -133,6 +140,9 @@ def track(
         groups=groups,
         group_names=group_names,
         max_groups=max_groups,
+        measure=measure,
+        histogram=histogram,
+        resolution=resolution,
         grad_scale=grad_scale,
     )
     return start_tracking(model, options)

@@ -1,0 +1,100 @@
+"""A `Distribution` answers how numbers are distributed, from the counts of `Bins`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmstats.statistic.bins import Bins
+
+Array = NDArray[Any]
+
+
+class Distribution:
+    """A distribution holds histograms of finite numbers, in the order of the numbers.
+
+    Where an answer falls within a bin, its numbers are taken to be spread evenly over it, or over
+    the part of it that lies between the smallest and the largest number seen.
+
+    Args:
+        bins: the rule.
+        counts: int64 (rows, bins.words), as states hold them.
+        zeros: int64 (rows,), how many numbers were 0.
+        low: float64 (rows,), the smallest number; NaN where there is none.
+        high: the largest.
+
+    Attributes:
+        edges: float64 (rows, places + 1), ascending in each row.
+        counts: int64 (rows, places): from the largest negative magnitudes through zero, which has
+            a place without width, to the largest positive ones.
+    """
+
+    def __init__(self, bins: Bins, counts: Array, zeros: Array, low: Array, high: Array) -> None:
+        self.bins = bins
+        positive, negative = counts[:, : bins.of_sign], counts[:, bins.of_sign :]
+        self.counts = np.concatenate([negative[:, ::-1], zeros[:, None], positive], 1)
+        inner = bins.edges()
+        one_sign = np.concatenate([[0.0], inner, [np.inf]])
+        both = np.concatenate([-one_sign[::-1], one_sign])
+        known = np.isfinite(low)[:, None]
+        self.edges = np.where(
+            known, np.clip(both, low[:, None], high[:, None]), np.clip(both, -1e308, 1e308)
+        )
+        self.total = self.counts.sum(1)
+
+    def quantile(self, q: float) -> Array:
+        """Return the number below which a share `q` of all lies, of each row: float64.
+
+        It is between the neighbours that `numpy.quantile` interpolates, or in a bin of one of them:
+        so its relative error is at most 2**-resolution, where the magnitudes are within the bins.
+        """
+        found = np.full(len(self.counts), np.nan)
+        for row, total in enumerate(self.total.tolist()):
+            if total:
+                # As numpy has it: of n numbers the first is at 0, the last at 1.
+                rank = q * (total - 1)
+                low = self._at_rank(row, math.floor(rank))
+                high = self._at_rank(row, math.ceil(rank))
+                found[row] = low + (high - low) * (rank - math.floor(rank))
+        return found
+
+    def _at_rank(self, row: int, rank: int) -> float:
+        ends = np.cumsum(self.counts[row])
+        place = int(np.searchsorted(ends, rank, "right"))
+        count = int(self.counts[row, place])
+        part = (rank - (int(ends[place]) - count) + 0.5) / count
+        low, high = self.edges[row, place], self.edges[row, place + 1]
+        return float(low + (high - low) * part)
+
+    def above(self, x: float) -> Array:
+        """Return how many numbers are `x` or more, of each row: float64, exact at an edge."""
+        low, high = self.edges[:, :-1], self.edges[:, 1:]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            part = np.clip((high - x) / (high - low), 0.0, 1.0)
+        part = np.where(high > low, part, low >= x)
+        return np.asarray((self.counts * part).sum(1))
+
+    def beyond(self, magnitude: float) -> Array:
+        """Return how many numbers are as far from 0 as `magnitude`, or farther, of each row."""
+        return np.asarray(self.above(magnitude) + self._at_or_below(-magnitude))
+
+    def _at_or_below(self, x: float) -> Array:
+        mirrored = object.__new__(Distribution)
+        mirrored.counts, mirrored.edges = self.counts[:, ::-1], -self.edges[:, ::-1]
+        return mirrored.above(-x)
+
+    def rebinned(self, edges: Array) -> Array:
+        """Return how many numbers lie between neighbouring edges, of each row: float64.
+
+        Args:
+            edges: ascending, two or more; the last one is inside, as in `numpy.histogram`.
+        """
+        from_edge = np.stack([self.above(float(edge)) for edge in edges], 1)
+        inside = from_edge[:, :-1] - from_edge[:, 1:]
+        last = float(edges[-1])
+        at_last = self.above(last) - self.above(float(np.nextafter(last, np.inf)))
+        inside[:, -1] += at_last
+        return np.asarray(inside)
