@@ -28,7 +28,7 @@ X86_FLAGS = {
     CPU / "isa_avx512.cpp": [
         *["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"],
         # GCC 12 calls its own AVX-512 intrinsics uninitialised.
-        *["-mprefer-vector-width=512", "-Wno-maybe-uninitialized"],
+        *["-mprefer-vector-width=512", "-Wno-maybe-uninitialized", "-Wno-uninitialized"],
     ],
 }
 COMMON = [

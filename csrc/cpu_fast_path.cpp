@@ -33,13 +33,12 @@ const Kernels& usable_isa(int isa) {
 }
 
 CpuPlan::CpuPlan(int isa, int mode, std::uintptr_t state, i64 row, std::uintptr_t clock,
-                 const py::tuple& float32_thresholds, const py::tuple& float64_thresholds,
-                 py::object tensor_type, const py::object& api)
+                 const py::tuple& requested, const py::tuple& float32_thresholds,
+                 const py::tuple& float64_thresholds, py::object tensor_type, const py::object& api)
     : kernels_(&usable_isa(isa)),
       mode_(read_mode(mode)),
-      state_(reinterpret_cast<i64*>(state)),
-      row_(row),
-      clock_(reinterpret_cast<i64*>(clock)),
+      target_{reinterpret_cast<i64*>(state), row, reinterpret_cast<i64*>(clock),
+              read_requested(requested)},
       float32_(read_thresholds(float32_thresholds)),
       float64_(read_thresholds(float64_thresholds)),
       expected_(std::move(tensor_type), api, {dlpack::kCpu, 0}) {}
@@ -90,7 +89,7 @@ bool CpuPlan::try_update_groups(py::handle x, std::uintptr_t numbers) {
 
 void CpuPlan::measure(int threads, const Groups* groups) {
   const Thresholds& thresholds = view_.dtype == kFloat64 ? float64_ : float32_;
-  accumulate(*kernels_, view_, groups, thresholds, mode_, state_, row_, clock_, threads);
+  accumulate(*kernels_, view_, groups, thresholds, mode_, target_, threads);
 }
 
 }  // namespace fmstats

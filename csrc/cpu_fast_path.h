@@ -11,8 +11,9 @@ class CpuPlan {
  public:
   // thresholds: exact in float32 and for float64; mode: of the comparisons that both need.
   CpuPlan(int isa, int mode, std::uintptr_t state, i64 row, std::uintptr_t clock,
-          const pybind11::tuple& float32_thresholds, const pybind11::tuple& float64_thresholds,
-          pybind11::object tensor_type, const pybind11::object& api);
+          const pybind11::tuple& requested, const pybind11::tuple& float32_thresholds,
+          const pybind11::tuple& float64_thresholds, pybind11::object tensor_type,
+          const pybind11::object& api);
 
   // Update the state with a tensor, and expect tensors of its dtype, sizes and strides from now on.
   void update(int dtype, std::uintptr_t data, const pybind11::tuple& shape,
@@ -36,9 +37,7 @@ class CpuPlan {
 
   const Kernels* kernels_;
   Mode mode_;
-  i64* state_;
-  i64 row_;
-  i64* clock_;
+  Destination target_;
   Thresholds float32_, float64_;
   Expected expected_;
   View view_ = {};

@@ -125,6 +125,16 @@ Thresholds read_thresholds(const py::tuple& t) {
   return {t[0].cast<double>(), t[1].cast<double>(), t[2].cast<double>()};
 }
 
+Requested read_requested(const py::tuple& t) {
+  const auto address = [&](int i) { return t[i].cast<std::uintptr_t>(); };
+  const int resolution = t[4].cast<int>();
+  if (resolution < 0 || resolution > kMostResolution) {
+    throw std::invalid_argument("resolution " + std::to_string(resolution) + " is not known");
+  }
+  return {reinterpret_cast<double*>(address(0)), reinterpret_cast<double*>(address(1)),
+          reinterpret_cast<i64*>(address(2)), t[3].cast<int>(), resolution};
+}
+
 Mode read_mode(int mode) {
   if (mode < 0 || mode >= kModes) {
     throw std::invalid_argument("mode " + std::to_string(mode) + " is not known");

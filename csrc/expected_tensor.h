@@ -9,6 +9,7 @@
 
 #include "dlpack.h"
 #include "parts.h"
+#include "requested.h"
 #include "torch_functions.h"
 #include "view.h"
 
@@ -56,6 +57,10 @@ View view_of(int dtype, i64 channels, i64 channel_stride, const pybind11::tuple&
 // these strides.
 Groups read_groups(const View& view, std::uintptr_t numbers, const pybind11::tuple& strides,
                    int count);
+
+// (sum_abs, m3, bins, per_channel, resolution), the first three as addresses, 0 where not asked
+// for.
+Requested read_requested(const pybind11::tuple& requested);
 
 // (zero_tol, low, high)
 Thresholds read_thresholds(const pybind11::tuple& thresholds);

@@ -43,11 +43,11 @@
 // 2^63 - 1 of no data and of finite data. Kernels take each from the clock that they are given.
 #define FMSTATS_FIRSTS(X) X(first_pass, FirstPass) X(first_step, FirstStep)
 
-// What is measured on request: float64, 0 of no data, over finite elements. A state that has any has
-// them behind all its other words, in this order. X(.., measure): the one that it belongs to.
-#define FMSTATS_REQUESTED(X)   \
-  X(sum_abs, SumAbs, abs)      \
-  X(m3, M3, kurtosis)          \
+// What is measured on request: float64, 0 of no data, over finite elements. A state that has any
+// has them behind all its other words, in this order. X(.., measure): the one that it belongs to.
+#define FMSTATS_REQUESTED(X) \
+  X(sum_abs, SumAbs, abs)    \
+  X(m3, M3, kurtosis)        \
   X(m4, M4, kurtosis)
 
 // The words of a state, in their order: counts and firsts are int64, the others float64.

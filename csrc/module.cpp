@@ -28,14 +28,16 @@ py::list cpu_isas() {
 void cpu_accumulate(int isa, int dtype, std::uintptr_t data, i64 channels, i64 channel_stride,
                     const py::tuple& dims, std::uintptr_t numbers, const py::tuple& number_strides,
                     int groups, std::uintptr_t state, i64 row, std::uintptr_t clock,
-                    const py::tuple& thresholds, int mode, int threads) {
+                    const py::tuple& requested, const py::tuple& thresholds, int mode,
+                    int threads) {
   View view = view_of(dtype, channels, channel_stride, dims);
   view.data = reinterpret_cast<const void*>(data);
   Groups beside = {};
   if (numbers != 0) beside = read_groups(view, numbers, number_strides, groups);
+  const Destination target = {reinterpret_cast<i64*>(state), row, reinterpret_cast<i64*>(clock),
+                              read_requested(requested)};
   accumulate(usable_isa(isa), view, numbers == 0 ? nullptr : &beside, read_thresholds(thresholds),
-             read_mode(mode), reinterpret_cast<i64*>(state), row, reinterpret_cast<i64*>(clock),
-             threads);
+             read_mode(mode), target, threads);
 }
 
 CudaLaunch cuda_launch(int dtype, std::uintptr_t data, i64 channels, i64 channel_stride,
@@ -106,13 +108,13 @@ void add_cpu(py::module_& m) {
   m.def("cpu_isas", &cpu_isas, "[(name, vector bits, usable here)], best first.");
   m.def("cpu_accumulate", &cpu_accumulate, py::kw_only(), "isa"_a, "dtype"_a, "data"_a,
         "channels"_a, "channel_stride"_a, "dims"_a, "numbers"_a, "number_strides"_a, "groups"_a,
-        "state"_a, "row"_a, "clock"_a, "thresholds"_a, "mode"_a, "threads"_a,
+        "state"_a, "row"_a, "clock"_a, "requested"_a, "thresholds"_a, "mode"_a, "threads"_a,
         "Update a state with a tensor; see csrc/cpu/driver.h.");
   py::class_<CpuPlan>(m, "CpuPlan", "A layer's way into the kernels; see csrc/cpu_fast_path.h.")
-      .def(py::init<int, int, std::uintptr_t, i64, std::uintptr_t, py::tuple, py::tuple, py::object,
-                    py::object>(),
-           py::kw_only(), "isa"_a, "mode"_a, "state"_a, "row"_a, "clock"_a, "float32_thresholds"_a,
-           "float64_thresholds"_a, "tensor_type"_a, "exchange_api"_a)
+      .def(py::init<int, int, std::uintptr_t, i64, std::uintptr_t, py::tuple, py::tuple, py::tuple,
+                    py::object, py::object>(),
+           py::kw_only(), "isa"_a, "mode"_a, "state"_a, "row"_a, "clock"_a, "requested"_a,
+           "float32_thresholds"_a, "float64_thresholds"_a, "tensor_type"_a, "exchange_api"_a)
       // By place, for torch before 2.10, where every tensor comes here: names cost a microsecond.
       .def("update", &CpuPlan::update)
       .def("try_update", py::overload_cast<py::handle>(&CpuPlan::try_update))
@@ -205,6 +207,7 @@ PYBIND11_MODULE(_native, m) {
 #define FMSTATS_NAME(name, ...) fields.append(#name);
   py::list fields;
   FMSTATS_FIELDS(FMSTATS_NAME)
+  FMSTATS_REQUESTED(FMSTATS_NAME)
 #undef FMSTATS_NAME
   m.attr("FIELDS") = py::tuple(fields);
   m.attr("DTYPES") =

@@ -13,23 +13,14 @@ namespace fmstats {
 // Where it goes: what is null is not measured. Words lie as those of a state (state.h).
 struct Requested {
   double* sum_abs;
-  double* m3;  // m4 is the next row
-  i64* bins;   // histograms, one after the other
+  double* m3;       // m4 is the next row
+  i64* bins;        // histograms, one after the other
   int per_channel;  // whether each channel has one; else there is one of all
   int resolution;   // bits of the mantissa that tell bins apart
 };
 
 FMSTATS_FN bool any_requested(const Requested& r) {
   return r.sum_abs != nullptr || r.m3 != nullptr || r.bins != nullptr;
-}
-
-// Where the channels from number `first` on have it: of the groups of a state, say.
-FMSTATS_FN Requested from_channel(const Requested& r, i64 first, i64 histograms, i64 words) {
-  Requested moved = r;
-  if (r.sum_abs != nullptr) moved.sum_abs += first;
-  if (r.m3 != nullptr) moved.m3 += first;
-  if (r.bins != nullptr) moved.bins += histograms * words;
-  return moved;
 }
 
 // Sums over the finite elements of a channel's part, of d = x - pivot.
@@ -113,6 +104,18 @@ constexpr int bins_of_sign(int resolution) {
   return regular_bins(resolution) + 2;
 }
 constexpr int kMostBins = 2 * bins_of_sign(kMostResolution);
+
+// Where group number k, from 1 on, of positions has it, of so many channels each.
+FMSTATS_FN Requested of_group(const Requested& r, int k, i64 channels) {
+  const i64 first = (k - 1) * channels;
+  Requested group = r;
+  if (r.sum_abs != nullptr) group.sum_abs += first;
+  if (r.m3 != nullptr) group.m3 += first;
+  if (r.bins != nullptr) {
+    group.bins += (r.per_channel != 0 ? first : k - 1) * 2 * bins_of_sign(r.resolution);
+  }
+  return group;
+}
 
 // The bin of a float32, or of a float64, by its bits, which are those of a finite number that is
 // not 0.

@@ -87,24 +87,6 @@ Plan plan_of(const Kernels& kernels, const MaskedView& view, i64 positions) {
   return plan;
 }
 
-// Channels do not depend on each other, so that any cut gives the same bits.
-void measure_few(const Kernels& kernels, const Job& job, i64 positions, int threads) {
-  const auto measure = kernels.few[job.view.dtype];
-  const i64 channels = job.view.channels;
-  if (threads <= 1 || channels * (kFoldElements + positions) <= kSerialFew) {
-    const IeeeMode ieee;
-    measure(job, 0, channels);
-    return;
-  }
-  const i64 most = ceil_div(ceil_div(channels, threads), kChannelChunk) * kChannelChunk;
-#pragma omp parallel num_threads(threads)
-  {
-    const IeeeMode ieee;
-#pragma omp for schedule(static)
-    for (i64 c = 0; c < channels; c += most) measure(job, c, std::min(channels, c + most));
-  }
-}
-
 // Grow-only, one a thread that calls; large ones are given back at once.
 class Buffer {
  public:
@@ -121,36 +103,102 @@ class Buffer {
   std::vector<i64> words_;
 };
 
+// The bins of a thread's elements, on their way into a histogram.
+Tally& own_tally() {
+  static thread_local Tally tally;
+  return tally;
+}
+
+// Measure what is requested of a few positions, as fits into the cache, before they change the
+// state.
+void request_few(const Kernels& kernels, const Job& whole, i64 positions, i64 c0, i64 c1) {
+  static thread_local Buffer buffer;
+  const i64 most =
+      std::max(kChannelChunk, kTaskElements / positions / kChannelChunk * kChannelChunk);
+  Job job = whole;
+  job.part_row = most;
+  double* words = reinterpret_cast<double*>(buffer.words(most * (1 + kPowerSums)));
+  for (i64 c = c0; c < c1; c += most) {
+    const i64 end = std::min(c1, c + most);
+    // Both lie as if from channel 0 on.
+    const Scratch scratch = {words - c, nullptr, words + most - c};
+    kernels.choose_pivots(job, c, end, scratch.pivot);
+    kernels.request[job.view.dtype](job, scratch.pivot, c, end, 0, positions, scratch.powers,
+                                    own_tally());
+    kernels.fold_requested(job, c, end, 1, scratch);
+    kernels.few[job.view.dtype](job, c, end);
+  }
+  kernels.settle(job, own_tally());
+}
+
+// Channels do not depend on each other, so that any cut gives the same bits.
+void measure_few(const Kernels& kernels, const Job& job, i64 positions, int threads) {
+  const i64 channels = job.view.channels;
+  const auto measure = [&](i64 c0, i64 c1) {
+    const IeeeMode ieee;
+    if (any_requested(job.requested)) {
+      request_few(kernels, job, positions, c0, c1);
+    } else {
+      kernels.few[job.view.dtype](job, c0, c1);
+    }
+  };
+  if (threads <= 1 || channels * (kFoldElements + positions) <= kSerialFew) {
+    measure(0, channels);
+    return;
+  }
+  const i64 most = ceil_div(ceil_div(channels, threads), kChannelChunk) * kChannelChunk;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (i64 c = 0; c < channels; c += most) measure(c, std::min(channels, c + most));
+}
+
 void accumulate(const Kernels& kernels, const MaskedView& view, const Thresholds& thresholds,
-                Mode mode, i64* state, i64 row, i64* clock, int threads) {
+                Mode mode, const Destination& to, int threads) {
   const i64 positions = position_count(view), channels = view.channels;
   if (channels == 0 || positions == 0) return;
+  const bool shared = threads > 1;
+  Job job = {view, thresholds, mode, to.state, to.row, to.clock, 0, to.requested, shared};
   if (are_columns(view) && positions <= kernels.few_positions) {
-    measure_few(kernels, {view, thresholds, mode, state, row, clock, 0}, positions, threads);
+    measure_few(kernels, job, positions, threads);
     return;
   }
   const Plan plan = plan_of(kernels, view, positions);
   // A step of 4 KB from field to field would put them all in one set of the cache.
-  const i64 part_row = ceil_div(channels, kLineWords) * kLineWords + kLineWords;
-  const Job job = {view, thresholds, mode, state, row, clock, part_row};
+  job.part_row = ceil_div(channels, kLineWords) * kLineWords + kLineWords;
+  const bool requested = any_requested(to.requested);
+  const i64 parts_row = plan.splits * kPartFields * job.part_row;
   static thread_local Buffer buffer;
-  i64* words = buffer.words(part_row * (1 + plan.splits * kPartFields));
-  const Scratch scratch = {reinterpret_cast<double*>(words), words + part_row};
+  i64* words =
+      buffer.words(job.part_row * (1 + plan.splits * (kPartFields + requested * kPowerSums)));
+  i64* const parts = words + job.part_row;
+  const Scratch scratch = {reinterpret_cast<double*>(words), parts,
+                           reinterpret_cast<double*>(parts + parts_row)};
 
   const auto pivots = [&](i64 c0, i64 c1) { kernels.choose_pivots(job, c0, c1, scratch.pivot); };
   const auto scan = [&](i64 task) {
+    const i64 split = task / plan.tiles;
     const i64 c0 = task % plan.tiles * plan.channels_a_task;
-    const i64 p0 = task / plan.tiles * plan.positions_a_task;
-    plan.scan(job, scratch.pivot, c0, std::min(channels, c0 + plan.channels_a_task), p0,
-              std::min(positions, p0 + plan.positions_a_task),
-              scratch.parts + task / plan.tiles * kPartFields * job.part_row);
+    const i64 c1 = std::min(channels, c0 + plan.channels_a_task);
+    const i64 p0 = split * plan.positions_a_task;
+    const i64 p1 = std::min(positions, p0 + plan.positions_a_task);
+    plan.scan(job, scratch.pivot, c0, c1, p0, p1, parts + split * kPartFields * job.part_row);
+    if (requested) {
+      kernels.request[view.dtype](job, scratch.pivot, c0, c1, p0, p1,
+                                  scratch.powers + split * kPowerSums * job.part_row, own_tally());
+    }
   };
-  const auto fold = [&](i64 c0, i64 c1) { kernels.fold(job, c0, c1, plan.splits, scratch); };
+  const auto settle = [&] {
+    if (requested) kernels.settle(job, own_tally());
+  };
+  const auto fold = [&](i64 c0, i64 c1) {
+    if (requested) kernels.fold_requested(job, c0, c1, plan.splits, scratch);
+    kernels.fold(job, c0, c1, plan.splits, scratch);
+  };
   const i64 tasks = plan.tiles * plan.splits;
   if (threads <= 1 || channels * positions <= kSerialElements) {
     const IeeeMode ieee;
     pivots(0, channels);
     for (i64 task = 0; task < tasks; ++task) scan(task);
+    settle();
     fold(0, channels);
   } else {
     const i64 chunks = ceil_div(channels, kChannelChunk);
@@ -163,6 +211,7 @@ void accumulate(const Kernels& kernels, const MaskedView& view, const Thresholds
       }
 #pragma omp for schedule(dynamic)
       for (i64 task = 0; task < tasks; ++task) scan(task);
+      settle();
 #pragma omp for schedule(static)
       for (i64 i = 0; i < chunks; ++i) {
         fold(i * kChannelChunk, std::min(channels, (i + 1) * kChannelChunk));
@@ -175,10 +224,9 @@ void accumulate(const Kernels& kernels, const MaskedView& view, const Thresholds
 }  // namespace
 
 void accumulate(const Kernels& kernels, const View& view, const Groups* groups,
-                const Thresholds& thresholds, Mode mode, i64* state, i64 row, i64* clock,
-                int threads) {
+                const Thresholds& thresholds, Mode mode, const Destination& target, int threads) {
   if (groups == nullptr) {
-    accumulate(kernels, whole(view), thresholds, mode, state, row, clock, threads);
+    accumulate(kernels, whole(view), thresholds, mode, target, threads);
     return;
   }
   if (position_count(view) == 0) return;
@@ -186,9 +234,13 @@ void accumulate(const Kernels& kernels, const View& view, const Groups* groups,
   const i64 vector = kernels.vector_bytes / static_cast<i64>(sizeof(float));
   const i64 least = are_columns(view) ? 0 : kLeastVectors * vector;
   const Selection& selection = selections.find(view, *groups, least);
-  for (int k = 1; k <= groups->count; ++k, state += view.channels) {
+  for (int k = 1; k <= groups->count; ++k) {
     if (selection.counted(k) == 0) continue;
-    accumulate(kernels, selection.of(view, k), thresholds, mode, state, row, clock, threads);
+    const i64 first = (k - 1) * view.channels;
+    Destination group = target;
+    group.state += first;
+    group.requested = of_group(target.requested, k, view.channels);
+    accumulate(kernels, selection.of(view, k), thresholds, mode, group, threads);
   }
   selections.trim();
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../parts.h"
+#include "../requested.h"
 #include "../view.h"
 
 namespace fmstats {
@@ -41,12 +42,26 @@ struct Job {
   i64 row;       // words from one field of the state to the next
   i64* clock;    // what time it is: state.h
   i64 part_row;  // words from one field of the parts to the next
+  Requested requested;
+  bool shared;  // whether several threads may be in it
 };
 
 // What a call keeps beside the state.
 struct Scratch {
-  double* pivot;  // one a channel, exact in the type that the kernels compute in
-  i64* parts;     // see ../parts.h
+  double* pivot;   // one a channel, exact in the type that the kernels compute in
+  i64* parts;      // see ../parts.h
+  double* powers;  // PowerSums, field-major as parts: of split s from s * kPowerSums * part_row on
+};
+
+// The bins of elements on their way into a histogram (tally.h). One a thread, of zeros between
+// calls.
+constexpr int kTallyCopies = 4;
+constexpr int kTallyReady = 2048;
+struct Tally {
+  unsigned short counts[kTallyCopies * (kMostBins + 64)];
+  unsigned short ready[kTallyReady + 64];  // indices of bins
+  int waiting;                             // how many of these
+  i64 counted;                             // since the counts were 0
 };
 
 // The functions of one instruction set.
@@ -65,6 +80,14 @@ struct Kernels {
   // into the state.
   void (*few[kDTypes])(const Job& job, i64 c0, i64 c1);
   i64 few_positions;
+  // Measure what is requested of channels [c0, c1) over positions [p0, p1): power sums into those
+  // of `powers`, as parts, and histograms by way of the tally.
+  void (*request[kDTypes])(const Job& job, const double* pivot, i64 c0, i64 c1, i64 p0, i64 p1,
+                           double* powers, Tally& tally);
+  // Count what is left in a tally of a histogram of all channels.
+  void (*settle)(const Job& job, Tally& tally);
+  // Merge the power sums of channels [c0, c1) into the state, as it was before `fold`.
+  void (*fold_requested)(const Job& job, i64 c0, i64 c1, i64 splits, const Scratch& scratch);
   // Choose the pivots of channels [c0, c1).
   void (*choose_pivots)(const Job& job, i64 c0, i64 c1, double* pivot);
   // Merge the parts of channels [c0, c1) into the state.

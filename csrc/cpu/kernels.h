@@ -4,6 +4,7 @@
 #include "columns.h"
 #include "few.h"
 #include "fold.h"
+#include "requested.h"
 #include "rows.h"
 
 #define FMSTATS_EACH_DTYPE(kernel)                        \
@@ -13,6 +14,7 @@
 #define FMSTATS_COLUMNS(E) &scan_columns<E>
 #define FMSTATS_STRIDED(E) &scan_rows<E, false>
 #define FMSTATS_FEW(E) &measure_few<E>
+#define FMSTATS_REQUEST(E) &request<E>
 
 namespace fmstats {
 namespace {
@@ -26,6 +28,9 @@ constexpr Kernels kernels_of(const char* isa) {
           FMSTATS_EACH_DTYPE(FMSTATS_STRIDED),
           FMSTATS_EACH_DTYPE(FMSTATS_FEW),
           kFewPositions,
+          FMSTATS_EACH_DTYPE(FMSTATS_REQUEST),
+          &settle_all,
+          &fold_requested,
           &choose_pivots,
           &fold_channels};
 }

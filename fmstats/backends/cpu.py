@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
-from fmstats.backends.native import load_native, why_no_native
+from fmstats.backends.native import load_native, requested_of, why_no_native
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import MODES
@@ -69,6 +69,7 @@ class CpuBackend(Backend):
             state=state.words.data_ptr(),
             row=state.words.stride(0),
             clock=clock.words.data_ptr(),
+            requested=requested_of(state),
             float32_thresholds=thresholds.compared_as(torch.float32),
             float64_thresholds=thresholds.compared_as(torch.float64),
             mode=MODES.index(thresholds.mode),
@@ -106,6 +107,7 @@ class CpuBackend(Backend):
             state=state.words.data_ptr(),
             row=state.words.stride(0),
             clock=clock.words.data_ptr(),
+            requested=requested_of(state),
             thresholds=thresholds.compared_as(compute),
             mode=MODES.index(thresholds.mode),
             threads=torch.get_num_threads(),

@@ -1,0 +1,170 @@
+// Counting the bins of elements: indices are first collected, a vector at a time, then counted.
+//
+// Four copies of the counts take turns, so that equal neighbours, of which real data are full, do
+// not wait for each other: a count is loaded again only when the one before is stored. Of 16 bits,
+// the copies fit into the first-level cache beside the elements; they are spilled in time.
+#pragma once
+
+#include "stretches.h"
+
+namespace fmstats {
+namespace {
+
+constexpr int kTallyStride = 1 << 5;  // counts of a copy are a multiple of it: of every vector
+constexpr i64 kTallySpill = kTallyCopies * 65535LL - kTallyReady;  // elements, before the first
+                                                                   // 16-bit count can overflow
+// Fewer indices are counted at once where they go: to spill the copies would cost more.
+constexpr i64 kTallyDirect = 1024;
+
+static_assert(kTallyReady % kTallyCopies == 0, "all but the last indices are whole turns");
+
+// Add to words that other threads may add to.
+inline void add_to(i64* word, i64 more, bool shared) {
+  if (shared) {
+    __atomic_fetch_add(word, more, __ATOMIC_RELAXED);
+  } else {
+    *word += more;
+  }
+}
+
+// The histogram that a tally goes to.
+struct Histogram {
+  i64* counts;
+  int words;    // bins
+  bool shared;  // with other threads
+};
+
+inline int tally_stride(int words) {
+  return (words + kTallyStride) / kTallyStride * kTallyStride;  // one more than words, at least
+}
+
+// Move the counts of all copies to a histogram.
+inline void spill(Tally& tally, const Histogram& to) {
+  const int stride = tally_stride(to.words);
+  unsigned short* const c = tally.counts;
+  for (int begin = 0; begin < to.words; begin += kTallyStride) {
+    unsigned sums[kTallyStride], found = 0;
+    for (int i = 0; i < kTallyStride; ++i) {
+      const unsigned short* one = c + begin + i;
+      sums[i] = one[0] + one[stride] + one[2 * stride] + one[3 * stride];
+      found |= sums[i];
+    }
+    if (found == 0) continue;
+    const int end = to.words - begin < kTallyStride ? to.words - begin : kTallyStride;
+    for (int i = 0; i < end; ++i) {
+      if (sums[i] != 0) add_to(to.counts + begin + i, sums[i], to.shared);
+    }
+  }
+  __builtin_memset(c, 0, sizeof *c * static_cast<unsigned long>(kTallyCopies * stride));
+  tally.counted = 0;
+}
+
+// Count the indices that wait, in the copies.
+inline void count_ready(Tally& tally, const Histogram& to) {
+  const int stride = tally_stride(to.words);
+  unsigned short* const c = tally.counts;
+  const unsigned short* const ready = tally.ready;
+  int i = 0;
+  for (; i + kTallyCopies <= tally.waiting; i += kTallyCopies) {
+    unsigned long long four;  // one load of four indices
+    __builtin_memcpy(&four, ready + i, sizeof four);
+    ++c[four & 0xffff];
+    ++c[stride + (four >> 16 & 0xffff)];
+    ++c[2 * stride + (four >> 32 & 0xffff)];
+    ++c[3 * stride + (four >> 48)];
+  }
+  for (int copy = 0; i < tally.waiting; ++i, ++copy) ++c[copy * stride + ready[i]];
+  tally.counted += tally.waiting;
+  tally.waiting = 0;
+  if (tally.counted > kTallySpill) spill(tally, to);
+}
+
+// Count what waits and what was counted, into the histogram; the tally is empty then.
+inline void settle_tally(Tally& tally, const Histogram& to) {
+  if (tally.counted == 0 && tally.waiting < kTallyDirect) {
+    for (int i = 0; i < tally.waiting; ++i) {
+      if (tally.ready[i] < to.words) add_to(to.counts + tally.ready[i], 1, to.shared);
+    }
+    tally.waiting = 0;
+    return;
+  }
+  count_ready(tally, to);
+  spill(tally, to);
+}
+
+// The rule of bins for a vector of float32, by their bits.
+struct BinRule {
+  explicit BinRule(int resolution)
+      : shift(23 - resolution),
+        before(((127 + kLowestExponent) << resolution) - 1),
+        smallest((127 + kLowestExponent) * (1 << 23) - 1),
+        of_sign(bins_of_sign(resolution)) {}
+
+  // The indices of the bins of x; those of 0, NaN and infinities have no meaning.
+  u32v of(f32v x) const {
+    const i32v magnitude = (i32v)x & 0x7fffffff;
+    const i32v capped = magnitude >= kLargest ? splat<i32v>(kBeyond) : magnitude;
+    const i32v known = capped > smallest ? capped : splat<i32v>(smallest);
+    return (u32v)((i32v)((u32v)known >> shift) - before + (((i32v)x >> 31) & of_sign));
+  }
+
+  static constexpr int kLargest = 0x477fe000;  // 65504
+  static constexpr int kBeyond = 0x47800000;   // 65536
+
+  const int shift, before, smallest, of_sign;
+};
+
+// Collect the indices of a vector, but for 0, NaN and infinities.
+inline void collect(Tally& tally, const BinRule& rule, f32v x) {
+  const i32v magnitude = (i32v)x & 0x7fffffff;
+  const u32v index = rule.of(x);
+#if FMSTATS_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  const __mmask16 counted =
+      _mm512_cmplt_epu32_mask(_mm512_sub_epi32((__m512i)magnitude, _mm512_set1_epi32(1)),
+                              _mm512_set1_epi32(0x7f800000 - 1));
+  const __m512i kept = _mm512_maskz_compress_epi32(counted, (__m512i)index);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(tally.ready + tally.waiting),
+                      _mm512_cvtepi32_epi16(kept));
+  tally.waiting += __builtin_popcount(counted);
+#else
+  // Without a way to leave lanes out: they are counted in a bin that nobody reads.
+  const i32v counted = ((i32v)(magnitude > 0) & (i32v)(magnitude < 0x7f800000));
+  const u32v kept = (index & (u32v)counted) | ((unsigned)(2 * rule.of_sign) & ~(u32v)counted);
+  const u16h narrow = __builtin_convertvector(kept, u16h);
+  __builtin_memcpy(tally.ready + tally.waiting, &narrow, sizeof narrow);
+  tally.waiting += kLanes<float>;
+#endif
+}
+
+// Tally one element.
+inline void tally_one(Tally& tally, double x, int resolution) {
+  unsigned long long bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  tally.ready[tally.waiting] = static_cast<unsigned short>(bin_of(bits, resolution));
+  tally.waiting += is_finite(x) && (bits & 0x7fffffffffffffffULL) != 0;
+}
+
+// Tally n elements that lie one after the other.
+template <class E>
+void tally_stretch(Tally& tally, const BinRule& rule, int resolution, const Histogram& to,
+                   const typename E::Storage* p, i64 n) {
+  const auto make_room = [&] {
+    if (tally.waiting + kLanes<float> > kTallyReady) count_ready(tally, to);
+  };
+  const auto one = [&](typename E::Storage x) {
+    make_room();
+    tally_one(tally, E::one(x), resolution);
+  };
+  if constexpr (sizeof(typename E::Real) == sizeof(float)) {
+    const auto many = [&](f32v x) {
+      make_room();
+      collect(tally, rule, x);
+    };
+    visit_vectors<E>(p, n, many, one);
+  } else {
+    for (i64 i = 0; i < n; ++i) one(p[i]);
+  }
+}
+
+}  // namespace
+}  // namespace fmstats
