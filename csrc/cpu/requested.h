@@ -60,7 +60,11 @@ PowerSums channel_powers(const MaskedView& view, double pivot, i64 channel, i64 
       low.take(wide<0>(x), about);
       if constexpr (kWidth > kLanes<double>) high.take(wide<1>(x), about);
     };
-    visit_vectors<E>(p, n, many, [&](auto x) { add_powers(E::one(x), pivot, rest); });
+    const auto two = [&](auto x, auto y) {
+      many(x);
+      many(y);
+    };
+    visit_vectors<E>(p, n, two, many, [&](auto x) { add_powers(E::one(x), pivot, rest); });
   });
   PowerSums sums = low.across_lanes();
   add(sums, high.across_lanes());

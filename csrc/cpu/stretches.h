@@ -43,22 +43,26 @@ inline void visit_stretches(const MaskedView& view, i64 channel, i64 p0, i64 p1,
   if (waiting > 0) take(gathered, waiting);
 }
 
-// Call take(p, x) with vectors of n elements from p on, one after the other, and rest(p) with
-// elements of what is less than a vector. The last vector reaches back, with NaN for what was taken
-// before.
-template <class E, class Take, class Rest>
-inline void visit_vectors(const typename E::Storage* p, i64 n, Take take, Rest rest) {
+// Call two(x, y) with the vectors of n elements from p on, one(x) with what is less than two, and
+// rest(p) with the elements of what is less than one. The last vector reaches back, with NaN for
+// what was taken before.
+template <class E, class Two, class One, class Rest>
+inline void visit_vectors(const typename E::Storage* p, i64 n, Two two, One one, Rest rest) {
   typedef typename Vec<typename E::Real>::type V;
   constexpr int kWidth = kLanes<typename E::Real>;
   if (n < kWidth) {
     for (i64 i = 0; i < n; ++i) rest(p[i]);
     return;
   }
-  i64 i = 0;
-  for (; i + kWidth <= n; i += kWidth) take(E::vector(p + i));
-  if (i < n) {
-    const int known = kWidth - static_cast<int>(n - i);
-    take(nan_elsewhere(E::vector(p + n - kWidth), lanes_from(known, V{})));
+  const auto* const end = p + n;
+  for (; end - p >= 2 * kWidth; p += 2 * kWidth) two(E::vector(p), E::vector(p + kWidth));
+  if (end - p >= kWidth) {
+    one(E::vector(p));
+    p += kWidth;
+  }
+  if (p < end) {
+    const int known = kWidth - static_cast<int>(end - p);
+    one(nan_elsewhere(E::vector(end - kWidth), lanes_from(known, V{})));
   }
 }
 

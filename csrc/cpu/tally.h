@@ -97,44 +97,81 @@ struct BinRule {
   explicit BinRule(int resolution)
       : shift(23 - resolution),
         before(((127 + kLowestExponent) << resolution) - 1),
-        smallest((127 + kLowestExponent) * (1 << 23) - 1),
         of_sign(bins_of_sign(resolution)) {}
 
   // The indices of the bins of x; those of 0, NaN and infinities have no meaning.
   u32v of(f32v x) const {
     const i32v magnitude = (i32v)x & 0x7fffffff;
     const i32v capped = magnitude >= kLargest ? splat<i32v>(kBeyond) : magnitude;
-    const i32v known = capped > smallest ? capped : splat<i32v>(smallest);
-    return (u32v)((i32v)((u32v)known >> shift) - before + (((i32v)x >> 31) & of_sign));
+    const i32v known = capped > kBelow ? capped : splat<i32v>(kBelow);
+    const i32v place = (i32v)((u32v)known >> shift) - before;
+#if FMSTATS_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return (u32v)_mm512_mask_add_epi32((__m512i)place, _mm512_movepi32_mask((__m512i)x),
+                                       (__m512i)place, _mm512_set1_epi32(of_sign));
+#else
+    return (u32v)(place + (((i32v)x >> 31) & of_sign));
+#endif
   }
 
-  static constexpr int kLargest = 0x477fe000;  // 65504
-  static constexpr int kBeyond = 0x47800000;   // 65536
+  static constexpr int kBelow = ((127 + kLowestExponent) << 23) - 1;  // less than 2^-24
+  static constexpr int kLargest = 0x477fe000;                         // 65504
+  static constexpr int kBeyond = 0x47800000;                          // 65536
 
-  const int shift, before, smallest, of_sign;
+  const int shift, before, of_sign;
 };
 
-// Collect the indices of a vector, but for 0, NaN and infinities.
-inline void collect(Tally& tally, const BinRule& rule, f32v x) {
-  const i32v magnitude = (i32v)x & 0x7fffffff;
-  const u32v index = rule.of(x);
 #if FMSTATS_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  const __mmask16 counted =
-      _mm512_cmplt_epu32_mask(_mm512_sub_epi32((__m512i)magnitude, _mm512_set1_epi32(1)),
-                              _mm512_set1_epi32(0x7f800000 - 1));
+
+// The lanes that are not 0, NaN or infinite.
+inline __mmask16 counted_lanes(f32v x) {
+  constexpr int kNan = 0x81, kZero = 0x06, kInfinite = 0x18;
+  return _knot_mask16(_mm512_fpclass_ps_mask((__m512)x, kNan | kZero | kInfinite));
+}
+
+inline void collect_some(Tally& tally, u32v index, __mmask16 counted) {
   const __m512i kept = _mm512_maskz_compress_epi32(counted, (__m512i)index);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(tally.ready + tally.waiting),
                       _mm512_cvtepi32_epi16(kept));
   tally.waiting += __builtin_popcount(counted);
+}
+
+// Collect the indices of a vector, but for 0, NaN and infinities.
+inline void collect(Tally& tally, const BinRule& rule, f32v x) {
+  collect_some(tally, rule.of(x), counted_lanes(x));
+}
+
+// The same of two. Where all lanes count, one operation packs both, in whatever order.
+inline void collect(Tally& tally, const BinRule& rule, f32v x, f32v y) {
+  const u32v a = rule.of(x), b = rule.of(y);
+  const __mmask16 counted = counted_lanes(x), counted_2 = counted_lanes(y);
+  if (_mm512_kunpackw(counted, counted_2) == 0xffffffffu) {
+    _mm512_storeu_si512(tally.ready + tally.waiting, _mm512_packus_epi32((__m512i)a, (__m512i)b));
+    tally.waiting += 2 * kLanes<float>;
+  } else {
+    collect_some(tally, a, counted);
+    collect_some(tally, b, counted_2);
+  }
+}
+
 #else
-  // Without a way to leave lanes out: they are counted in a bin that nobody reads.
-  const i32v counted = ((i32v)(magnitude > 0) & (i32v)(magnitude < 0x7f800000));
-  const u32v kept = (index & (u32v)counted) | ((unsigned)(2 * rule.of_sign) & ~(u32v)counted);
+
+// Collect the indices of a vector. Without a way to leave lanes out, 0, NaN and infinities are
+// counted in a bin that nobody reads.
+inline void collect(Tally& tally, const BinRule& rule, f32v x) {
+  const i32v magnitude = (i32v)x & 0x7fffffff;
+  const u32v counted = (u32v)((magnitude > 0) & (magnitude < 0x7f800000));
+  const u32v kept = (rule.of(x) & counted) | ((unsigned)(2 * rule.of_sign) & ~counted);
   const u16h narrow = __builtin_convertvector(kept, u16h);
   __builtin_memcpy(tally.ready + tally.waiting, &narrow, sizeof narrow);
   tally.waiting += kLanes<float>;
-#endif
 }
+
+inline void collect(Tally& tally, const BinRule& rule, f32v x, f32v y) {
+  collect(tally, rule, x);
+  collect(tally, rule, y);
+}
+
+#endif
 
 // Tally one element.
 inline void tally_one(Tally& tally, double x, int resolution) {
@@ -149,20 +186,24 @@ template <class E>
 void tally_stretch(Tally& tally, const BinRule& rule, int resolution, const Histogram& to,
                    const typename E::Storage* p, i64 n) {
   const auto make_room = [&] {
-    if (tally.waiting + kLanes<float> > kTallyReady) count_ready(tally, to);
+    if (tally.waiting + 2 * kLanes<float> > kTallyReady) count_ready(tally, to);
   };
-  const auto one = [&](typename E::Storage x) {
+  const auto rest = [&](typename E::Storage x) {
     make_room();
     tally_one(tally, E::one(x), resolution);
   };
   if constexpr (sizeof(typename E::Real) == sizeof(float)) {
-    const auto many = [&](f32v x) {
+    const auto two = [&](f32v x, f32v y) {
+      make_room();
+      collect(tally, rule, x, y);
+    };
+    const auto one = [&](f32v x) {
       make_room();
       collect(tally, rule, x);
     };
-    visit_vectors<E>(p, n, many, one);
+    visit_vectors<E>(p, n, two, one, rest);
   } else {
-    for (i64 i = 0; i < n; ++i) one(p[i]);
+    for (i64 i = 0; i < n; ++i) rest(p[i]);
   }
 }
 

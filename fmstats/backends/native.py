@@ -49,7 +49,7 @@ def _load() -> ModuleType | str:
         )
     except ImportError as error:  # it is there, but a library that it needs is not
         return f"its native module cannot be loaded: {error}"
-    if native.FIELDS != (*FIELDS, *(f for some in REQUESTED.values() for f in some)):
+    if (*FIELDS, *(f for some in REQUESTED.values() for f in some)) != native.FIELDS:
         return (
             "its native module was built for other fields of the statistic than csrc/fields.h "
             "declares: build it again (pip install .)"

@@ -40,6 +40,8 @@ _registered = False
 _failure: str | None = None  # of the registration
 # By the number of what is measured: why its tensors are not measured within their kernels.
 reasons: dict[int, str] = {}
+# The same where it is known before there is a graph.
+declined: dict[int, str] = {}
 
 
 def why_not_here() -> str | None:
@@ -130,7 +132,7 @@ def _lower(operation: Any, make: Callable[[Callable[..., Any]], Callable[..., An
 
 
 def _may_be_split(x: Tensor | None, channel_dim: int, number: int) -> bool:
-    reason = why_not(x, channel_dim)
+    reason = declined.get(number) or why_not(x, channel_dim)
     if reason is not None and (x is None or x.device.type != "cpu"):  # there no kernels fuse
         reasons[number] = reason
     return reason is None

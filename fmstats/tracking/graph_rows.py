@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Meter, why_unmeasurable
-from fmstats.graph_ops import fold
+from fmstats.graph_ops import fold, lowering
 from fmstats.graph_ops.targets import Shortcut, Target, number_of, why_no_kernel
 from fmstats.models.output_tensors import TRANSFORMED
 from fmstats.statistic.thresholds import Thresholds
@@ -167,6 +167,10 @@ def _prepare(
     target = row.in_graphs.get(x.device)
     if target is None:
         target = row.in_graphs[x.device] = RowInGraphs(hook, gate, meter)
+    if meter.state.measures:  # kernels of Inductor's have sums and counts alone
+        lowering.declined[target.number] = (
+            f"is also measured for {', '.join(meter.state.measures.names)}"
+        )
     row.note_in_graphs(tuple(_sizes_of(x)), x.dtype, dim)
     if meter.backend.in_graphs:
         gate.clocks.note_gated(meter.clock)
