@@ -68,3 +68,36 @@ def _assert_close(field: str, got: Tensor, want: Tensor, allowed: Tensor, of: ob
     near = torch.where(torch.isfinite(want), (got - want).abs() <= allowed, got == want)
     off = ~near
     assert not off.any(), (of, field, off.nonzero().flatten(), got[off], want[off], allowed[off])
+
+
+def assert_equal_requested(
+    got: State, want: State, accuracy: tuple[float, float], of: object = ""
+) -> None:
+    """Histograms are equal; sums of magnitudes and central moments within `accuracy`.
+
+    Moments of which a power leaves float64 mean nothing, and are not compared.
+
+    Args:
+        got: what was measured, in the measures of `want`.
+        want: what it should be.
+        accuracy: of the mean in deviations, and relative, as of the variance.
+        of: what the states are of, for the message.
+    """
+    assert got.measures == want.measures
+    if got.bins is not None and want.bins is not None:
+        assert torch.equal(got.bins, want.bins), (of, got.bins - want.bins)
+    mean_error, relative = accuracy
+    n, m2 = want.finite.clamp(min=1).double(), want["m2"]
+    if "abs" in want.measures.sums:
+        allowed = relative * want["sum_abs"] + n * 2.0**-1074
+        _assert_close("sum_abs", got["sum_abs"], want["sum_abs"], allowed, of)
+    if "kurtosis" in want.measures.sums:
+        width = torch.where(want.finite > 0, want["max"] / 2 - want["min"] / 2, 0.0)
+        known = (width < 2.0**200) & (width > 2.0**-200)
+        known &= want["mean"].abs() < 2.0**200
+        off = mean_error * (m2 / n).sqrt() + 2**-51 * want["mean"].abs()
+        cubes = (m2 * want["m4"]).sqrt()  # no less than the sum of |d|^3
+        m3, m4 = relative * cubes + 3 * off * m2, relative * want["m4"] + 4 * off * cubes
+        for field, allowed in (("m3", m3), ("m4", m4)):
+            found, wanted = (torch.where(known, state[field], 0.0) for state in (got, want))
+            _assert_close(field, found, wanted, torch.where(known, allowed, 0.0), of)
