@@ -18,17 +18,16 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import os
 import resource
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
 from interleave import options_of, print_line, ratio, time_in_turn, write_json
+from malloc_settings import MALLOC, ask_child
 from models import MODELS
 from rivals import RIVALS, Rival, attach, do_nothing
 from torch import Tensor, nn
@@ -37,14 +36,6 @@ import fmstats
 from fmstats import Profile
 
 Row = dict[str, Any]
-MALLOC: Mapping[str, Mapping[str, str]] = {
-    "default": {},
-    "kept": {
-        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-        "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
-        "MALLOC_TOP_PAD_": str(1 << 28),
-    },
-}
 QUICK_MODELS = ("MobileNetV2", "MLP")
 QUICK_RIVALS = ("seed",)
 FEW = 3  # rounds of a slow rival
@@ -146,21 +137,6 @@ def measure_all(
     return rows
 
 
-def ask_child(malloc: str, argv: Sequence[str]) -> list[Row]:
-    """Return the rows of a process that begins with these settings: malloc reads them once."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
-    done = subprocess.run(
-        [sys.executable, __file__, *argv, "--child"],
-        env=inherited | MALLOC[malloc],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    # Whatever a rival prints comes before the last line.
-    rows: list[Row] = json.loads(done.stdout.splitlines()[-1])
-    return [{"malloc": malloc, **row} for row in rows]
-
-
 def print_table(malloc: str, rows: Sequence[Row]) -> None:
     """Print a column for each model and a line for each way."""
     models = list(dict.fromkeys(row["model"] for row in rows))
@@ -200,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     rows = []
     for malloc in MALLOC:
-        found = ask_child(malloc, sys.argv[1:] if argv is None else argv)
+        found = ask_child(__file__, malloc, sys.argv[1:] if argv is None else argv)
         print_table(malloc, found)
         rows += found
     print()

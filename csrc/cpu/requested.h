@@ -141,6 +141,19 @@ void tally_part(const Job& job, i64 c0, i64 c1, i64 p0, i64 p1, Tally& tally) {
     }
     return;
   }
+  if (view.channel_stride == 1 && c1 - c0 > 1 && view.numbers == nullptr) {
+    constexpr i64 kWidth = kLanes<typename E::Real>;
+    for (i64 c = c0; c < c1; c += kWidth) {
+      const i64 count = c1 - c < kWidth ? c1 - c : kWidth;
+      visit_columns<E>(view, c, count, p0, p1,
+                       [&](i64 channel, const typename E::Storage* p, i64 n) {
+                         const Histogram to = histogram_of(job, channel);
+                         tally_stretch<E>(tally, rule, resolution, to, p, n);
+                         settle_tally(tally, to);
+                       });
+    }
+    return;
+  }
   for (i64 c = c0; c < c1; ++c) {
     const Histogram to = histogram_of(job, c);
     visit_stretches<E>(view, c, p0, p1, [&](const typename E::Storage* p, i64 n) {

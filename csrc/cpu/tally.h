@@ -14,18 +14,9 @@ constexpr int kTallyStride = 1 << 5;  // counts of a copy are a multiple of it: 
 constexpr i64 kTallySpill = kTallyCopies * 65535LL - kTallyReady;  // elements, before the first
                                                                    // 16-bit count can overflow
 // Fewer indices are counted at once where they go: to spill the copies would cost more.
-constexpr i64 kTallyDirect = 1024;
+constexpr i64 kTallyDirect = 512;
 
 static_assert(kTallyReady % kTallyCopies == 0, "all but the last indices are whole turns");
-
-// Add to words that other threads may add to.
-inline void add_to(i64* word, i64 more, bool shared) {
-  if (shared) {
-    __atomic_fetch_add(word, more, __ATOMIC_RELAXED);
-  } else {
-    *word += more;
-  }
-}
 
 // The histogram that a tally goes to.
 struct Histogram {
@@ -38,7 +29,8 @@ inline int tally_stride(int words) {
   return (words + kTallyStride) / kTallyStride * kTallyStride;  // one more than words, at least
 }
 
-// Move the counts of all copies to a histogram.
+// Move the counts of all copies to a histogram: without a branch for each, where nobody else may
+// add to it meanwhile.
 inline void spill(Tally& tally, const Histogram& to) {
   const int stride = tally_stride(to.words);
   unsigned short* const c = tally.counts;
@@ -50,9 +42,16 @@ inline void spill(Tally& tally, const Histogram& to) {
       found |= sums[i];
     }
     if (found == 0) continue;
-    const int end = to.words - begin < kTallyStride ? to.words - begin : kTallyStride;
-    for (int i = 0; i < end; ++i) {
-      if (sums[i] != 0) add_to(to.counts + begin + i, sums[i], to.shared);
+    i64* const counts = to.counts + begin;
+    const int n = to.words - begin < kTallyStride ? to.words - begin : kTallyStride;
+    if (to.shared) {
+      for (int i = 0; i < n; ++i) {
+        if (sums[i] != 0) __atomic_fetch_add(counts + i, i64{sums[i]}, __ATOMIC_RELAXED);
+      }
+    } else if (n == kTallyStride) {
+      for (int i = 0; i < kTallyStride; ++i) counts[i] += sums[i];
+    } else {
+      for (int i = 0; i < n; ++i) counts[i] += sums[i];
     }
   }
   __builtin_memset(c, 0, sizeof *c * static_cast<unsigned long>(kTallyCopies * stride));
@@ -83,7 +82,13 @@ inline void count_ready(Tally& tally, const Histogram& to) {
 inline void settle_tally(Tally& tally, const Histogram& to) {
   if (tally.counted == 0 && tally.waiting < kTallyDirect) {
     for (int i = 0; i < tally.waiting; ++i) {
-      if (tally.ready[i] < to.words) add_to(to.counts + tally.ready[i], 1, to.shared);
+      const int bin = tally.ready[i];
+      if (bin >= to.words) continue;
+      if (to.shared) {
+        __atomic_fetch_add(to.counts + bin, i64{1}, __ATOMIC_RELAXED);
+      } else {
+        ++to.counts[bin];
+      }
     }
     tally.waiting = 0;
     return;
