@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import fmstats
 import fmstats.backends
-from fmstats.graph_ops import library, targets
+from fmstats.graph_ops import library, lowering, targets
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State
 
@@ -298,3 +298,22 @@ def test_a_captured_graph(stub: StubDriver, cuda: HostCudaBackend, every: int) -
     tracker.resume()
     graph.replay()
     assert tracker.stats().metadata["passes"] == 6
+
+
+def test_layers_that_are_measured_for_more_keep_an_operation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What Inductor makes within kernels has no histograms; coverage() tells the reason."""
+    model = make_model()
+    monkeypatch.setattr(lowering, "why_not", lambda *_: None)  # as of a tensor on a fitting GPU
+    with fmstats.track(model) as plain, fmstats.track(model, measure="histogram") as more:
+        run(torch.compile(model, backend="aot_eager"))
+    for tracker, may in ((plain, True), (more, False)):
+        rows = [row for layer in tracker.layers for row in layer.rows]
+        numbers = [there.number for row in rows for there in row.in_graphs.values()]
+        assert numbers
+        assert all(lowering.may_be_split(None, 1, number) is may for number in numbers)
+    assert {row.reason for row in more.coverage() if row.name in LAYERS} == {
+        "in compiled graphs measured by an operation of its own: it is also measured for histogram"
+    }
+    assert {row.reason for row in plain.coverage() if row.name in LAYERS} == {None}

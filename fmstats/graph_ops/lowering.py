@@ -116,7 +116,7 @@ def _register() -> None:
 
     @wraps(run_passes)
     def split_and_run_passes(module: Any, *args: Any) -> Any:
-        split_measurements(module, _may_be_split)
+        split_measurements(module, may_be_split)
         return run_passes(module, *args)
 
     entry.run_pre_grad_passes = split_and_run_passes
@@ -131,7 +131,14 @@ def _lower(operation: Any, make: Callable[[Callable[..., Any]], Callable[..., An
     lowering.register_lowering(operation, type_promotion_kind=None)(lowered)
 
 
-def _may_be_split(x: Tensor | None, channel_dim: int, number: int) -> bool:
+def may_be_split(x: Tensor | None, channel_dim: int, number: int) -> bool:
+    """Tell whether a tensor may be measured within its kernel; if not, the reason is kept.
+
+    Args:
+        x: the tensor without data; None if nothing is known of it.
+        channel_dim: of it; -1 where all is one channel.
+        number: of what is measured.
+    """
     reason = declined.get(number) or why_not(x, channel_dim)
     if reason is not None and (x is None or x.device.type != "cpu"):  # there no kernels fuse
         reasons[number] = reason
