@@ -39,7 +39,8 @@ def channel_stats(
         resolution: 0 to 6: each octave of a histogram has 2**resolution bins.
 
     Raises:
-        FmstatsError: no such dim, backend or measure, a dtype without the statistic, a bad tolerance.
+        FmstatsError: no such dim, backend or measure, a dtype without the statistic, a bad
+            tolerance.
 
     Examples:
         >>> import torch
