@@ -22,6 +22,8 @@ from profile_files import layer_of, profile_of, seal, some_profile
 from fmstats.errors import FmstatsError
 from fmstats.profiles.profile import Profile
 from fmstats.profiles.summary import describe_run
+from fmstats.statistic.bins import Bins
+from fmstats.statistic.measures import Measures
 from fmstats.storage import load, save
 
 SECONDS = 5  # for one input; a good one takes some milliseconds
@@ -40,8 +42,10 @@ def seeds(folder: Path) -> list[bytes]:
         coverage=[{"name": "x", "type": "ReLU", "status": "never fired", "reason": None}],
     )  # fmt: skip
     wide = profile_of({f"layer{i}": layer_of(torch.randn(3, 40) + 1) for i in range(9)})
+    measures = Measures.of(("abs", "kurtosis", "histogram"), Bins("channel", 0))
+    measured = some_profile(2, measures, samples=2)
     contents = []
-    for profile in (rich, rich | some_profile(1, samples=2), wide, Profile({}, {})):
+    for profile in (rich, rich | some_profile(1, samples=2), wide, measured, Profile({}, {})):
         save(profile, folder / "seed.fmstats")
         contents.append((folder / "seed.fmstats").read_bytes())
     return contents

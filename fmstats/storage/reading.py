@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,22 +21,26 @@ import numpy as np
 import torch
 
 from fmstats.errors import FmstatsError
-from fmstats.profiles.stacks import Stack
+from fmstats.profiles.stacks import Stack, StackedLayer
 from fmstats.statistic.channel_stats import Array
-from fmstats.statistic.fields import FIELDS, FIRSTS, NEVER
+from fmstats.statistic.fields import FIRSTS, NEVER
+from fmstats.statistic.measures import Measures
 from fmstats.statistic.state import State
 from fmstats.storage import checksum
-from fmstats.storage.checks import check_words
+from fmstats.storage.checks import check_state
+from fmstats.storage.histograms import COUNTS, PLACES, SIZES, unpack_bins
 from fmstats.storage.schema import (
-    ALWAYS,
     CHECKED_SINCE,
-    DTYPES,
     KEY,
     LARGEST_HEADER,
     SCHEMA,
     WORD,
+    fields_always,
     read_layers,
+    read_measures,
+    tensors_of,
 )
+from fmstats.storage.tensors import Place, find_tensors
 
 
 def read_stack(path: str | Path) -> Stack:
@@ -93,16 +97,18 @@ def _read(file: IO[bytes], size: int) -> Stack:
     if not isinstance(metadata, dict):
         raise FmstatsError("its metadata is no JSON object")
     layers = read_layers(document.get("layers"), metadata.get("per_call") is True)
-    channels = sum(layer.channels for layer in layers.values())
-    places = _find_rows(header, channels, size - len(head))
-    words = _read_words(file, len(head), places, channels)
+    measures = read_measures(document.get("measures"))
+    places = _find_tensors(header, measures, layers, size - len(head))
+    words, tensors = _read_tensors(file, len(head), places, measures)
     found = texts.get(checksum.KEY)
     if found is not None or schema >= CHECKED_SINCE:
-        _check(
-            found, head, [words[FIELDS.index(f)] for f in sorted(places, key=places.__getitem__)]
-        )
-    check_words(words, layers)
-    return Stack(layers, State(torch.from_numpy(words)), metadata)
+        _check(found, head, list(tensors.values()))
+    bins = None
+    if measures.bins is not None:
+        bins = torch.from_numpy(unpack_bins(tensors, measures.bins.words))
+    state = State(torch.from_numpy(words), measures=measures, bins=bins)
+    check_state(state, layers)
+    return Stack(layers, state, metadata)
 
 
 def _read_head(file: IO[bytes], size: int) -> bytes:
@@ -138,38 +144,36 @@ def _parse(text: str | bytes) -> dict[str, Any]:
     return found
 
 
-def _find_rows(header: dict[str, Any], channels: int, size: int) -> dict[str, int]:
-    """Find where each field's row begins in the `size` bytes of data, all taken, none twice."""
-    if not set(ALWAYS) <= set(header) <= set(FIELDS):
-        raise FmstatsError(f"its tensors are not the fields {', '.join(FIELDS)}")
-    length = channels * WORD
-    begins = {}
-    for field, entry in header.items():
-        want = {"dtype": DTYPES[field], "shape": [channels]}
-        offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-        if offsets is None or {key: entry.get(key) for key in want} != want:
-            raise FmstatsError(f"tensor {field!r} is not {want['dtype']} of {channels} channels")
-        if not (isinstance(offsets, list) and [type(o) for o in offsets] == [int, int]):
-            raise FmstatsError(f"tensor {field!r} has no place in the file")
-        if offsets[1] - offsets[0] != length:
-            raise FmstatsError(f"tensor {field!r} is not {length:,} bytes long")
-        begins[field] = offsets[0]
-    rows = len(begins)
-    if size != length * rows or sorted(begins.values()) != [length * i for i in range(rows)]:
-        raise FmstatsError(
-            f"its data of {size:,} bytes is not {rows} rows of {channels:,} channels: it is cut "
-            "short or damaged"
-        )
-    return begins
+def _find_tensors(
+    header: dict[str, Any], measures: Measures, layers: Mapping[str, StackedLayer], size: int
+) -> dict[str, Place]:
+    """Find where each tensor lies in the `size` bytes of data."""
+    histograms = set() if measures.bins is None else {SIZES, PLACES, COUNTS}
+    if (
+        not {*fields_always(measures), *histograms}
+        <= set(header)
+        <= {*measures.fields, *histograms}
+    ):
+        names = [*measures.fields, *sorted(histograms)]
+        raise FmstatsError(f"its tensors are not the fields {', '.join(names)}")
+    return find_tensors(header, tensors_of(measures, layers.values()), size)
 
 
-def _read_words(file: IO[bytes], start: int, begins: dict[str, int], channels: int) -> Array:
-    words = np.zeros((len(FIELDS), channels), np.dtype("<i8"))
+def _read_tensors(
+    file: IO[bytes], start: int, places: Mapping[str, Place], measures: Measures
+) -> tuple[Array, dict[str, Array]]:
+    """Read the tensors that lie behind `start`; fields are rows of the words that are returned."""
+    words = np.zeros((len(measures.fields), places["count"].length), np.dtype("<i8"))
     for field in FIRSTS:
-        words[FIELDS.index(field)] = NEVER
-    for field, begin in begins.items():
-        row = words[FIELDS.index(field)]
-        file.seek(start + begin)
-        if file.readinto(row.data) != row.nbytes:  # type: ignore[attr-defined]
+        words[measures.places[field]] = NEVER
+    tensors = {}
+    for name, place in places.items():
+        if name in measures.places:
+            tensor = words[measures.places[name]].view(place.dtype)
+        else:
+            tensor = np.empty(place.length, place.dtype)
+        file.seek(start + place.begin)
+        if file.readinto(tensor.data) != tensor.nbytes:  # type: ignore[attr-defined]
             raise FmstatsError("it became shorter while it was read")
-    return words
+        tensors[name] = tensor
+    return words, tensors

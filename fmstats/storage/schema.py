@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -10,17 +11,20 @@ from fmstats.errors import FmstatsError
 from fmstats.profiles.layer_profile import OtherDims
 from fmstats.profiles.row_names import RowKey, read_name
 from fmstats.profiles.stacks import StackedLayer
-from fmstats.statistic.fields import FIELDS, MOMENTS
+from fmstats.statistic.bins import Bins
+from fmstats.statistic.measures import ALWAYS, HISTOGRAM, Measures
 from fmstats.statistic.thresholds import Thresholds
+from fmstats.storage.histograms import COUNT_TYPES, COUNTS, PLACE_TYPE, PLACES, SIZES
+from fmstats.storage.tensors import Wanted
 
 # Raised by a change that older readers would get wrong. 2: the file has a checksum. 3: it may tell
 # when an element first was no finite number. 4: it has rows of groups, which older readers refuse.
-SCHEMA = 4
+# 5: it has measures on request.
+SCHEMA = 5
+WITHOUT_MEASURES = 4
 WITHOUT_GROUPS = 3
 CHECKED_SINCE = 2
 KEY = "fmstats"  # of the one text among the safetensors metadata
-ALWAYS = ("count", *MOMENTS)  # fields that are written even if they are of no data everywhere
-DTYPES = {field: "F64" if field in MOMENTS else "I64" for field in FIELDS}
 WORD = 8  # bytes
 LARGEST_HEADER = 100_000_000  # bytes; the safetensors library reads no larger one
 MOST_DIMS = 64  # of a tensor
@@ -29,6 +33,68 @@ _TEXTS = ("type", "dtype", "backend")
 _MOST = 2**63 - 1
 
 _thresholds = lru_cache(maxsize=256)(Thresholds)  # most layers of a thousand files share theirs
+
+
+def choose_schema(layers: Iterable[StackedLayer], measures: Measures) -> int:
+    """Return the oldest schema that has all that a profile has."""
+    if measures:
+        return SCHEMA
+    grouped = any(row.group is not None for row in layers)
+    return WITHOUT_MEASURES if grouped else WITHOUT_GROUPS
+
+
+def fields_always(measures: Measures) -> tuple[str, ...]:
+    """Return the fields that are written even if they are of no data everywhere."""
+    return ("count", *(field for field in measures.fields if field in measures.reals))
+
+
+def tensors_of(measures: Measures, layers: Iterable[StackedLayer]) -> dict[str, Wanted]:
+    """Return all tensors that the file of a profile can have, and what each is."""
+    widths = [layer.channels for layer in layers]
+    channels = sum(widths)
+    wanted = {
+        field: Wanted(
+            ("F64" if field in measures.reals else "I64",), channels, f"{channels} channels"
+        )
+        for field in measures.fields
+    }
+    if measures.bins is None:
+        return wanted
+    histograms = sum(map(measures.bins.rows, widths))
+    return wanted | {
+        SIZES: Wanted((PLACE_TYPE,), histograms, f"{histograms} histograms"),
+        PLACES: Wanted((PLACE_TYPE,), None, "bins"),
+        COUNTS: Wanted(COUNT_TYPES, None, "bins"),
+    }
+
+
+def describe_measures(measures: Measures) -> dict[str, Any]:
+    """Return measures as JSON has them."""
+    bins = measures.bins
+    known = {} if bins is None else {"histogram": bins.scope, "resolution": bins.resolution}
+    return {"measure": list(measures.names), **known}
+
+
+def read_measures(found: object) -> Measures:
+    """Read what `describe_measures` has described; None: there are none.
+
+    Raises:
+        FmstatsError: there are no such measures.
+    """
+    if found is None:
+        return ALWAYS
+    known: dict[str, Any] = found if isinstance(found, dict) else {}
+    names = known.get("measure")
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise FmstatsError(f"'measures' must name what was measured, not {_shown(found)}")
+    asked = HISTOGRAM in names
+    return Measures.of(names, _read_bins(known) if asked else None)
+
+
+def _read_bins(known: dict[str, Any]) -> Bins:
+    scope: Any = known.get("histogram")
+    resolution: Any = known.get("resolution")
+    return Bins(scope, resolution)
 
 
 def describe_layer(name: str, layer: StackedLayer) -> dict[str, Any]:

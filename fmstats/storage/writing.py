@@ -10,20 +10,21 @@ from fmstats.errors import FmstatsError
 from fmstats.profiles.metadata import DEEPEST, MOST_BITS, show_value
 from fmstats.profiles.stacks import Stack
 from fmstats.statistic.channel_stats import Array
-from fmstats.statistic.fields import FIELDS, IDENTITY
+from fmstats.statistic.fields import IDENTITY
 from fmstats.storage import checksum
-from fmstats.storage.checks import check_words
+from fmstats.storage.checks import check_state
+from fmstats.storage.histograms import pack_bins
 from fmstats.storage.schema import (
-    ALWAYS,
-    DTYPES,
     KEY,
     LARGEST_HEADER,
-    SCHEMA,
-    WITHOUT_GROUPS,
     WORD,
+    choose_schema,
     describe_layer,
+    describe_measures,
+    fields_always,
     read_layers,
 )
+from fmstats.storage.tensors import TYPE_NAMES
 
 
 def encode(stack: Stack, name: str) -> bytes:
@@ -33,35 +34,42 @@ def encode(stack: Stack, name: str) -> bytes:
         FmstatsError: the metadata is not JSON, or too large, or `read_stack` would refuse it.
     """
     _check_json(stack.metadata, "metadata", name)
+    state, measures = stack.state, stack.state.measures
     document = json.dumps(
         {
-            "schema": SCHEMA
-            if any(row.group is not None for row in stack.layers.values())
-            else WITHOUT_GROUPS,
+            "schema": choose_schema(stack.layers.values(), measures),
+            **({"measures": describe_measures(measures)} if measures else {}),
             "layers": [describe_layer(name, layer) for name, layer in stack.layers.items()],
             "metadata": dict(stack.metadata),
         }
     )
     layers = read_layers(json.loads(document)["layers"], per_call=False)
-    check_words(stack.state.words.numpy(), layers)  # now, not when it is read a month later
+    check_state(state, layers)  # now, not when it is read a month later
     # Its text is escaped once more inside the header.
     if len(json.dumps(document)) > LARGEST_HEADER - 10_000:
         raise FmstatsError(
             f"cannot write {name}: the metadata and names of layers are {len(document):,} bytes "
             f"of text; a header has at most {LARGEST_HEADER:,}"
         )
-    rows = {field: stack.state[field].numpy() for field in FIELDS}
-    known = {f: row for f, row in rows.items() if f in ALWAYS or (row != IDENTITY[f]).any()}
+    rows = {field: state[field].numpy() for field in measures.fields}
+    always = fields_always(measures)
+    known = {f: row for f, row in rows.items() if f in always or (row != IDENTITY[f]).any()}
+    if state.bins is not None:
+        known |= pack_bins(state.bins.numpy())
     return _pack(known, document)
 
 
-def _pack(rows: Mapping[str, Array], document: str) -> bytes:
-    """Pack these rows, all of one length, into a safetensors file with a checksum of it all."""
+def _pack(tensors: Mapping[str, Array], document: str) -> bytes:
+    """Pack these tensors, each of one dim, into a safetensors file with a checksum of it all."""
     # The checksum comes first: no other text is taken for it.
     header: dict[str, Any] = {"__metadata__": {checksum.KEY: checksum.BLANK, KEY: document}}
-    for number, (field, row) in enumerate(rows.items()):
-        places = [number * row.nbytes, (number + 1) * row.nbytes]
-        header[field] = {"dtype": DTYPES[field], "shape": [row.size], "data_offsets": places}
+    # The widest numbers come first, so that each lies at a multiple of its size.
+    rows = dict(sorted(tensors.items(), key=lambda item: -item[1].itemsize))
+    begin = 0
+    for name, row in rows.items():
+        places = [begin, begin := begin + row.nbytes]
+        dtype = TYPE_NAMES[row.dtype]
+        header[name] = {"dtype": dtype, "shape": [row.size], "data_offsets": places}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % WORD)
     head = len(text).to_bytes(WORD, "little") + text
