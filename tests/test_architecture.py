@@ -29,9 +29,9 @@ ORDER = (
 )
 # What may import upwards, within functions and for types alone: the methods of `Profile` for which
 # users need not know where a profile is saved, judged or drawn.
-UPWARD = {"profiles/profile.py": {"storage", "diagnosis", "drift", "report"}}
+UPWARD = {"profiles/uses.py": {"storage", "diagnosis", "drift", "report"}}
 # Modules of one package that import each other, for the same reason.
-_METHODS = ("profile", "merging", "pooling", "scalars", "stacks")
+_METHODS = ("profile", "merging", "narrowing", "pooling", "scalars", "stacks", "uses")
 METHODS = {f"fmstats.profiles.{module}" for module in _METHODS}
 
 

@@ -73,6 +73,41 @@ def test_profiles_of_other_measures_do_not_merge() -> None:
 
 
 @BOTH
+def test_what_is_narrowed_merges_with_what_measures_less(measures: Measures) -> None:
+    _, shards = parts(measures)
+    _, others = parts(Measures.of("kurtosis"))
+    narrowed = shards[0].narrowed("kurtosis")
+    assert_same_profiles(narrowed.merge(others[1]), others[0].merge(others[1]))
+    kept = shards[0].narrowed(["histogram", "abs"])["a"]
+    assert (kept.measures.names, kept.measures.bins) == (("abs", "histogram"), measures.bins)
+    assert torch.equal(kept.state["sum_abs"], shards[0]["a"].state["sum_abs"])
+    assert_same_profiles(shards[0].narrowed(), parts(Measures())[1][0])
+
+
+def test_what_is_narrowed_shares_no_memory_and_keeps_groups() -> None:
+    whole, rows = some_profile(measures=EACH_LAYER), some_profile(1, EACH_LAYER).info
+    profile = Profile(whole.info, whole.metadata, {"cat": rows})
+    narrowed = profile.narrowed("histogram")
+    of_group = narrowed.groups["cat"]["head"]
+    assert of_group.measures.names == ("histogram",)
+    assert of_group.quantile(0.5) == rows["head"].stats.quantile(0.5)
+    held = narrowed["head"].state.bins
+    assert held is not None
+    held.zero_()
+    assert profile["head"].quantile(0.5) != 0
+
+
+def test_narrowing_to_what_was_not_measured() -> None:
+    profile = some_profile(measures=Measures.of("abs"))
+    with pytest.raises(
+        FmstatsError, match=r"layer 'b\.conv' was measured without 'histogram': it ho"
+    ):
+        profile.narrowed(["abs", "histogram"])
+    with pytest.raises(FmstatsError, match="measure='p99': choose among 'abs'"):
+        profile.narrowed("p99")
+
+
+@BOTH
 def test_a_profile_is_sent_whole(measures: Measures) -> None:
     """As ranks send theirs."""
     profile = some_profile(measures=measures)

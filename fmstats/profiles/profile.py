@@ -5,8 +5,7 @@ Reading, merging and printing a profile needs no kernel and no device.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fmstats.errors import FmstatsError, list_closest, needs
@@ -16,6 +15,7 @@ from fmstats.profiles.frames import list_columns, list_rows
 from fmstats.profiles.gaps import list_gaps
 from fmstats.profiles.groups import note_group
 from fmstats.profiles.layer_profile import LayerProfile, summarise, with_keys
+from fmstats.profiles.uses import Uses
 from fmstats.statistic.channel_stats import ChannelStats, pool_channels
 
 __all__ = ["LayerProfile", "Profile", "check_profile"]
@@ -25,11 +25,8 @@ NOTHING_MEASURED = "no layer was measured: see coverage()"
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fmstats.diagnosis import Diagnosis
-    from fmstats.drift import Comparison
 
-
-class Profile(Mapping[str, ChannelStats]):
+class Profile(Uses):
     """A profile maps the names of rows to their statistics, in the order of execution.
 
     A row is called as its layer, but see `fmstats.profiles.row_names` for layers that show several
@@ -107,40 +104,6 @@ class Profile(Mapping[str, ChannelStats]):
 
         return merge_profiles((self, *others), missing)
 
-    def save(self, path: str | Path) -> None:
-        """Write it to a file, which `fmstats.load` reads. See `fmstats.storage.save`.
-
-        Args:
-            path: of the file, by custom one that ends in `.fmstats`.
-
-        Raises:
-            FmstatsError: the metadata has something that JSON has not, or the disk refuses.
-        """
-        from fmstats.storage import save
-
-        save(self, path)
-
-    def to_bytes(self) -> bytes:
-        """What `save` writes to a file. See `fmstats.storage.to_bytes`.
-
-        Raises:
-            FmstatsError: the metadata has something that JSON has not.
-        """
-        from fmstats.storage import to_bytes
-
-        return to_bytes(self)
-
-    @staticmethod
-    def from_bytes(content: bytes) -> Profile:
-        """The profile of `to_bytes`. See `fmstats.storage.from_bytes`.
-
-        Raises:
-            FmstatsError: these are no bytes of a profile, or they are damaged.
-        """
-        from fmstats.storage import from_bytes
-
-        return from_bytes(content)
-
     def __or__(self, other: object) -> Profile:
         return self.merge(other) if isinstance(other, Profile) else NotImplemented
 
@@ -178,6 +141,30 @@ class Profile(Mapping[str, ChannelStats]):
         from fmstats.profiles.pooling import pool_layers
 
         return pool_layers(self, depth)
+
+    def narrowed(self, measure: str | Iterable[str] = ()) -> Profile:
+        """Return a copy that holds no more than some of the measures that were asked for.
+
+        So it merges with profiles that hold those alone.
+
+        Args:
+            measure: some of those that `track(measure=...)` takes; none: what is always measured.
+
+        Raises:
+            FmstatsError: there is no such measure, or a row does not have it.
+
+        Examples:
+            >>> import torch
+            >>> measure = ("abs", "histogram")
+            >>> model = torch.nn.Sequential(torch.nn.ReLU())
+            >>> with fmstats.track(model, measure=measure, backend="torch") as tracker:
+            ...     out = model(torch.tensor([[-1.0, 2.0]]))
+            >>> print(tracker.stats().narrowed("abs")["0"].measures)
+            abs
+        """
+        from fmstats.profiles.narrowing import narrow
+
+        return narrow(self, measure)
 
     def scalars(
         self, stats: str | Iterable[str] | None = None, prefix: str = ""
@@ -221,66 +208,6 @@ class Profile(Mapping[str, ChannelStats]):
         known = {"metadata": dict(self.metadata), "layers": list_rows(self.info)}
         groups = {name: list_rows(rows) for name, rows in self._rows_of_groups.items()}
         return {**known, "groups": groups} if groups else known
-
-    def diagnose(
-        self, rules: Iterable[str] | None = None, thresholds: Mapping[str, float] | None = None
-    ) -> Diagnosis:
-        """Find what is wrong: silent, saturated and non-finite channels, scale and range.
-
-        Args:
-            rules: names of rules; None: all of `fmstats.diagnosis.RULES`.
-            thresholds: numbers by name, such as `{"dead": 0.999}`.
-
-        Raises:
-            FmstatsError: an unknown rule or threshold, or a number out of its range.
-        """
-        from fmstats.diagnosis import diagnose
-
-        return diagnose(self, rules, thresholds)
-
-    def compare(
-        self,
-        baseline: Profile,
-        *,
-        calibration: Sequence[Profile] | None = None,
-        threshold: float | None = None,
-        missing: str = "refuse",
-        only_common: bool | None = None,
-    ) -> Comparison:
-        """Tell whether this has drifted from a baseline, and where. See `fmstats.drift.compare`.
-
-        Args:
-            baseline: what it should be like.
-            calibration: three or more parts of the baseline, to tell change from chance.
-            threshold: drift from this score on; None: 1.5 with calibration, 2.5 without.
-            missing: what to do if they do not have the same layers: "refuse" to compare, or "drop"
-                those that one of them lacks or that do not fit.
-            only_common: the old way to say missing="drop".
-
-        Raises:
-            FmstatsError: other models, layers, channels, thresholds or options; too few shards.
-        """
-        from fmstats.drift import compare
-        from fmstats.drift.matching import read_only_common
-
-        missing = read_only_common(only_common, missing)
-        return compare(
-            self, baseline, calibration=calibration, threshold=threshold, missing=missing
-        )
-
-    def report(self, path: str | Path, comparison: Comparison | None = None) -> None:
-        """Write a page on it, which any browser shows. See `fmstats.report.write_report`.
-
-        Args:
-            path: of the file, which ends in `.html`.
-            comparison: with its baseline, as `compare` gives it: the page then shows drift, too.
-
-        Raises:
-            FmstatsError: as `write_report`.
-        """
-        from fmstats.report import write_report
-
-        write_report(self, path, comparison)
 
     def __str__(self) -> str:
         table = str(Table(LAYER_COLUMNS, self.layers())) if self else NOTHING_MEASURED
