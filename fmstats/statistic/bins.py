@@ -73,6 +73,11 @@ class Bins:
         """Return the number of words of one histogram, of 8 bytes each."""
         return 2 * self.of_sign
 
+    @property
+    def bytes(self) -> int:
+        """Return the bytes of one histogram."""
+        return 8 * self.words
+
     def rows(self, channels: int, groups: int = 1) -> int:
         """Return the number of histograms of a state, of so many channels in groups."""
         return groups if self.scope == "layer" else channels
@@ -120,17 +125,6 @@ class Bins:
 
     def __str__(self) -> str:
         return f"a histogram of each {self.scope}, {1 << self.resolution} bins an octave"
-
-
-def bytes_of(bins: Bins, channels: int, rows: int) -> int:
-    """Return the bytes of all histograms of a model.
-
-    Args:
-        bins: what each is.
-        channels: of all layers together.
-        rows: how many layers there are.
-    """
-    return 8 * bins.words * (rows if bins.scope == "layer" else channels)
 
 
 def show_bytes(size: float) -> str:

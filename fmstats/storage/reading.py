@@ -25,6 +25,7 @@ from fmstats.profiles.stacks import Stack, StackedLayer
 from fmstats.statistic.channel_stats import Array
 from fmstats.statistic.fields import FIRSTS, NEVER
 from fmstats.statistic.measures import Measures
+from fmstats.statistic.room import check_room
 from fmstats.statistic.state import State
 from fmstats.storage import checksum
 from fmstats.storage.checks import check_state
@@ -105,6 +106,7 @@ def _read(file: IO[bytes], size: int) -> Stack:
         _check(found, head, list(tensors.values()))
     bins = None
     if measures.bins is not None:
+        check_room(measures.bins, len(tensors[SIZES]), torch.device("cpu"))
         bins = torch.from_numpy(unpack_bins(tensors, measures.bins.words))
     state = State(torch.from_numpy(words), measures=measures, bins=bins)
     check_state(state, layers)

@@ -14,6 +14,7 @@ from fmstats.operations.position_flow import PositionFlow
 from fmstats.operations.watching import Watch
 from fmstats.tracking.clocks import Clocks
 from fmstats.tracking.positions import PositionReader
+from fmstats.tracking.state_memory import StateMemory
 
 IntArray = npt.NDArray[np.int64]
 WHEN = ("always", "train", "eval")
@@ -34,6 +35,7 @@ class Gate:
         words: that and what it follows from, as 1 or 0, for native code: open, sampled, paused,
             closed, captured.
         clocks: tell states when a NaN came.
+        memory: makes the states.
         watch: knows the channels of tensors while a pass is watched; None: no pass is.
         positions: reads which positions of the inputs of a pass count; None: it is not asked.
     """
@@ -48,6 +50,7 @@ class Gate:
     watch: Watch | None = None
     positions: PositionReader | None = None
     clocks: Clocks = field(default_factory=Clocks)
+    memory: StateMemory = field(default_factory=StateMemory)
 
     def __post_init__(self) -> None:
         self.set()

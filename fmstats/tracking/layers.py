@@ -47,7 +47,7 @@ class Layer:
 
     def __init__(self, spec: LayerSpec, gate: Gate, call: int | None = None) -> None:
         self.spec, self._gate, self._call = spec, gate, call
-        self._nothing = Row(spec, call, 0, None, 1.0, gate.clocks)  # declines whatever it is handed
+        self._nothing = Row(spec, call, 0, None, 1.0, gate)  # declines whatever it is handed
         self._last = self._nothing  # the row of the last tensor, which is at `_place` of `rows`
         self._place = 0
         self._rows = RowSet(spec, gate, call)

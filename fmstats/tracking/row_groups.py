@@ -9,7 +9,6 @@ import torch
 
 from fmstats.backends.base import Meter
 from fmstats.statistic.groups import merge_groups, split_groups
-from fmstats.statistic.measures import Measures
 from fmstats.statistic.state import State
 
 
@@ -31,17 +30,17 @@ class RowGroups:
 
     Args:
         width: channels of a group.
-        measures: what the states hold.
+        make_state: makes an empty state of so many channels on a device, in so many groups.
         make_meter: makes what measures on a device, given the state that it is to fill.
     """
 
     def __init__(
         self,
         width: int,
-        measures: Measures,
+        make_state: Callable[[int, torch.device, int], State],
         make_meter: Callable[[torch.device, State], Meter],
     ) -> None:
-        self._width, self._measures, self._make_meter = width, measures, make_meter
+        self._width, self._make_state, self._make_meter = width, make_state, make_meter
         self._meters: dict[torch.device, Meter] = {}
         self._restored: Mapping[int, State] = {}
 
@@ -55,7 +54,7 @@ class RowGroups:
         before = self._meters.get(device)
         if before is not None and before.state.channels >= room * self._width:
             return before
-        state = State.identity(room * self._width, device, self._measures, room)
+        state = self._make_state(room * self._width, device, room)
         if before is not None:
             before.wait()
             state.begin_with_(before.state)

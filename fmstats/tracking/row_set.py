@@ -70,8 +70,7 @@ class RowSet:
         return self._gate.next_execution_index() if reserved is None else reserved
 
     def _add(self, width: int, execution_index: int) -> Row:
-        clocks = self._gate.clocks
-        row = Row(self._spec, self._call, width, execution_index, self.scale, clocks)
+        row = Row(self._spec, self._call, width, execution_index, self.scale, self._gate)
         self.rows = (*self.rows, row)
         return row
 

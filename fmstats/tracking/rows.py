@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,23 +15,12 @@ from fmstats.statistic.channel_stats import ChannelStats
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import Positions, View
-from fmstats.tracking.clocks import Clocks
+from fmstats.tracking.gates import Gate
+from fmstats.tracking.in_graphs import InGraphs
 from fmstats.tracking.layer_spec import LayerSpec
 from fmstats.tracking.numbers_way import NumbersWay
 from fmstats.tracking.row_groups import RowGroups
 from fmstats.tracking.snapshots import RowSnapshot, TensorInfo
-
-
-class InGraphs(Protocol):
-    """What measures a row in graphs."""
-
-    number: int
-
-    def take_calls(self) -> int:
-        """Return how many tensors went past the hook since this was asked last."""
-
-    def close(self) -> None:
-        """Measure no more, whatever graphs go on calling."""
 
 
 class Row:
@@ -56,15 +44,15 @@ class Row:
         width: int,
         execution_index: int | None,
         scale: float,
-        clocks: Clocks,
+        gate: Gate,
     ) -> None:
         self._spec, self.call, self.width = spec, call, width
         self.execution_index = execution_index
         self._meters: dict[torch.device, Meter] = {}
-        self._groups = RowGroups(width, spec.measures, self._make_meter)
+        self._groups = RowGroups(width, self._make_state, self._make_meter)
         self._tensor_info = TensorInfo()
         self._restored: State | None = None  # what the first state shall begin with
-        self._clocks = clocks
+        self._gate = gate
         self._scale = scale  # of the states: of what is measured, over what is told
         self.try_update: Callable[[object], bool] = decline
         self.lock = Lock()
@@ -120,14 +108,17 @@ class Row:
     def meter_on(self, device: torch.device) -> Meter:
         """Return what measures on a device, made if there is none yet."""
         if device not in self._meters:
-            state = State.identity(self.width, device, self._spec.measures)
+            state = self._make_state(self.width, device)
             self._meters[device] = self._make_meter(device, state)
             self._begin_as_restored(state)
         return self._meters[device]
 
+    def _make_state(self, channels: int, device: torch.device, groups: int = 1) -> State:
+        return self._gate.memory.make(channels, device, self._spec.measures, groups)
+
     def _make_meter(self, device: torch.device, state: State) -> Meter:
         backend = choose_backend(self._spec.backend, device)
-        return backend.meter(state, self.thresholds, self._clocks.on(device, backend))
+        return backend.meter(state, self.thresholds, self._gate.clocks.on(device, backend))
 
     def note_in_graphs(self, shape: tuple[int, ...], dtype: torch.dtype, dim: int | None) -> None:
         """Note a tensor that graphs measure, whose channels are in `dim`."""
