@@ -45,6 +45,22 @@ class Distribution:
         )
         self.total = self.counts.sum(1)
 
+    def row(self, number: int) -> Distribution:
+        """Return one row alone."""
+        one = object.__new__(Distribution)
+        part = slice(number, number + 1)
+        one.bins, one.edges = self.bins, self.edges[part]
+        one.counts, one.total = self.counts[part], self.total[part]
+        return one
+
+    def magnitudes(self) -> Distribution:
+        """Return the distribution of the magnitudes, of which the smallest is not known."""
+        side = self.bins.of_sign
+        of_both = self.counts[:, side - 1 :: -1] + self.counts[:, side + 1 :]
+        largest = np.abs(self.edges[:, [0, -1]]).max(1)
+        both = np.concatenate([of_both, np.zeros_like(of_both)], 1)
+        return Distribution(self.bins, both, self.counts[:, side], 0 * largest, largest)
+
     def quantile(self, q: float) -> Array:
         """Return the number below which a share `q` of all lies, of each row: float64.
 
@@ -92,9 +108,13 @@ class Distribution:
         Args:
             edges: ascending, two or more; the last one is inside, as in `numpy.histogram`.
         """
-        from_edge = np.stack([self.above(float(edge)) for edge in edges], 1)
-        inside = from_edge[:, :-1] - from_edge[:, 1:]
-        last = float(edges[-1])
-        at_last = self.above(last) - self.above(float(np.nextafter(last, np.inf)))
-        inside[:, -1] += at_last
+        at = np.append(edges, np.nextafter(edges[-1], np.inf))
+        from_edge = np.stack(
+            [
+                np.interp(-at, -edges_of_row[::-1], np.concatenate([[0], counts[::-1].cumsum()]))
+                for edges_of_row, counts in zip(self.edges, self.counts, strict=True)
+            ]
+        )
+        inside = from_edge[:, :-2] - from_edge[:, 1:-1]
+        inside[:, -1] += from_edge[:, -2] - from_edge[:, -1]
         return np.asarray(inside)
