@@ -17,6 +17,7 @@ ORDER = (
     *(
         "profiles",
         "storage",
+        "calibration",
         "diagnosis",
         "drift",
         "tracking",
@@ -29,7 +30,7 @@ ORDER = (
 )
 # What may import upwards, within functions and for types alone: the methods of `Profile` for which
 # users need not know where a profile is saved, judged or drawn.
-UPWARD = {"profiles/uses.py": {"storage", "diagnosis", "drift", "report"}}
+UPWARD = {"profiles/uses.py": {"storage", "calibration", "diagnosis", "drift", "report"}}
 # Modules of one package that import each other, for the same reason.
 _METHODS = ("profile", "merging", "narrowing", "pooling", "scalars", "stacks", "uses")
 METHODS = {f"fmstats.profiles.{module}" for module in _METHODS}

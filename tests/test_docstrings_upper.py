@@ -37,7 +37,7 @@ OTHERS = [
 ]
 
 PACKAGES = (
-    *("analysis", "commands", "demo", "diagnosis", "drift", "integrations"),
+    *("analysis", "calibration", "commands", "demo", "diagnosis", "drift", "integrations"),
     *("output", "pictures", "report", "runs", "sources"),
 )
 # With these a docstring begins that names something, and does not say what is done.

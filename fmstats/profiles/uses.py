@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from fmstats.statistic.channel_stats import ChannelStats
 
 if TYPE_CHECKING:
+    from fmstats.calibration import QParams
     from fmstats.diagnosis import Diagnosis
     from fmstats.drift import Comparison
     from fmstats.profiles.profile import Profile
@@ -103,6 +104,31 @@ class Uses(Mapping[str, ChannelStats]):
         return compare(
             self._profile, baseline, calibration=calibration, threshold=threshold, missing=missing
         )
+
+    def qparams(
+        self,
+        scheme: str,
+        method: str = "mse",
+        *,
+        per: str = "tensor",
+        q: float | None = None,
+        layers: str | Iterable[str] | None = None,
+    ) -> QParams:
+        """Return scales and zero points for codes of 8 bits. See `fmstats.calibration.calibrate`.
+
+        Args:
+            scheme: "int8", "int8-affine", "uint8", "e4m3" or "e5m2".
+            method: "absmax", "percentile", "mse" or "entropy"; all but the first need histograms.
+            per: "tensor": one scale a layer; "channel": one for each of its channels.
+            q: of "percentile": the share of numbers that is not clipped; None: 0.9999.
+            layers: names or globs of layers; None: all.
+
+        Raises:
+            FmstatsError: no such scheme, method or layer, or a histogram is missing.
+        """
+        from fmstats.calibration import calibrate
+
+        return calibrate(self._profile, scheme, method, per=per, q=q, layers=layers)
 
     def report(self, path: str | Path, comparison: Comparison | None = None) -> None:
         """Write a page on it, which any browser shows. See `fmstats.report.write_report`.
