@@ -73,6 +73,8 @@ def offer(command_line: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> O
         ("fmstats diagnose run.fmstats --rule saturated-", [
             "saturated-low", "saturated-high", "saturated-both"
         ]),
+        ("fmstats calibrate run.fmstats --scheme u", ["uint8"]),
+        ("fmstats calibrate run.fmstats --method ", ["absmax", "percentile", "mse", "entropy"]),
         ("fmstats show run.fmstats --js", ["--json"]),
         ("fmstats profile net.py:net --mask a", ["auto", "attention_mask"]),
         ("fmstats profile net.py:net --mask-mismatch ", ["skip", "count", "raise"]),

@@ -27,6 +27,7 @@ SHOWING = [
     ["compare", "a.fmstats", "b.fmstats"],
     ["compare", "a.fmstats", "b.fmstats", "--fail-on-drift"],
     ["merge", "a.fmstats", "b.fmstats", "--out", "c.fmstats"],
+    ["calibrate", "a.fmstats", "--method", "absmax"],
     ["report", "a.fmstats", "-o", "r.html"],
     ["analyze", "net.py:Net", "--input", "1,3,8,8"],
     ["visualize", "net.py:Net", "--image", "x.png", "--layer", "0", "-o", "m.png"],

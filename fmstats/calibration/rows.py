@@ -73,11 +73,9 @@ def rows_of(stats: ChannelStats, per: str) -> Iterator[Row]:
 def why_unknown(stats: ChannelStats, per: str) -> str | None:
     """Tell what `track` was not asked for that distributions need; None if they are known."""
     bins = stats.measures.bins
-    asked = f"measure={HISTOGRAM!r}"
-    if per == "channel":
-        asked += ", histogram='channel'"
     if bins is None or (per == "channel" and bins.scope != "channel"):
-        return f"track(..., {asked})"
+        scope = ("", "") if per == "tensor" else (", histogram='channel'", " --histogram channel")
+        return f"track(..., measure={HISTOGRAM!r}{scope[0]}) or --measure {HISTOGRAM}{scope[1]}"
     return None
 
 

@@ -12,6 +12,7 @@ import typer
 
 from fmstats.analysis.roofline import GPUS
 from fmstats.backends import BACKENDS
+from fmstats.calibration import METHODS, SCHEMES
 from fmstats.diagnosis import RULES
 from fmstats.errors import FmstatsError
 from fmstats.output.tables import Column
@@ -39,6 +40,16 @@ def complete_backends(incomplete: str) -> list[str]:
 def complete_rules(incomplete: str) -> list[str]:
     """Complete the values of --rule."""
     return _begin(RULES, incomplete)
+
+
+def complete_schemes(incomplete: str) -> list[str]:
+    """Complete the values of --scheme."""
+    return _begin(SCHEMES, incomplete)
+
+
+def complete_methods(incomplete: str) -> list[str]:
+    """Complete the values of --method."""
+    return _begin(METHODS, incomplete)
 
 
 def complete_masks(incomplete: str) -> list[str]:
