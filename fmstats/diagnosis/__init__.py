@@ -9,7 +9,8 @@ from fmstats.diagnosis.conditions import Condition, Outcome, read_conditions
 from fmstats.diagnosis.findings import Finding, NotEnoughData
 from fmstats.diagnosis.measures import Measure
 from fmstats.diagnosis.result import Diagnosis
-from fmstats.diagnosis.rules import RULES, SEVERITIES, Rule
+from fmstats.diagnosis.rule import SEVERITIES, Rule
+from fmstats.diagnosis.rules import RULES
 from fmstats.diagnosis.thresholds import RULE_THRESHOLDS
 
 __all__ = [

@@ -11,7 +11,8 @@ from fmstats.diagnosis.findings import Finding, NotEnoughData
 from fmstats.diagnosis.measures import Measure, measure_counts, measure_share, widen
 from fmstats.diagnosis.observed import Mask, Observed, Verdict, observe, why_too_little
 from fmstats.diagnosis.result import Diagnosis
-from fmstats.diagnosis.rules import RULES, SEVERITIES
+from fmstats.diagnosis.rule import SEVERITIES
+from fmstats.diagnosis.rules import RULES
 from fmstats.diagnosis.thresholds import RuleThresholds, choose_thresholds, unknown
 from fmstats.errors import FmstatsError
 from fmstats.profiles.coverage import UNSEEN, describe_row

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fmstats.diagnosis.findings import Finding, NotEnoughData
-from fmstats.diagnosis.rules import RULES, SEVERITIES
+from fmstats.diagnosis.rule import SEVERITIES
+from fmstats.diagnosis.rules import RULES
 from fmstats.output.tables import format_plural, name_some
 
 _NAMED = 3  # layers named in a line

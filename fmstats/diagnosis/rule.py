@@ -1,0 +1,47 @@
+"""Define what a rule is: a pure function of layers and thresholds, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fmstats.diagnosis.observed import Observed, Verdict
+from fmstats.diagnosis.thresholds import RuleThresholds
+
+SEVERITIES = ("error", "warning", "info")  # gravest first
+
+Judge = Callable[[Sequence[Observed], RuleThresholds], list[Verdict | None]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Describes one rule.
+
+    Attributes:
+        severities: what its findings can be, the usual one first.
+        condition: when it holds, in words, with the names of thresholds.
+        thresholds: what it compares with, by name in
+            `fmstats.diagnosis.thresholds.RULE_THRESHOLDS`.
+        advice: what to do.
+        judge: a verdict on each layer, in the order of execution; None where it does not apply.
+        unit: what it judges, "channels" or whole "layers".
+        source: where the rule or its threshold comes from.
+        family: findings of one family on the same channels, layer after layer, form one group.
+        yields_to: rules that say more of a channel; this rule does not repeat their hits.
+    """
+
+    severities: tuple[str, ...]
+    condition: str
+    thresholds: tuple[str, ...]
+    meaning: str
+    advice: str
+    judge: Judge
+    unit: str = "channels"
+    source: str = "own choice"
+    family: str | None = None
+    yields_to: tuple[str, ...] = ()
+
+
+def each_layer(judge: Callable[[Observed, RuleThresholds], Verdict | None]) -> Judge:
+    """Make a rule for all layers from a rule for one layer."""
+    return lambda layers, thresholds: [judge(layer, thresholds) for layer in layers]
