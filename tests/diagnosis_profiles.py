@@ -8,6 +8,7 @@ from torch import Tensor
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.profiles.profile import LayerProfile, Profile
 from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.measures import ALWAYS, Measures
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
@@ -19,10 +20,11 @@ def layer_of(
     low: float | None = None,
     high: float | None = None,
     dtype: str = "float32",
+    measures: Measures = ALWAYS,
 ) -> LayerProfile:
     """A layer that was called once and gave `x`, with channels in dim 1."""
     thresholds = Thresholds(0.0, low, high)
-    state = State.identity(x.shape[1])
+    state = State.identity(x.shape[1], measures=measures)
     ReferenceBackend().accumulate(state, x, view_of(x, 1), thresholds)
     stats = ChannelStats(state, thresholds)
     return LayerProfile(type, 1, tuple(x.shape), dtype, 1, "reference", stats)

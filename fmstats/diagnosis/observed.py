@@ -14,6 +14,7 @@ from fmstats.diagnosis.thresholds import RuleThresholds
 from fmstats.profiles.metadata import read_count, read_text
 from fmstats.profiles.profile import LayerProfile, Profile
 from fmstats.statistic.channel_stats import Array, ChannelStats, pool_channels
+from fmstats.statistic.distribution import Distribution
 
 Mask = NDArray[np.bool_]
 Numbers = Mapping[str, float | int | str | None]
@@ -67,6 +68,11 @@ class Observed:
         return math.sqrt(
             np.average(np.where(weights > 0, self.stats.variance(0), 0.0), weights=weights)
         )
+
+    @cached_property
+    def distribution(self) -> Distribution | None:
+        """Return its histograms; None where none were measured."""
+        return None if self.stats.measures.bins is None else self.stats.distribution
 
     @cached_property
     def nan(self) -> int:

@@ -6,8 +6,9 @@ docs/diagnose.md is made from this registry.
 from __future__ import annotations
 
 from fmstats.diagnosis import alike, bounds, depth, nonfinite, outliers, silent
-from fmstats.diagnosis.formats import FORMATS, RANGE_RULES
+from fmstats.diagnosis.formats import FORMATS, RANGE_RULES, Format
 from fmstats.diagnosis.rule import Rule, each_layer
+from fmstats.statistic.bins import Bins
 
 _SEEN = ("elements", "samples")
 _DEPTH = (
@@ -15,6 +16,33 @@ _DEPTH = (
     "choice"
 )
 _THREE = "rule of three for `elements` (Hanley and Lippman-Hand 1983)"
+
+
+def _is_counted(form: Format) -> bool:
+    """Return whether histograms tell of numbers that are small in a format."""
+    return form.scaled or form.smallest_normal >= Bins.SMALLEST
+
+
+def _range_condition(form: Format) -> str:
+    limit = f"{form.smallest_normal:.4g}"
+    if form.scaled:
+        ratio = form.smallest_normal / form.largest
+        words = [
+            f"rms of the nonzero elements < {ratio:.3g} * `headroom` times the largest abs_max of "
+            "the layer",
+            "in a histogram, more than `underflow` of them below that, or any element beyond "
+            f"{form.largest:.5g}",
+        ]
+        stored = f", whose limits are then {form.largest:.5g} and {limit}"
+    else:
+        words = [
+            f"abs_max * `headroom` > {form.largest:.5g}, or rms of the nonzero elements < {limit}"
+        ]
+        if _is_counted(form):
+            words.append(f"in a histogram, more than `underflow` of them below {limit}")
+        stored = ""
+    return "; ".join([*words, f"`warning` if the layer runs in {form.name}{stored}"])
+
 
 RULES: dict[str, Rule] = {
     "non-finite": Rule(
@@ -182,20 +210,8 @@ RULES: dict[str, Rule] = {
 } | {
     f"range-{form.name}": Rule(
         ("info", "warning"),
-        (
-            f"rms of the nonzero elements < {form.smallest_normal / form.largest:.3g} * `headroom` "
-            "times the largest abs_max of the layer"
-            if form.scaled
-            else f"abs_max * `headroom` > {form.largest:.5g}, or rms of the nonzero elements < "
-            f"{form.smallest_normal:.4g}"
-        )
-        + f"; `warning` if the layer runs in {form.name}"
-        + (
-            f", whose limits are then {form.largest:.5g} and {form.smallest_normal:.4g}"
-            if form.scaled
-            else ""
-        ),
-        ("headroom", *_SEEN),
+        _range_condition(form),
+        ("headroom", *(["underflow"] if _is_counted(form) else []), *_SEEN),
         f"If the layer is cast to {form.name} with one scale, these channels lose digits."
         if form.scaled
         else f"If the layer is cast to {form.name} without a scale, numbers of these channels "

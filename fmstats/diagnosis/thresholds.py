@@ -62,6 +62,9 @@ RULE_THRESHOLDS: dict[str, RuleThreshold] = {
     "headroom": RuleThreshold(
         2, 1, math.inf, "factor that abs_max must stay below the largest number of a format"
     ),
+    "underflow": RuleThreshold(
+        0.5, 0, 1, "a larger share of the nonzero elements, where counted, that lose digits"
+    ),
     "outlier": RuleThreshold(
         6, 0, math.inf, "robust standard deviations of log rms that an outlier is off the median"
     ),

@@ -13,6 +13,24 @@ from fmstats.statistic.bins import Bins
 Array = NDArray[Any]
 
 
+def edges_between(bins: Bins, low: Array, high: Array) -> Array:
+    """Return the edges of all places in the order of the numbers, none beyond a range.
+
+    Args:
+        bins: the rule.
+        low: float64 (rows,), where the range begins; NaN where there is none.
+        high: where it ends.
+
+    Returns:
+        float64 (rows, places + 1), ascending in each row.
+    """
+    one_sign = np.concatenate([[0.0], bins.edges(), [np.inf]])
+    both = np.concatenate([-one_sign[::-1], one_sign])
+    known = np.isfinite(low)[:, None]
+    inside = np.clip(both, low[:, None], high[:, None])
+    return np.asarray(np.where(known, inside, np.clip(both, -1e308, 1e308)))
+
+
 class Distribution:
     """A distribution holds histograms of finite numbers, in the order of the numbers.
 
@@ -27,7 +45,8 @@ class Distribution:
         high: the largest.
 
     Attributes:
-        edges: float64 (rows, places + 1), ascending in each row.
+        zeros: as given.
+        edges: as of `edges_between`.
         counts: int64 (rows, places): from the largest negative magnitudes through zero, which has
             a place without width, to the largest positive ones.
     """
@@ -35,14 +54,9 @@ class Distribution:
     def __init__(self, bins: Bins, counts: Array, zeros: Array, low: Array, high: Array) -> None:
         self.bins = bins
         positive, negative = counts[:, : bins.of_sign], counts[:, bins.of_sign :]
+        self.zeros = zeros
         self.counts = np.concatenate([negative[:, ::-1], zeros[:, None], positive], 1)
-        inner = bins.edges()
-        one_sign = np.concatenate([[0.0], inner, [np.inf]])
-        both = np.concatenate([-one_sign[::-1], one_sign])
-        known = np.isfinite(low)[:, None]
-        self.edges = np.where(
-            known, np.clip(both, low[:, None], high[:, None]), np.clip(both, -1e308, 1e308)
-        )
+        self.edges = edges_between(bins, low, high)
         self.total = self.counts.sum(1)
 
     def row(self, number: int) -> Distribution:
