@@ -95,6 +95,26 @@ def test_rules_and_thresholds(run: Run) -> None:
     assert json.loads(out)["rules"] == ["non-finite", "dead"]
 
 
+def test_formats(run: Run) -> None:
+    x = healthy()
+    x[:, 1] *= 2.0**-30
+    storage.save(profile_of(layer_of(x)), "apart.fmstats")
+    rules = ["range-e4m3", "range-e5m2"]
+
+    def found(*arguments: str) -> list[str]:
+        code, out, err = run("apart.fmstats", "--json", *arguments)
+        assert (code in (0, 1), err) == (True, "")
+        return [f["rule"] for f in json.loads(out)["findings"] if f["rule"] in rules]
+
+    assert found() == []
+    assert found("--formats", "e5m2,e4m3") == rules
+    assert found("--formats", "e4m3", "--formats", "e5m2") == rules
+    assert found("--rule", "dead", "--formats", "e5m2") == rules[1:]
+    assert found("--fail-on", "range-e4m3>0") == rules[:1]
+    assert found("--rule", "dead", "--formats", "e4m3", "--fail-on", "range-e4m3>0") == rules[:1]
+    assert run("apart.fmstats", "--fail-on", "range-e4m3>0")[0] == 1
+
+
 def test_json(run: Run) -> None:
     code, out, err = run("bad.fmstats", "--json", "--fail-on", "nan>0", "--set", "dead=0.999")
     assert (code, err) == (1, "")
@@ -113,6 +133,7 @@ def test_json(run: Run) -> None:
         (["absent.fmstats"], "absent.fmstats"),
         (["broken.fmstats"], "broken.fmstats"),
         (["bad.fmstats", "--rule", "deed"], "there is no rule 'deed'; closest: dead; choose from"),
+        (["bad.fmstats", "--formats", "e4m4"], "there is no format 'e4m4'; closest: e4m3; choose"),
         (["bad.fmstats", "--set", "deed=1"], "there is no threshold 'deed'; closest: dead"),
         (["bad.fmstats", "--set", "dead"], "--set 'dead': there is no '=' in it; write NAME=X"),
         (["bad.fmstats", "--set", "dead=x"], "--set 'dead=x': 'x' is not a number"),

@@ -10,7 +10,9 @@ from fmstats.commands.app import JsonOption, ProfileArgument, app, keep_lines
 from fmstats.commands.completion import complete_rules
 from fmstats.commands.groups import GroupOption, load_group
 from fmstats.diagnosis import RULES, Diagnosis, Outcome, read_conditions
+from fmstats.diagnosis.choice import choose_rules, name_formats
 from fmstats.diagnosis.conditions import check_conditions
+from fmstats.diagnosis.formats import FORMATS
 from fmstats.diagnosis.measures import COUNTED
 from fmstats.errors import FmstatsError
 from fmstats.output.terminal import print_blocks, print_data
@@ -25,6 +27,7 @@ _EXAMPLES = "\n\n".join(
             "fmstats diagnose run.fmstats",
             'fmstats diagnose run.fmstats --fail-on "dead>5%,nan>0"',
             "fmstats diagnose run.fmstats --rule dead --set dead=0.999 --set samples=1000",
+            "fmstats diagnose run.fmstats --formats e4m3,e5m2",
             "fmstats diagnose run.fmstats --json > findings.json",
         ),
         f"MEASURE is {', '.join(COUNTED)}, or the name of a rule: the share of channels or layers "
@@ -59,6 +62,15 @@ def diagnose(
         list[str] | None,
         typer.Option("--set", metavar="NAME=X", help="Set a threshold, e.g. dead=0.999."),
     ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--formats",
+            metavar="NAME,...",
+            help="Ask what a cast to these float formats would lose, beside those of 16 bits: "
+            f"{', '.join(form.name for form in FORMATS if form.scaled)}; may be repeated.",
+        ),
+    ] = None,
     group: GroupOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,8 +79,10 @@ def diagnose(
     Prints the findings by rule, what to do about each, and where there is not enough data to judge.
     """
     conditions = [condition for text in fail_on or () for condition in read_conditions(text)]
-    check_conditions(conditions, rule or tuple(RULES))
-    found = load_group(file, group).diagnose(rule or None, _read_settings(setting or []))
+    asked = [name for text in formats or () for name in text.split(",")]
+    check_conditions(conditions, choose_rules(rule or None, asked).rules)
+    asked += name_formats(conditions)
+    found = load_group(file, group).diagnose(rule or None, _read_settings(setting or []), asked)
     outcomes = [condition.judge(found.measures) for condition in conditions]
     if as_json:
         print_data(_as_json(found, outcomes))

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from fmstats.diagnosis.choice import choose_rules
 from fmstats.diagnosis.findings import Finding, NotEnoughData
 from fmstats.diagnosis.measures import Measure, measure_counts, measure_share, widen
 from fmstats.diagnosis.observed import Mask, Observed, Verdict, observe, why_too_little
 from fmstats.diagnosis.result import Diagnosis
 from fmstats.diagnosis.rule import SEVERITIES
 from fmstats.diagnosis.rules import RULES
-from fmstats.diagnosis.thresholds import RuleThresholds, choose_thresholds, unknown
-from fmstats.errors import FmstatsError
+from fmstats.diagnosis.thresholds import RuleThresholds, choose_thresholds
 from fmstats.profiles.coverage import UNSEEN, describe_row
 from fmstats.profiles.gaps import name_unmasked
 from fmstats.profiles.metadata import read_rows
@@ -27,6 +27,7 @@ def diagnose(
     profile: Profile,
     rules: Iterable[str] | None = None,
     thresholds: Mapping[str, float] | None = None,
+    formats: Iterable[str] = (),
 ) -> Diagnosis:
     """Say what is wrong with the layers of a profile, and where there is too little data to say.
 
@@ -35,9 +36,11 @@ def diagnose(
         rules: names of `fmstats.diagnosis.RULES`; None: all.
         thresholds: numbers by name, such as `{"dead": 0.999}`, instead of the defaults of
             `fmstats.diagnosis.RULE_THRESHOLDS`.
+        formats: float formats that layers may be cast to, such as "e4m3"; those of 16 bits are
+            always asked about.
 
     Raises:
-        FmstatsError: an unknown rule or threshold, or a number out of its range.
+        FmstatsError: an unknown rule, threshold or format, or a number out of its range.
 
     Examples:
         >>> import fmstats, torch
@@ -47,16 +50,16 @@ def diagnose(
         warning  0  never-active: 2 of 2 channels (0, 1): exactly 0 in each of 400 finite elements
     """
     check_profile(profile, "diagnose()")
-    chosen, applied = choose_rules(rules), choose_thresholds(thresholds)
+    chosen, applied = choose_rules(rules, formats), choose_thresholds(thresholds)
     layers = observe(profile)
-    verdicts = {name: RULES[name].judge(layers, applied) for name in chosen}
+    verdicts = {name: chosen.judge(name, layers, applied) for name in chosen.rules}
     findings = _mark_repeats(layers, list(_find(layers, verdicts, applied)))
     lacking = list(_lack(layers, verdicts, applied))
     unseen = _list_unseen(profile)
     return Diagnosis(
         sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)),
         lacking,
-        chosen,
+        chosen.rules,
         applied,
         widen(_measure(layers, verdicts, findings, lacking), len(unseen)),
         len(layers),
@@ -68,23 +71,6 @@ def diagnose(
 def _list_unseen(profile: Profile) -> tuple[str, ...]:
     rows = read_rows(profile.metadata, "coverage")
     return tuple(describe_row(row) for row in rows if row.get("status") == UNSEEN)
-
-
-def choose_rules(given: Iterable[str] | None) -> tuple[str, ...]:
-    """Return the names of the requested rules, in the order of the registry.
-
-    Raises:
-        FmstatsError: an unknown name, or none at all.
-    """
-    if given is None:
-        return tuple(RULES)
-    asked = [given] if isinstance(given, str) else list(given)
-    for name in asked:
-        if name not in RULES:
-            raise FmstatsError(unknown("rule", name, RULES))
-    if not asked:
-        raise FmstatsError(f"rules=[]: choose from {', '.join(RULES)}, or None for all")
-    return tuple(name for name in RULES if name in asked)
 
 
 def _find(

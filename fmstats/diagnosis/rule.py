@@ -28,6 +28,7 @@ class Rule:
         source: where the rule or its threshold comes from.
         family: findings of one family on the same channels, layer after layer, form one group.
         yields_to: rules that say more of a channel; this rule does not repeat their hits.
+        dtype: unless it is asked for, it judges only the layers that run in this dtype; None: all.
     """
 
     severities: tuple[str, ...]
@@ -40,6 +41,7 @@ class Rule:
     source: str = "own choice"
     family: str | None = None
     yields_to: tuple[str, ...] = ()
+    dtype: str | None = None
 
 
 def each_layer(judge: Callable[[Observed, RuleThresholds], Verdict | None]) -> Judge:

@@ -41,6 +41,8 @@ def _range_condition(form: Format) -> str:
         if _is_counted(form):
             words.append(f"in a histogram, more than `underflow` of them below {limit}")
         stored = ""
+    if form.scaled:
+        words.append("of layers in other dtypes only if it is asked for")
     return "; ".join([*words, f"`warning` if the layer runs in {form.name}{stored}"])
 
 
@@ -222,6 +224,7 @@ RULES: dict[str, Rule] = {
         each_layer(RANGE_RULES[f"range-{form.name}"]),
         source=source,
         family=f"range-{form.name}",
+        dtype=form.dtype if form.scaled else None,
     )
     for form, source in zip(
         FORMATS,

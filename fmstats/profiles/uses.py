@@ -60,20 +60,24 @@ class Uses(Mapping[str, ChannelStats]):
         return from_bytes(content)
 
     def diagnose(
-        self, rules: Iterable[str] | None = None, thresholds: Mapping[str, float] | None = None
+        self,
+        rules: Iterable[str] | None = None,
+        thresholds: Mapping[str, float] | None = None,
+        formats: Iterable[str] = (),
     ) -> Diagnosis:
         """Find what is wrong: silent, saturated and non-finite channels, scale and range.
 
         Args:
             rules: names of rules; None: all of `fmstats.diagnosis.RULES`.
             thresholds: numbers by name, such as `{"dead": 0.999}`.
+            formats: what layers may be cast to, such as "e4m3", beside floats of 16 bits.
 
         Raises:
-            FmstatsError: an unknown rule or threshold, or a number out of its range.
+            FmstatsError: an unknown rule, threshold or format, or a number out of its range.
         """
         from fmstats.diagnosis import diagnose
 
-        return diagnose(self._profile, rules, thresholds)
+        return diagnose(self._profile, rules, thresholds, formats)
 
     def compare(
         self,

@@ -1,0 +1,73 @@
+"""Choose the rules of a diagnosis, and the float formats that it asks about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fmstats.diagnosis.conditions import Condition
+from fmstats.diagnosis.formats import FORMATS
+from fmstats.diagnosis.observed import Observed, Verdict
+from fmstats.diagnosis.rules import RULES
+from fmstats.diagnosis.thresholds import RuleThresholds, unknown
+from fmstats.errors import FmstatsError
+
+_RULES_OF_FORMATS = {form.name: f"range-{form.name}" for form in FORMATS}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Holds the rules to apply.
+
+    Attributes:
+        rules: their names, in the order of the registry.
+        asked: those that were asked for by name, or by a format's.
+    """
+
+    rules: tuple[str, ...]
+    asked: frozenset[str]
+
+    def judge(
+        self, name: str, layers: Sequence[Observed], thresholds: RuleThresholds
+    ) -> list[Verdict | None]:
+        """Return what a rule says of each layer; None where it does not apply, or none asked."""
+        verdicts, dtype = RULES[name].judge(layers, thresholds), RULES[name].dtype
+        if dtype is None or name in self.asked:
+            return verdicts
+        both = zip(verdicts, layers, strict=True)
+        return [verdict if layer.profile.dtype == dtype else None for verdict, layer in both]
+
+
+def choose_rules(given: Iterable[str] | None, formats: Iterable[str] = ()) -> Choice:
+    """Choose rules by name, and by the formats that layers may be cast to.
+
+    Raises:
+        FmstatsError: an unknown name, or none at all.
+    """
+    of_formats = {_find_rule(name) for name in _names(formats)}
+    if given is None:
+        return Choice(tuple(RULES), frozenset(of_formats))
+    named = _names(given)
+    for name in named:
+        if name not in RULES:
+            raise FmstatsError(unknown("rule", name, RULES))
+    if not named:
+        raise FmstatsError(f"rules=[]: choose from {', '.join(RULES)}, or None for all")
+    asked = of_formats.union(named)
+    return Choice(tuple(name for name in RULES if name in asked), frozenset(asked))
+
+
+def name_formats(conditions: Iterable[Condition]) -> list[str]:
+    """Return the formats that conditions ask about: who compares a measure wants it."""
+    asked = {condition.measure for condition in conditions}
+    return [name for name, rule in _RULES_OF_FORMATS.items() if rule in asked]
+
+
+def _names(given: Iterable[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _find_rule(name: str) -> str:
+    if name not in _RULES_OF_FORMATS:
+        raise FmstatsError(unknown("format", name, _RULES_OF_FORMATS))
+    return _RULES_OF_FORMATS[name]
