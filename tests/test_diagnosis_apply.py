@@ -15,8 +15,10 @@ import fmstats
 from fmstats import FmstatsError, LayerProfile, Profile, diagnosis
 from fmstats.diagnosis import RULE_THRESHOLDS, RULES, SEVERITIES
 from fmstats.diagnosis.observed import observe
+from fmstats.statistic.measures import Measures
 
 SHARES = ["dead", "never-active", "constant", "sparse"]
+EVERYTHING = Measures.of(("kurtosis", "histogram"))
 SATURATED = ["saturated-low", "saturated-high", "saturated-both"]
 
 
@@ -113,7 +115,8 @@ def test_too_little_is_not_fine(rule: str) -> None:
     ):
         # Of one channel where the rule judges whole layers, which have that many elements more.
         x = x[:, :1] if RULES[rule].unit == "layers" else x
-        profile = profile_of(*[layer_of(x, "Tanh", -0.99, 0.0)] * 4)
+        bounds = (0.0, 1.0) if rule == "switch" else (-0.99, 0.0)
+        profile = profile_of(*[layer_of(x, "Tanh", *bounds, measures=EVERYTHING)] * 4)
         diagnosis = profile.diagnose([rule])
         assert diagnosis.findings == []
         assert {row.reason for row in diagnosis.not_enough_data} == {reason}
@@ -247,8 +250,7 @@ def test_to_dict_is_plain_json() -> None:
     assert content["schema"] == 1
     assert set(content) == {
         *("schema", "layers", "rules", "thresholds", "measures", "findings", "not_enough_data"),
-        "unseen",
-        "unmasked",
+        *("unseen", "unmasked", "unmeasured"),
     }
     assert set(content["findings"][0]) == {
         *("layer", "type", "rule", "severity", "message", "channels", "width", "evidence"),

@@ -32,6 +32,7 @@ def test_the_schema_names_every_key() -> None:
         *("schema", "layers", "rules", "thresholds", "measures", "findings", "not_enough_data"),
         *("fail_on", "failed", "layer", "type", "rule", "severity", "message", "channels", "width"),
         *("evidence", "calls", "samples", "elements", "advice", "follows", "value", "at_least"),
+        *("unseen", "unmasked", "unmeasured"),
         *("at_most", "unit", "reason", "condition", "verdict"),
     )
     assert not [key for key in keys if f"`{key}`" not in page]

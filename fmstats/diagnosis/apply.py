@@ -55,22 +55,30 @@ def diagnose(
     verdicts = {name: chosen.judge(name, layers, applied) for name in chosen.rules}
     findings = _mark_repeats(layers, list(_find(layers, verdicts, applied)))
     lacking = list(_lack(layers, verdicts, applied))
-    unseen = _list_unseen(profile)
+    unseen, unmeasured = _list_unseen(profile), _find_unmeasured(layers, chosen.rules)
     return Diagnosis(
         sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)),
         lacking,
         chosen.rules,
         applied,
-        widen(_measure(layers, verdicts, findings, lacking), len(unseen)),
+        widen(_measure(layers, verdicts, findings, lacking, unmeasured), len(unseen)),
         len(layers),
         unseen,
         tuple(name_unmasked(profile.info)),
+        unmeasured,
     )
 
 
 def _list_unseen(profile: Profile) -> tuple[str, ...]:
     rows = read_rows(profile.metadata, "coverage")
     return tuple(describe_row(row) for row in rows if row.get("status") == UNSEEN)
+
+
+def _find_unmeasured(layers: Sequence[Observed], rules: Sequence[str]) -> dict[str, str]:
+    """Return the measures that rules would need and no layer has, by rule."""
+    measured = {name for layer in layers for name in layer.stats.measures.names}
+    needs = {name: RULES[name].needs for name in rules if layers}
+    return {name: measure for name, measure in needs.items() if measure and measure not in measured}
 
 
 def _find(
@@ -163,9 +171,11 @@ def _measure(
     verdicts: Verdicts,
     findings: Sequence[Finding],
     lacking: Sequence[NotEnoughData],
+    unmeasured: Mapping[str, str],
 ) -> dict[str, Measure]:
     shares = {
-        name: measure_share(of_layers, RULES[name].unit) for name, of_layers in verdicts.items()
+        name: measure_share(of_layers, RULES[name].unit, unmeasured.get(name))
+        for name, of_layers in verdicts.items()
     }
     first = [finding.severity for finding in findings if finding.follows is None]
     counts = {"findings": (len(first), len(lacking))}

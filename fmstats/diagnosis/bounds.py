@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from fmstats.diagnosis.kinds import is_gate
 from fmstats.diagnosis.observed import FindingText, Mask, Observed, Verdict, enough, name_channels
 from fmstats.diagnosis.thresholds import RuleThresholds
 from fmstats.statistic.channel_stats import Array
@@ -25,14 +26,15 @@ def _at_one_bound(layer: Observed, thresholds: RuleThresholds, *, high: bool) ->
     judged, limit = enough(layer, thresholds), thresholds["saturated"]
     share = _share(stats.sat_high if high else stats.sat_low, stats.count)
     hit = judged & (share > limit)
-    severity = _grade(hit, _ALL if _is_gate(layer) else _MANY)
+    least = _ALL if is_gate(layer) else _MANY
     where_at = f"{bound:g} or {'above' if high else 'below'}"
 
     def describe(where: Mask) -> FindingText:
         message = (
             f"{name_channels(where)}: at {where_at} in more than {100 * limit:g} % of the elements"
         )
-        return FindingText(message, {"bound": bound, "share": float(share[where].min())}, severity)
+        numbers = {"bound": bound, "share": float(share[where].min())}
+        return FindingText(message, numbers, _grade(where, least))
 
     return Verdict(judged, hit, describe)
 
@@ -49,9 +51,9 @@ def saturated_both(layer: Observed, thresholds: RuleThresholds) -> Verdict | Non
     judged, limit = enough(layer, thresholds), thresholds["saturated"]
     low, high = _share(stats.sat_low, stats.count), _share(stats.sat_high, stats.count)
     hit = judged & (low + high > limit) & (low <= limit) & (high <= limit)
-    severity = "info" if _is_gate(layer) else _grade(hit, _MANY)
 
     def describe(where: Mask) -> FindingText:
+        severity = "info" if is_gate(layer) else _grade(where, _MANY)
         message = (
             f"{name_channels(where)}: at {bounds.low:g} or at {bounds.high:g} in more than "
             f"{100 * limit:g} % of the elements"
@@ -63,13 +65,8 @@ def saturated_both(layer: Observed, thresholds: RuleThresholds) -> Verdict | Non
     return Verdict(judged, hit, describe)
 
 
-def _grade(hit: Mask, least: float) -> str:
-    return "warning" if hit.mean() >= least else "info"
-
-
-def _is_gate(layer: Observed) -> bool:
-    low, high = layer.stats.thresholds.low, layer.stats.thresholds.high
-    return low is not None and high is not None and 0 <= low < high <= 1
+def _grade(where: Mask, least: float) -> str:
+    return "warning" if where.mean() >= least else "info"
 
 
 def _share(part: Array, whole: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Derive from the type of a layer what scale its output should have."""
+"""Derive from the type and the bounds of a layer what its output should be like."""
 
 from __future__ import annotations
 
@@ -25,3 +25,9 @@ def keeps_its_scale(layer: Observed) -> bool:
 def weighs(layer: Observed) -> bool:
     """Return whether a layer is a weighted sum, whose initialisation preserves the variance."""
     return layer.of == "output" and ("Linear" in layer.type or "Conv" in layer.type)
+
+
+def is_gate(layer: Observed) -> bool:
+    """Return whether the output is between bounds within 0 and 1, as of gates and shares."""
+    low, high = layer.stats.thresholds.low, layer.stats.thresholds.high
+    return low is not None and high is not None and 0 <= low < high <= 1

@@ -25,6 +25,7 @@ COUNTED = {
     "samples": "samples that the run saw",
 }
 NO_LAYER = "no layer was measured"
+NO_LAYER_FITS = "the rule applies to no layer of this profile"
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,24 @@ class Measure:
         return math.inf if self.at_most is None else self.at_most
 
 
-def measure_share(verdicts: Sequence[Verdict | None], unit: str) -> Measure:
-    """Measure the share of channels, or layers, that a rule hits among those it applies to."""
+def measure_share(
+    verdicts: Sequence[Verdict | None], unit: str, lacks: str | None = None
+) -> Measure:
+    """Measure the share of channels, or layers, that a rule hits among those it applies to.
+
+    Args:
+        verdicts: of each layer.
+        unit: what the rule judges.
+        lacks: the measure that it would need, where the profile does not have it.
+    """
     applied = [verdict for verdict in verdicts if verdict is not None]
     hit = sum(int(verdict.hit.sum()) for verdict in applied)
     judged = sum(int(verdict.judged.sum()) for verdict in applied)
     total = sum(verdict.judged.size for verdict in applied)
     named = f"share of {unit}"
     if not total:
-        return Measure(None, 0.0, 1.0, named, "the rule applies to no layer of this profile")
+        why = f"it needs measure={lacks!r}" if lacks else NO_LAYER_FITS
+        return Measure(None, 0.0, 1.0, named, why)
     missing = total - judged
     reason = f"{missing} of {total} {unit} have too little data" if missing else None
     at_most = (hit + missing) / total

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fmstats.diagnosis.findings import Finding, NotEnoughData
 from fmstats.diagnosis.measures import Measure
+from fmstats.diagnosis.rules import RULES
 from fmstats.diagnosis.text import format_findings
 from fmstats.output.tables import make_printable
 from fmstats.profiles.gaps import describe_unmasked
@@ -30,6 +31,8 @@ class Diagnosis:
             wrong in them is not found.
         unmasked: layers with tensors that were counted whole, though a mask was given: padding may
             be in what is said of them.
+        unmeasured: the measure that a rule would need and no layer has, by rule: nothing is judged
+            by it.
 
     Examples:
         >>> import fmstats, torch
@@ -48,6 +51,7 @@ class Diagnosis:
     layers: int
     unseen: tuple[str, ...] = ()
     unmasked: tuple[str, ...] = ()
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
@@ -59,7 +63,25 @@ class Diagnosis:
         if not self.layers:
             return "no layer was measured: nothing can be said"
         text = format_findings(self.findings, self.not_enough_data, self.rules)
-        return "\n".join([text, *self._describe_unseen(), *self._describe_unmasked()])
+        return "\n".join([text, *self._describe_all_unjudged()])
+
+    def _describe_all_unjudged(self) -> Iterator[str]:
+        yield from self._describe_unmeasured()
+        yield from self._describe_unseen()
+        yield from self._describe_unmasked()
+
+    def _describe_unmeasured(self) -> list[str]:
+        """Name the rules that were chosen by name, or by measuring for some of their kind."""
+        of_kind = [name for name in self.rules if RULES[name].needs]
+        if not self.unmeasured or (
+            len(self.unmeasured) == len(of_kind) and self.rules == tuple(RULES)
+        ):
+            return []
+        by_measure: dict[str, list[str]] = {}
+        for rule, measure in self.unmeasured.items():
+            by_measure.setdefault(measure, []).append(rule)
+        named = [f"{', '.join(rules)} by measure={m!r}" for m, rules in by_measure.items()]
+        return ["", f"Not judged, since not measured: {'; '.join(named)}"]
 
     def _describe_unseen(self) -> list[str]:
         lines = [f"  {make_printable(part)}" for part in self.unseen]
@@ -82,5 +104,6 @@ class Diagnosis:
             ],
             "unseen": list(self.unseen),
             "unmasked": list(self.unmasked),
+            "unmeasured": dict(self.unmeasured),
             "not_enough_data": [asdict(row) for row in self.not_enough_data],
         }

@@ -28,6 +28,7 @@ class Rule:
         source: where the rule or its threshold comes from.
         family: findings of one family on the same channels, layer after layer, form one group.
         yields_to: rules that say more of a channel; this rule does not repeat their hits.
+        needs: the measure that it judges by, of those that are made on request.
         dtype: unless it is asked for, it judges only the layers that run in this dtype; None: all.
     """
 
@@ -41,6 +42,7 @@ class Rule:
     source: str = "own choice"
     family: str | None = None
     yields_to: tuple[str, ...] = ()
+    needs: str | None = None
     dtype: str | None = None
 
 

@@ -5,7 +5,7 @@ docs/diagnose.md is made from this registry.
 
 from __future__ import annotations
 
-from fmstats.diagnosis import alike, bounds, depth, nonfinite, outliers, silent
+from fmstats.diagnosis import alike, bounds, depth, nonfinite, outliers, shapes, silent
 from fmstats.diagnosis.formats import FORMATS, RANGE_RULES, Format
 from fmstats.diagnosis.rule import Rule, each_layer
 from fmstats.statistic.bins import Bins
@@ -115,6 +115,7 @@ RULES: dict[str, Rule] = {
         "make its inputs smaller: normalise before it, lower the weights or the learning rate",
         each_layer(bounds.saturated_low),
         source="bounds of `fmstats.models.saturation`; Glorot and Bengio 2010",
+        yields_to=("switch",),
     ),
     "saturated-high": Rule(
         ("warning", "info"),
@@ -125,6 +126,7 @@ RULES: dict[str, Rule] = {
         "make its inputs smaller, as for saturated-low; for a ReLU6, raise the bound",
         each_layer(bounds.saturated_high),
         source="bounds of `fmstats.models.saturation`; Glorot and Bengio 2010",
+        yields_to=("switch",),
     ),
     "saturated-both": Rule(
         ("warning", "info"),
@@ -136,6 +138,20 @@ RULES: dict[str, Rule] = {
         "nothing if it is a gate; otherwise make its inputs smaller, as for saturated-low",
         each_layer(bounds.saturated_both),
         source="bounds of `fmstats.models.saturation`",
+        yields_to=("switch",),
+    ),
+    "switch": Rule(
+        ("info",),
+        '`measure="kurtosis"`: (1 + skewness²) / kurtosis > `switch`, and each of the two values '
+        "that these moments belong to has a tenth of the elements or more, in a layer whose bounds "
+        "are within 0 and 1",
+        ("switch", *_SEEN),
+        "The gate opens or closes, and is hardly ever in between: this is what gates are for, and "
+        "no saturation. Its gradient is small all the same.",
+        "nothing, if it is to decide; if it is to weigh, make its inputs smaller",
+        each_layer(shapes.switch),
+        source="Pearson 1916 (kurtosis >= 1 + skewness²); threshold: own choice",
+        needs="kurtosis",
     ),
     "exploding": Rule(
         ("warning",),
@@ -173,6 +189,21 @@ RULES: dict[str, Rule] = {
         alike.collapsed,
         unit="layers",
     ),
+    "concentrated": Rule(
+        ("warning",),
+        '`measure="histogram"`: more than `concentrated` of the elements are of one sign and '
+        "within an eighth of each other, though some channels vary; with histograms of channels, "
+        "in the channel in the middle of those that vary",
+        ("concentrated", *_SEEN),
+        "The layer gives one number nearly always, whatever goes in. The few exceptions hide this "
+        "from the std.",
+        "look for an activation that is stuck at one end, or for a bias that outweighs the rest; "
+        "look at the inputs that make the exceptions",
+        each_layer(shapes.concentrated),
+        unit="layers",
+        yields_to=("collapsed",),
+        needs="histogram",
+    ),
     "identical": Rule(
         ("warning",),
         "more than `identical` of the channels have the same mean, std, min and max, in a layer of "
@@ -208,6 +239,22 @@ RULES: dict[str, Rule] = {
         source="units: Iglewicz and Hoaglin 1993; outlier channels: Dettmers et al. 2022; "
         "thresholds: own choice",
         family="outlier",
+    ),
+    "heavy-tails": Rule(
+        ("info",),
+        '`measure="kurtosis"`: the kurtosis of at least `elements` elements that are not 0 > '
+        "`tails`",
+        ("tails", *_SEEN),
+        "A few elements are far from all others, by the root of the kurtosis in standard "
+        "deviations or more. A scale that holds them leaves few steps of a small format to the "
+        "rest.",
+        "clip before quantising, by a percentile or the mean square error; look at which inputs "
+        "make these elements",
+        each_layer(shapes.heavy_tails),
+        source="kurtosis as a sign of quantisation trouble: Bondarenko et al. 2023; threshold: "
+        "own choice",
+        family="heavy-tails",
+        needs="kurtosis",
     ),
 } | {
     f"range-{form.name}": Rule(

@@ -46,6 +46,12 @@ RULE_THRESHOLDS: dict[str, RuleThreshold] = {
     "saturated": RuleThreshold(
         0.5, 0, 1, "a larger share of elements at a bound saturates a channel"
     ),
+    "switch": RuleThreshold(
+        0.9,
+        0,
+        1,
+        "(1 + skewness^2) / kurtosis, 1 of two values alone, above which a gate is a switch",
+    ),
     "growth": RuleThreshold(
         30, 1, math.inf, "factor of the scale along depth, or in one step, that is too much"
     ),
@@ -55,6 +61,9 @@ RULE_THRESHOLDS: dict[str, RuleThreshold] = {
     "depth": RuleThreshold(4, 3, math.inf, "layers that are compared with each other along depth"),
     "collapsed": RuleThreshold(
         1e-3, 0, 1, "a smaller std, as a share of the rms, in the usual channel is a collapse"
+    ),
+    "concentrated": RuleThreshold(
+        0.99, 0, 1, "a larger share of elements within an eighth of each other is a collapse"
     ),
     "identical": RuleThreshold(
         0.5, 0, 1, "a larger share of channels that are alike is a failure of symmetry"
@@ -70,6 +79,9 @@ RULE_THRESHOLDS: dict[str, RuleThreshold] = {
     ),
     "outlier-ratio": RuleThreshold(
         10, 1, math.inf, "factor between an outlier's rms and the median of its layer"
+    ),
+    "tails": RuleThreshold(
+        100, 1, math.inf, "kurtosis of the elements that are not 0, above which tails are heavy"
     ),
     "channels": RuleThreshold(8, 3, math.inf, "channels that a layer's median takes"),
 }
