@@ -247,6 +247,12 @@ def test_constant_channels_are_the_business_of_constant(scope: str) -> None:
     assert found(layer_of(x, measures=histogram(scope)), "concentrated") == []
 
 
+@pytest.mark.parametrize("unit", [1e5, -1e5, 1e-9, -1e-9])
+def test_numbers_that_no_bin_tells_apart_are_not_near_each_other(unit: float) -> None:
+    x = unit * (1 + torch.rand(4000, 4, dtype=torch.float64))
+    assert found(layer_of(x, measures=histogram()), "concentrated") == []
+
+
 def test_both_signs_are_two_numbers() -> None:
     x = stuck(0.998)
     x[::2] *= -1
