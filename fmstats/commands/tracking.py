@@ -45,7 +45,7 @@ MaxGroupsOption = Annotated[
 
 
 class Measure(str, Enum):
-    """What `--measure` can add."""
+    """Names what `--measure` can add."""
 
     absolute = "abs"
     kurtosis = "kurtosis"
@@ -53,7 +53,7 @@ class Measure(str, Enum):
 
 
 class Scope(str, Enum):
-    """What has a histogram of its own."""
+    """Says what has a histogram of its own."""
 
     layer = "layer"
     channel = "channel"

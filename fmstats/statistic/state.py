@@ -205,7 +205,11 @@ class State:
         ]
 
     def narrowed(self, measures: Measures) -> State:
-        """Return a copy that holds no more than some of its measures."""
+        """Return a copy that holds no more than some of its measures.
+
+        Args:
+            measures: those to keep.
+        """
         rows = [self.measures.places[field] for field in measures.fields]
         bins = None if self.bins is None or measures.bins is None else self.bins.clone()
         return State(self.words[rows], measures=measures, bins=bins)
@@ -219,7 +223,11 @@ class State:
             self.memory[-1:].zero_()
 
     def begin_with_(self, other: State) -> None:
-        """Hold what another state holds, in place: of its first channels and histograms."""
+        """Hold what another state holds, in place, in the first channels and histograms.
+
+        Args:
+            other: of the same measures, and no more channels.
+        """
         self.words[:, : other.channels].copy_(other.words)
         if self.bins is not None and other.bins is not None:
             self.bins[: other.bins.shape[0]].copy_(other.bins)
