@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.statistic.bins import SCOPES, Bins, bytes_of, show_bytes
+from fmstats.statistic.bins import SCOPES, Bins, show_bytes
 from fmstats.statistic.measures import Measures
 from fmstats.statistic.state import State
 
@@ -208,8 +208,7 @@ def test_states_of_different_measures_do_not_merge() -> None:
 
 
 def test_bytes_are_told() -> None:
-    assert bytes_of(Bins("layer", 4), 26560, 53) == 53 * 10272
-    assert bytes_of(Bins("channel", 4), 26560, 53) == 26560 * 10272
+    assert Bins("layer", 4).bytes == 10272
     assert show_bytes(26560 * 10272) == "273 MB"
 
 
