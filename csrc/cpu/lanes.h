@@ -6,6 +6,7 @@
 // NaN by operand order; threshold counts are right for every value at once.
 #pragma once
 
+#include "../parts.h"
 #include "chosen.h"
 #include "widths.h"
 

@@ -65,7 +65,9 @@ inline void visit_columns(const MaskedView& view, i64 c, i64 count, i64 p0, i64 
   typedef typename E::Storage Storage;
   constexpr i64 kWidth = kLanes<typename E::Real>;
   const auto* first = static_cast<const Storage*>(view.data) + c;
-  Storage turned[kWidth][kGather], rows[kBlockSteps][kWidth];
+  // Rows of 4 KB would all lie in one set of the first-level cache.
+  constexpr i64 kPad = kLineBytes / static_cast<i64>(sizeof(Storage));
+  Storage turned[kWidth][kGather + kPad], rows[kBlockSteps][kWidth];
   i64 waiting = 0;
   const auto hand_over = [&] {
     for (i64 lane = 0; lane < count; ++lane) take(c + lane, turned[lane], waiting);

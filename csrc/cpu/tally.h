@@ -30,18 +30,21 @@ inline int tally_stride(int words) {
 }
 
 // Move the counts of all copies to a histogram: without a branch for each, where nobody else may
-// add to it meanwhile.
+// add to it meanwhile. Most blocks of bins are empty, and only looked at.
 inline void spill(Tally& tally, const Histogram& to) {
   const int stride = tally_stride(to.words);
-  unsigned short* const c = tally.counts;
-  for (int begin = 0; begin < to.words; begin += kTallyStride) {
+  for (int begin = 0; begin <= to.words; begin += kTallyStride) {
+    unsigned short* const block = tally.counts + begin;
     unsigned sums[kTallyStride], found = 0;
     for (int i = 0; i < kTallyStride; ++i) {
-      const unsigned short* one = c + begin + i;
+      const unsigned short* one = block + i;
       sums[i] = one[0] + one[stride] + one[2 * stride] + one[3 * stride];
       found |= sums[i];
     }
     if (found == 0) continue;
+    for (int copy = 0; copy < kTallyCopies; ++copy) {
+      __builtin_memset(block + copy * stride, 0, sizeof *block * kTallyStride);
+    }
     i64* const counts = to.counts + begin;
     const int n = to.words - begin < kTallyStride ? to.words - begin : kTallyStride;
     if (to.shared) {
@@ -54,7 +57,6 @@ inline void spill(Tally& tally, const Histogram& to) {
       for (int i = 0; i < n; ++i) counts[i] += sums[i];
     }
   }
-  __builtin_memset(c, 0, sizeof *c * static_cast<unsigned long>(kTallyCopies * stride));
   tally.counted = 0;
 }
 
