@@ -45,8 +45,7 @@ class Row:
     @property
     def zeros(self) -> float:
         """Return how many numbers are exactly 0."""
-        found = self.distribution
-        return float(found.counts[0, found.bins.of_sign])
+        return float(self.distribution.zeros[0])
 
     @cached_property
     def filled(self) -> tuple[Array, Array, Array]:

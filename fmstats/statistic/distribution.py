@@ -65,6 +65,7 @@ class Distribution:
         part = slice(number, number + 1)
         one.bins, one.edges = self.bins, self.edges[part]
         one.counts, one.total = self.counts[part], self.total[part]
+        one.zeros = self.zeros[part]
         return one
 
     def magnitudes(self) -> Distribution:
