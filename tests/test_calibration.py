@@ -31,6 +31,7 @@ DATA: Mapping[str, Tensor] = {
     "relu6": (3 * draw(2)).clamp(0, 6),
     "gelu": nn.functional.gelu(2 * draw(4)),
     "small": 1e-4 * draw(5) - 2e-4,
+    "lopsided": torch.cat([draw(6), torch.full((3,), -80.0)])[torch.arange(200_003).flip(0)],
 }
 
 
@@ -163,6 +164,13 @@ def test_entropy_is_near_what_raw_numbers_give(data: str) -> None:
     threshold = x.max() * migacz(counts, 128) / 2048
     layer = found_in(DATA[data], "int8", "entropy")
     assert float(layer.high) == pytest.approx(threshold, rel=0.1)
+
+
+@pytest.mark.parametrize(("scheme", "levels"), [("int8", 128), ("uint8", 256)])
+def test_entropy_keeps_as_many_bins_as_there_are_codes_of_a_sign(scheme: str, levels: int) -> None:
+    x = draw(3).abs() ** 9  # where most of the range holds next to nothing
+    layer = found_in(x, scheme, "entropy")
+    assert float(layer.high) == pytest.approx(float(x.max()) * levels / 2048, rel=1e-6)
 
 
 def test_divergences_are_those_of_the_definition() -> None:

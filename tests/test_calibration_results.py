@@ -19,8 +19,12 @@ X = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
 
 
 def network() -> nn.Sequential:
+    """A network whose first layer has a channel that is always 0."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    with torch.no_grad():
+        model[0].weight[1], model[0].bias[1] = 0.0, 0.0
+    return model
 
 
 def calibrated(scheme: str = "uint8", per: str = "tensor", of: str = "output") -> QParams:
@@ -47,6 +51,7 @@ def test_files_give_back_what_was_saved(suffix: str, scheme: str, per: str, tmp_
         assert (layer.scale.dtype, layer.zero_point.dtype) == (np.float32, np.int64)
         assert layer.scale.shape == saved[name].scale.shape
         assert layer.neutral == saved[name].neutral
+    assert found.neutral == ({"0": [1], "1": [1]} if per == "channel" else {})
 
 
 def test_other_tools_read_the_files(tmp_path: Path) -> None:

@@ -37,32 +37,32 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
-    """What is read instead of any file."""
+def saved(folder: Path) -> Profile:
+    """What is in the file f.fmstats."""
     profile = measured()
-    monkeypatch.setattr("fmstats.commands.groups.load", lambda path: profile)
+    profile.save("f.fmstats")
     return profile
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])
-def test_files_are_those_of_python(command_line: Run, loaded: Profile, suffix: str) -> None:
+def test_files_are_those_of_python(command_line: Run, saved: Profile, suffix: str) -> None:
     arguments = ("--scheme", "uint8", "--method", "percentile", "--q", "0.99", "--per", "channel")
-    code, out, err = command_line("calibrate", "f", *arguments, "--out", f"scales{suffix}")
+    code, out, err = command_line("calibrate", "f.fmstats", *arguments, "--out", f"scales{suffix}")
     assert (code, err) == (0, "")
-    want = loaded.qparams("uint8", "percentile", q=0.99, per="channel")
+    want = saved.qparams("uint8", "percentile", q=0.99, per="channel")
     assert QParams.load(f"scales{suffix}").to_dict() == want.to_dict()
     assert out.splitlines()[-1] == f"Written to scales{suffix}"
 
 
-def test_a_table_and_json_show_the_same(command_line: Run, loaded: Profile) -> None:
-    code, out, err = command_line("calibrate", "f", "--layer", "[02]")
+def test_a_table_and_json_show_the_same(command_line: Run, saved: Profile) -> None:
+    code, out, err = command_line("calibrate", "f.fmstats", "--layer", "[02]")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "f: 2 layers, scheme int8, method mse, per tensor, of output"
+    assert lines[0] == "f.fmstats: 2 layers, scheme int8, method mse, per tensor, of output"
     assert [line.split()[0] for line in lines[2:]] == ["layer", "0", "2"]
-    code, out, err = command_line("calibrate", "f", "--layer", "[02]", "--json")
+    code, out, err = command_line("calibrate", "f.fmstats", "--layer", "[02]", "--json")
     assert (code, err) == (0, "")
-    assert json.loads(out) == loaded.qparams("int8", layers="[02]").to_dict()
+    assert json.loads(out) == saved.qparams("int8", layers="[02]").to_dict()
 
 
 def test_a_file_without_histograms_has_the_largest_magnitudes(
