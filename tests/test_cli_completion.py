@@ -65,7 +65,7 @@ def offer(command_line: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> O
         ("fmstats compare run.fmstats re", ["rest.fmstats"]),
         ("fmstats merge run.fmstats old.fmstats re", ["rest.fmstats"]),
         ("fmstats show run.fmstats --sort sp", ["sparsity"]),
-        ("fmstats show run.fmstats --sort s", ["std", "sparsity", "saturated"]),
+        ("fmstats show run.fmstats --sort s", ["std", "sparsity", "saturated", "skewness"]),
         ("fmstats analyze net.py:net --sort traf", ["traffic_bytes", "traffic"]),
         ("fmstats analyze net.py:net --gpu H", ["H100", "H200"]),
         ("fmstats profile n", ["net.pt2", "net.py"]),

@@ -18,9 +18,10 @@ from fmstats.commands.completion import (
     list_columns,
 )
 from fmstats.errors import FmstatsError
-from fmstats.output.tables import Column, Table
+from fmstats.output.tables import Block, Column, Table
 from fmstats.output.terminal import print_blocks, print_data
-from fmstats.profiles.columns import LAYER_COLUMNS
+from fmstats.profiles.columns import choose_columns
+from fmstats.profiles.measured import ALL_MEASURED
 from fmstats.profiles.profile import Profile
 from fmstats.profiles.scalars import ROW
 from fmstats.profiles.summary import count_elements, describe_run
@@ -138,7 +139,7 @@ def sort_option(columns: Sequence[Column]) -> Any:
     )
 
 
-SortOption = Annotated[str | None, sort_option(LAYER_COLUMNS)]
+SortOption = Annotated[str | None, sort_option(choose_columns(ALL_MEASURED))]
 
 
 def refuse_both_formats(as_json: bool, as_csv: bool) -> None:
@@ -152,18 +153,35 @@ def refuse_both_formats(as_json: bool, as_csv: bool) -> None:
 
 
 def print_profile(
-    profile: Profile, table: Table, title: Sequence[str], *, as_json: bool, as_csv: bool
+    profile: Profile,
+    table: Table,
+    title: Sequence[str],
+    *,
+    as_json: bool,
+    as_csv: bool,
+    beside: Sequence[Block] = (),
 ) -> None:
-    """Print a profile with these of its layers, below a title of some lines."""
+    """Print a profile with these of its layers, below a title of some lines.
+
+    Args:
+        profile: of which the findings are.
+        table: of its layers.
+        title: the lines.
+        as_json: print JSON instead.
+        as_csv: print CSV instead.
+        beside: what follows the table, where it is printed as one.
+    """
     if as_csv:
-        print_data(format_csv(table.rows, ROW))
+        known = table.rows[0] if table.rows else {}
+        print_data(format_csv(table.rows, (*ROW, *(n for n in ALL_MEASURED if n in known))))
     elif as_json:
         findings = profile.diagnose().to_dict()["findings"]
         content = {"metadata": profile.metadata, "layers": table.rows, "findings": findings}
         groups = count_elements(profile)
         print_data(format_json({**content, "groups": groups} if groups else content))
     else:
-        print_blocks(*describe_run(profile, table, title), elsewhere="--json, --csv")
+        blocks = describe_run(profile, table, title, beside)
+        print_blocks(*blocks, elsewhere="--json, --csv")
 
 
 def load_network(model: str, weights: Path | None) -> torch.nn.Module:

@@ -52,7 +52,8 @@ from fmstats.commands.tracking import (
 )
 from fmstats.output.tables import find_column
 from fmstats.output.terminal import print_blocks
-from fmstats.profiles.columns import LAYER_COLUMNS
+from fmstats.profiles.columns import choose_columns
+from fmstats.profiles.measured import name_measured
 from fmstats.profiles.summary import choose_layers
 from fmstats.runs import RunInterrupted
 from fmstats.runs import profile as run_profile
@@ -60,6 +61,7 @@ from fmstats.runs.shards import join_launched
 from fmstats.sources import open_data
 from fmstats.sources.images import IMAGENET_MEAN, IMAGENET_STD
 from fmstats.sources.placement import move_model
+from fmstats.statistic.measures import Measures
 from fmstats.storage.exports import check_output, write_profile
 from fmstats.tracking.options import describe_option
 
@@ -215,7 +217,8 @@ def profile(
     # Before the run: an hour of work must not end in a misspelt folder or column.
     refuse_both_formats(as_json, as_csv)
     if sort is not None:
-        find_column(LAYER_COLUMNS, sort.removeprefix("-"))
+        measures = Measures.of([choice.value for choice in measure or ()])
+        find_column(choose_columns(name_measured([measures])), sort.removeprefix("-"))
     if out is not None:
         check_output(out)
     asked = choose_normalisation(mean, std, no_normalize)

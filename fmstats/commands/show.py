@@ -19,10 +19,14 @@ from fmstats.commands.app import (
     refuse_both_formats,
 )
 from fmstats.commands.groups import GroupOption, load_group, name_group
-from fmstats.output.tables import format_plural
+from fmstats.errors import FmstatsError
+from fmstats.output.tables import Block, format_plural
+from fmstats.output.terminal import can_print
 from fmstats.profiles.columns import LAYER_COLUMNS
+from fmstats.profiles.measured import ALL_MEASURED
 from fmstats.profiles.metadata import name_model
-from fmstats.profiles.summary import choose_layers
+from fmstats.profiles.strips import BLOCKS, PLAIN_BLOCKS, draw_strips
+from fmstats.profiles.summary import choose_layers, choose_rows
 
 _EXAMPLES = "\n\n".join(
     [
@@ -35,10 +39,12 @@ _EXAMPLES = "\n\n".join(
             "fmstats show run.fmstats --sort nan+inf --top 3 --json",
             "fmstats show run.fmstats --depth 1 --csv > blocks.csv",
             "fmstats show run.fmstats --group positive",
+            "fmstats show run.fmstats --histograms --layer 'layer4.*'",
         ),
         f"COLUMN is {', '.join(column.title for column in LAYER_COLUMNS)}. spread is the standard "
         "deviation of the channels' means; dead counts channels of more than 99 % zeros, those "
-        "that were never active included.",
+        "that were never active included. Where they were measured there are also "
+        f"{', '.join(ALL_MEASURED)}: pN is the number below which N % of the elements lie.",
         "--layer chooses rows of the profile, then --depth pools them, --sort sorts them and --top "
         "cuts the list. JSON and CSV have the same rows as the table; findings are always those of "
         "the whole profile. A narrow terminal shows fewer columns; a pipe or a file gets all of "
@@ -59,6 +65,10 @@ def show(
     sort: SortOption = None,
     top: TopOption = None,
     group: GroupOption = None,
+    histograms: Annotated[
+        bool,
+        typer.Option("--histograms", help="Draw the histogram of each layer, where measured."),
+    ] = False,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
@@ -67,9 +77,16 @@ def show(
     Prints what was run, one row per layer, and what is wrong.
     """
     refuse_both_formats(as_json, as_csv)
+    if histograms and (as_json or as_csv):
+        raise FmstatsError("--histograms draws beside the table: leave out --json and --csv")
     profile = load_group(file, group)
     table = choose_layers(profile, layers=layer or (), depth=depth, sort=sort, top=top)
     channels = sum(stats.channels for stats in profile.values())
     sizes = format_plural(len(profile), "layer"), format_plural(channels, "channel")
     title = f"{name_group(file, group)}: {sizes[0]} of {name_model(profile.metadata)}, {sizes[1]}"
-    print_profile(profile, table, [title], as_json=as_json, as_csv=as_csv)
+    strips: list[Block] = []
+    if histograms:
+        rows = choose_rows(profile, layers=layer or (), depth=depth)
+        shown = {row["layer"]: rows[row["layer"]] for row in table.rows}
+        strips = draw_strips(shown, BLOCKS if can_print(BLOCKS) else PLAIN_BLOCKS)
+    print_profile(profile, table, [title], as_json=as_json, as_csv=as_csv, beside=strips)

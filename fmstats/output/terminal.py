@@ -67,6 +67,11 @@ def print_data(text: str) -> None:
     _write(text)
 
 
+def can_print(text: str) -> bool:
+    """Tell whether the encoding of stdout has all characters of a text."""
+    return _encodable(text) == text
+
+
 def _write(text: str) -> None:
     sys.stdout.write(_encodable(text))
     sys.stdout.flush()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fmstats.output.tables import Column, Row, format_number, format_share
 
 
@@ -17,7 +19,7 @@ def _add_nonfinite(row: Row) -> int:
     return int(row["nan"] + row["inf"])
 
 
-LAYER_COLUMNS = (
+LAYER_COLUMNS: tuple[Column, ...] = (
     Column("layer", "layer", left=True, names=True),
     Column("type", "type", left=True, keep=3),
     Column("channels", "channels", keep=2),
@@ -31,3 +33,17 @@ LAYER_COLUMNS = (
     Column("max", "max", format_number, keep=5),
     Column("nan+inf", "nan+inf", keep=10, read=_add_nonfinite, grade=_grade_nonfinite),
 )
+# What is there on request, see `fmstats.profiles.measured`.
+_MEASURED_COLUMNS = (
+    Column("mean_abs", "mean abs", format_number, keep=2),
+    Column("skewness", "skewness", format_number, keep=1),
+    Column("kurtosis", "kurtosis", format_number, keep=7),
+    Column("p1", "p1", format_number, keep=2),
+    Column("p50", "p50", format_number, keep=2),
+    Column("p99", "p99", format_number, keep=7),
+)
+
+
+def choose_columns(measured: Collection[str]) -> tuple[Column, ...]:
+    """Return the columns of a table of layers, with those that were measured on request."""
+    return (*LAYER_COLUMNS, *(c for c in _MEASURED_COLUMNS if c.name in measured))

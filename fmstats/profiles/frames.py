@@ -31,7 +31,7 @@ def list_columns(rows: Rows, groups: Mapping[str, Rows]) -> dict[str, list[Any]]
     every: list[tuple[str | None, Rows]] = [(None, rows), *groups.items()]
     for group, part in every:
         for name, layer in part.items():
-            channels, values = layer.stats.channels, layer.stats.to_dict()
+            channels, values = layer.stats.channels, layer.stats.list_columns()
             columns["layer"] += [encode_text(name).decode()] * channels
             columns["type"] += [encode_text(layer.type).decode()] * channels
             columns["channel"] += range(channels)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fmstats.profiles.measured import summarise_measured
 from fmstats.profiles.row_names import RowKey, read_name
 from fmstats.statistic.channel_stats import Array, ChannelStats
 
@@ -91,13 +92,16 @@ def _with_key(
     return replace(row, layer=layer, call=call)
 
 
-def summarise(name: str, layer: LayerProfile, whole: ChannelStats) -> dict[str, Any]:
+def summarise(
+    name: str, layer: LayerProfile, whole: ChannelStats, measured: Collection[str]
+) -> dict[str, Any]:
     """Return a layer's row of `Profile.layers`.
 
     Args:
         name: the row's.
         layer: what was measured.
         whole: all its channels taken together.
+        measured: columns that are there on request.
     """
     stats = layer.stats
     seen = stats.mean[stats.finite_count > 0]
@@ -117,6 +121,7 @@ def summarise(name: str, layer: LayerProfile, whole: ChannelStats) -> dict[str, 
         "inf": int((stats.pos_inf + stats.neg_inf).sum()),
         "min": _only(whole.min),
         "max": _only(whole.max),
+        **summarise_measured(stats, whole, measured),
     }
 
 

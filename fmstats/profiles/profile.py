@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from fmstats.errors import FmstatsError, list_closest, needs
 from fmstats.output.tables import Table
-from fmstats.profiles.columns import LAYER_COLUMNS
+from fmstats.profiles.columns import choose_columns
 from fmstats.profiles.frames import list_columns, list_rows
 from fmstats.profiles.gaps import list_gaps
 from fmstats.profiles.groups import note_group
 from fmstats.profiles.layer_profile import LayerProfile, summarise, with_keys
+from fmstats.profiles.measured import name_measured
 from fmstats.profiles.uses import Uses
 from fmstats.statistic.channel_stats import ChannelStats, pool_channels
 
@@ -114,12 +115,20 @@ class Profile(Uses):
         deviation of the channels' means, `sparsity` and `saturated` are shares of all elements
         (`saturated` is None for a layer without bounds), `dead` and `never_active` are numbers of
         channels, `nan` and `inf` numbers of elements.
+
+        What was measured on request follows: `mean_abs`, `skewness`, `kurtosis`, and of histograms
+        the quantiles `p1`, `p50`, `p99`. It is None for a layer of which it was not measured.
         """
         wholes = pool_channels([layer.stats for layer in self.info.values()])
         return [
-            summarise(name, layer, whole)
+            summarise(name, layer, whole, self._measured)
             for (name, layer), whole in zip(self.info.items(), wholes, strict=True)
         ]
+
+    @property
+    def _measured(self) -> tuple[str, ...]:
+        """Return the columns of `layers()` that are there on request."""
+        return name_measured(layer.stats.measures for layer in self.info.values())
 
     def expert_shares(self) -> dict[str, dict[int, float]]:
         """Return the share of tokens that came to each expert, by what holds `experts.0` and on.
@@ -177,18 +186,20 @@ class Profile(Uses):
 
         Args:
             stats: columns of `layers()` but `layer` and `type`; None: mean, std, sparsity, dead,
-                saturated, nan and inf.
+                saturated, nan, inf, and what was measured on request.
             prefix: what all keys begin with.
 
         Raises:
-            FmstatsError: there is no such statistic.
+            FmstatsError: there is no such statistic, or it was not measured.
         """
         from fmstats.profiles.scalars import DEFAULT, flatten
 
-        return flatten(self, DEFAULT if stats is None else stats, prefix)
+        return flatten(self, (*DEFAULT, *self._measured) if stats is None else stats, prefix)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a row per channel: layer, type, channel, then every field and derived number.
+
+        Quantiles are those of histograms of channels; `layers()` has those of layers.
 
         With groups there is also `group`, None in the rows of all positions together.
 
@@ -203,14 +214,16 @@ class Profile(Uses):
     def to_dict(self) -> dict[str, Any]:
         """Return lists, numbers and strings: `{"metadata": ..., "layers": {name: ...}}`.
 
-        With groups there is also `"groups": {group: {name: ...}}`.
+        With groups there is also `"groups": {group: {name: ...}}`. Of histograms there are the
+        quantiles and the bins that are not empty.
         """
         known = {"metadata": dict(self.metadata), "layers": list_rows(self.info)}
         groups = {name: list_rows(rows) for name, rows in self._rows_of_groups.items()}
         return {**known, "groups": groups} if groups else known
 
     def __str__(self) -> str:
-        table = str(Table(LAYER_COLUMNS, self.layers())) if self else NOTHING_MEASURED
+        columns = choose_columns(self._measured)
+        table = str(Table(columns, self.layers())) if self else NOTHING_MEASURED
         return "\n".join([table, *list_gaps(self.info, self.metadata)])
 
     def __repr__(self) -> str:

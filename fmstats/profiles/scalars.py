@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fmstats.errors import FmstatsError
+from fmstats.profiles.measured import ALL_MEASURED, MEASURED
 from fmstats.profiles.profile import Profile
 
 # The numbers of a row of `Profile.layers()`.
@@ -24,12 +25,18 @@ def flatten(
 ) -> dict[str, float]:
     """Return the numbers of a profile as a flat dict: see `Profile.scalars`."""
     chosen = (stats,) if isinstance(stats, str) else tuple(stats)
-    unknown = [stat for stat in chosen if stat not in STATS]
+    unknown = [stat for stat in chosen if stat not in (*STATS, *ALL_MEASURED)]
     if unknown:
-        raise FmstatsError(f"unknown statistic {unknown[0]!r}: choose {', '.join(STATS)}")
+        choices = ", ".join((*STATS, *ALL_MEASURED))
+        raise FmstatsError(f"unknown statistic {unknown[0]!r}: choose {choices}")
+    rows = profile.layers()
+    for measure, names in MEASURED.items():
+        asked = [name for name in names if name in chosen]
+        if asked and rows and asked[0] not in rows[0]:
+            raise FmstatsError(f"{asked[0]} is not known: it needs track(..., measure={measure!r})")
     return {
         f"{prefix}{row['layer']}.{stat}": float(row[stat])
-        for row in profile.layers()
+        for row in rows
         for stat in chosen
         if has_number(row, stat) and math.isfinite(row[stat])
     }

@@ -20,7 +20,7 @@ from fmstats.output.tables import (
     sort_rows,
     space_out,
 )
-from fmstats.profiles.columns import LAYER_COLUMNS
+from fmstats.profiles.columns import choose_columns
 from fmstats.profiles.coverage import describe_row
 from fmstats.profiles.gaps import describe_unmasked, name_unmasked
 from fmstats.profiles.metadata import (
@@ -60,13 +60,8 @@ def choose_layers(
     Raises:
         FmstatsError: no such column or layer, or a depth below 1.
     """
-    if layers:
-        known = {*profile, *(str(row.layer) for row in profile.info.values())}
-        names = {name for pattern in layers for name in fitting_names(pattern, known, "--layer")}
-        chosen = {n: row for n, row in profile.info.items() if n in names or row.layer in names}
-        profile = Profile(chosen, profile.metadata)
-    rows: Sequence[Row] = (profile if depth is None else profile.pooled(depth)).layers()
-    columns: Sequence[Column] = LAYER_COLUMNS
+    rows: Sequence[Row] = choose_rows(profile, layers=layers, depth=depth).layers()
+    columns: Sequence[Column] = choose_columns(rows[0].keys() if rows else ())
     if sort is not None:
         rows = sort_rows(rows, columns, sort)
         by = find_column(columns, sort.removeprefix("-"))
@@ -74,18 +69,35 @@ def choose_layers(
     return Table(columns, rows[:top])
 
 
+def choose_rows(
+    profile: Profile, *, layers: Sequence[str] = (), depth: int | None = None
+) -> Profile:
+    """Return some layers of a profile, or blocks of them: see `choose_layers`."""
+    if layers:
+        known = {*profile, *(str(row.layer) for row in profile.info.values())}
+        names = {name for pattern in layers for name in fitting_names(pattern, known, "--layer")}
+        chosen = {n: row for n, row in profile.info.items() if n in names or row.layer in names}
+        profile = Profile(chosen, profile.metadata)
+    return profile if depth is None else profile.pooled(depth)
+
+
 def describe_run(
-    profile: Profile, table: Table | None = None, title: Sequence[str] = ()
+    profile: Profile,
+    table: Table | None = None,
+    title: Sequence[str] = (),
+    beside: Sequence[Block] = (),
 ) -> list[Block]:
     """Describe what was run, the layers, the findings, what was not measured or left out.
 
-    `table` has the layers to show, None: all of them; lines of `title` come first.
+    `table` has the layers to show, None: all of them; lines of `title` come first, and what is
+    shown `beside` the table follows it.
     """
     metadata = profile.metadata
     table = choose_layers(profile) if table is None else table
     blocks: list[Block] = ["\n".join(filter(None, [*title, describe_metadata(profile)]))]
     if table.rows or not profile:
         blocks.append(table if table.rows else NOTHING_MEASURED)
+    blocks += beside
     blocks.append(describe_unmasked(name_unmasked(profile.info)))
     blocks.append(f"Findings\n{profile.diagnose()}")
     notes = [describe_row(row) for row in read_rows(metadata, "coverage")]

@@ -232,15 +232,17 @@ class ChannelStats(OnRequest):
             state = pool(self.state, [self.channels])
         return ChannelStats(state, self.thresholds)
 
+    def list_columns(self) -> dict[str, list[Any] | None]:
+        """Return every field and derived number of channels as a list, by its name."""
+        found = {name: self.column(name) for name in self.columns}
+        return {name: None if row is None else row.tolist() for name, row in found.items()}
+
     def to_dict(self) -> dict[str, Any]:
-        """Return every field and derived number as a list, and the thresholds."""
-        fields = {}
-        for name in self.columns:
-            values = getattr(self, name) if hasattr(type(self), name) else self._row(name)
-            fields[name] = None if values is None else values.tolist()
+        """Return every field and derived number as a list, the histograms and the thresholds."""
         t = self.thresholds
         bounds = None if not t.bounded else [t.low, t.high]
-        return {"zero_tol": t.zero_tol, "saturation_bounds": bounds, **fields}
+        known = {"zero_tol": t.zero_tol, "saturation_bounds": bounds, **self.list_columns()}
+        return known | self.list_histograms()
 
     def __repr__(self) -> str:
         whole = self.pooled()

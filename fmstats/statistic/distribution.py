@@ -117,6 +117,29 @@ class Distribution:
         mirrored.counts, mirrored.edges = self.counts[:, ::-1], -self.edges[:, ::-1]
         return mirrored.above(-x)
 
+    def octaves(self) -> Array:
+        """Return how many numbers are in each octave: int64 (rows, 2 * (bins.OCTAVES + 2) + 1).
+
+        They are in the order of the numbers: from the negative ones of largest magnitude through
+        zero to the positive ones. Of each sign the places next to zero are of magnitudes below all
+        octaves, the outermost ones of magnitudes beyond them.
+        """
+        of_sign, zero = self.bins.of_sign, self.bins.of_sign
+        starts = np.arange(0, self.bins.regular, 1 << self.bins.resolution)
+        starts = np.concatenate([[0], 1 + starts, [of_sign - 1]])
+        positive, negative = self.counts[:, zero + 1 :], self.counts[:, :zero][:, ::-1]
+        above, below = (np.add.reduceat(c, starts, 1) for c in (positive, negative))
+        return np.concatenate([below[:, ::-1], self.counts[:, zero : zero + 1], above], 1)
+
+    def list_bins(self) -> list[dict[str, list[float]]]:
+        """Return the bins that are not empty, of each row: where they begin and end, the counts."""
+        found = []
+        for counts, edges in zip(self.counts, self.edges, strict=True):
+            some = np.flatnonzero(counts)
+            lists = {"from": edges[some], "to": edges[some + 1], "count": counts[some]}
+            found.append({name: values.tolist() for name, values in lists.items()})
+        return found
+
     def rebinned(self, edges: Array) -> Array:
         """Return how many numbers lie between neighbouring edges, of each row: float64.
 

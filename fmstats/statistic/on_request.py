@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from fmstats.statistic.distribution import Array, Distribution
 from fmstats.statistic.measures import HISTOGRAM, Measures
 from fmstats.statistic.pooling import pool
 from fmstats.statistic.state import State
+
+# Shares of elements that lie below a number, by what tables call that number.
+QUANTILES = {"p1": 0.01, "p50": 0.5, "p99": 0.99}
 
 
 class OnRequest:
@@ -39,7 +42,25 @@ class OnRequest:
     @property
     def requested(self) -> tuple[str, ...]:
         """Return the names of the derived numbers of channels that were asked for."""
-        return tuple(n for n, measure in self.REQUESTED.items() if measure in self.measures.names)
+        names = [n for n, measure in self.REQUESTED.items() if measure in self.measures.names]
+        bins = self.measures.bins
+        return (*names, *(QUANTILES if bins is not None and bins.scope == "channel" else ()))
+
+    def column(self, name: str) -> Array | None:
+        """Return a field, a derived number or one of `QUANTILES`, by its name."""
+        if name in QUANTILES:
+            return self.quantile(QUANTILES[name])
+        if hasattr(type(self), name):
+            found: Array | None = getattr(self, name)
+            return found
+        return np.array(self.state[name].numpy())
+
+    def list_histograms(self) -> dict[str, Any]:
+        """Return the quantiles and the bins that are not empty, as lists; {} without histograms."""
+        if self.measures.bins is None:
+            return {}
+        known: dict[str, Any] = {n: self.quantile(q).tolist() for n, q in QUANTILES.items()}
+        return {**known, "histograms": self.distribution.list_bins()}
 
     def _need(self, measure: str, name: str) -> None:
         if measure not in self.measures.names:

@@ -1,0 +1,54 @@
+"""These columns of `Profile.layers` are there if they were asked for by `measure=`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.measures import HISTOGRAM, Measures
+from fmstats.statistic.on_request import QUANTILES
+from fmstats.statistic.state import State
+
+# By the measure that each needs.
+MEASURED = {
+    "abs": ("mean_abs",),
+    "kurtosis": ("skewness", "kurtosis"),
+    HISTOGRAM: tuple(QUANTILES),
+}
+ALL_MEASURED = tuple(name for names in MEASURED.values() for name in names)
+
+
+def name_measured(measures: Iterable[Measures]) -> tuple[str, ...]:
+    """Return the columns that some of these measures give."""
+    known = {measure for each in measures for measure in each.names}
+    return tuple(n for measure, names in MEASURED.items() if measure in known for n in names)
+
+
+def summarise_measured(
+    stats: ChannelStats, whole: ChannelStats, names: Iterable[str]
+) -> dict[str, float | None]:
+    """Return what a layer has in such columns, all channels taken together; None: not measured.
+
+    Args:
+        stats: of the layer.
+        whole: its channels taken together, but for histograms.
+        names: of the columns.
+    """
+    known = name_measured([stats.measures])
+    with_histogram = pool_histograms(stats, whole)
+    return {
+        n: float(np.asarray(with_histogram.column(n))[0]) if n in known else None for n in names
+    }
+
+
+def pool_histograms(stats: ChannelStats, whole: ChannelStats) -> ChannelStats:
+    """Return `whole`, the channels of a layer taken together, with their histogram, if any."""
+    bins, counts = stats.measures.bins, stats.state.bins
+    if bins is None or counts is None:
+        return whole
+    measures = Measures(whole.measures.sums, replace(bins, scope="layer"))
+    total = counts.sum(0, keepdim=True)
+    return ChannelStats(State(whole.state.words, measures=measures, bins=total), whole.thresholds)
