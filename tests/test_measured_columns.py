@@ -15,9 +15,10 @@ from profile_files import layer_of, profile_of, some_profile
 
 from fmstats.errors import FmstatsError
 from fmstats.profiles.measured import ALL_MEASURED
+from fmstats.profiles.octaves import count_octaves
 from fmstats.profiles.profile import Profile
 from fmstats.profiles.scalars import DEFAULT
-from fmstats.profiles.strips import BLOCKS, PLAIN_BLOCKS, count_octaves, draw_strips
+from fmstats.profiles.strips import BLOCKS, PLAIN_BLOCKS, draw_strips
 from fmstats.statistic.bins import Bins
 from fmstats.statistic.measures import Measures
 

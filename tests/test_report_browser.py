@@ -27,6 +27,7 @@ import fmstats
 from fmstats.profiles.profile import LayerProfile, Profile
 from fmstats.report import write_report
 from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.measures import Measures
 from fmstats.statistic.thresholds import Thresholds
 
 pytest.importorskip("jinja2", reason="needs jinja2")
@@ -533,3 +534,22 @@ def test_groups_need_javascript(show: Open) -> None:
     page = show(grouped_profile(), java_script_enabled=False)
     assert not page.locator("#group").is_visible()
     assert names(page) == ["a.relu", "b"]
+
+
+def test_histograms_are_drawn_and_their_quantiles_along_the_depth(show: Open) -> None:
+    torch.manual_seed(0)
+    measures = Measures.of("histogram")
+    x = torch.randn(400, 4)
+    info = {name: layer_of(x * size, measures=measures) for name, size in (("a", 1), ("b", 4))}
+    page = show(profile_of(info, samples=400))
+    bars = page.locator("#distributions svg .now")
+    assert bars.count() == 2
+    assert all(bars.nth(i).bounding_box()["height"] > 30 for i in range(2))
+    assert "1 % to 99 % of the elements" in page.locator("#charts").inner_text()
+    chart = page.locator(".chart .plot").nth(1)
+    chart.focus()
+    page.keyboard.press("End")
+    assert f"p99 {profile_of(info).layers()[1]['p99']:.4g}" in page.locator("#readout").inner_text()
+    page.click("#distributions li:last-child a")
+    assert page.locator("#details h2").inner_text() == "b"
+    assert fits(show(profile_of(info), **PHONE))

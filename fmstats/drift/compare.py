@@ -106,7 +106,7 @@ def compare(
         *describe_other_preparation(now, baseline),
         *describe_other_sizes(now, baseline, layers, (evidence.now, evidence.baseline)),
     ]
-    return replace(found, reasons=(*found.reasons, *also))
+    return replace(found, reasons=(*found.reasons, *also), baseline=baseline)
 
 
 def _choose_threshold(threshold: float | None, calibration: Sequence[Profile] | None) -> float:

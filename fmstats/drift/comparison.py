@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from fmstats.output.tables import (
     join_blocks,
     space_out,
 )
+from fmstats.profiles.profile import Profile
 
 SECTIONS = 8
 # Alone, a layer counts half: the highest of a hundred scores is high by chance.
@@ -82,6 +83,8 @@ class Comparison:
         layers: in the order of execution.
         left_out: why a layer was not compared, by name.
         evidence: samples seen.
+        baseline: what was compared with, its rows called as those of the profile; None where
+            nothing was.
 
     Examples:
         >>> import fmstats, torch
@@ -100,6 +103,7 @@ class Comparison:
     layers: tuple[LayerDrift, ...]
     left_out: dict[str, str]
     evidence: Evidence | None
+    baseline: Profile | None = field(default=None, repr=False, compare=False)
 
     @property
     def drift(self) -> bool:

@@ -16,8 +16,10 @@ from fmstats.profiles.layer_profile import LayerProfile
 from fmstats.profiles.metadata import name_model, read_count, read_rows, show_value
 from fmstats.profiles.profile import Profile
 from fmstats.profiles.summary import describe_metadata, find_left_out
+from fmstats.report.distributions import draw_distributions
 from fmstats.report.packing import pack_channels
 from fmstats.report.readable import make_readable
+from fmstats.statistic.on_request import QUANTILES
 from fmstats.statistic.view import tell_dim
 
 # Described elsewhere on the page, or by describe_metadata.
@@ -59,6 +61,7 @@ def describe_page(profile: Profile, comparison: Comparison | None) -> dict[str, 
         "data": _gather_data(profile, rows, diagnosis, places, comparison),
         "comparison": comparison,
         "drift": _describe_drift(comparison),
+        "distributions": draw_distributions(profile, rows, comparison),
         "run": [*describe_metadata(profile).splitlines(), *filter(None, [unmasked])],
         "metadata": {k: show_value(v) for k, v in profile.metadata.items() if k not in _TOLD},
         "not_measured": read_rows(profile.metadata, "coverage"),
@@ -117,7 +120,8 @@ def _gather_data(
 ) -> dict[str, Any]:
     """Return what the page's scripts need of layers and findings, as JSON."""
     columns = ("channels", "mean", "std", "abs_max", "sparsity", "dead", "saturated", "nonfinite")
-    layers: dict[str, Any] = {key: [row[key] for row in rows] for key in columns}
+    measured = [name for name in QUANTILES if rows and name in rows[0]]
+    layers: dict[str, Any] = {key: [row[key] for row in rows] for key in (*columns, *measured)}
     layers["name"] = [make_readable(row["layer"]) for row in rows]
     layers["type"] = [make_readable(row["type"]) for row in rows]
     layers["dead_share"] = [

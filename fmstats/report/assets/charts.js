@@ -85,9 +85,11 @@ function drawDepth(host, page) {
       title: "Mean and std",
       curves: [{ label: "mean", number: 1, values: mean }],
       band: [above, below],
+      bandLabel: "± std",
       scale: scaleFor([...above, ...below]),
       format: formatNumber,
     },
+    ...(layers.p50 ? [quantilesOf(layers)] : []),
     {
       title: "Largest magnitude",
       curves: [{ label: "max |x|, by decades", number: 1, values: layers.abs_max.map((x) => (x > 0 ? x : null)) }],
@@ -125,6 +127,18 @@ function drawDepth(host, page) {
   drawn.forEach((figure) => addFigure(host, figure, page));
 }
 
+/** The figure of quantiles, where histograms were measured. */
+function quantilesOf({ p1, p50, p99 }) {
+  return {
+    title: "Quantiles",
+    curves: [{ label: "median", number: 1, values: p50 }],
+    band: [p99, p1],
+    bandLabel: "1 % to 99 % of the elements",
+    scale: scaleFor([...p99, ...p1]),
+    format: formatNumber,
+  };
+}
+
 function addFigure(host, { title, ...figure }, page) {
   const element = document.createElement("figure");
   element.className = "chart";
@@ -135,7 +149,7 @@ function addFigure(host, { title, ...figure }, page) {
   for (const { label, number, dash, points } of figure.curves) {
     caption.append(makeKey(label, `curve-${number}`, dash ? "dashed" : points ? "dotted" : ""));
   }
-  if (figure.band) caption.append(makeKey("± std", "", "band"));
+  if (figure.band) caption.append(makeKey(figure.bandLabel, "", "band"));
   const box = document.createElement("div");
   box.className = "plot";
   element.append(caption, box);

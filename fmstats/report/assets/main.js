@@ -56,6 +56,7 @@ function makePage({ layers, findings, threshold }, statistics) {
       return [
         layers.name[layer],
         ...["mean", "std", "abs_max"].map((key) => `${key === "abs_max" ? "max |x|" : key} ${formatNumber(layers[key][layer])}`),
+        ...(layers.p50 ? ["p1", "p50", "p99"] : []).map((key) => `${key} ${formatNumber(layers[key][layer])}`),
         ...shares.map((key) => `${key === "dead_share" ? "dead channels" : key} ${formatShare(layers[key][layer])}`),
         ...(layers.score ? [`drift ${formatNumber(layers.score[layer])}`] : []),
       ].join(", ");
