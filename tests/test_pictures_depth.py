@@ -88,3 +88,28 @@ def test_what_is_no_profile() -> None:
         plot_profile({})
     with pytest.raises(FmstatsError, match="the profile has no layer"):
         plot_profile(fmstats.Profile({}, {}))
+
+
+@pytest.mark.parametrize("scope", ["layer", "channel"])
+def test_quantiles_have_a_panel_where_they_were_measured(scope: str) -> None:
+    x = torch.stack([image(), image().flip(-1) * 2])
+    model = nn.Sequential(*made_stages())
+    plain = profile_of(model, x)
+    profile = fmstats.profile(model, x, backend="torch", measure="histogram", histogram=scope)
+    figure = plot_profile(profile)
+    assert len(figure.axes) == len(plot_profile(plain).axes) + 1
+    rows, axes = profile.layers(), figure.axes[1]
+    assert np.array_equal(axes.lines[-1].get_ydata(), [row["p50"] for row in rows])
+    wide, narrow = (band.get_datalim(axes.transData) for band in axes.collections)
+    assert (wide.y0, wide.y1) == (min(r["p1"] for r in rows), max(r["p99"] for r in rows))
+    assert wide.y0 < narrow.y0 < narrow.y1 < wide.y1
+    check_texts(figure)
+
+
+def test_layers_without_histograms_leave_a_gap() -> None:
+    x = torch.randn(5, 4)
+    measured = fmstats.profile(nn.Identity(), x, backend="torch", measure="histogram")
+    plain = fmstats.profile(nn.Identity(), x, backend="torch")
+    rows = {"a": measured.info["(model)"], "b": plain.info["(model)"]}
+    drawn = plot_profile(fmstats.Profile(rows, {})).axes[1].lines[-1].get_ydata()
+    assert np.isfinite(drawn).tolist() == [True, False]

@@ -77,6 +77,17 @@ def test_the_baseline_is_drawn_over_them() -> None:
     assert not drawn(now, plain)[0]["drift"]
 
 
+def test_a_baseline_that_reaches_farther_is_drawn_whole() -> None:
+    """And higher, where more of its elements are in one octave."""
+    now, before = (
+        profile_of({"a": layer_of(x, measures=HISTOGRAM)}, samples=2)
+        for x in (torch.tensor([[1.0], [2.0]]), torch.tensor([[9.0], [9.0]]))
+    )
+    found, ((bars, of_baseline),) = drawn(now, now.compare(before))
+    assert found["most"] == "16"
+    assert (max(bars), max(of_baseline)) == (0.5, 1)
+
+
 def test_the_page_shows_them() -> None:
     now, before = shards()
     html, compared = render(now), render(now, now.compare(before))

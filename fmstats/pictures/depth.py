@@ -25,8 +25,10 @@ from fmstats.pictures.canvas import (
     shorten,
 )
 from fmstats.pictures.figure_header import Head
+from fmstats.profiles.measured import pool_histograms
 from fmstats.profiles.metadata import read_count, read_text
 from fmstats.profiles.profile import Profile, check_profile
+from fmstats.statistic.channel_stats import pool_channels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 # Of the Okabe-Ito palette, which colour-blind readers can distinguish; markers differ as well.
 _BLUE, _VERMILION, _GREEN = "#0072b2", "#d55e00", "#009e73"
 _LEFT, _RIGHT = 0.85, BAR_WIDTH  # inches beside the panels, for numbers and for keys and the bar
-_MEANS, _SHARES, _HEAT, _BETWEEN = 1.5, 1.5, 2.4, 0.22  # inches of height
+_MEANS, _QUANTILES, _SHARES, _HEAT, _BETWEEN = 1.5, 1.5, 1.5, 2.4, 0.22  # inches of height
+_BANDS = (0.01, 0.25, 0.5, 0.75, 0.99)  # shares of elements: the median, and two bands about it
 _NAME_LENGTH = 30  # characters of a layer's name at most
 _ROWS = 256  # of the heat map, at most
 _MOST_SPREAD = 3.0  # standard deviations at the ends of the heat map's colours
@@ -45,10 +48,12 @@ _MOST_SPREAD = 3.0  # standard deviations at the ends of the heat map's colours
 def plot_profile(profile: Profile) -> Figure:
     """Draw a profile along the depth of the network, layers in the order of execution.
 
-    Three panels over the same layers:
+    Panels over the same layers:
 
     - the mean of all elements, in a band of one standard deviation of the channels' means to either
       side (on a symmetric logarithmic axis where layers differ by more than a factor of 1000);
+    - where histograms were measured, the median of all elements, in bands from 25 % to 75 % and
+      from 1 % to 99 % of them, on such an axis;
     - the share of zeros, the share of dead channels, and the share of saturated elements for the
       layers that have saturation bounds;
     - a heat map: the mean of each channel less that of its layer, in standard deviations of the
@@ -87,15 +92,20 @@ def plot_profile(profile: Profile) -> Figure:
     notes = f"{len(rows)} layers, {channels} channels" + (f", {samples} samples" if samples else "")
     head = Head(ruler, f"{model}: from the first layer to the last", [notes])
     panels = min(max(len(rows) * name_height * 1.15, 5.0), 11.0)
+    quantiles = _quantiles(profile)
+    measured = 0.0 if quantiles is None else _QUANTILES + _BETWEEN
     sheet = Sheet(
         max(_LEFT + panels + GAP + _RIGHT + MARGIN, 2 * MARGIN + head.width),
-        head.top + _MEANS + _SHARES + _HEAT + 2 * _BETWEEN + 0.1 + name_length + 0.3 + MARGIN,
+        head.top + measured + _MEANS + _SHARES + _HEAT + 2 * _BETWEEN + 0.4 + name_length + MARGIN,
     )
     head.draw(sheet)
     top = head.top
     axes = sheet.place(_LEFT, top, panels, _MEANS)
     _plot_means(axes, rows)
     top += _MEANS + _BETWEEN
+    if quantiles is not None:
+        _plot_quantiles(sheet.place(_LEFT, top, panels, _QUANTILES), quantiles)
+        top += measured
     axes = sheet.place(_LEFT, top, panels, _SHARES)
     _plot_shares(axes, rows)
     top += _SHARES + _BETWEEN
@@ -140,13 +150,48 @@ def _plot_means(axes: Axes, rows: list[dict[str, Any]]) -> None:
         places, mean - spread, mean + spread, color=_BLUE, alpha=0.25, linewidth=0, step=None
     )
     axes.plot(places, mean, color=_BLUE, linewidth=1.2, marker="o", markersize=2.5)
-    sizes = np.abs(mean) + spread
+    _scale(axes, np.abs(mean) + spread)
+    _style(axes, len(rows), "mean")
+    _key(axes, [("mean of all elements", _BLUE, "o"), ("± std of the\nchannels' means", _BLUE, "")])
+
+
+def _quantiles(profile: Profile) -> Array | None:
+    """Return the shares `_BANDS` of all elements of each layer, (shares, layers); NaN: unknown.
+
+    None where no layer has a histogram.
+    """
+    layers = list(profile.values())
+    if all(stats.measures.bins is None for stats in layers):
+        return None
+    wholes = map(pool_histograms, layers, pool_channels(layers))
+    return np.array(
+        [
+            [np.nan] * len(_BANDS)
+            if whole.measures.bins is None
+            else [whole.quantile(share)[0] for share in _BANDS]
+            for whole in wholes
+        ]
+    ).T
+
+
+def _plot_quantiles(axes: Axes, quantiles: Array) -> None:
+    least, low, middle, high, most = quantiles
+    places = np.arange(len(middle))
+    axes.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
+    for below, above in ((least, most), (low, high)):
+        axes.fill_between(places, below, above, color=_GREEN, alpha=0.25, linewidth=0)
+    axes.plot(places, middle, color=_GREEN, linewidth=1.2, marker="o", markersize=2.5)
+    _scale(axes, np.abs(quantiles[[0, -1]]).max(0))
+    _style(axes, len(middle), "elements")
+    _key(axes, [("median", _GREEN, "o"), ("25 % to 75 %, and\n1 % to 99 %", _GREEN, "")])
+
+
+def _scale(axes: Axes, sizes: Array) -> None:
+    """Leave room above and below; take an axis by decades where layers differ by much."""
     sizes = sizes[np.isfinite(sizes) & (sizes > 0)]
     axes.margins(y=0.08)
     if sizes.size and sizes.max() > 1000 * np.median(sizes):
         _scale_by_decades(axes, float(np.median(sizes)), float(sizes.max()))
-    _style(axes, len(rows), "mean")
-    _key(axes, [("mean of all elements", _BLUE, "o"), ("± std of the\nchannels' means", _BLUE, "")])
 
 
 def _scale_by_decades(axes: Axes, middle: float, largest: float) -> None:
