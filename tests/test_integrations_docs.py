@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import fmstats
-from fmstats.integrations.readings import CHANNEL_METRICS, LAYER_METRICS
+from fmstats.integrations.metrics import CHANNEL_METRICS, LAYER_METRICS
 
 PAGE = Path(__file__).parent.parent / "docs" / "integrations.md"
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.DOTALL | re.M))
@@ -23,6 +23,7 @@ def test_metrics_are_listed_and_no_others():
     names = {f"fmstats_{m.of}_{m.name}" + ("_total" if m.counts_up else "") for m in metrics}
     names |= {"fmstats_omitted_series", "fmstats_read_errors_total"}
     names |= {"fmstats_last_read_timestamp_seconds"}
+    names |= {"fmstats_layer_distribution", "fmstats_layer_distribution_bucket"}
     assert set(re.findall(r"fmstats_\w+", text)) == names
     others = {f"fmstats.{m.of}.{m.stat}" for m in metrics}
     others |= {"fmstats.omitted_series", "fmstats.read_errors"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import urllib.request
 
@@ -320,3 +321,88 @@ def test_the_time_is_that_of_the_oldest_read(tracker, monkeypatch):
     monkeypatch.setattr("fmstats.integrations.readings.time.time", lambda: next(clock))
     assert gather([Readings(tracker), Readings(tracker)]).time == 20.0
     assert gather([]).time is None
+
+
+@pytest.fixture
+def measured():
+    torch.manual_seed(0)
+    model = network()
+    with fmstats.track(model, measure="histogram", backend="torch") as tracker:
+        model(torch.randn(2, 1, 8, 8))
+        yield tracker
+
+
+def buckets(text):
+    """The counts by edge, of each layer."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "fmstats_layer_distribution_bucket":
+                edge = float(sample.labels["le"])
+                found.setdefault(sample.labels["layer"], {})[edge] = sample.value
+    return found
+
+
+def test_histograms_of_chosen_layers(measured):
+    registry = CollectorRegistry()
+    registry.register(ProfileCollector(measured, histograms="re*"))
+    (found,) = buckets(generate_latest(registry).decode()).values()
+    edges = [-65504.0, *(-(4.0**n) for n in range(7, -7, -1)), 0.0]
+    edges += [*(4.0**n for n in range(-6, 8)), 65504.0, math.inf]
+    assert list(found) == edges
+    profile = measured.stats()
+    bins = profile["relu"].to_dict()["histograms"][0]
+    for edge, count in found.items():
+        up_to = sum(n for end, n in zip(bins["to"], bins["count"], strict=True) if end <= edge)
+        assert count == up_to
+    assert found[0.0] == profile["relu"].zeros.sum()
+    assert found[math.inf] == profile["relu"].count.sum()
+
+
+def test_histograms_are_of_both_signs(measured):
+    """At every edge, counted by comparisons."""
+    model = nn.Identity()
+    powers = 2.0 ** torch.arange(-26, 18).double()
+    x = torch.cat([powers * 1.01, -powers, torch.zeros(3)])[:, None]
+    with fmstats.track(model, measure="histogram", backend="torch") as tracker:
+        model(x)
+    registry = CollectorRegistry()
+    registry.register(ProfileCollector(tracker, histograms="*"))
+    (found,) = buckets(generate_latest(registry).decode()).values()
+    assert all(count == (x <= edge).sum() for edge, count in found.items())
+
+
+def test_no_layer_has_a_histogram_by_default(measured):
+    registry = CollectorRegistry()
+    registry.register(ProfileCollector(measured))
+    assert "fmstats_layer_distribution" not in generate_latest(registry).decode()
+
+
+def test_histograms_count_as_series_and_go_first(measured):
+    registry = CollectorRegistry()
+    registry.register(ProfileCollector(measured, stats="mean", histograms="*", max_series=34))
+    text = generate_latest(registry).decode()
+    assert list(buckets(text)) == ["first"]
+    assert parsed_without_buckets(text)["fmstats_omitted_series"] == 32
+
+
+def parsed_without_buckets(text):
+    lines = [line for line in text.splitlines() if "fmstats_layer_distribution" not in line]
+    return {key[0]: value for key, value in parsed("\n".join(lines)).items()}
+
+
+def test_histograms_of_two_models_are_numbered(measured):
+    registry = CollectorRegistry()
+    for _ in range(2):
+        registry.register(ProfileCollector(measured, histograms="relu"))
+    assert 'model="Module#2"' in "".join(
+        line
+        for line in generate_latest(registry).decode().splitlines()
+        if line.startswith("fmstats_layer_distribution_bucket")
+    )
+
+
+def test_a_layer_without_a_histogram_has_none(tracker):
+    registry = CollectorRegistry()
+    registry.register(ProfileCollector(tracker, histograms="*"))
+    assert buckets(generate_latest(registry).decode()) == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -114,3 +116,62 @@ def test_an_unknown_statistic_writes_nothing(profile, written):
         written({0: profile}, channels=["median"])
     with pytest.raises(fmstats.FmstatsError, match="unknown statistic 'average'"):
         written({0: profile}, stats=["average"])
+
+
+@pytest.mark.parametrize("scope", ["layer", "channel"])
+def test_histograms_of_elements(written, scope):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Identity(), nn.ReLU())
+    with fmstats.track(model, measure="histogram", histogram=scope, backend="torch") as tracker:
+        model(x := torch.randn(100, 7))
+    events = written({3: tracker.stats()}, channels=())
+    assert set(events.Tags()["histograms"]) == {"fmstats/elements/0", "fmstats/elements/1"}
+    for layer, elements in (("0", x), ("1", x.relu())):
+        (event,) = events.Histograms(f"fmstats/elements/{layer}")
+        found, values = event.histogram_value, elements.double()
+        assert (found.min, found.max) == (values.min(), values.max())
+        assert found.num == sum(found.bucket) == 700
+        assert found.sum == pytest.approx(values.sum().item())
+        assert found.sum_squares == pytest.approx(values.square().sum().item())
+        assert (np.diff(found.bucket_limit) > 0).all()
+        edges = [-np.inf, *found.bucket_limit]
+        want = [((values > a) & (values <= b)).sum().item() for a, b in pairwise(edges)]
+        assert np.cumsum(found.bucket).tolist() == pytest.approx(np.cumsum(want).tolist(), abs=2)
+
+
+def test_histograms_of_elements_may_be_left_out(written):
+    model = nn.Identity()
+    with fmstats.track(model, measure="histogram", backend="torch") as tracker:
+        model(torch.randn(2, 3))
+    events = written({1: tracker.stats()}, channels=(), histograms=False)
+    assert events.Tags()["histograms"] == []
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, -1e-30, 1e30])
+def test_elements_that_are_alike(written, value):
+    model = nn.Identity()
+    with fmstats.track(model, measure="histogram", backend="torch") as tracker:
+        model(torch.full((2, 3), value))
+    events = written({1: tracker.stats()}, channels=())
+    found = events.Histograms("fmstats/elements/(model)")[0].histogram_value
+    assert list(found.bucket) == [0, 6]
+    assert found.bucket_limit[0] < found.bucket_limit[1]
+
+
+def test_nothing_finite_has_no_histogram_of_elements(written):
+    model = nn.Identity()
+    with fmstats.track(model, measure="histogram", backend="torch") as tracker:
+        model(torch.full((2, 3), torch.nan))
+    assert written({1: tracker.stats()}, channels=()).Tags()["histograms"] == []
+
+
+def test_elements_too_small_for_the_bins_are_with_the_zeros(written):
+    model = nn.Identity()
+    with fmstats.track(model, measure="histogram", backend="torch") as tracker:
+        model(torch.tensor([[1e-9, -1e-9, 0.0, 0.0, 1.0, -2.0]]))
+    events = written({1: tracker.stats()}, channels=())
+    found = events.Histograms("fmstats/elements/(model)")[0].histogram_value
+    limits = dict(zip(found.bucket_limit, found.bucket, strict=True))
+    assert limits[2.0**-24] == 4
+    assert sorted(limits) == list(found.bucket_limit)
+    assert sum(limits.values()) == 6

@@ -16,7 +16,8 @@ import torch.nn as nn
 
 import fmstats
 from fmstats.errors import list_closest, needs
-from fmstats.integrations.intervals import Intervals, KeepsIntervals, check_options
+from fmstats.integrations.asked import check_options
+from fmstats.integrations.intervals import Intervals, KeepsIntervals
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer

@@ -10,7 +10,8 @@ from typing import Any
 
 import fmstats
 from fmstats.errors import needs
-from fmstats.integrations.readings import Metric, Readings, Rows, Snapshot, Source, gather
+from fmstats.integrations.metrics import Metric
+from fmstats.integrations.readings import Readings, Rows, Snapshot, Source, gather
 
 with needs("fmstats.integrations.opentelemetry", "opentelemetry", "'fmstats[opentelemetry]'"):
     from opentelemetry import metrics
@@ -37,6 +38,10 @@ def observe(source: Source, meter: Meter | None = None, **options: Any) -> None:
         FmstatsError: an unknown statistic, or a number out of its range.
     """
     readings = Readings(source, **options)
+    if readings.has_histograms:
+        raise fmstats.FmstatsError(
+            "histograms= is for Prometheus: OpenTelemetry has no histogram that is observed"
+        )
     with _lock:
         if meter is None:
             meter = _usual_meter()

@@ -10,12 +10,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fmstats.errors import needs
-from fmstats.integrations.readings import LABELS, Metric, Readings, Rows, Snapshot, Source, gather
+from fmstats.integrations.metrics import LABELS, Metric
+from fmstats.integrations.readings import Readings, Rows, Snapshot, Source, gather
 
 with needs("fmstats.integrations.prometheus", "prometheus-client", "'fmstats[prometheus]'"):
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+    )
     from prometheus_client.core import Metric as Family
     from prometheus_client.registry import Collector, CollectorRegistry
+    from prometheus_client.utils import floatToGoString
 
 
 class ProfileCollector(Collector):
@@ -32,8 +38,8 @@ class ProfileCollector(Collector):
 
     Args:
         source: a tracker, a profile, or a function that gives one; it is not closed.
-        **options: `layers`, `stats`, `top_channels`, `top_by`, `max_series`, `min_interval` and
-            `model`: see `fmstats.integrations.readings.Readings`.
+        **options: `layers`, `stats`, `top_channels`, `top_by`, `histograms`, `max_series`,
+            `min_interval` and `model`: see `fmstats.integrations.readings.Readings`.
 
     Raises:
         FmstatsError: an unknown statistic, or a number out of its range.
@@ -62,6 +68,8 @@ class ProfileCollector(Collector):
         metrics = (metric for each in together for metric in each._readings.metrics)
         for metric in dict.fromkeys(metrics):
             yield _family(metric, snapshot.rows.get(metric, []))
+        if any(each._readings.has_histograms for each in together):
+            yield _histogram_family(snapshot)
         yield GaugeMetricFamily(
             "fmstats_omitted_series", "Series left out because of max_series", snapshot.omitted
         )
@@ -99,4 +107,16 @@ def _family(metric: Metric, rows: Rows) -> Family:
     family = make(f"fmstats_{metric.of}_{metric.name}", metric.help, labels=labels)
     for values, number in rows:
         family.add_metric([values[label] for label in labels], number)
+    return family
+
+
+def _histogram_family(snapshot: Snapshot) -> Family:
+    """Return the histograms of layers. They have no sum: with negative elements it may fall."""
+    labels = LABELS["layer"]
+    family = HistogramMetricFamily(
+        "fmstats_layer_distribution", "Finite elements of a layer", labels=labels
+    )
+    for values, buckets in snapshot.histograms:
+        named = [(floatToGoString(edge), count) for edge, count in buckets]  # type: ignore[no-untyped-call]
+        family.add_metric([values[label] for label in labels], named, None)
     return family

@@ -12,72 +12,25 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import fmstats
+from fmstats.integrations.histograms import Buckets, has_histogram, list_buckets
+from fmstats.integrations.metrics import (
+    CHANNEL_METRICS,
+    DEFAULT,
+    LAYER_METRICS,
+    Metric,
+    find_metric,
+)
 from fmstats.models.selection import has_name
 from fmstats.profiles.scalars import has_number
 
 Source = fmstats.Tracker | fmstats.Profile | Callable[[], fmstats.Profile]
 
-
-LABELS = {"layer": ("model", "layer"), "channel": ("model", "layer", "channel")}
-_SHARE, _CHANNELS, _ELEMENTS = "1", "{channel}", "{element}"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """Describes one number of all layers, or of some channels.
-
-    Attributes:
-        of: "layer" or "channel"; it has the labels `LABELS[of]`.
-        stat: a column of `Profile.layers()`; of a channel, an attribute of `ChannelStats`.
-        name: for Prometheus, with its unit.
-        unit: for OpenTelemetry; "" for that of the activations, which have none.
-        help: one sentence.
-        counts_up: whether it grows as long as tracking goes on.
-    """
-
-    of: str
-    stat: str
-    name: str
-    unit: str
-    help: str
-    counts_up: bool = False
-
-
-LAYER_METRICS = (
-    Metric("layer", "mean", "mean", "", "Mean of the finite elements"),
-    Metric("layer", "mean_spread", "mean_spread", "", "Standard deviation of the channels' means"),
-    Metric("layer", "std", "std", "", "Standard deviation of the finite elements"),
-    Metric("layer", "min", "min", "", "Smallest finite element"),
-    Metric("layer", "max", "max", "", "Largest finite element"),
-    Metric("layer", "sparsity", "sparsity_ratio", _SHARE, "Share of zeros"),
-    Metric("layer", "saturated", "saturated_ratio", _SHARE, "Share beyond saturation bounds"),
-    Metric("layer", "channels", "channels", _CHANNELS, "Channels"),
-    Metric("layer", "dead", "dead_channels", _CHANNELS, "Channels of more than 99 % zeros"),
-    Metric("layer", "never_active", "never_active_channels", _CHANNELS, "Channels always zero"),
-    Metric("layer", "count", "elements", _ELEMENTS, "Elements seen", counts_up=True),
-    Metric("layer", "nan", "nan_elements", _ELEMENTS, "NaN elements seen", counts_up=True),
-    Metric("layer", "inf", "infinite_elements", _ELEMENTS, "Infinities seen", counts_up=True),
-)
-DEFAULT = (
-    *("mean", "std", "min", "max", "sparsity", "saturated", "channels", "dead"),
-    *("count", "nan", "inf"),
-)
-
-# None counts up: a channel that is no longer among the first ones has no number any more.
-CHANNEL_METRICS = (
-    Metric("channel", "mean", "mean", "", "Mean of a channel's finite elements"),
-    Metric("channel", "std", "std", "", "Standard deviation of a channel's finite elements"),
-    Metric("channel", "abs_max", "abs_max", "", "Largest magnitude in a channel"),
-    Metric("channel", "sparsity", "sparsity_ratio", _SHARE, "Share of zeros in a channel"),
-    Metric("channel", "saturated", "saturated_ratio", _SHARE, "Share beyond saturation bounds"),
-    Metric("channel", "nan", "nan_elements", _ELEMENTS, "NaN elements seen in a channel"),
-)
-
 Rows = list[tuple[dict[str, str], float]]
+Histograms = Sequence[tuple[dict[str, str], Buckets]]
 
 
 @dataclass(frozen=True)
@@ -86,6 +39,7 @@ class Snapshot:
 
     Attributes:
         rows: of each metric, the labels and the number of each of its series.
+        histograms: the labels and the buckets of the elements of layers.
         omitted: series left out because of `max_series`.
         errors: reads that have failed so far.
         time: of the last read that succeeded, seconds since 1970; None before one has. Of several
@@ -93,6 +47,7 @@ class Snapshot:
     """
 
     rows: Mapping[Metric, Rows] = field(default_factory=dict)
+    histograms: Histograms = ()
     omitted: int = 0
     errors: int = 0
     time: float | None = None
@@ -109,8 +64,10 @@ class Readings:
         top_channels: how many channels of the whole model have a series, those with the largest
             number of `top_by`. Which ones they are changes with time.
         top_by: one of `CHANNEL_METRICS`, by `stat`.
+        histograms: names or globs of layers whose histograms of elements are read as well, if they
+            were measured, a series a bucket; none by default.
         max_series: no more series than that; whole layers are left out, the last ones first, and
-            channels before any layer.
+            channels before any layer, and histograms before channels.
         min_interval: seconds in which those who ask again get the same numbers.
         model: what the label `model` says; None: the name of the model's class.
 
@@ -129,13 +86,14 @@ class Readings:
         stats: str | Iterable[str] = DEFAULT,
         top_channels: int = 0,
         top_by: str = "sparsity",
+        histograms: str | Iterable[str] = (),
         max_series: int = 2000,
         min_interval: float = 15.0,
         model: str | None = None,
     ) -> None:
         stats = (stats,) if isinstance(stats, str) else stats
-        self.metrics = tuple(_metric(stat, LAYER_METRICS) for stat in stats)
-        self._top_metric = _metric(top_by, CHANNEL_METRICS)
+        self.metrics = tuple(find_metric(stat, LAYER_METRICS) for stat in stats)
+        self._top_metric = find_metric(top_by, CHANNEL_METRICS)
         if top_channels:
             self.metrics += (self._top_metric,)
         for name, value in (
@@ -146,7 +104,8 @@ class Readings:
             if not 0 <= value < math.inf:
                 raise fmstats.FmstatsError(f"{name}={value!r}: give a finite number, 0 or more")
         self._source, self._most_channels, self._most = source, top_channels, max_series
-        self._layers = (layers,) if isinstance(layers, str) else layers and tuple(layers)
+        self._layers = None if layers is None else _listed(layers)
+        self._histograms = _listed(histograms)
         self._min_interval, self._model = min_interval, model
         if not (isinstance(source, fmstats.Tracker | fmstats.Profile) or callable(source)):
             raise fmstats.FmstatsError(
@@ -155,6 +114,11 @@ class Readings:
             )
         self._lock = threading.Lock()
         self._snapshot, self._due = Snapshot(), -math.inf
+
+    @property
+    def has_histograms(self) -> bool:
+        """Return whether histograms of some layers are asked for."""
+        return bool(self._histograms)
 
     def read(self) -> Snapshot:
         """Return the current numbers, at most `min_interval` old; from any thread.
@@ -187,7 +151,7 @@ class Readings:
         layers = [
             row
             for row, known in zip(profile.layers(), profile.info.values(), strict=True)
-            if self._is_chosen(row["layer"]) or self._is_chosen(known.layer or "")
+            if _fits(self._layers, row["layer"]) or _fits(self._layers, known.layer or "")
         ]
         rows: dict[Metric, Rows] = {metric: [] for metric in self.metrics}
         left, omitted = self._most, 0
@@ -209,12 +173,19 @@ class Readings:
         for number, name, channel in top[:taken]:
             labels = {"model": model, "layer": _clean(name), "channel": str(channel)}
             rows[self._top_metric].append((labels, number))
-        return Snapshot(rows, omitted + len(top) - taken, errors, time.time())
-
-    def _is_chosen(self, layer: str) -> bool:
-        if self._layers is None:
-            return True
-        return any(has_name(name, layer) for name in self._layers)
+        omitted += len(top) - taken
+        histograms, left = [], left - taken
+        for layer in layers:
+            stats = profile[layer["layer"]]
+            if _fits(self._histograms, layer["layer"]) and has_histogram(stats):
+                buckets = list_buckets(stats)
+                if omitted or len(buckets) > left:
+                    omitted += len(buckets)
+                    continue
+                left -= len(buckets)
+                labels = {"model": model, "layer": _clean(layer["layer"])}
+                histograms.append((labels, buckets))
+        return Snapshot(rows, histograms, omitted, errors, time.time())
 
     def _top(self, profile: fmstats.Profile, layers: list[str]) -> list[tuple[float, str, int]]:
         if not self._most_channels:
@@ -234,17 +205,24 @@ def gather(readings: Iterable[Readings]) -> Snapshot:
     """
     snapshots = [each.read() for each in readings]
     rows: dict[Metric, Rows] = {}
+    histograms: list[tuple[dict[str, str], Buckets]] = []
     taken: set[str] = set()
     for snapshot in snapshots:
-        found = {labels["model"] for each in snapshot.rows.values() for labels, _ in each}
+        series = (*snapshot.rows.values(), snapshot.histograms)
+        found = {labels["model"] for each in series for labels, _ in each}
         names = {name: _find_free(name, taken) for name in sorted(found)}
         taken |= {*names.values()}
+        histograms += [
+            ({**labels, "model": names[labels["model"]]}, buckets)
+            for labels, buckets in snapshot.histograms
+        ]
         for metric, each in snapshot.rows.items():
             renamed = [({**labels, "model": names[labels["model"]]}, n) for labels, n in each]
             rows.setdefault(metric, []).extend(renamed)
     times = [snapshot.time for snapshot in snapshots if snapshot.time is not None]
     return Snapshot(
         rows,
+        histograms,
         sum(snapshot.omitted for snapshot in snapshots),
         sum(snapshot.errors for snapshot in snapshots),
         min(times, default=None),
@@ -256,12 +234,13 @@ def _find_free(name: str, taken: Collection[str]) -> str:
     return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
-def _metric(stat: str, metrics: tuple[Metric, ...]) -> Metric:
-    for metric in metrics:
-        if metric.stat == stat:
-            return metric
-    known = ", ".join(metric.stat for metric in metrics)
-    raise fmstats.FmstatsError(f"unknown statistic {stat!r} of a {metrics[0].of}: choose {known}")
+def _listed(names: str | Iterable[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _fits(asked: tuple[str, ...] | None, layer: str) -> bool:
+    """Tell whether a layer is one of those asked for, by names or globs; None: all are."""
+    return asked is None or any(has_name(name, layer) for name in asked)
 
 
 def _is_number(value: float | None) -> bool:

@@ -1,4 +1,4 @@
-"""Write profiles to TensorBoard: numbers of layers, and histograms over their channels."""
+"""Write profiles to TensorBoard: numbers and histograms of layers, histograms over channels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import fmstats
+from fmstats.integrations.histograms import describe_raw, has_histogram
 
 _BUCKETS = 30
 _CHANNEL_STATS = (
@@ -23,13 +24,15 @@ def write(
     *,
     stats: str | Iterable[str] | None = None,
     channels: str | Iterable[str] = ("mean", "std", "sparsity"),
+    histograms: bool = True,
     prefix: str = "fmstats/",
 ) -> None:
-    """Write a profile's scalars, and a histogram of each layer's channels.
+    """Write a profile's scalars, and histograms of each layer.
 
-    A histogram shows one number a channel: how the means of 64 channels are distributed, say. It
-    says nothing of the activations within a channel. Its tag is
-    `{prefix}channels/{layer}.{stat}`, that of a scalar `{prefix}{layer}.{stat}`.
+    The histogram of a layer's elements is there if `track(measure="histogram")` asked for it; its
+    tag is `{prefix}elements/{layer}`. A histogram over channels shows one number a channel: how the
+    means of 64 channels are distributed, say. It says nothing of the activations within a channel.
+    Its tag is `{prefix}channels/{layer}.{stat}`, that of a scalar `{prefix}{layer}.{stat}`.
 
     Args:
         writer: a `torch.utils.tensorboard.SummaryWriter`, or what has its `add_scalar` and
@@ -38,6 +41,7 @@ def write(
         step: where to show it.
         stats: which scalars; see `Profile.scalars`.
         channels: which attributes of `ChannelStats` have histograms; () for none.
+        histograms: whether the elements of layers have them, where they were measured.
         prefix: what all tags begin with.
 
     Raises:
@@ -52,6 +56,9 @@ def write(
     for tag, value in profile.scalars(stats, prefix).items():
         writer.add_scalar(tag, value, step)
     for layer, measured in profile.items():
+        elements = describe_raw(measured) if histograms and has_histogram(measured) else None
+        if elements is not None:
+            writer.add_histogram_raw(f"{prefix}elements/{layer}", global_step=step, **elements)
         for stat in shown:
             values = getattr(measured, stat)
             if values is not None and np.isfinite(values).any():

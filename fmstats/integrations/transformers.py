@@ -16,7 +16,8 @@ import torch.nn as nn
 
 import fmstats
 from fmstats.errors import needs
-from fmstats.integrations.intervals import Intervals, KeepsIntervals, check_options
+from fmstats.integrations.asked import check_options
+from fmstats.integrations.intervals import Intervals, KeepsIntervals
 
 with needs("fmstats.integrations.transformers", "transformers", "'fmstats[transformers]'"):
     from transformers import PrinterCallback, ProgressCallback, TrainerCallback

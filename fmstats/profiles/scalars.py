@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from fmstats.errors import FmstatsError
@@ -30,16 +30,26 @@ def flatten(
         choices = ", ".join((*STATS, *ALL_MEASURED))
         raise FmstatsError(f"unknown statistic {unknown[0]!r}: choose {choices}")
     rows = profile.layers()
-    for measure, names in MEASURED.items():
-        asked = [name for name in names if name in chosen]
-        if asked and rows and asked[0] not in rows[0]:
-            raise FmstatsError(f"{asked[0]} is not known: it needs track(..., measure={measure!r})")
+    if rows:
+        require_measures(chosen, [m for m, names in MEASURED.items() if names[0] in rows[0]])
     return {
         f"{prefix}{row['layer']}.{stat}": float(row[stat])
         for row in rows
         for stat in chosen
         if has_number(row, stat) and math.isfinite(row[stat])
     }
+
+
+def require_measures(stats: Iterable[str], measures: Collection[str]) -> None:
+    """Refuse statistics that need a measure which is none of these.
+
+    Raises:
+        FmstatsError: there is one.
+    """
+    for stat in stats:
+        for measure, names in MEASURED.items():
+            if stat in names and measure not in measures:
+                raise FmstatsError(f"{stat} is not known: it needs track(..., measure={measure!r})")
 
 
 def has_number(row: Mapping[str, Any], stat: str) -> bool:
