@@ -143,7 +143,7 @@ class OnRequest:
 
         Returns:
             One for each histogram: (C,) or, of the layer, (1,); NaN where nothing was finite. The
-            relative error is at most 2**-resolution for magnitudes from 2**-24 to 65504.
+            relative error is at most `2**-resolution` for magnitudes from 2^-24 to 65504.
 
         Raises:
             FmstatsError: "histogram" was not measured, or no such share.
@@ -166,7 +166,7 @@ class OnRequest:
     def share_above(self, x: float, *, magnitude: bool = False) -> Array:
         """Return the share of the finite elements that are `x` or more (float64).
 
-        It is exact at an edge of the bins, such as each power of two from 2**-24 on, and 65504.
+        It is exact at an edge of the bins, such as each power of two from 2^-24 on, and 65504.
 
         Args:
             x: the bound.

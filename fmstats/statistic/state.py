@@ -208,7 +208,7 @@ class State:
         """Return a copy that holds no more than some of its measures.
 
         Args:
-            measures: those to keep.
+            measures: which; its bins are those of this state, if it has any.
         """
         rows = [self.measures.places[field] for field in measures.fields]
         bins = None if self.bins is None or measures.bins is None else self.bins.clone()
@@ -223,10 +223,10 @@ class State:
             self.memory[-1:].zero_()
 
     def begin_with_(self, other: State) -> None:
-        """Hold what another state holds, in place, in the first channels and histograms.
+        """Hold in the first channels and histograms what another state holds, in place.
 
         Args:
-            other: of the same measures, and no more channels.
+            other: of the same measures, and of as many channels or fewer.
         """
         self.words[:, : other.channels].copy_(other.words)
         if self.bins is not None and other.bins is not None:

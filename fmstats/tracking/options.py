@@ -181,8 +181,8 @@ class TrackOptions:
     resolution: int = field(
         default=4,
         metadata=_metadata(
-            "Divide each octave of a histogram into 2**N bins, N from 0 to 6: quantiles have a "
-            "relative error of at most 2**-N."
+            "Divide each octave of a histogram into 2^N bins, N from 0 to 6: quantiles have a "
+            "relative error of at most 2^-N."
         ),
     )
     grad_scale: object = field(

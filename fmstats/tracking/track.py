@@ -99,7 +99,7 @@ def track(
         histogram: keep one of each "layer", or of each "channel". There is a warning before those
             of all layers take 64 MB, and an error, see `on_error`, where one layer's would take
             more than half of the free memory.
-        resolution: 0 to 6: each octave of a histogram has 2**resolution bins.
+        resolution: 0 to 6: each octave of a histogram has `2**resolution` bins.
         grad_scale: of="grad_output" alone: what the loss is multiplied by before its backward pass,
             a torch.amp.GradScaler, a number or a function that returns one. Gradients are told
             without it. It is asked once a backward pass.
