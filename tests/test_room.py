@@ -113,6 +113,21 @@ def test_a_layer_without_room_is_not_measured_and_the_model_runs(free: list[int]
     assert list(tracker.stats()) == ["1"]
 
 
+def test_layers_share_the_free_memory_of_their_device(
+    free: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(State, "identity", lambda *a, **k: None)
+    monkeypatch.setattr("fmstats.tracking.state_memory.NOTABLE", 10**12)
+    memory, half = StateMemory(), free[0] // 2 // Bins().bytes
+    memory.make(half - 100, CPU, EACH_CHANNEL)
+    memory.make(half - 100, torch.device("meta"), EACH_CHANNEL)
+    memory.make(100, CPU, EACH_CHANNEL)
+    with pytest.raises(FmstatsError, match=f"^{half + 1:,} histograms would take 500 MB"):
+        memory.make(1, CPU, EACH_CHANNEL)
+    free[0] *= 2
+    memory.make(1, CPU, EACH_CHANNEL)  # what was refused is not counted
+
+
 def test_groups_have_histograms_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fmstats.tracking.state_memory.NOTABLE", 2 * Bins().bytes)
     model, x = nn.Sequential(nn.Linear(4, 3)), torch.randn(2, 5, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 
 import torch
 
@@ -19,7 +20,7 @@ class StateMemory:
     """
 
     def __init__(self) -> None:
-        self._histograms = 0
+        self._histograms: Counter[torch.device] = Counter()
         self._told = False
 
     def make(
@@ -31,19 +32,22 @@ class StateMemory:
         once.
 
         Raises:
-            FmstatsError: its histograms would take most of the free memory of the device.
+            FmstatsError: with its histograms those of all layers would take most of the free memory
+                of the device.
         """
         bins = measures.bins
         if bins is not None:
-            histograms = bins.rows(channels, groups)
-            check_room(bins, histograms, device)
-            self._histograms += histograms
-            size = bins.bytes * self._histograms
+            # All of them, since memory is taken as it is written to, which may be later.
+            wanted = self._histograms[device] + bins.rows(channels, groups)
+            check_room(bins, wanted, device)
+            self._histograms[device] = wanted
+            count = self._histograms.total()
+            size = bins.bytes * count
             if size >= NOTABLE and not self._told:
                 self._told = True
                 warnings.warn(
                     f"histograms take {show_bytes(size)} of memory so far, and more with each "
-                    f"further {bins.scope}: {self._histograms:,} of {show_bytes(bins.bytes)} "
+                    f"further {bins.scope}: {count:,} of {show_bytes(bins.bytes)} "
                     f"(resolution={bins.resolution}); {suggest_smaller(bins)}",
                     RuntimeWarning,
                     stacklevel=2,

@@ -97,8 +97,8 @@ def track(
         measure: what to measure as well, one or several of "abs" (`ChannelStats.mean_abs`),
             "kurtosis" (and `skewness`), "histogram" (`quantile`, `share_above`, ...).
         histogram: keep one of each "layer", or of each "channel". There is a warning before those
-            of all layers take 64 MB, and an error, see `on_error`, where one layer's would take
-            more than half of the free memory.
+            of all layers take 64 MB, and an error, see `on_error`, for a layer with which they
+            would take more than half of the free memory.
         resolution: 0 to 6: each octave of a histogram has `2**resolution` bins.
         grad_scale: of="grad_output" alone: what the loss is multiplied by before its backward pass,
             a torch.amp.GradScaler, a number or a function that returns one. Gradients are told
