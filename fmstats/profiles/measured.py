@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +28,7 @@ def name_measured(measures: Iterable[Measures]) -> tuple[str, ...]:
 
 
 def summarise_measured(
-    stats: ChannelStats, whole: ChannelStats, names: Iterable[str]
+    stats: ChannelStats, whole: ChannelStats, names: Collection[str]
 ) -> dict[str, float | None]:
     """Return what a layer has in such columns, all channels taken together; None: not measured.
 
@@ -37,6 +37,8 @@ def summarise_measured(
         whole: its channels taken together, but for histograms.
         names: of the columns.
     """
+    if not names:
+        return {}
     known = name_measured([stats.measures])
     with_histogram = pool_histograms(stats, whole)
     return {

@@ -120,8 +120,9 @@ class Profile(Uses):
         the quantiles `p1`, `p50`, `p99`. It is None for a layer of which it was not measured.
         """
         wholes = pool_channels([layer.stats for layer in self.info.values()])
+        measured = self._measured
         return [
-            summarise(name, layer, whole, self._measured)
+            summarise(name, layer, whole, measured)
             for (name, layer), whole in zip(self.info.items(), wholes, strict=True)
         ]
 
