@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from fmstats.drift.comparison import Comparison, overall_score, to_percent
+from fmstats.drift.distributions import describe_bins
 from fmstats.drift.inputs import describe_other_preparation, describe_other_sizes
 from fmstats.drift.layers import Evidence, LayerDrift, compare_layer
 from fmstats.drift.matching import check_missing, match_layers, read_only_common
@@ -103,6 +104,7 @@ def compare(
     ]
     found = _judge(drifts, limit, evidence, least_samples, left_out)
     also = [
+        *describe_bins(*(now[layers[0]], baseline[layers[0]], [part[layers[0]] for part in parts])),
         *describe_other_preparation(now, baseline),
         *describe_other_sizes(now, baseline, layers, (evidence.now, evidence.baseline)),
     ]
@@ -163,6 +165,12 @@ def _judge(
     if len(thin) == len(drifts):
         reasons.append(f"fewer than {LEAST_ELEMENTS} finite elements in every channel")
     verdict = NOT_ENOUGH if reasons else "drift" if score >= threshold else "no drift"
+    plain = overall_score([drift.score_of_moments for drift in drifts])
+    if verdict == "drift" and plain < threshold:
+        reasons.append(
+            "found in distributions, by Wasserstein-1 (W1) or by shares (PSI, JS): the score of "
+            f"means, variances and zeros alone is {plain:.3g}"
+        )
     limit = max(LEAST_BROKEN, CHANCES * math.sqrt(evidence.share))
     broken = [drift for drift in drifts if (np.abs(drift.effects.broken) >= limit).any()]
     if broken:

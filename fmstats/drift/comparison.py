@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fmstats.drift.layers import Evidence, LayerDrift
+from fmstats.errors import needs
 from fmstats.output.tables import (
     Block,
     Column,
@@ -22,6 +23,9 @@ from fmstats.output.tables import (
     space_out,
 )
 from fmstats.profiles.profile import Profile
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SECTIONS = 8
 # Alone, a layer counts half: the highest of a hundred scores is high by chance.
@@ -53,6 +57,12 @@ _EFFECT_COLUMNS = (
     Column("spread", "spread", format_number, keep=5),
     Column("sparsity", "sparsity", format_share, keep=4),
     Column("growth", "growth", format_number, keep=1),
+)
+# Where both profiles have histograms.
+_OF_DISTRIBUTIONS = (
+    Column("wasserstein", "W1", format_number, keep=7),
+    Column("psi", "PSI", format_number, keep=3),
+    Column("js", "JS", format_number, keep=2),
 )
 _LAYER_COLUMNS = (
     Column("layer", "layer", left=True, names=True),
@@ -154,6 +164,17 @@ class Comparison:
             "channels": self.top_channels(top),
         }
 
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a row per layer, in the order of execution; `LayerDrift.row` describes them.
+
+        Raises:
+            FmstatsError: pandas is not installed.
+        """
+        with needs("to_pandas()", "pandas", "'fmstats[pandas]'"):
+            from pandas import DataFrame
+        frame: pd.DataFrame = DataFrame([layer.row() for layer in self.layers])
+        return frame
+
     def describe(self, top: int | None = 10) -> str:
         """Return the verdict in words, with tables of the layers and channels that moved most.
 
@@ -166,7 +187,7 @@ class Comparison:
         """Return the texts and tables of `describe(top)` as blocks. See `describe`."""
         blocks: list[Block] = [self._summary()]
         if top != 0 and self.layers:
-            blocks.append(Table(_LAYER_COLUMNS, self.top_layers(top)))
+            blocks.append(_make_table(_LAYER_COLUMNS, self.top_layers(top)))
             blocks.append(_make_channel_table(self.top_channels(top)))
         return space_out(blocks)
 
@@ -211,7 +232,15 @@ def overall_score(scores: Sequence[float]) -> float:
 def _make_channel_table(rows: Sequence[Row]) -> Table:
     """Make the table of channels; it drops the column of changes if all of them are empty."""
     happened = any(map(name_changes, rows))
-    return Table([c for c in _CHANNEL_COLUMNS if happened or c.read is not name_changes], rows)
+    columns = [c for c in _CHANNEL_COLUMNS if happened or c.read is not name_changes]
+    return _make_table(columns, rows)
+
+
+def _make_table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
+    """Make a table; effects of distributions, where all rows have them, stand before growth."""
+    place = [column.name for column in columns].index("growth")
+    more = [c for c in _OF_DISTRIBUTIONS if rows and all(c.name in row for row in rows)]
+    return Table([*columns[:place], *more, *columns[place:]], rows)
 
 
 def _rank(score: float) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fmstats.drift.distributions import DISTRIBUTION, DistributionEffects, Ruler, find_bins
 from fmstats.drift.effects import (
     EFFECTS,
     ChannelEffects,
@@ -28,6 +29,7 @@ class LayerDrift:
             elements.
         scores: the same by effect, without effects that the layer does not have.
         effects: of its channels.
+        distribution: effects of its distributions; None where they were not measured on both sides.
     """
 
     layer: str
@@ -35,9 +37,19 @@ class LayerDrift:
     score: float
     scores: dict[str, float]
     effects: ChannelEffects
+    distribution: DistributionEffects | None = None
+
+    @property
+    def score_of_moments(self) -> float:
+        """Return what the score would be without effects of distributions."""
+        kept = [score for name, score in self.scores.items() if name in EFFECTS]
+        return self.score if np.isnan(self.score) else _size(np.array(kept or [0.0]))
 
     def row(self) -> dict[str, Any]:
-        """Return the root mean square over channels of each effect, and counts of channels."""
+        """Return the root mean square over channels of each effect, and counts of channels.
+
+        Effects of distributions are there where they were measured.
+        """
         e = self.effects
         sizes = {effect: _size(e.of(effect)) for effect in EFFECTS}
         growth = e.growth[np.isfinite(e.growth)]
@@ -47,6 +59,7 @@ class LayerDrift:
             "score": _plain(self.score),
             **{effect: _plain(size) for effect, size in sizes.items()},
             "growth": _plain(float(np.median(growth))) if growth.size else None,
+            **{effect: _plain(_size(values)) for effect, values in self._of_distribution().items()},
             "newly_dead": int(e.newly_dead.sum()),
             "revived": int(e.revived.sum()),
             "newly_broken": int(e.newly_broken.sum()),
@@ -57,11 +70,16 @@ class LayerDrift:
         """Return a row per channel with every effect, and the `size` that ranks it.
 
         The size is the largest of |shift|, |spread| / 2 (the change of the standard deviation, in
-        e-folds), |sparsity| and |broken|.
+        e-folds), |sparsity| and |broken|. Effects of distributions are there, and `wasserstein`
+        counts as well, where each channel has a histogram.
         """
         e = self.effects
+        own = self._of_distribution() if self._knows_channels else {}
         sizes = np.fmax.reduce(
-            [np.abs(e.shift), np.abs(e.spread) / 2, np.abs(e.sparsity), np.abs(e.broken)]
+            [
+                *(np.abs(e.shift), np.abs(e.spread) / 2, np.abs(e.sparsity), np.abs(e.broken)),
+                *([own["wasserstein"]] if own else []),
+            ]
         )
         return [
             {
@@ -70,6 +88,7 @@ class LayerDrift:
                 "size": _plain(float(sizes[channel])),
                 **{effect: _plain(float(e.of(effect)[channel])) for effect in EFFECTS},
                 "growth": _plain(float(e.growth[channel])),
+                **{effect: _plain(float(values[channel])) for effect, values in own.items()},
                 "newly_dead": bool(e.newly_dead[channel]),
                 "revived": bool(e.revived[channel]),
                 "newly_broken": bool(e.newly_broken[channel]),
@@ -78,6 +97,14 @@ class LayerDrift:
             }
             for channel in range(len(sizes))
         ]
+
+    @property
+    def _knows_channels(self) -> bool:
+        return self.distribution is not None and self.distribution.scope == "channel"
+
+    def _of_distribution(self) -> dict[str, Array]:
+        found = self.distribution
+        return {} if found is None else {effect: found.of(effect) for effect in DISTRIBUTION}
 
 
 @dataclass(frozen=True)
@@ -118,16 +145,61 @@ def compare_layer(
     enough = np.minimum(*counts) >= least_elements
     weights = np.minimum(share_finite(now), share_finite(baseline))
     moved = [standardise(shard, baseline) for shard in shards]
-    scores = {}
-    for effect in EFFECTS:
-        rows = np.stack([effects.of(effect), *(m[effect] for m in moved)])
-        kept = enough & np.isfinite(rows).all(0)
-        rows = rows[:, kept] * _root_of_weights(weights[kept])
-        score = _score(effect, rows, evidence)
-        if not np.isnan(score):
-            scores[effect] = score
+    rows = {e: np.stack([effects.of(e), *(m[e] for m in moved)]) for e in EFFECTS}
+    scores = {
+        effect: _score(effect, _keep(of_effect, enough, weights), evidence)
+        for effect, of_effect in rows.items()
+    }
+    distribution = None
+    if find_bins([now, baseline]) is not None:
+        ruler = Ruler.between(now, baseline)
+        distribution = ruler.measure(now)
+        if shards and find_bins([now, *shards]) is not None:
+            compared = [now, *shards]
+            scores |= _score_distributions(ruler, compared, enough, weights, evidence)
+            if distribution.scope == "channel":
+                # What all channels show alike stands out from chance in the layer's distribution.
+                ruler = Ruler.between(now.pooled(), baseline.pooled())
+                of_layer = [stats.pooled() for stats in compared]
+                more = _score_distributions(ruler, of_layer, enough, weights, evidence)
+                scores |= {e: _size(np.array([scores[e], score])) for e, score in more.items()}
+    scores = {effect: score for effect, score in scores.items() if not np.isnan(score)}
     known = list(scores.values()) or [0.0 if enough.any() else float("nan")]
-    return LayerDrift(layer, kind, _size(np.array(known)), scores, effects)
+    return LayerDrift(layer, kind, _size(np.array(known)), scores, effects, distribution)
+
+
+def _score_distributions(
+    ruler: Ruler,
+    compared: Sequence[ChannelStats],
+    enough: Array,
+    weights: Array,
+    evidence: Evidence,
+) -> dict[str, float]:
+    """Score distributions as effects of channels; each part of one counts as a channel does.
+
+    Args:
+        ruler: of the layer.
+        compared: the layer in question, then the shards.
+        enough: which channels have enough elements.
+        weights: of channels.
+        evidence: how many samples there are.
+    """
+    moved = [ruler.standardise(stats) for stats in compared]
+    histograms, parts = ruler.ends.shape
+    if histograms != len(enough):  # of the layer
+        enough, weights = np.array([enough.any()]), np.ones(1)
+    enough, weights = np.repeat(enough, parts), np.repeat(weights, parts)
+    scores = {}
+    for effect in moved[0]:
+        rows = np.stack([m[effect].ravel() for m in moved])
+        scores[effect] = _score(effect, _keep(rows, enough, weights), evidence)
+    return scores
+
+
+def _keep(rows: Array, enough: Array, weights: Array) -> Array:
+    """Return the columns that are known of all rows, weighted."""
+    kept = enough & np.isfinite(rows).all(0)
+    return np.asarray(rows[:, kept] * _root_of_weights(weights[kept]))
 
 
 def _score(effect: str, rows: Array, evidence: Evidence) -> float:
