@@ -84,6 +84,23 @@ def test_the_distance_is_that_of_sorted_numbers(seed: int, scope: str) -> None:
         assert got == pytest.approx(min(move(x, y), LIMIT), rel=1e-6, abs=width / 4)
 
 
+def test_within_a_bin_the_sides_may_cross() -> None:
+    """Of numbers that are spread evenly in each bin the distance is exact, however wide it is."""
+    even = (np.arange(1000) + 0.5) / 1000
+    a, b = np.concatenate([0.5 + even / 2, 2 + 2 * even]), np.concatenate([1 + even, 1 + even])
+    one, other = (stats_of(x[:, None], resolution=0) for x in (a, b))
+    found = Ruler.between(one, other).measure(one)
+    assert found.wasserstein[0] == pytest.approx(move(a, b), rel=0.01)
+
+
+def test_on_one_side_parts_add_up_to_the_distance() -> None:
+    even = (np.arange(1000) + 0.5) / 1000
+    one, other = (stats_of(x[:, None], resolution=0) for x in (2 + 2 * even, 1 + even))
+    ruler = Ruler.between(one, other)
+    parts = np.nansum(ruler.standardise(one)["wasserstein"], 1)
+    assert -parts == pytest.approx(ruler.measure(one).wasserstein, rel=0.01)
+
+
 def test_a_step_within_a_bin_is_that_of_the_means() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(1.03, 0.001, (2000, 1))
