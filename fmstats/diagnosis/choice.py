@@ -31,11 +31,12 @@ class Choice:
         self, name: str, layers: Sequence[Observed], thresholds: RuleThresholds
     ) -> list[Verdict | None]:
         """Return what a rule says of each layer; None where it does not apply, or none asked."""
-        verdicts, dtype = RULES[name].judge(layers, thresholds), RULES[name].dtype
-        if dtype is None or name in self.asked:
-            return verdicts
-        both = zip(verdicts, layers, strict=True)
-        return [verdict if layer.profile.dtype == dtype else None for verdict, layer in both]
+        dtype = None if name in self.asked else RULES[name].dtype
+        meant = [dtype is None or layer.profile.dtype == dtype for layer in layers]
+        if not any(meant):  # to judge histograms takes time
+            return [None] * len(layers)
+        verdicts = RULES[name].judge(layers, thresholds)
+        return [verdict if own else None for verdict, own in zip(verdicts, meant, strict=True)]
 
 
 def choose_rules(given: Iterable[str] | None, formats: Iterable[str] = ()) -> Choice:
