@@ -1,13 +1,15 @@
 """Measure how far a model's statistics have moved from a baseline, relative to chance.
 
 `compare` pairs the layers (`matching`), measures effect sizes per channel (`effects`), relates
-those of each layer to what chance gives (`layers`, `noise`), and sums up (`comparison`).
+those of each layer to what chance gives (`layers`, `noise`), and sums up (`comparison`). Where both
+profiles have histograms it measures effects of distributions as well (`distributions`).
 """
 
 from __future__ import annotations
 
 from fmstats.drift.compare import ASSUMED_THRESHOLD, LEAST_SHARDS, THRESHOLD, compare
 from fmstats.drift.comparison import Comparison
+from fmstats.drift.distributions import DistributionEffects
 from fmstats.drift.effects import ChannelEffects
 from fmstats.drift.layers import LayerDrift
 
@@ -17,6 +19,7 @@ __all__ = [
     "THRESHOLD",
     "ChannelEffects",
     "Comparison",
+    "DistributionEffects",
     "LayerDrift",
     "compare",
 ]

@@ -48,7 +48,8 @@ def compare(
     """Compare a profile with its baseline: effect sizes, a score, a verdict (see docs/drift.md).
 
     Both need `samples` in their metadata, as `fmstats.profile` writes it: how far chance moves a
-    channel depends on the number of samples, not of elements.
+    channel depends on the number of samples, not of elements. Distributions are compared as well
+    where both have histograms of the same bins, and count where those of `calibration` do, too.
 
     Args:
         now: the profile in question.
