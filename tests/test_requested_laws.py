@@ -34,6 +34,15 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).remo
 Case = tuple[Sample, Measures, random.Random]
 
 
+@pytest.fixture(autouse=True)
+def _measures_on_request(request: pytest.FixtureRequest) -> None:
+    """Backends that say that they do not measure on request are never chosen for it."""
+    if "backend" in request.fixturenames:
+        why_not = request.getfixturevalue("backend").why_not_measured(CHOICES[0])
+        if why_not is not None:
+            pytest.skip(why_not)
+
+
 def cases(law: str, dtype: torch.dtype, quick: bool) -> Iterator[Case]:
     """Every kind, in every layout or in one, by turns with all choices of measures."""
     turn = DTYPES.index(dtype) + len(law)

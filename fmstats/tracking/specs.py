@@ -34,7 +34,7 @@ def choose_specs(
     """
     _refuse_scripts({ROOT: model, **modules})
     if options.backend != "auto":
-        choose_backend(options.backend, device_of(model))
+        choose_backend(options.backend, device_of(model), options.measures)
     dims = _channel_dims(model, modules, options.of, options.channel_dim)
     bounds = chosen_bounds(modules, options.of, options.saturation)
     told = MaskChoice(options.mask).names_of(modules)
@@ -77,8 +77,10 @@ def warm_up(model: nn.Module, specs: Mapping[str, LayerSpec]) -> None:
     """Compile what the layers will need, for the devices and dtypes of the model's parameters."""
     used = {(p.device, p.dtype) for p in model.parameters() if p.dtype in DTYPES}
     for device, dtype in used:
-        for backend, thresholds in {(s.backend, s.thresholds) for s in specs.values()}:
-            choose_backend(backend, device).warm_up(device, dtype, thresholds)
+        for backend, thresholds, measures in {
+            (s.backend, s.thresholds, s.measures) for s in specs.values()
+        }:
+            choose_backend(backend, device, measures).warm_up(device, dtype, thresholds)
 
 
 def device_of(model: nn.Module) -> torch.device | None:

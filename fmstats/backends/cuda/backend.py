@@ -39,6 +39,7 @@ class CudaBackend(Backend):
     name = "cuda"
     devices: ClassVar[tuple[str, ...]] = ("cuda",)
     in_graphs = True
+    on_request = False
 
     def __init__(self, runtime: Runtime | None = None) -> None:
         self.runtime = runtime or Runtime()

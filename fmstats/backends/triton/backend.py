@@ -38,6 +38,7 @@ class TritonBackend(Backend):
     name = "triton"
     devices: ClassVar[tuple[str, ...]] = ("cuda", "xpu")
     in_graphs = True
+    on_request = False
 
     def __init__(self) -> None:
         self._engines: dict[torch.device, Engine | str] = {}  # or why it cannot be used
