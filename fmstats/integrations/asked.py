@@ -1,4 +1,4 @@
-"""`check_options` checks what callbacks of training loops are asked for."""
+"""Check what callbacks of training loops are asked for, before training begins."""
 
 from __future__ import annotations
 
