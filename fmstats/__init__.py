@@ -9,6 +9,7 @@ print(tracker.stats())
 from fmstats._version import __version__
 from fmstats.analysis import Analysis, analyze
 from fmstats.backends.one_tensor import channel_stats
+from fmstats.calibration import QParams
 from fmstats.diagnosis import Diagnosis, Finding, diagnose
 from fmstats.drift import Comparison
 from fmstats.errors import FmstatsError
@@ -43,6 +44,7 @@ __all__ = [
     "NonFiniteError",
     "NonFiniteEvent",
     "Profile",
+    "QParams",
     "RunInterrupted",
     "TopImage",
     "TopImages",

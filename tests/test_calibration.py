@@ -237,6 +237,8 @@ def test_scales_are_floats_that_divide() -> None:
         ({"scheme": "int16"}, "closest: int8"),
         ({"scheme": "int8", "method": "kl"}, "choose absmax, percentile, mse, entropy"),
         ({"scheme": "e4m3", "method": "entropy"}, "which e4m3 has not"),
+        ({"scheme": ["int8"]}, "choose int8"),
+        ({"scheme": "int8", "method": None}, "choose absmax"),
         ({"scheme": "int8", "per": "row"}, "'tensor' or 'channel'"),
         ({"scheme": "int8", "method": "mse", "q": 0.9}, "leave it out"),
         ({"scheme": "int8", "method": "percentile", "q": 99.9}, "share of numbers"),

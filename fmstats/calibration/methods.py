@@ -67,7 +67,7 @@ def read_method(name: str, scheme: Scheme) -> Method:
     Raises:
         FmstatsError: there is none, or it is not for this scheme.
     """
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         closest = list_closest(str(name), METHODS)
         raise FmstatsError(f"method={name!r}: choose {', '.join(METHODS)} (closest: {closest})")
     if isinstance(scheme.grid, Floats) and not METHODS[name].floats:

@@ -90,6 +90,9 @@ class QParams(Mapping[str, LayerQParams]):
     def load(path: str | Path) -> QParams:
         """Read them from a file that `save` wrote.
 
+        Args:
+            path: of the file.
+
         Raises:
             FmstatsError: it is no such file.
         """

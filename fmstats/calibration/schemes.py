@@ -86,13 +86,13 @@ def read_scheme(name: str) -> Scheme:
     Raises:
         FmstatsError: there is none, or it is one of 4 bits.
     """
-    if isinstance(name, str) and "int4" in name:
+    if "int4" in str(name):
         raise FmstatsError(
             f"scheme={name!r}: numbers of 4 bits share a scale in groups of 32 to 128 neighbours "
             "of a row, and a profile knows layers and channels, no such groups; int4 is for "
             f"weights, which can be read where they are. Choose {', '.join(SCHEMES)}"
         )
-    if name not in SCHEMES:
+    if not isinstance(name, str) or name not in SCHEMES:
         closest = list_closest(str(name), SCHEMES)
         raise FmstatsError(
             f"scheme={name!r}: choose {', '.join(SCHEMES)} (closest: {closest}); "
