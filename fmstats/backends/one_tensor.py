@@ -36,7 +36,7 @@ def channel_stats(
         backend: one of `fmstats backends`, or "auto".
         measure: what to measure as well, one or several of "abs", "kurtosis" and "histogram".
         histogram: keep one of the whole tensor, "layer", or one of each "channel".
-        resolution: 0 to 6: each octave of a histogram has 2**resolution bins.
+        resolution: 0 to 6: each octave of a histogram has `2**resolution` bins.
 
     Raises:
         FmstatsError: no such dim, backend or measure, a dtype without the statistic, a bad
