@@ -279,11 +279,13 @@ def test_the_native_module_refuses_what_it_cannot_do() -> None:
     good = {"isa": usable, "dtype": 0, "data": 0, "dims": ((1, 1),), "state": 0, "row": 0}
     good |= {"channels": 0, "channel_stride": 0, "thresholds": (0.0, 0.0, 0.0), "mode": 0}
     good |= {"threads": 1, "clock": 0, "numbers": 0, "number_strides": (), "groups": 1}
+    good |= {"requested": (0, 0, 0, 0, 0)}
     native.cpu_accumulate(**good)
     for name, value, text in (
         ("isa", 99, "instruction set 99"),
         ("dtype", 77, "dtype code 77"),
         ("mode", 3, "mode 3 is not known"),
+        ("requested", (0, 0, 0, 0, 7), "resolution 7 is not known"),
         ("dims", (), "1 to 64 dims, not 0"),
         ("numbers", 1, "a stride for each dim of the view"),
     ):

@@ -229,7 +229,8 @@ def test_a_tracker_measures_what_it_is_asked_for(compiled: bool, fresh_graphs: N
         once = stats_of(model(x), histogram="channel")
     np.testing.assert_allclose(relu.kurtosis, once.kurtosis, rtol=1e-6)
     np.testing.assert_array_equal(relu.distribution.counts % once.distribution.counts.clip(1), 0)
-    assert relu.columns[-3:] == ("mean_abs", "skewness", "kurtosis")
+    derived = ("mean_abs", "skewness", "kurtosis", "p1", "p50", "p99")
+    assert relu.columns[-6:] == derived
     assert set(profile.to_pandas().columns) >= {"sum_abs", "m3", "m4", "mean_abs", "kurtosis"}
     assert profile.to_dict()["layers"]["1"]["mean_abs"] == relu.mean_abs.tolist()
 

@@ -136,7 +136,7 @@ def test_what_is_closed_while_it_looks_at_a_tensor_stays_until_then(
         torch.compile(model, dynamic=False)(y)
     meter = trackers[0]._set.layers["0"].rows[0].meter_on(y.device)  # type: ignore[union-attr]
     number = trackers[0]._set.layers["0"].rows[0].in_graphs[y.device].number  # type: ignore[union-attr]
-    held = [weakref.ref(meter.plan), weakref.ref(meter.state.held)]
+    held = [weakref.ref(meter.plan), weakref.ref(meter.state.memory)]
     alive, is_neg = [], Tensor.is_neg
     del meter
 

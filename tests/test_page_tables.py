@@ -13,7 +13,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 # Each page, and the parts of it that scripts of docs/ and benchmarks/ renew.
 PARTS = {
     "diagnose.md": ["rules", "meanings", "bench", "thresholds", "measures"],
-    "drift.md": ["random halves"],
+    "drift.md": ["random halves", "shapes"],
     "options.md": ["options"],
     "performance.md": ["predicted"],
 }
