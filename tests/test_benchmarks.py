@@ -27,7 +27,14 @@ rivals = importlib.import_module("rivals")
 
 BENCHMARKS = Path(interleave.__file__).parent
 SCRIPTS = (
-    *("bench_kernel", "bench_masks", "bench_hook", "bench_model", "bench_first_pass"),
+    *(
+        "bench_kernel",
+        "bench_masks",
+        "bench_histogram",
+        "bench_hook",
+        "bench_model",
+        "bench_first_pass",
+    ),
     *("bench_memory", "bench_calibration", "compare", "chart"),
 )
 ON_TENSORS = [name for name, rival in rivals.RIVALS.items() if rival.start]
