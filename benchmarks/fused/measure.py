@@ -103,7 +103,9 @@ def pretend_meters(mode: Any) -> None:
 
     def meter_on(row: Row, device: torch.device) -> Any:
         memory = words(len(FIELDS) * row.width + 1)
-        state = SimpleNamespace(memory=memory, held=memory, words=memory)
+        state = SimpleNamespace(
+            memory=memory, held=(memory,), words=memory, measures=row._spec.measures
+        )
         made = SimpleNamespace(state=state, clock=clock, plan=None, backend=backend)
         return row._meters.setdefault(device, made)  # type: ignore[arg-type]
 
