@@ -11,6 +11,23 @@ bool aligned_alike(const void* a, const void* b) {
   return differ % kSlotBytes == 0;
 }
 
+// The same place of a state that is elsewhere.
+template <class Word>
+void follow(Word*& word, const i64* before, i64* after) {
+  if (word == nullptr) return;
+  const auto distance =
+      reinterpret_cast<std::uintptr_t>(word) - reinterpret_cast<std::uintptr_t>(before);
+  word = reinterpret_cast<Word*>(reinterpret_cast<std::uintptr_t>(after) + distance);
+}
+
+// Let a launch fill another memory of a state: words and bins lie in it in the same way.
+void move_state(CudaArgs& args, i64* state) {
+  follow(args.requested.sum_abs, args.state, state);
+  follow(args.requested.m3, args.state, state);
+  follow(args.requested.bins, args.state, state);
+  args.state = state;
+}
+
 }  // namespace
 
 CudaPlan::CudaPlan(py::object tensor_type, const py::object& api, int device_type, int device_id)
@@ -45,7 +62,7 @@ bool CudaPlan::launch_found(const void* data, i64* state, i64* clock) {
   void* stream = nullptr;
   if (!expected_.current_stream(&stream) || stream != target_.stream) return false;
   args.view.data = data;
-  args.state = state;
+  move_state(args, state);
   args.clock = clock;
   try {  // not into a graph: what that writes to has to be kept
     return cuda::launch_eagerly(target_, launch_.grid_x, launch_.grid_y, launch_.block, &args);

@@ -40,31 +40,44 @@ void cpu_accumulate(int isa, int dtype, std::uintptr_t data, i64 channels, i64 c
              read_mode(mode), target, threads);
 }
 
+// (sums, scope, resolution), as fmstats/backends/cuda/asked.py has them.
+Asked read_asked(const py::tuple& asked) {
+  const int scope = asked[1].cast<int>(), resolution = asked[2].cast<int>();
+  if (scope < 0 || scope >= kScopes || resolution < 0 || resolution > kMostResolution) {
+    throw std::invalid_argument("no kernel has such histograms");
+  }
+  return {asked[0].cast<bool>(), static_cast<Scope>(scope), resolution};
+}
+
 CudaLaunch cuda_launch(int dtype, std::uintptr_t data, i64 channels, i64 channel_stride,
-                       const py::tuple& dims, int multiprocessors) {
+                       const py::tuple& dims, int multiprocessors, const py::tuple& asked) {
   View view = view_of(dtype, channels, channel_stride, dims);
   view.data = reinterpret_cast<const void*>(data);
-  return plan_launch(view, multiprocessors);
+  return plan_launch(view, multiprocessors, read_asked(asked));
 }
 
 GroupedLaunch cuda_grouped_launch(int dtype, std::uintptr_t data, i64 channels, i64 channel_stride,
                                   const py::tuple& dims, std::uintptr_t numbers,
-                                  const py::tuple& number_strides, int groups,
-                                  int multiprocessors) {
+                                  const py::tuple& number_strides, int groups, int multiprocessors,
+                                  const py::tuple& asked) {
   View view = view_of(dtype, channels, channel_stride, dims);
   view.data = reinterpret_cast<const void*>(data);
   return plan_grouped_launch(view, read_groups(view, numbers, number_strides, groups),
-                             multiprocessors);
+                             multiprocessors, read_asked(asked));
 }
 
-// Complete the arguments of a launch with what it reads and writes beside the tensor.
+// Complete the arguments of a launch with what it reads and writes beside the tensor. requested:
+// addresses of the fields of the same name, 0 for what is not measured.
 void complete(CudaArgs& args, const py::tuple& thresholds, const py::tuple& limits,
-              std::uintptr_t state, i64 row, std::uintptr_t clock, std::uintptr_t replays,
-              std::uintptr_t parts, std::uintptr_t tickets) {
+              std::uintptr_t state, i64 row, const py::tuple& requested, std::uintptr_t clock,
+              std::uintptr_t replays, std::uintptr_t parts, std::uintptr_t tickets) {
   args.thresholds = read_thresholds(thresholds);
   for (int i = 0; i < 3; ++i) args.limits[i] = limits[i].cast<i64>();
   args.state = reinterpret_cast<i64*>(state);
   args.row = row;
+  args.requested.sum_abs = reinterpret_cast<double*>(requested[0].cast<std::uintptr_t>());
+  args.requested.m3 = reinterpret_cast<double*>(requested[1].cast<std::uintptr_t>());
+  args.requested.bins = reinterpret_cast<i64*>(requested[2].cast<std::uintptr_t>());
   args.clock = reinterpret_cast<i64*>(clock);
   args.replays = reinterpret_cast<i64*>(replays);
   args.parts = reinterpret_cast<i64*>(parts);
@@ -78,21 +91,21 @@ cuda::Target target_of(std::uintptr_t kernel, std::uintptr_t context, std::uintp
 
 void cuda_update(CudaPlan& plan, CudaLaunch launch, const py::tuple& shape,
                  const py::tuple& strides, const py::tuple& thresholds, const py::tuple& limits,
-                 std::uintptr_t state, i64 row, std::uintptr_t clock, std::uintptr_t replays,
-                 std::uintptr_t parts, std::uintptr_t tickets, std::uintptr_t kernel,
-                 std::uintptr_t context, std::uintptr_t stream) {
-  complete(launch.args, thresholds, limits, state, row, clock, replays, parts, tickets);
+                 std::uintptr_t state, i64 row, const py::tuple& requested, std::uintptr_t clock,
+                 std::uintptr_t replays, std::uintptr_t parts, std::uintptr_t tickets,
+                 std::uintptr_t kernel, std::uintptr_t context, std::uintptr_t stream) {
+  complete(launch.args, thresholds, limits, state, row, requested, clock, replays, parts, tickets);
   plan.update(launch, target_of(kernel, context, stream), shape, strides);
 }
 
 void cuda_update_groups(CudaGroupPlan& plan, const GroupedLaunch& launch, const py::tuple& shape,
                         const py::tuple& strides, const py::tuple& thresholds,
                         const py::tuple& limits, std::uintptr_t state, i64 row,
-                        std::uintptr_t clock, std::uintptr_t replays, std::uintptr_t parts,
-                        std::uintptr_t tickets, std::uintptr_t kernel, std::uintptr_t context,
-                        std::uintptr_t stream) {
+                        const py::tuple& requested, std::uintptr_t clock, std::uintptr_t replays,
+                        std::uintptr_t parts, std::uintptr_t tickets, std::uintptr_t kernel,
+                        std::uintptr_t context, std::uintptr_t stream) {
   GroupedArgs args = {launch.args, launch.numbers};
-  complete(args, thresholds, limits, state, row, clock, replays, parts, tickets);
+  complete(args, thresholds, limits, state, row, requested, clock, replays, parts, tickets);
   plan.update(launch, args, target_of(kernel, context, stream), shape, strides);
 }
 
@@ -124,8 +137,10 @@ void add_cpu(py::module_& m) {
 
 void add_cuda(py::module_& m) {
   py::register_exception<cuda::DriverError>(m, "CudaDriverError", PyExc_RuntimeError);
+  const py::tuple nothing = py::make_tuple(false, 0, 0);
   py::class_<CudaLaunch>(m, "CudaLaunch", "How a tensor is read; see csrc/cuda/planner.h.")
-      .def(py::init(&cuda_launch))
+      .def(py::init(&cuda_launch), "dtype"_a, "data"_a, "channels"_a, "channel_stride"_a, "dims"_a,
+           "multiprocessors"_a, "asked"_a = nothing)
       .def_property_readonly("kernel", [](const CudaLaunch& l) { return kernel_name(l); })
       .def_property_readonly("grid",
                              [](const CudaLaunch& l) { return py::make_tuple(l.grid_x, l.grid_y); })
@@ -136,7 +151,7 @@ void add_cuda(py::module_& m) {
   py::class_<GroupedLaunch, CudaLaunch>(m, "GroupedLaunch", "The same of positions in groups.")
       .def(py::init(&cuda_grouped_launch), py::kw_only(), "dtype"_a, "data"_a, "channels"_a,
            "channel_stride"_a, "dims"_a, "numbers"_a, "number_strides"_a, "groups"_a,
-           "multiprocessors"_a)
+           "multiprocessors"_a, "asked"_a = nothing)
       .def_property_readonly("kernel", [](const GroupedLaunch& l) { return kernel_name(l); })
       .def_property_readonly("args_bytes",
                              [](const GroupedLaunch&) { return sizeof(GroupedArgs); });
@@ -144,16 +159,16 @@ void add_cuda(py::module_& m) {
       .def(py::init<py::object, py::object, int, int>(), py::kw_only(), "tensor_type"_a,
            "exchange_api"_a, "device_type"_a, "device_id"_a)
       .def("update", &cuda_update, py::kw_only(), "launch"_a, "shape"_a, "strides"_a,
-           "thresholds"_a, "limits"_a, "state"_a, "row"_a, "clock"_a, "replays"_a, "parts"_a,
-           "tickets"_a, "kernel"_a, "context"_a, "stream"_a)
+           "thresholds"_a, "limits"_a, "state"_a, "row"_a, "requested"_a, "clock"_a, "replays"_a,
+           "parts"_a, "tickets"_a, "kernel"_a, "context"_a, "stream"_a)
       .def("try_update", py::overload_cast<py::handle>(&CudaPlan::try_update))
       .def("forget", &CudaPlan::forget);
   py::class_<CudaGroupPlan>(m, "CudaGroupPlan", "The same of positions in groups.")
       .def(py::init<py::object, py::object, int, int>(), py::kw_only(), "tensor_type"_a,
            "exchange_api"_a, "device_type"_a, "device_id"_a)
       .def("update", &cuda_update_groups, py::kw_only(), "launch"_a, "shape"_a, "strides"_a,
-           "thresholds"_a, "limits"_a, "state"_a, "row"_a, "clock"_a, "replays"_a, "parts"_a,
-           "tickets"_a, "kernel"_a, "context"_a, "stream"_a)
+           "thresholds"_a, "limits"_a, "state"_a, "row"_a, "requested"_a, "clock"_a, "replays"_a,
+           "parts"_a, "tickets"_a, "kernel"_a, "context"_a, "stream"_a)
       .def("try_update", &CudaGroupPlan::try_update)
       .def("forget", &CudaGroupPlan::forget);
   m.def("cuda_begin_pass", &cuda_begin_pass, py::kw_only(), "clock"_a, "kernel"_a, "context"_a,

@@ -97,10 +97,10 @@ constexpr int kOctaves = 16 - kLowestExponent;
 constexpr int kMostResolution = 6;
 
 // The bins between the first and the last one of a sign, and all of a sign.
-constexpr int regular_bins(int resolution) {
+FMSTATS_FN constexpr int regular_bins(int resolution) {
   return kOctaves << resolution;
 }
-constexpr int bins_of_sign(int resolution) {
+FMSTATS_FN constexpr int bins_of_sign(int resolution) {
   return regular_bins(resolution) + 2;
 }
 constexpr int kMostBins = 2 * bins_of_sign(kMostResolution);
@@ -118,24 +118,25 @@ FMSTATS_FN Requested of_group(const Requested& r, int k, i64 channels) {
 }
 
 // The bin of a float32, or of a float64, by its bits, which are those of a finite number that is
-// not 0.
+// not 0. Magnitudes outside of the bins between become one just below these, or just beyond them.
 FMSTATS_FN int bin_of(unsigned bits, int resolution) {
-  const unsigned magnitude = bits & 0x7fffffffu;
-  const int first = (127 + kLowestExponent) << resolution;
-  int place = static_cast<int>(magnitude >> (23 - resolution)) - first;
-  const int regular = regular_bins(resolution);
-  place = (place < -1 ? -1 : place > regular ? regular : place) + 1;
-  if (magnitude >= 0x477fe000u) place = regular + 1;  // 65504
-  return (bits >> 31) != 0 ? place + regular + 2 : place;
+  constexpr unsigned kFirst = static_cast<unsigned>(127 + kLowestExponent) << 23;
+  unsigned magnitude = bits & 0x7fffffffu;
+  magnitude = larger(magnitude, kFirst - 1);
+  magnitude = magnitude >= 0x477fe000u ? 0x47800000u : magnitude;  // 65504 and 65536
+  const unsigned shift = 23 - resolution;
+  const int place = static_cast<int>(magnitude >> shift) - static_cast<int>(kFirst >> shift) + 1;
+  return (bits >> 31) != 0 ? place + bins_of_sign(resolution) : place;
 }
 FMSTATS_FN int bin_of(unsigned long long bits, int resolution) {
-  const unsigned long long magnitude = bits & 0x7fffffffffffffffULL;
-  const int first = (1023 + kLowestExponent) << resolution;
-  int place = static_cast<int>(magnitude >> (52 - resolution)) - first;
-  const int regular = regular_bins(resolution);
-  place = (place < -1 ? -1 : place > regular ? regular : place) + 1;
-  if (magnitude >= 0x40effc0000000000ULL) place = regular + 1;
-  return (bits >> 63) != 0 ? place + regular + 2 : place;
+  constexpr unsigned long long kFirst = static_cast<unsigned long long>(1023 + kLowestExponent)
+                                        << 52;
+  unsigned long long magnitude = bits & 0x7fffffffffffffffULL;
+  magnitude = larger(magnitude, kFirst - 1);
+  magnitude = magnitude >= 0x40effc0000000000ULL ? 0x40f0000000000000ULL : magnitude;
+  const int shift = 52 - resolution;
+  const int place = static_cast<int>(magnitude >> shift) - static_cast<int>(kFirst >> shift) + 1;
+  return (bits >> 63) != 0 ? place + bins_of_sign(resolution) : place;
 }
 
 }  // namespace fmstats

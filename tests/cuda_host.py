@@ -28,6 +28,7 @@ from fmstats.backends.cuda.backend import CudaBackend
 from fmstats.backends.cuda.runtime import Gpu, Runtime
 from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
+from fmstats.statistic.bins import Bins
 from fmstats.statistic.clock import WORDS, Clock
 from fmstats.statistic.fields import FIELDS, PART_FIELDS
 from fmstats.statistic.state import State
@@ -37,6 +38,7 @@ from fmstats.statistic.view import view_of
 ARCHS = ("80", "90", "100", "120")
 LAUNCH_FAILED = 719  # CUDA_ERROR_LAUNCH_FAILED
 MAX_DIMS = 64
+POWER_SUMS = 6  # words of a part with power sums beside its fields: csrc/requested.h
 SIZES = (4, 8, 2, 2, 1, 1)  # of elements, by dtype
 PLAIN = Thresholds()
 ALL = Thresholds(zero_tol=0.1, low=-0.5, high=1.0)
@@ -102,10 +104,24 @@ class CudaArgs(ctypes.Structure):
         ("run_bytes", ctypes.c_int),
         ("edge_runs", ctypes.c_int64),
         ("lanes", ctypes.c_int),
+        ("sum_abs", ctypes.c_uint64),
+        ("m3", ctypes.c_uint64),
+        ("bins", ctypes.c_uint64),
+        ("per_channel", ctypes.c_int),
+        ("resolution", ctypes.c_int),
     ]
 
-    part_words: ClassVar[int] = len(PART_FIELDS)
+    plain_words: ClassVar[int] = len(PART_FIELDS)  # of a part, without power sums
+    histograms = property(lambda self: self.state_channels if self.per_channel else 1)
     state_channels = property(lambda self: self.channels)
+
+    @property
+    def part_words(self) -> int:
+        return self.plain_words + (POWER_SUMS if self.sum_abs or self.m3 else 0)
+
+    @property
+    def state_rows(self) -> int:
+        return len(FIELDS) + bool(self.sum_abs) + 2 * bool(self.m3)
 
     @property
     def extent(self) -> int:
@@ -128,8 +144,11 @@ class GroupedArgs(CudaArgs):
         ("of_vector", ctypes.c_int),
         ("position_groups", ctypes.c_int),
     ]
-    part_words = CudaArgs.part_words + 1  # with the number of positions
+    plain_words = CudaArgs.plain_words + 1  # with the number of positions
     state_channels = property(lambda self: self.channels * self.position_groups)
+    histograms = property(
+        lambda self: self.state_channels if self.per_channel else self.position_groups
+    )
 
     @property
     def number_extent(self) -> int:
@@ -320,8 +339,13 @@ def memory_of(args: CudaArgs, grid: tuple[int, int]) -> Memory:
     memory.map_address(args.data, args.extent * SIZES[args.dtype], "x", read_only=True)
     if isinstance(args, GroupedArgs):
         memory.map_address(args.numbers, args.number_extent, "numbers", read_only=True)
-    words = (len(FIELDS) - 1) * args.row + args.state_channels + (1 if args.replays else 0)
+    words = (args.state_rows - 1) * args.row + args.state_channels
     memory.map_address(args.state, 8 * words, "state")
+    if args.bins:
+        bins = args.histograms * Bins(resolution=args.resolution).words
+        memory.map_address(args.bins, 8 * bins, "bins")
+    if args.replays:
+        memory.map_address(args.replays, 8, "replays")
     if args.splits > 1 or args.lanes:
         parts = args.splits + (args.groups if args.groups > 1 else 0)
         memory.map_address(args.parts, 8 * parts * args.part_words * args.part_row, "parts")

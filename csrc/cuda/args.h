@@ -2,8 +2,8 @@
 // kernels.
 #pragma once
 
-#include "../parts.h"
 #include "../view.h"
+#include "asked.h"
 
 namespace fmstats {
 
@@ -13,10 +13,42 @@ constexpr int kRowBlocks = 2;        // of these on a multiprocessor
 constexpr int kColumnThreads = 128;  // of a block of columns
 constexpr int kSlotBytes = 16;       // of a vector load
 
+constexpr int kSharedBytes = 48 << 10;  // that a block may declare
+constexpr int kOtherBytes = 2 << 10;    // at most, of it for what is neither a tile nor a histogram
+
 // Blocks of columns that a multiprocessor is to hold, by the bytes of an element: those of 8 bits
-// have 16 channels a thread and take more registers.
-FMSTATS_FN constexpr int column_blocks(i64 bytes) {
-  return bytes == 1 ? 2 : 4;
+// have 16 channels a thread and take more registers, as power sums do.
+FMSTATS_FN constexpr int column_blocks(i64 bytes, bool sums) {
+  return bytes == 1 || sums ? 2 : 4;
+}
+
+// Bytes of shared memory that a block of columns has of so many channels, `vector` a thread, whose
+// numbers have `real` bytes (totals.cuh).
+FMSTATS_FN constexpr int tile_bytes(int channels, int vector, int real, bool sums) {
+#define FMSTATS_ONE(...) +1
+  constexpr int kSums = 0 FMSTATS_PART_SUMS(FMSTATS_ONE);
+  constexpr int kReals = 1 FMSTATS_EXTREMES(FMSTATS_ONE);  // and a pivot
+#undef FMSTATS_ONE
+  const int doubles = kSums + (sums ? kPowerSums : 0);
+  const int of_channel = 8 * doubles + real * kReals + 4 * kPartCounts;
+  return channels * of_channel + kColumnThreads * vector * real;
+}
+
+// Threads of a block of columns side by side on a position, at most: so many that shared memory has
+// room for their tile and its histograms. 0: not even for those of one.
+FMSTATS_FN constexpr int lanes_in_room(int vector, int real, const Asked& asked) {
+  int lanes = kWarp;
+  for (; lanes > 0; lanes /= 2) {
+    const int tile = tile_bytes(lanes * vector, vector, real, asked.sums);
+    const int histograms = histogram_bytes(asked, lanes * vector);
+    if (tile + histograms <= kSharedBytes - kOtherBytes) break;
+  }
+  return lanes;
+}
+// The same, where histograms for which there is no room are left out of it.
+FMSTATS_FN constexpr int most_lanes(int vector, int real, const Asked& asked) {
+  const int lanes = lanes_in_room(vector, real, asked);
+  return lanes > 0 ? lanes : lanes_in_room(vector, real, {asked.sums, kNoHistogram, 0});
 }
 
 // Rows: contiguous runs of whole vectors. Ragged: runs that begin or end within one. `Warp`: a
@@ -71,6 +103,8 @@ struct CudaArgs {
   i64 edge_runs;  // of a split: runs whose ends, outside whole vectors, it reads
 
   int lanes;  // columns: threads side by side on a position, a power of 2
+
+  Requested requested;  // where what is asked for goes
 };
 
 // How the numbers of a vector's positions lie: one number stands for all of them, they are

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "group.cuh"
+#include "requests.cuh"
 #include "walk.cuh"
 
 namespace fmstats {
@@ -21,7 +22,7 @@ struct Chosen;
 
 template <>
 struct Chosen<CudaArgs> {
-  typedef Partial Part;
+  typedef AskedPart<Partial> Part;
   static constexpr bool kSome = false;
 
   const i64 channel;
@@ -43,12 +44,14 @@ struct Chosen<CudaArgs> {
   static __device__ __forceinline__ i64 positions_of(const CudaArgs& a, const Partial&) {
     return a.positions;
   }
+  // The number of the group that a channel of the state is of, from 0 on.
+  static __device__ __forceinline__ i64 group_of(const CudaArgs&, i64) { return 0; }
   __device__ __forceinline__ bool has(i64) const { return true; }
 };
 
 template <>
 struct Chosen<GroupedArgs> {
-  typedef CountedPart Part;
+  typedef AskedPart<CountedPart> Part;
   static constexpr bool kSome = true;
 
   const i64 channel;
@@ -56,7 +59,7 @@ struct Chosen<GroupedArgs> {
   __device__ __forceinline__ Chosen(const GroupedArgs& a, i64 of_state)
       : channel(in_tensor(a, of_state)),
         a_(a),
-        group_(static_cast<unsigned>(of_state / a.view.channels) + 1) {}
+        group_(static_cast<unsigned>(group_of(a, of_state)) + 1) {}
   static __device__ __forceinline__ i64 in_tensor(const GroupedArgs& a, i64 of_state) {
     return of_state % a.view.channels;
   }
@@ -73,6 +76,9 @@ struct Chosen<GroupedArgs> {
   }
   static __device__ __forceinline__ i64 positions_of(const GroupedArgs&, const CountedPart& part) {
     return static_cast<i64>(part.positions);
+  }
+  static __device__ __forceinline__ i64 group_of(const GroupedArgs& a, i64 of_state) {
+    return of_state / a.view.channels;
   }
   __device__ __forceinline__ bool has(i64 position) const { return *number(position) == group_; }
 

@@ -10,10 +10,13 @@ namespace fmstats {
 // kOne: a thread has one channel, whose elements it packs; else a vector of channels.
 template <class E, int kMode, bool kOne, class Args>
 class Columns {
+ public:
+  static constexpr int kVector = kOne ? 1 : kVectorOf<E>;  // channels of a thread
+
+ private:
   typedef typename E::Real Real;
   typedef typename E::Pack Pack;
   typedef typename E::Storage Storage;
-  static constexpr int kVector = kOne ? 1 : kVectorOf<E>;  // channels of a thread
   static constexpr int kLanes = kOne ? 1 : kVector / E::kPack;
   static constexpr int kRows = kOne ? E::kPack : 1;  // positions of a pack
   // Loads in flight, a thread; more where registers leave room for fewer threads.
@@ -24,11 +27,11 @@ class Columns {
   static_assert(kSettled + 1 <= kRoundings, "a lane must settle in time");
 
  public:
-  static constexpr int kMaxTile = kWarp * kVector;
+  static constexpr int kMaxTile = most_lanes(kVector, sizeof(Real), kAsked) * kVector;
+  static constexpr int kTileBytes = tile_bytes(kMaxTile, kVector, sizeof(Real), kAsked.sums);
   typedef TileTotals<Real, kMaxTile, kColumnThreads * kVector> Totals;
-  typedef
-      typename Select<kCounted<typename Chosen<Args>::Part>, CountedTotals<Totals>, Totals>::type
-          Tile;
+  typedef typename Select<Chosen<Args>::kSome, CountedTotals<Totals>, Totals>::type Plain;
+  typedef typename Select<kAsked.sums, SummedTotals<Plain, kMaxTile>, Plain>::type Tile;
 
   // first: channel of the state in the tile.
   __device__ Columns(const Args& a, i64 first, Tile& tile)
@@ -40,8 +43,10 @@ class Columns {
         row_(static_cast<int>(threadIdx.x) / a.lanes),
         rows_(kColumnThreads / a.lanes) {}
 
-  // Measure split blockIdx.y of the tile into its totals.
-  __device__ __forceinline__ void measure() {
+  // Measure split blockIdx.y of the tile into its totals, and count in histograms of the block, the
+  // first of which is added to `into` of the state.
+  template <class Bins>
+  __device__ __forceinline__ void measure(Bins& bins, i64* into) {
     const i64 begin = static_cast<i64>(blockIdx.y) * a_.per_split;
     const i64 stop = begin + a_.per_split < a_.positions ? begin + a_.per_split : a_.positions;
     const i64 channel =
@@ -51,6 +56,12 @@ class Columns {
 #pragma unroll
     for (int v = 0; v < kVector * kRows; ++v) {
       pivot[v] = mine ? tile_.pivot[lane_ * kVector + v / kRows] : Real(0);
+    }
+    Takers<E, decltype(bins.counter(0, into)), kVector> takers = {};
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) {
+      const int of_channel = kAsked.scope == kOfChannel ? lane_ * kVector + v : 0;
+      takers.counter[v] = bins.counter(of_channel, into + of_channel * kBinWords);
     }
     // All threads go through as many chunks, since the block settles them together.
     i64 position = begin + row_;
@@ -62,11 +73,12 @@ class Columns {
       Lane<E, kMode> lanes[kLanes];
 #pragma unroll
       for (int i = 0; i < kLanes; ++i) lanes[i].begin();
-      counted += read_chunk(walk, position, n, pivot, lanes);
+      counted += read_chunk(walk, position, n, pivot, takers, lanes);
       settle(channel, position, n, lanes);
       position += static_cast<i64>(kChunk) * rows_;
     }
     tile_.count_positions(lane_ == 0 ? counted : 0);
+    if constexpr (kAsked.sums) tile_.add_powers_of(takers.powers, a_.lanes);
   }
 
  private:
@@ -77,8 +89,9 @@ class Columns {
   }
 
   // Read n positions from one on; return how many count.
+  template <class Takers>
   __device__ __forceinline__ int read_chunk(Steps& walk, i64 position, int n, const Real* pivot,
-                                            Lane<E, kMode>* lanes) const {
+                                            Takers& takers, Lane<E, kMode>* lanes) const {
     int counted = 0;
 #pragma unroll 1
     for (int i = 0; i < n; i += kGulp) {
@@ -114,6 +127,10 @@ class Columns {
           lanes[0].take_some(E::pack(held + u), marks, pivot, limits_);
           if (u / E::kPack % kSettled == kSettled - 1 || u + E::kPack >= kGulp) lanes[0].settle();
         }
+#pragma unroll
+        for (int u = 0; u < (kAsks ? kGulp : 0); ++u) {
+          if (is_there(chosen, i, u, n)) takers.take(number<E>(held[u]), 0, pivot[0]);
+        }
       } else {
 #pragma unroll
         for (int u = 0; u < kGulp; ++u) {
@@ -122,6 +139,10 @@ class Columns {
             E::read(held[u], x);
 #pragma unroll
             for (int k = 0; k < kLanes; ++k) lanes[k].take(x[k], pivot + k * E::kPack, limits_);
+#pragma unroll
+            for (int v = 0; v < (kAsks ? kVector : 0); ++v) {
+              takers.take(E::real(x[v / E::kPack], v % E::kPack), v, pivot[v]);
+            }
           }
           if (u % kSettled < kSettled - 1) continue;
 #pragma unroll

@@ -69,11 +69,15 @@ __device__ __forceinline__ typename E::Real thread_pivot(const Args& a, i64 chan
   return pivot_from<E>(s);
 }
 
+// The parts of sums alone, which are made anew.
+typedef AskedPart<Partial> Sums;
+
 // Make the sums of a part anew, in float64; the other fields stay.
 template <class E, class Args, class Threads, class Part>
 __device__ __forceinline__ Part sum_again(const Args& a, const Threads& group, i64 channel,
                                           const Again& again, Part part, i64* shared) {
   ExactSum sum = {}, sum_sq = {};
+  Sums mine = empty_part<Sums>();
   const Chosen<Args> chosen(a, channel);
   const typename E::Storage* first = channel_of<E>(a.view, chosen.channel);
 #pragma unroll 1
@@ -82,24 +86,47 @@ __device__ __forceinline__ Part sum_again(const Args& a, const Threads& group, i
       if (!chosen.has(p)) continue;
     }
     const typename E::Real x = number<E>(first[offset_of(a, p)]);
-    if (!E::hides_nan(x)) add_again(static_cast<double>(x), again, sum, sum_sq);
+    if (E::hides_nan(x)) continue;
+    add_again(static_cast<double>(x), again, sum, sum_sq);
+    if constexpr (kAsked.sums) {
+      add_powers(static_cast<double>(x), again.pivot / again.unit, *powers_of(mine));
+    }
   }
-  Partial mine = empty_partial();
   mine.sum = sum.sum + sum.rest;
   mine.sum_sq = sum_sq.sum + sum_sq.rest;
   mine = group.template sum<kPlain>(mine, shared);
   part.sum = mine.sum;
   part.sum_sq = mine.sum_sq;
+  if constexpr (kAsked.sums) part.powers = *powers_of(mine);
   return part;
+}
+
+// Merge what is asked for of a channel's part into the state, before its other words are.
+template <class Part>
+__device__ __forceinline__ void merge_asked(const CudaArgs& a, i64 channel,
+                                            const ChannelState& before, const Part& part,
+                                            double pivot) {
+  if constexpr (kAsked.sums) {
+    PowerSums powers = part.powers;
+    if (part.min == part.max) {  // of a constant every moment is 0, however the pivot was rounded
+      pivot = part.min;
+      powers.first = powers.second = powers.third = powers.fourth = 0;
+    }
+    merge_requested(a.requested, a.row, channel, before, powers, pivot);
+  }
 }
 
 // Merge a channel's part into the state. If it is too coarse, the unit to read the channel again
 // in, and nothing is merged; else 0. When it was not finite is noted in either case.
 template <class E, class Args>
 __device__ __forceinline__ double fold_unless_coarse(const Args& a, i64 channel,
-                                                     const typename Chosen<Args>::Part& part,
+                                                     typename Chosen<Args>::Part part,
                                                      double& pivot) {
   if (non_finite_count(part) != 0) note_non_finite(a.state, a.row, channel, a.clock);
+  if constexpr (kAsked.sums) {  // the same sums, in float64: kurtosis is as precise as these are
+    part.sum = part.powers.first;
+    part.sum_sq = part.powers.second;
+  }
   const ChannelState before = load_state<i64>(a.state, a.row, channel);
   const ChannelState batch = to_state(part, Chosen<Args>::positions_of(a, part), pivot);
   if (too_coarse(part, before, batch, smallest_square(sizeof(typename E::Real) == 4))) {
@@ -107,6 +134,7 @@ __device__ __forceinline__ double fold_unless_coarse(const Args& a, i64 channel,
     pivot = again.pivot;
     return again.unit;
   }
+  merge_asked(a, channel, before, part, pivot);
   store_state(a.state, a.row, channel, merge(before, batch));
   return 0.0;
 }
@@ -118,6 +146,7 @@ __device__ __forceinline__ void fold_again(const Args& a, const Threads& group, 
   part = sum_again<E>(a, group, channel, again, part, shared);
   if (group.rank != 0) return;
   const ChannelState before = load_state<i64>(a.state, a.row, channel);
+  merge_asked(a, channel, before, part, again.pivot / again.unit);
   store_state(
       a.state, a.row, channel,
       merge(before, to_state(part, Chosen<Args>::positions_of(a, part), again.pivot, again.unit)));

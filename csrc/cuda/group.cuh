@@ -14,14 +14,37 @@ struct CountedPart : Partial {
   double positions;
 };
 
+// A part with the power sums of its elements, whose words come last.
+template <class Base>
+struct SummedPart : Base {
+  PowerSums powers;
+};
+
 template <class Part>
 constexpr bool kCounted = false;
 template <>
 constexpr bool kCounted<CountedPart> = true;
+template <class Base>
+constexpr bool kCounted<SummedPart<Base>> = kCounted<Base>;
 
-// Words of a part in memory.
 template <class Part>
-constexpr int kPartWords = kPartFields + (kCounted<Part> ? 1 : 0);
+constexpr bool kSummed = false;
+template <class Base>
+constexpr bool kSummed<SummedPart<Base>> = true;
+
+// Words of a part in memory, and before its power sums.
+template <class Part>
+constexpr int kPlainWords = kPartFields + (kCounted<Part> ? 1 : 0);
+template <class Part>
+constexpr int kPartWords = kPlainWords<Part> + (kSummed<Part> ? kPowerSums : 0);
+
+// Power sum number i.
+__device__ __forceinline__ double& power_sum(PowerSums& powers, int i) {
+  return reinterpret_cast<double*>(&powers)[i];
+}
+__device__ __forceinline__ double power_sum(const PowerSums& powers, int i) {
+  return reinterpret_cast<const double*>(&powers)[i];
+}
 
 // Count positions that a part is of.
 __device__ __forceinline__ void count_positions(Partial&, int) {}
@@ -33,15 +56,18 @@ __device__ __forceinline__ void add(CountedPart& into, const CountedPart& part) 
   add(static_cast<Partial&>(into), static_cast<const Partial&>(part));
   into.positions += part.positions;
 }
+template <class Base>
+__device__ __forceinline__ void add(SummedPart<Base>& into, const SummedPart<Base>& part) {
+  add(static_cast<Base&>(into), static_cast<const Base&>(part));
+  add(into.powers, part.powers);
+}
 
 // Of no positions.
 template <class Part>
 __device__ __forceinline__ Part empty_part() {
-  if constexpr (kCounted<Part>) {
-    return {empty_partial(), 0};
-  } else {
-    return empty_partial();
-  }
+  Part part = {};
+  static_cast<Partial&>(part) = empty_partial();
+  return part;
 }
 
 // The part that `word(field)` gives.
@@ -55,6 +81,12 @@ __device__ __forceinline__ Part part_from(Word word) {
 #undef FMSTATS_COUNT
 #undef FMSTATS_REAL
   if constexpr (kCounted<Part>) part.positions = __longlong_as_double(word(kPartFields));
+  if constexpr (kSummed<Part>) {
+#pragma unroll
+    for (int i = 0; i < kPowerSums; ++i) {
+      power_sum(part.powers, i) = __longlong_as_double(word(kPlainWords<Part> + i));
+    }
+  }
   return part;
 }
 template <class Part>
@@ -117,6 +149,12 @@ __device__ __forceinline__ Part warp_sum(const Part& p) {
 #undef FMSTATS_COMPARISON
 #undef FMSTATS_REAL
   if constexpr (kCounted<Part>) sum.positions = warp_real(kPartFields, p.positions);
+  if constexpr (kSummed<Part>) {
+#pragma unroll
+    for (int i = 0; i < kPowerSums; ++i) {
+      power_sum(sum.powers, i) = warp_real(kPlainWords<Part> + i, power_sum(p.powers, i));
+    }
+  }
   return sum;
 }
 
@@ -135,6 +173,12 @@ __device__ __forceinline__ void store_part(i64* words, i64 step, const Part& p) 
 #undef FMSTATS_COUNT
 #undef FMSTATS_REAL
   if constexpr (kCounted<Part>) words[kPartFields * step] = __double_as_longlong(p.positions);
+  if constexpr (kSummed<Part>) {
+#pragma unroll
+    for (int i = 0; i < kPowerSums; ++i) {
+      words[(kPlainWords<Part> + i) * step] = __double_as_longlong(power_sum(p.powers, i));
+    }
+  }
 }
 
 // kSize: kWarp, or all threads of the block.

@@ -1,5 +1,5 @@
-// One kernel, FMSTATS_KERNEL, of one dtype, FMSTATS_DTYPE, in one mode, FMSTATS_MODE; compiled when
-// it is first needed.
+// One kernel, FMSTATS_KERNEL, of one dtype, FMSTATS_DTYPE, in one mode, FMSTATS_MODE, and for what
+// is asked for beside (requests.cuh); compiled when it is first needed.
 #include "runs.cuh"
 #include "tiles.cuh"
 
@@ -29,7 +29,7 @@ template <bool kOne, class Arguments = CudaArgs>
 struct ByTile {
   typedef Arguments Args;
   static constexpr int kBlock = kColumnThreads;
-  static constexpr int kBlocks = kOne ? 4 : column_blocks(sizeof(E::Storage));
+  static constexpr int kBlocks = column_blocks(kOne ? 4 : sizeof(E::Storage), kAsked.sums);
   static __device__ __forceinline__ void run(const Args& a) {
     measure_columns<E, FMSTATS_MODE, kOne>(a);
   }

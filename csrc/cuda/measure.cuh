@@ -1,7 +1,7 @@
 // One thread's walk over a channel, chunk by chunk: rows and strided.
 #pragma once
 
-#include "chosen.cuh"
+#include "bins.cuh"
 #include "lane.cuh"
 
 namespace fmstats {
@@ -97,13 +97,15 @@ struct Chains {
 };
 
 // Add `count` slots of a walk to `part`. What is chosen of a gulp is asked for before anything is
-// loaded, so that loads wait for one answer and not for one each.
-template <class E, int kMode, class Walk, class Part>
+// loaded, so that loads wait for one answer and not for one each. Counter: of what is asked for.
+template <class E, int kMode, class Walk, class Counter, class Part>
 __device__ __forceinline__ void measure(const CudaArgs& a, Walk walk, i64 count,
-                                        typename E::Real pivot, Part& part) {
+                                        typename E::Real pivot, const Counter& counter,
+                                        Part& part) {
   constexpr int kChunk = 2 * kChunkElements / Walk::kElements, kLoads = Walk::kLoads;
   static_assert(kChunk % kLoads == 0, "a gulp must not reach over two chunks");
   Chains<E, kMode> chains(a, pivot);
+  Taker<E, Counter> taker = {powers_of(part), static_cast<double>(pivot), counter};
 #pragma unroll 1
   while (count > 0) {
     const Walk start = walk;
@@ -134,6 +136,7 @@ __device__ __forceinline__ void measure(const CudaArgs& a, Walk walk, i64 count,
         walk.advance();
       }
       chains.take(held, present);
+      if constexpr (kAsks) take_gulp(taker, held, present);
     }
     const bool finite = chains.is_finite();
     chains.flush(finite, part);

@@ -10,8 +10,9 @@
 namespace fmstats {
 namespace {
 
-constexpr i64 kMaxRun = i64{1} << 30;    // positions or bytes, that a step may go beyond in 32 bits
-constexpr i64 kMaxSplit = i64{1} << 30;  // positions of a split, which 32-bit counts can hold
+constexpr i64 kMaxRun = i64{1} << 30;  // positions or bytes, that a step may go beyond in 32 bits
+// Positions of a split, which 32-bit counts can hold; elements of a block that has histograms.
+constexpr i64 kMaxSplit = i64{1} << 30;
 constexpr i64 kMostBlocks = (i64{1} << 31) - 1;
 // A split is worth its fixed cost, some hundred instructions a thread, from so many loads on.
 constexpr i64 kLoadsWorthASplit = 8;
@@ -21,7 +22,6 @@ constexpr i64 kPartsTraffic = 2 * 2 * 8 * kPartFields;
 // time as many times that, at most kMostWaves times.
 constexpr i64 kWarpLoads = 16;
 constexpr i64 kMostWaves = 4;
-constexpr i64 kBlocksOfOne = 4;  // columns_one's of a multiprocessor
 // What a block of rows costs beside its loads (pivot, sums, tickets), in loads of a thread.
 constexpr i64 kBlockLoads = 16;
 constexpr unsigned kGroupFrom = 16;  // splits that one block adds up by itself
@@ -33,12 +33,13 @@ i64 ceil_div(i64 a, i64 b) {
 class Planner {
  public:
   // groups: of positions; 0 where they are in none.
-  Planner(const View& view, int groups, int multiprocessors)
+  Planner(const View& view, int groups, int multiprocessors, const Asked& asked)
       : view_(view),
+        asked_(asked),
         grouped_(groups > 0),
         groups_(std::max(groups, 1)),
         channels_(view.channels * groups_),
-        part_words_(kPartFields + (grouped_ ? 1 : 0)),
+        part_words_(kPartFields + (grouped_ ? 1 : 0) + (asked.sums ? kPowerSums : 0)),
         multiprocessors_(multiprocessors),
         bytes_(element_bytes(view.dtype)),
         vector_(kSlotBytes / bytes_),
@@ -53,6 +54,7 @@ class Planner {
     for (int d = 1; d <= last_; ++d) a.by[d] = divisor_of(view.size[d]);
     a.splits = a.groups = 1;
     a.part_row = ceil_div(channels_, 4) * 4;
+    a.requested = {nullptr, nullptr, nullptr, asked.scope == kOfChannel, asked.resolution};
   }
 
   CudaLaunch plan() {
@@ -82,16 +84,18 @@ class Planner {
     }
     plan_.kernel = vectors ? kColumns : kColumnsOne;
     const i64 across = vectors ? view_.channels / vector_ : view_.channels;
+    const int of_thread = vectors ? static_cast<int>(vector_) : 1;
+    const int most = most_lanes(of_thread, view_.dtype == kFloat64 ? 8 : 4, asked_);
     int lanes = 1;
-    while (lanes < kWarp && lanes < across) lanes *= 2;
+    while (lanes < most && lanes < across) lanes *= 2;
     const i64 rows = kColumnThreads / lanes, tiles = groups_ * ceil_div(across, lanes);
     CudaArgs& a = plan_.args;
     a.lanes = lanes;
     a.slots = a.positions;
     step_over_positions(rows, true);
     const i64 worth = std::max(rows * kLoadsWorthASplit, kPartsTraffic / bytes_);
-    const i64 at_a_time = (vectors ? column_blocks(bytes_) : kBlocksOfOne) * multiprocessors_;
-    split(std::min(std::max(i64{1}, at_a_time / tiles), a.slots / worth));
+    const i64 at_a_time = column_blocks(vectors ? bytes_ : 4, asked_.sums) * multiprocessors_;
+    split(std::min(std::max(i64{1}, at_a_time / tiles), a.slots / worth), lanes * of_thread);
     if (a.splits > kGroupFrom) {
       a.groups = static_cast<unsigned>(std::ceil(std::sqrt(a.splits)));
       // As many as there really are, of the size that the kernel works out from their number.
@@ -160,7 +164,8 @@ class Planner {
     }
     plan_.kernel = by_block;
     group_ = kThreads;
-    split(std::min(best_splits(at_a_time), a.slots / (kThreads * worth)));
+    split(std::min(best_splits(at_a_time), a.slots / (kThreads * worth)),
+          by_block == kStrided ? 1 : vector_);
     if (a.splits > 1) {
       plan_.tickets = channels_;
       plan_.parts_words = a.splits * part_words_ * a.part_row;
@@ -184,10 +189,11 @@ class Planner {
     return best;
   }
 
-  // Cut the slots of each channel or tile; fewer times where nothing would be left for some.
-  void split(i64 wanted) {
+  // Cut the slots of each channel or tile, fewer times where nothing would be left for some.
+  void split(i64 wanted, i64 elements) {
     CudaArgs& a = plan_.args;
-    const i64 splits = std::max({i64{1}, wanted, ceil_div(a.slots, kMaxSplit)});
+    const i64 most = asked_.scope == kNoHistogram ? kMaxSplit : kMaxSplit / elements;
+    const i64 splits = std::max({i64{1}, wanted, ceil_div(a.slots, most)});
     // Whole warps, whose loads then begin where a sector of memory does.
     a.per_split = ceil_div(ceil_div(a.slots, splits), kWarp) * kWarp;
     a.splits = static_cast<unsigned>(ceil_div(a.slots, a.per_split));
@@ -204,6 +210,7 @@ class Planner {
   }
 
   const View& view_;
+  const Asked asked_;
   const bool grouped_;
   const i64 groups_;
   const i64 channels_;    // of the state
@@ -228,13 +235,14 @@ std::string kernel_name(const GroupedLaunch& launch) {
   return "grouped_" + kernel_name(static_cast<const CudaLaunch&>(launch));
 }
 
-CudaLaunch plan_launch(const View& view, int multiprocessors) {
-  return Planner(view, 0, multiprocessors).plan();
+CudaLaunch plan_launch(const View& view, int multiprocessors, const Asked& asked) {
+  return Planner(view, 0, multiprocessors, asked).plan();
 }
 
-GroupedLaunch plan_grouped_launch(const View& view, const Groups& groups, int multiprocessors) {
+GroupedLaunch plan_grouped_launch(const View& view, const Groups& groups, int multiprocessors,
+                                  const Asked& asked) {
   const View whole = without_groups(view);
-  GroupedLaunch launch = {Planner(whole, groups.count, multiprocessors).plan(), {}};
+  GroupedLaunch launch = {Planner(whole, groups.count, multiprocessors, asked).plan(), {}};
   launch.numbers = numbers_of(view, groups);
   return launch;
 }

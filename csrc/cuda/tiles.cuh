@@ -52,9 +52,12 @@ template <class E, int kMode, bool kOne, class Args>
 __device__ __forceinline__ void measure_columns(const Args& a) {
   typedef Columns<E, kMode, kOne, Args> Block;
   typedef typename Chosen<Args>::Part Part;
+  constexpr int kHistograms = kAsked.scope == kOfChannel ? Block::kMaxTile : 1;
   __shared__ typename Block::Tile totals;
   __shared__ i64 sums[sum_words<Part>(kColumnThreads)];
-  const int width = a.lanes * (Block::kMaxTile / kWarp);
+  __shared__ Bins<kHistograms, kSharedBytes - kOtherBytes - Block::kTileBytes> bins;
+  static_assert(sizeof totals <= Block::kTileBytes + 16, "args.h must know what a tile takes");
+  const int width = a.lanes * Block::kVector;
   const i64 c0 = Chosen<Args>::tile_in_state(a, width);
   const i64 room = a.view.channels - Chosen<Args>::in_tensor(a, c0);
   const int tile = static_cast<int>(room < width ? room : width);
@@ -62,8 +65,14 @@ __device__ __forceinline__ void measure_columns(const Args& a) {
     totals.clear(c);
     totals.pivot[c] = c < tile ? thread_pivot<E>(a, c0 + c) : 0;
   }
+  bins.clear();
   __syncthreads();
-  Block(a, c0, totals).measure();
+  Block(a, c0, totals).measure(bins, bins_of(a, c0));
+  if constexpr (kCountsBins) {
+    for (int h = 0; h < (kAsked.scope == kOfChannel ? tile : 1); ++h) {
+      bins.add_to(bins_of(a, c0 + h), h, static_cast<int>(threadIdx.x), kColumnThreads);
+    }
+  }
   const i64 step = kPartWords<Part> * a.part_row;
   for (int c = threadIdx.x; c < tile; c += kColumnThreads) {
     store_part(a.parts + blockIdx.y * step + c0 + c, a.part_row, totals.part(c));

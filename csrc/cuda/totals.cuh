@@ -74,4 +74,48 @@ struct CountedTotals : Totals {
   }
 };
 
+// The same, with power sums.
+template <class Totals, int kTile>
+struct SummedTotals : Totals {
+  double powers[kPowerSums][kTile];
+
+  __device__ __forceinline__ void clear(int c) {
+    Totals::clear(c);
+    for (int i = 0; i < kPowerSums; ++i) powers[i][c] = 0;
+  }
+  __device__ __forceinline__ auto part(int c) const {
+    SummedPart<decltype(Totals::part(c))> p = {Totals::part(c), {}};
+#pragma unroll
+    for (int i = 0; i < kPowerSums; ++i) power_sum(p.powers, i) = powers[i][c];
+    return p;
+  }
+  // Add what all threads have of their channels, `lanes` of them side by side: over the rows of a
+  // warp, then warp by warp, so that the order does not depend on time.
+  template <int kVector>
+  __device__ __forceinline__ void add_powers_of(PowerSums (&mine)[kVector], int lanes) {
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) {
+#pragma unroll
+      for (int i = 0; i < kPowerSums; ++i) {
+        double& sum = power_sum(mine[v], i);
+        for (int step = kWarp / 2; step >= lanes; step /= 2) {
+          sum += __shfl_xor_sync(kEveryLane, sum, step);
+        }
+      }
+    }
+    const int warp = static_cast<int>(threadIdx.x) / kWarp;
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+#pragma unroll 1
+    for (int turn = 0; turn < kColumnThreads / kWarp; ++turn) {
+#pragma unroll
+      for (int v = 0; v < kVector; ++v) {
+        if (turn != warp || lane >= lanes) break;
+#pragma unroll
+        for (int i = 0; i < kPowerSums; ++i) powers[i][lane * kVector + v] += power_sum(mine[v], i);
+      }
+      __syncthreads();
+    }
+  }
+};
+
 }  // namespace fmstats

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fmstats.backends.cuda import driver, nvrtc
+from fmstats.backends.cuda.asked import NOTHING, Asked
 from fmstats.backends.cuda.runtime import Gpu
 from fmstats.backends.cuda.workspace import Workspaces
 
@@ -17,7 +18,7 @@ class Device:
     Attributes:
         target: what kernels are compiled to.
         context: the handle of torch's context on it.
-        kernels: handles by (name, dtype, mode).
+        kernels: handles by (name, dtype, mode, asked).
         fold: the native module's way of partials into states, once it is needed.
     """
 
@@ -25,13 +26,13 @@ class Device:
     target: str
     context: int
     workspaces: Workspaces
-    kernels: dict[tuple[str, int, int], int] = field(default_factory=dict)
+    kernels: dict[tuple[str, int, int, Asked], int] = field(default_factory=dict)
     fold: Any = None
 
-    def kernel(self, name: str, dtype: int, mode: int) -> int:
+    def kernel(self, name: str, dtype: int, mode: int, asked: Asked = NOTHING) -> int:
         """Return the handle of a kernel, compiled and loaded if it was not yet."""
-        key = (name, dtype, mode)
+        key = (name, dtype, mode, asked)
         if key not in self.kernels:
-            code = nvrtc.compile_kernel(name, dtype, mode, self.target)
+            code = nvrtc.compile_kernel(name, dtype, mode, self.target, asked)
             self.kernels[key] = driver.load_kernel(code, self.context)
         return self.kernels[key]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fmstats.backends.base import Backend, Meter
+from fmstats.backends.cuda.asked import Asked
 from fmstats.backends.cuda.device import Device
 from fmstats.backends.cuda.runtime import Runtime
 from fmstats.backends.graph_captures import hold, refusal
@@ -45,7 +46,7 @@ class CudaMeter(Meter):
         self._runtime, self._device, self._native = runtime, device, native
         self._index = state.words.device.index or 0
         self._refuse_capture("a layer is measured for the first time")
-        self._mode = MODES.index(thresholds.mode)
+        self._mode, self._asked = MODES.index(thresholds.mode), Asked.of(state.measures)
         self._lock = threading.Lock()
         self._stream: int | None = None  # of the last launch that was not captured
         self._captured: tuple[int, int] | None = None  # capture and stream of the last that was
@@ -74,6 +75,7 @@ class CudaMeter(Meter):
             view.channel_stride,
             view.dims,
             self._device.gpu.multiprocessors,
+            self._asked,
         )
         kernel = self._kernel(launch, dtype)
         with self._lock:
@@ -100,6 +102,7 @@ class CudaMeter(Meter):
             number_strides=positions.strides,
             groups=positions.groups,
             multiprocessors=self._device.gpu.multiprocessors,
+            asked=self._asked,
         )
         kernel = self._kernel(launch, dtype)
         with self._lock:
@@ -120,9 +123,10 @@ class CudaMeter(Meter):
 
     def _kernel(self, launch: Any, dtype: int) -> int:
         """Return the handle of the kernel that a launch runs."""
-        if (launch.kernel, dtype, self._mode) not in self._device.kernels:
+        key = (str(launch.kernel), dtype, self._mode, self._asked)
+        if key not in self._device.kernels:
             self._refuse_capture(f"kernel {launch.kernel} is compiled and loaded")
-        return self._device.kernel(launch.kernel, dtype, self._mode)
+        return self._device.kernel(*key)
 
     def _prepare(self, launch: Any, dtype: torch.dtype) -> dict[str, Any]:
         """Order the current stream; return what a launch needs beside the tensor and the kernel."""
@@ -141,6 +145,7 @@ class CudaMeter(Meter):
             "limits": limits,
             "state": self.state.words.data_ptr(),
             "row": self.state.words.stride(0),
+            "requested": self._requested(),
             "clock": self.clock.words.data_ptr(),
             "replays": replays,
             "parts": parts.data_ptr(),
@@ -148,6 +153,15 @@ class CudaMeter(Meter):
             "context": self._device.context,
             "stream": stream,
         }
+
+    def _requested(self) -> tuple[int, int, int]:
+        """Return where what is asked for goes: the addresses of csrc/requested.h, 0 for none."""
+        state = self.state
+        sum_abs, m3 = (
+            state[field].data_ptr() if field in state.measures.places else 0
+            for field in ("sum_abs", "m3")
+        )
+        return sum_abs, m3, 0 if state.bins is None else state.bins.data_ptr()
 
     def wait(self) -> None:
         self._runtime.wait(self._index)

@@ -1,8 +1,9 @@
 """NVRTC, which every CUDA build of torch brings, compiles csrc/cuda for the GPU at hand.
 
-A kernel is compiled when it is first needed, for one dtype and one mode, in about a second, and
-kept on disk. An entry of the cache is named by all that its code depends on and carries its own
-checksum: a damaged one is compiled again, and a folder that cannot be written is done without.
+A kernel is compiled when it is first needed, for one dtype, one mode and what is asked for beside,
+in about a second, and kept on disk. An entry of the cache is named by all that its code depends on
+and carries its own checksum: a damaged one is compiled again, and a folder that cannot be written
+is done without.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fmstats.backends.cuda.asked import NOTHING, Asked
 from fmstats.errors import FmstatsError, needs
 from fmstats.statistic.fields import MODES, sources
 
@@ -48,7 +50,9 @@ def bindings(name: str) -> ModuleType:
         return importlib.import_module(f"cuda.bindings.{name}")
 
 
-def compile_kernel(kernel: str, dtype: int, mode: int, target: str) -> bytes:
+def compile_kernel(
+    kernel: str, dtype: int, mode: int, target: str, asked: Asked = NOTHING
+) -> bytes:
     """Return the machine code of one kernel, from the cache or compiled now.
 
     Args:
@@ -56,6 +60,7 @@ def compile_kernel(kernel: str, dtype: int, mode: int, target: str) -> bytes:
         dtype: the native module's number of the element type.
         mode: the place of one in `MODES`.
         target: "sm_90" gives a cubin for that GPU, "compute_90" PTX for it and all later ones.
+        asked: what it measures beside what it always does.
 
     Raises:
         FmstatsError: no NVRTC here, a target it does not know, source that does not compile (with
@@ -68,6 +73,7 @@ def compile_kernel(kernel: str, dtype: int, mode: int, target: str) -> bytes:
         f"-DFMSTATS_KERNEL={kernel}",
         f"-DFMSTATS_DTYPE={dtype}",
         f"-DFMSTATS_MODE={mode}",
+        *asked.options,
     ]
     entry = _cache_entry(options)
     code = _read_entry(entry)
