@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ from hardware.steps import MODELS, Layer, layers_of, step_seconds
 
 from fmstats.backends.base import DTYPES
 from fmstats.backends.cuda import nvrtc
+from fmstats.backends.cuda.asked import NOTHING, Asked
 from fmstats.backends.native import load_native
 from fmstats.errors import FmstatsError
 from fmstats.statistic.view import View, view_of
@@ -53,6 +55,14 @@ SHAPES = (
     ((8, 1024, 1, 1), "contiguous"),
 )
 TRACKED = (torch.bfloat16, torch.float32)
+# What may be asked for, and how many lanes meet in a bank of shared memory at worst, by kernel: 32
+# by the copies of a word (csrc/cuda/bins.cuh), or those that read one of channels side by side.
+ASKED: Mapping[str, tuple[Asked, Mapping[str, int]]] = {
+    "power sums": (Asked(True), {}),
+    "histogram of the layer": (Asked(False, 1, 4), {"rows": 4, "columns": 8}),
+    "histograms of channels": (Asked(False, 2, 4), {"rows": 4, "columns": 16}),
+    "both, of the layer": (Asked(True, 1, 4), {"rows": 4, "columns": 16}),
+}
 PART = "predicted"  # of docs/performance.md
 
 
@@ -74,22 +84,26 @@ class Cost:
 Costs = Callable[[str, torch.dtype, int, Gpu], Cost]
 
 
-def cubin_of(kernel: str, dtype: torch.dtype, mode: int, target: str) -> bytes:
+def cubin_of(
+    kernel: str, dtype: torch.dtype, mode: int, target: str, asked: Asked = NOTHING
+) -> bytes:
     """Compile a kernel of one dtype and mode for a target such as "sm_90"."""
-    return nvrtc.compile_kernel(kernel, DTYPES.index(dtype), mode, target)
+    return nvrtc.compile_kernel(kernel, DTYPES.index(dtype), mode, target, asked)
 
 
 @functools.cache
-def code_of(kernel: str, dtype: torch.dtype, mode: int, target: str) -> KernelCode:
+def code_of(
+    kernel: str, dtype: torch.dtype, mode: int, target: str, asked: Asked = NOTHING
+) -> KernelCode:
     """Read the machine code of such a kernel."""
     print(f"reading {kernel} of {_name(dtype)} for {target}", file=sys.stderr)
-    (code,) = disassemble(cubin_of(kernel, dtype, mode, target)).values()
+    (code,) = disassemble(cubin_of(kernel, dtype, mode, target, asked)).values()
     return code
 
 
-def cost(kernel: str, dtype: torch.dtype, mode: int, gpu: Gpu) -> Cost:
+def cost(kernel: str, dtype: torch.dtype, mode: int, gpu: Gpu, asked: Asked = NOTHING) -> Cost:
     """Return what an element costs."""
-    code = code_of(kernel, dtype, mode, gpu.target)
+    code = code_of(kernel, dtype, mode, gpu.target, asked)
     loop = hot_loop(code)
     elements = loop.global_bytes / dtype.itemsize
     return Cost(
@@ -153,6 +167,28 @@ def kernel_rows(dtypes: Iterable[torch.dtype], costs: Costs = cost) -> list[list
     return rows
 
 
+def requested_rows(
+    dtypes: Iterable[torch.dtype], costs: Callable[..., Cost] = cost
+) -> list[list[str]]:
+    """Return the same of kernels that measure on request, lanes meeting in banks at worst."""
+    rows = [["kernel", "asked for", "dtype", "instructions an element on an H200", *GPUS]]
+    cases = itertools.product(("rows", "columns"), ASKED.items(), dtypes)
+    for kernel, (name, (asked, meeting)), dtype in cases:
+        shares = []
+        for gpu in GPUS.values():
+            each = costs(kernel, dtype, nvrtc.ALL, gpu, asked)
+            lsu = each.pipes.get("LSU", 0.0) + meeting.get(kernel, 1) - 1
+            pipes = {**each.pipes, "LSU": lsu}
+            seconds = seconds_by_limit(
+                gpu, dtype.itemsize, 1, each.instructions, pipes, each.in_flight
+            )
+            share = share_of_bandwidth(gpu, dtype.itemsize, max(seconds.values()))
+            shares.append(f"{share:.0%} {limit(seconds)}")
+        count = f"{costs(kernel, dtype, nvrtc.ALL, GPUS['H200'], asked).instructions:.1f}"
+        rows.append([kernel, name, _name(dtype), count, *shares])
+    return rows
+
+
 def hook_rows(
     measured: Iterable[Mapping[str, Any]], dtypes: Iterable[torch.dtype], costs: Costs = cost
 ) -> list[list[str]]:
@@ -171,8 +207,8 @@ def hook_rows(
                 == (shape, layout, _name(dtype))
             ]
             figures = [f"{seconds * 1e6:.1f}" for seconds in times]
-            seen = seen or ["not measured"]
-            rows.append([str(shape), layout, _name(dtype), *figures, ", ".join(seen)])
+            told = ", ".join(seen or ["not measured"])
+            rows.append([str(shape), layout, _name(dtype), *figures, told])
     return rows
 
 
@@ -203,8 +239,8 @@ def model_rows(
                     == (model, _name(dtype), step)
                     and entry.get("layout", "contiguous") == "contiguous"  # as predicted
                 ]
-                seen = seen or ["not measured"]
-                rows.append([model, _name(dtype), step, *cells, ", ".join(seen)])
+                told = ", ".join(seen or ["not measured"])
+                rows.append([model, _name(dtype), step, *cells, told])
     return rows
 
 
@@ -221,6 +257,9 @@ def report(dtypes: Sequence[torch.dtype], checks: Sequence[Mapping[str, Any]]) -
         f"Predicted: the hot loops, every threshold on; {targets} where three figures stand. Then "
         "the share of the data sheet's memory bandwidth on an endless tensor, and what limits it.",
         table(kernel_rows(dtypes)),
+        "Predicted: the same of what is measured on request, histograms with 16 bins an octave. "
+        "An atomic is taken to go through shared memory as often as lanes meet in a bank at worst.",
+        table(requested_rows([d for d in dtypes if d in TRACKED])),
         "Predicted: microseconds of the GPU that a hook takes, every threshold on, launch "
         "included. The last column is measured, where it says so.",
         table(hook_rows(checks, [d for d in dtypes if d in TRACKED])),

@@ -95,7 +95,7 @@ def test_kernels_are_compiled_for_their_dtype(monkeypatch: pytest.MonkeyPatch) -
     for dtype in predict.DTYPES:
         predict.cubin_of("rows", dtype, nvrtc.ALL, "sm_90")
     assert [f"torch.{native.DTYPES[what[1]]}" for what in asked] == [str(d) for d in predict.DTYPES]
-    assert asked[0] == ("rows", 0, nvrtc.ALL, "sm_90")
+    assert asked[0] == ("rows", 0, nvrtc.ALL, "sm_90", nvrtc.NOTHING)
 
 
 @NATIVE
@@ -126,6 +126,17 @@ def test_tables_say_what_was_measured() -> None:
     rows = predict.model_rows([check], lambda model: [layer], costs)
     assert [row[-1] for row in rows if row[-1] != "not measured"] == ["measured", "21% (A100)"]
     assert predict.model_rows([], lambda model: [layer], costs)[1][-1] == "not measured"
+
+
+def test_lanes_that_meet_take_turns() -> None:
+    """An atomic of 8 lanes in a bank takes 8 times as long as one of lanes that do not meet."""
+    costly = predict.Cost(8.0, {"LSU": 1.25}, 1 << 30)
+    _, *rows = predict.requested_rows([torch.float32], lambda *_: costly)
+    shares = {(row[0], row[1]): row[-2] for row in rows}  # of the H200
+    assert shares["columns", "power sums"] == "90% memory"
+    clocks = 0.9 * 132 * 1.98e9 * 32
+    share = 4 * clocks / (1.25 + 7) / 4.8e12
+    assert shares["columns", "histogram of the layer"] == f"{share:.0%} LSU"
 
 
 def test_every_kernel_is_predicted() -> None:

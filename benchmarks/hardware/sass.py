@@ -67,6 +67,11 @@ class Loop:
         return any(i.name in _WRITES for i in self.instructions)
 
     @property
+    def counts(self) -> bool:
+        """Return whether it counts elements in histograms, which no loop that folds does."""
+        return any(i.opcode.startswith("ATOMS.POPC.INC") for i in self.instructions)
+
+    @property
     def exact(self) -> bool:
         """Return whether it works in float64 on narrower elements: the rare second reading."""
         return max(self.loads, default=0) < 8 and "FP64" in self.by_pipe()
@@ -104,15 +109,16 @@ def hot_loop(code: KernelCode) -> Loop:
     """Return the innermost loop that reads most bytes of a tensor per iteration.
 
     Loops that write to memory, which choose pivots and fold parts into a state, come after all that
-    only read, and loops that read a second time in float64 after those that do not. Of a float64
-    kernel's the latter cannot be told: there the bytes alone decide.
+    only read or count in histograms, and loops that read a second time in float64 after those that
+    do not. Of a float64 kernel's the latter cannot be told: there the bytes alone decide.
 
     Raises:
         SassError: there is none.
     """
 
     def standing(loop: Loop) -> tuple[bool, bool, int, int]:
-        return not loop.writes, not loop.exact, loop.global_bytes, -len(loop.instructions)
+        only_reads = loop.counts or not loop.writes
+        return only_reads, not loop.exact, loop.global_bytes, -len(loop.instructions)
 
     if not code.loops:
         raise SassError(f"kernel {code.name!r} has no loop that reads global memory")
