@@ -5,8 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fmstats.backends.triton.kernels.fold import store_state
 from fmstats.backends.triton.kernels.formulas import merge
+from fmstats.backends.triton.kernels.stored import store_state
 from fmstats.backends.triton.kernels.words import (
     COUNT,
     M2,

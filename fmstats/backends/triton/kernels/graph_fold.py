@@ -8,8 +8,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fmstats.backends.triton.kernels.fold import note_first, store_state
 from fmstats.backends.triton.kernels.formulas import finite_count, merge, moments
+from fmstats.backends.triton.kernels.stored import note_first, store_state
 from fmstats.backends.triton.kernels.words import (
     ALARM,
     COUNT,

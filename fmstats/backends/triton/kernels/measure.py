@@ -17,9 +17,10 @@ import triton
 import triton.language as tl
 
 from fmstats.backends.triton.kernels.before import closed, pivot_for
+from fmstats.backends.triton.kernels.chosen import take_chosen
 from fmstats.backends.triton.kernels.lanes import counts, least, over, spread
 from fmstats.backends.triton.kernels.parts import store_part
-from fmstats.backends.triton.kernels.stretch import take_all, take_chosen
+from fmstats.backends.triton.kernels.stretch import take_all
 from fmstats.backends.triton.kernels.walk import measure_exactly
 from fmstats.backends.triton.kernels.words import PART_COUNT, PART_WORDS
 
@@ -81,7 +82,7 @@ def measure(
         slots, per_stretch: of a channel, and of a stretch.
         pieces: channels, or tiles of channels: a program each for every stretch and group.
         n1 to n3, s0 to s3: sizes and strides of the slots' DIMS dims, outermost first.
-        numbers, groups: the group of each position, see `stretch.take_chosen`, and how many there
+        numbers, groups: the group of each position, see `chosen.take_chosen`, and how many there
             are. The state and the parts have the channels of each group, one after the other.
         g1 to g3, h0 to h3, BY_PLACE: how the numbers lie, see `walk.chosen`.
         MODE: which thresholds there are: "plain" none but zero, "upper" high, "all".
