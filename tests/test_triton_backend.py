@@ -20,8 +20,10 @@ from fmstats.backends.reference import ReferenceBackend
 from fmstats.backends.triton import backend as module
 from fmstats.backends.triton import engine
 from fmstats.backends.triton.backend import TritonBackend
+from fmstats.backends.triton.plan import Layout
 from fmstats.errors import FmstatsError
 from fmstats.statistic.fields import COUNTS, MOMENTS
+from fmstats.statistic.measures import ALWAYS, Measures
 from fmstats.statistic.state import State, merge
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
@@ -144,15 +146,17 @@ class Watched(PtxEngine):
         self.followed: list[Any] = []
         self.stream = 1
 
-    def measure_kernel(self, *what: Any) -> Any:
-        self.asked.add(what)
-        return what
+    def measure_kernel(
+        self, dtype: str, mode: str, layout: Layout, measures: Measures = ALWAYS
+    ) -> Any:
+        self.asked.add((dtype, mode, layout, measures))
+        return dtype, mode, layout, measures
 
-    def fold_kernel(self, dtype: str) -> Any:
+    def fold_kernel(self, dtype: str, grouped: bool = False, measures: Measures = ALWAYS) -> Any:
         self.asked.add(dtype)
         return dtype
 
-    def launch(self, measure: Any, fold: Any, *rest: Any, numbers: Any = None) -> None:
+    def launch(self, measure: Any, fold: Any, *rest: Any, **beside: Any) -> None:
         self.launched.append((measure, fold))
 
     def capturing(self) -> bool:

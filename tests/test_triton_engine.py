@@ -237,7 +237,7 @@ def test_a_capture_begins_nothing_and_keeps_what_it_writes_to(
     found, _, there = fake
     backend = TritonBackend()
     monkeypatch.setattr(backend, "engine", lambda device: found)
-    monkeypatch.setattr(found, "launch", lambda *_, numbers: None)
+    monkeypatch.setattr(found, "launch", lambda *_, **__: None)
     x = torch.randn(3, 4, 8, 8)
     forgotten: Any = backend.meter(State.identity(4), ALL)
     meter: Any = backend.meter(State.identity(4), ALL)

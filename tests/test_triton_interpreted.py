@@ -53,6 +53,10 @@ def test_groups() -> None:
     assert passed(run(str(HERE / "test_triton_groups.py"), "-k", "interpreted")) == 4
 
 
+def test_what_is_requested() -> None:
+    assert passed(run(str(HERE / "test_triton_requested.py"), "-k", "interpreted")) == 6
+
+
 def test_hooks() -> None:
     """From `track()` down to the kernels, fast way and slow."""
     assert passed(run(str(HERE / "test_triton_backend.py"), "-k", "interpreted")) >= 3

@@ -64,6 +64,12 @@ def test_groups() -> None:
     assert passed(python("-m", "pytest", "-q", "-p", "no:cacheprovider", suite, "-k", chosen)) == 9
 
 
+def test_what_is_requested() -> None:
+    suite = str(ROOT / "tests" / "test_triton_requested.py")
+    chosen = "(every_kernel and float32) or alone or gate or (its_own and strided)"
+    assert passed(python("-m", "pytest", "-q", "-p", "no:cacheprovider", suite, "-k", chosen)) == 9
+
+
 def test_the_way_to_the_launcher() -> None:
     suite = str(ROOT / "tests" / "test_triton_engine.py")
     assert passed(python("-m", "pytest", "-q", "-p", "no:cacheprovider", suite)) == 5

@@ -18,7 +18,8 @@ from torch import Tensor
 from fmstats.backends.triton.backend import TritonBackend
 from fmstats.backends.triton.engine import Engine, interpreting, why_no_triton
 from fmstats.backends.triton.plan import MOST_DIMS, Launch, Layout
-from fmstats.statistic.fields import FIELDS
+from fmstats.backends.triton.requested import Requested
+from fmstats.statistic.measures import ALWAYS, Measures
 
 ARCHS = ("80", "90", "100", "120")
 
@@ -78,21 +79,24 @@ class PtxEngine(Engine):
     def describe(self) -> str:
         return f"an interpreter of sm_{self.arch}"
 
-    def measure_kernel(self, dtype: str, mode: str, layout: Layout) -> Any:
+    def measure_kernel(
+        self, dtype: str, mode: str, layout: Layout, measures: Measures = ALWAYS
+    ) -> Any:
         from fmstats.backends.triton import compiler
 
-        key = (dtype, mode, layout)
+        key = (dtype, mode, layout, measures)
         if key not in self.kernels:
             target = target_of(self.arch)
-            self.kernels[key] = compiler.compile_measure(dtype, mode, layout, target)
+            self.kernels[key] = compiler.compile_measure(dtype, mode, layout, target, measures)
         return self.kernels[key]
 
-    def fold_kernel(self, dtype: str, grouped: bool = False) -> Any:
+    def fold_kernel(self, dtype: str, grouped: bool = False, measures: Measures = ALWAYS) -> Any:
         from fmstats.backends.triton import compiler
 
-        key = (dtype, grouped)
+        key = (dtype, grouped, measures)
         if key not in self.kernels:
-            self.kernels[key] = compiler.compile_fold(dtype, target_of(self.arch), grouped)
+            target = target_of(self.arch)
+            self.kernels[key] = compiler.compile_fold(dtype, target, grouped, measures)
         return self.kernels[key]
 
     def graph_fold_kernel(self) -> Any:
@@ -126,13 +130,14 @@ class PtxEngine(Engine):
         replayed: int,
         *memory: Tensor,
         numbers: tuple[Tensor, int] | None = None,
+        requested: Requested | None = None,
     ) -> None:
         address = x.data_ptr() + offset * x.itemsize
         state, parts, _ = memory
         mapped = Memory()
         mapped.map_address(address, extent(launch) * x.itemsize, "x", read_only=True)
         row, channels = state.stride(0), state.shape[1]
-        mapped.map_address(state.data_ptr(), 8 * ((len(FIELDS) - 1) * row + channels), "state")
+        mapped.map_address(state.data_ptr(), 8 * ((state.shape[0] - 1) * row + channels), "state")
         mapped.map_address(parts.data_ptr(), parts.numel() * 8, "parts")
         mapped.map_address(memory[2].data_ptr(), 24, "thresholds", read_only=True)
         mapped.map_address(clock.data_ptr(), 8 * clock.numel(), "clock")
@@ -143,6 +148,14 @@ class PtxEngine(Engine):
             mapped.map_address(first, number_extent(launch), "numbers", read_only=True)
             of_measure += [first, *launch.measure_numbers]
             of_fold += [first, *launch.fold_numbers]
+        if requested is not None:
+            for name, beside in (("powers", requested.powers), ("bins", requested.bins)):
+                if beside is not None:
+                    mapped.map_address(beside.data_ptr(), beside.nbytes, name)
+            if requested.end:  # the number of tensors that graphs measured
+                mapped.map_address(state.data_ptr() + 8 * requested.end, 8, "replayed")
+            more, more_fold = requested.addresses()
+            of_measure, of_fold = [*of_measure, *more], [*of_fold, *more_fold]
         self.runs.append(
             Run(
                 launch,

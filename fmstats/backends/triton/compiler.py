@@ -19,6 +19,7 @@ from fmstats.backends.triton.kernels.fold import fold
 from fmstats.backends.triton.kernels.graph_fold import graph_fold
 from fmstats.backends.triton.kernels.measure import measure
 from fmstats.backends.triton.plan import GRAPH_LANES, GRAPH_ROWS, MOST_DIMS, THREADS, Layout
+from fmstats.statistic.measures import ALWAYS, Measures
 
 __all__ = [
     "compile_fold",
@@ -38,6 +39,7 @@ POINTERS["partials"] = "*i32"
 POINTERS["numbers"] = "*u8"
 # Arguments of kernels for tensors whose positions are in groups: for all others they are nothing.
 OF_GROUPS = ("numbers", "groups", "g1", "g2", "g3", "h0", "h1", "h2", "h3")
+POINTERS |= {"powers": "*fp64", "bins": "*i64"}
 # What has bits of its own to be read is handed over as integers.
 ELEMENTS = {
     "float32": "*fp32",
@@ -55,12 +57,19 @@ BITS = {
 ITEMSIZE = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 
 
-def measure_constants(dtype: str, mode: str, layout: Layout) -> dict[str, Any]:
+def measure_constants(
+    dtype: str, mode: str, layout: Layout, measures: Measures = ALWAYS
+) -> dict[str, Any]:
     """Return the compile-time arguments of `measure.measure`."""
     itemsize = ITEMSIZE.get(dtype, 1)
     nothing = {} if layout.grouped else dict.fromkeys(OF_GROUPS)
+    bins = measures.bins
     return {
         **nothing,
+        **_sums_constants(measures),
+        **({"bins": None} if bins is None else {}),
+        "SCOPE": "none" if bins is None else bins.scope,
+        "RESOLUTION": 0 if bins is None else bins.resolution,
         "DTYPE": dtype,
         "MODE": mode,
         "COLUMNS": layout.kernel == "columns",
@@ -76,26 +85,41 @@ def measure_constants(dtype: str, mode: str, layout: Layout) -> dict[str, Any]:
     }
 
 
-def fold_constants(dtype: str, grouped: bool = False) -> dict[str, Any]:
+def fold_constants(
+    dtype: str, grouped: bool = False, measures: Measures = ALWAYS
+) -> dict[str, Any]:
     """The compile-time arguments of `fold.fold`."""
     nothing = {} if grouped else dict.fromkeys(OF_GROUPS)
     return {
         **nothing,
+        **_sums_constants(measures),
+        **({} if measures else {"end": None}),
         "DTYPE": dtype,
         "LANES": THREADS,
         "NUMBER_DIMS": MOST_DIMS if grouped else 0,
     }
 
 
-def compile_measure(dtype: str, mode: str, layout: Layout, target: Any) -> Any:
+def _sums_constants(measures: Measures) -> dict[str, Any]:
+    """Return what both kernels know of requested sums; without any, they are given no memory."""
+    asked = {"ABS": "abs" in measures.sums, "KURTOSIS": "kurtosis" in measures.sums}
+    return asked if measures.sums else {**asked, "powers": None}
+
+
+def compile_measure(
+    dtype: str, mode: str, layout: Layout, target: Any, measures: Measures = ALWAYS
+) -> Any:
     """Compile `measure.measure` for a `GPUTarget` to a `triton.compiler.CompiledKernel`."""
     aligned = layout.vector * ITEMSIZE.get(dtype, 1)
-    return _compile(measure, measure_constants(dtype, mode, layout), aligned, target)
+    return _compile(measure, measure_constants(dtype, mode, layout, measures), aligned, target)
 
 
-def compile_fold(dtype: str, target: Any, grouped: bool = False) -> Any:
+def compile_fold(
+    dtype: str, target: Any, grouped: bool = False, measures: Measures = ALWAYS
+) -> Any:
     """`fold.fold` for a `GPUTarget`."""
-    return _compile(fold, fold_constants(dtype, grouped), ITEMSIZE.get(dtype, 1), target)
+    constants = fold_constants(dtype, grouped, measures)
+    return _compile(fold, constants, ITEMSIZE.get(dtype, 1), target)
 
 
 def graph_fold_constants() -> dict[str, Any]:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from fmstats.backends.graph_captures import refusal
 from fmstats.backends.triton.plan import Launch, Layout
+from fmstats.backends.triton.requested import Requested
+from fmstats.statistic.measures import ALWAYS, Measures
 
 OLDEST = (3, 2)  # what torch 2.6 ships
 _GRAPH_FOLD = "graph_fold"  # the key of that kernel
@@ -46,11 +48,13 @@ class Engine:
 
     compiled = 0
 
-    def measure_kernel(self, dtype: str, mode: str, layout: Layout) -> Any:
+    def measure_kernel(
+        self, dtype: str, mode: str, layout: Layout, measures: Measures = ALWAYS
+    ) -> Any:
         """Return the kernel `measure` for such tensors."""
         raise NotImplementedError
 
-    def fold_kernel(self, dtype: str, grouped: bool = False) -> Any:
+    def fold_kernel(self, dtype: str, grouped: bool = False, measures: Measures = ALWAYS) -> Any:
         """The kernel `fold` for such tensors, whose positions may be in groups."""
         raise NotImplementedError
 
@@ -75,11 +79,13 @@ class Engine:
         replayed: int,
         *memory: Tensor,
         numbers: tuple[Tensor, int] | None = None,
+        requested: Requested | None = None,
     ) -> None:
         """Update with what lies `offset` elements from the first of `x`: both launches.
 
         `clock`: its words; `replayed`: one of `REPLAYS`; `memory`: the state's words, parts and
-        thresholds; `numbers`: of the groups, and how far from the first of them to begin.
+        thresholds; `numbers`: of the groups, and how far from the first of them to begin;
+        `requested`: what is given beside; None: nothing more is requested.
         """
         raise NotImplementedError
 
@@ -118,16 +124,19 @@ class GpuEngine(Engine):
         target = f"{self._target.backend}:{self._target.arch}"
         return f"{name} ({target}), Triton {importlib.metadata.version('triton')}"
 
-    def measure_kernel(self, dtype: str, mode: str, layout: Layout) -> Any:
-        key = (dtype, mode, layout)
+    def measure_kernel(
+        self, dtype: str, mode: str, layout: Layout, measures: Measures = ALWAYS
+    ) -> Any:
+        key = (dtype, mode, layout, measures)
         if key not in self._kernels:
-            self._make(key, self._compiler.compile_measure(dtype, mode, layout, self._target))
+            made = self._compiler.compile_measure(dtype, mode, layout, self._target, measures)
+            self._make(key, made)
         return self._kernels[key]
 
-    def fold_kernel(self, dtype: str, grouped: bool = False) -> Any:
-        key = (dtype, grouped)
+    def fold_kernel(self, dtype: str, grouped: bool = False, measures: Measures = ALWAYS) -> Any:
+        key = (dtype, grouped, measures)
         if key not in self._kernels:
-            self._make(key, self._compiler.compile_fold(dtype, self._target, grouped))
+            self._make(key, self._compiler.compile_fold(dtype, self._target, grouped, measures))
         return self._kernels[key]
 
     def graph_fold_kernel(self) -> Any:
@@ -156,6 +165,7 @@ class GpuEngine(Engine):
         replayed: int,
         *memory: Tensor,
         numbers: tuple[Tensor, int] | None = None,
+        requested: Requested | None = None,
     ) -> None:
         begin = x.data_ptr() + offset * x.itemsize
         pointers = [begin, *(m.data_ptr() for m in (*memory, clock))]
@@ -167,6 +177,9 @@ class GpuEngine(Engine):
                 first = numbers[0].data_ptr() + numbers[1]  # a byte each
                 of_measure = (*of_measure, first, *launch.measure_numbers)
                 of_fold = (*of_fold, first, *launch.fold_numbers)
+            if requested is not None:
+                beside, beside_fold = requested.addresses()
+                of_measure, of_fold = (*of_measure, *beside), (*of_fold, *beside_fold)
             run(measure, launch.programs, stream, *pointers, replayed, *of_measure)
             run(fold, launch.channels, stream, *pointers, replayed, *of_fold)
 
@@ -214,11 +227,13 @@ class InterpreterEngine(Engine):
     def describe(self) -> str:
         return "Triton's interpreter (TRITON_INTERPRET=1), on the host"
 
-    def measure_kernel(self, dtype: str, mode: str, layout: Layout) -> Any:
-        return self._compiler.measure_constants(dtype, mode, layout)
+    def measure_kernel(
+        self, dtype: str, mode: str, layout: Layout, measures: Measures = ALWAYS
+    ) -> Any:
+        return self._compiler.measure_constants(dtype, mode, layout, measures)
 
-    def fold_kernel(self, dtype: str, grouped: bool = False) -> Any:
-        return self._compiler.fold_constants(dtype, grouped)
+    def fold_kernel(self, dtype: str, grouped: bool = False, measures: Measures = ALWAYS) -> Any:
+        return self._compiler.fold_constants(dtype, grouped, measures)
 
     def graph_fold_kernel(self) -> Any:
         return self._compiler.graph_fold_constants()
@@ -239,6 +254,7 @@ class InterpreterEngine(Engine):
         replayed: int,
         *memory: Tensor,
         numbers: tuple[Tensor, int] | None = None,
+        requested: Requested | None = None,
     ) -> None:
         first = x.detach().as_strided((1,), (1,), x.storage_offset() + offset)
         bits = self._compiler.BITS.get(x.dtype)
@@ -252,5 +268,8 @@ class InterpreterEngine(Engine):
             number = all_.view(torch.uint8).as_strided((1,), (1,), all_.storage_offset() + begin)
             of_measure = (*of_measure, number, *launch.measure_numbers)
             of_fold = (*of_fold, number, *launch.fold_numbers)
+        if requested is not None:
+            beside, beside_fold = requested.arguments()
+            measure, fold = {**measure, **beside}, {**fold, **beside_fold}
         self._compiler.measure[programs](*pointers, replayed, *of_measure, **measure)
         self._compiler.fold[channels](*pointers, replayed, *of_fold, **fold)

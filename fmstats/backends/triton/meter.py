@@ -26,6 +26,7 @@ from fmstats.backends.triton.plan import (
     plan,
     plan_groups,
 )
+from fmstats.backends.triton.requested import Requested
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
@@ -115,15 +116,19 @@ class TritonMeter(Meter):
         if x.dtype not in self._limits:
             self._limits[x.dtype] = self._compared_as(x.dtype)
         dtype, row = str(x.dtype).removeprefix("torch."), self.state.words.stride(0)
+        measures, sums = self.state.measures, bool(self.state.measures.sums)
 
         def piece_at(begin: int, view: View, number_begin: int, strides: tuple[int, ...]) -> Piece:
             where = (x.data_ptr() + begin * x.itemsize, x.itemsize, row)
             if positions is None:
-                launch, fold = plan(view, *where), self._engine.fold_kernel(dtype)
+                launch = plan(view, *where, 0, sums)
+                fold = self._engine.fold_kernel(dtype, False, measures)
             else:
-                launch = plan_groups(view, strides, positions.groups, *where)
-                fold = self._engine.fold_kernel(dtype, True)
-            measure = self._engine.measure_kernel(dtype, self._thresholds.mode, launch.layout)
+                launch = plan_groups(view, strides, positions.groups, *where, sums)
+                fold = self._engine.fold_kernel(dtype, True, measures)
+            measure = self._engine.measure_kernel(
+                dtype, self._thresholds.mode, launch.layout, measures
+            )
             return Piece(begin, number_begin, launch, measure, fold)
 
         if positions is None:
@@ -148,6 +153,7 @@ class TritonMeter(Meter):
                 *(piece.measure, piece.fold, launch, x, piece.begin, self.clock.words),
                 *(COUNTED if counted else replayed, *memory),
                 numbers=None if numbers is None else (numbers, piece.number_begin),
+                requested=Requested.of(self.state, launch),
             )
 
     def _compared_as(self, dtype: torch.dtype) -> Tensor:

@@ -12,11 +12,13 @@ MOST_DIMS = 4  # of positions, that a launch walks over
 THREADS = 128  # of a program
 CHUNK = 128  # elements of a lane in a stretch, whose counts share a number
 VECTOR_BYTES = 16
+SUMS_VECTOR = 4  # elements, of which a thread adds up powers in float64: more would not fit
 TILE_BYTES = 64  # of a position that a program of columns reads: two sectors
 MOST_UNROLL = 8  # at most kRoundings of csrc/parts.h: what a lane adds up in float32
 FEW_TILES = 8  # of a stretch: below, a program costs more than it reads
 PROGRAMS = 1024  # enough to fill a GPU
 PART_WORDS = len(PART_FIELDS) + 1  # and the pivot that its sums are about
+POWER_SUMS = 5  # of a stretch, in float64: of |x|, and of powers of its distance from the pivot
 FAR = 1 << 31
 GRAPH_ROWS, GRAPH_LANES = 16, 16  # planes and channels that a program of `graph_fold` adds at once
 # Launches that no graph replays; that a graph does; and of these the last one of a tensor.
@@ -83,6 +85,12 @@ class Launch:
     measure_numbers: tuple[int, ...] = ()
     fold_numbers: tuple[int, ...] = ()
 
+    @property
+    def powers(self) -> tuple[int, int]:
+        """Return rows of channels for power sums, and how long a row is."""
+        words = PART_WORDS + (1 if self.layout.grouped else 0)
+        return self.parts[0] // words * POWER_SUMS, self.channels
+
 
 def pieces_of(view: View) -> list[tuple[int, View]]:
     """Cut `view` into views of at most `MOST_DIMS` dims, and tell where each begins."""
@@ -109,19 +117,23 @@ def grouped_pieces_of(
     ]
 
 
-def plan(view: View, address: int, itemsize: int, row: int, groups: int = 0) -> Launch:
+def plan(
+    view: View, address: int, itemsize: int, row: int, groups: int = 0, sums: bool = False
+) -> Launch:
     """Plan a tensor at an address, which is not empty and has at most `MOST_DIMS` dims.
 
     `row`: words from one field of the state to the next; `groups`: of its positions, which
-    `plan_groups` tells of; 0: every position counts.
+    `plan_groups` tells of; 0: every position counts; `sums`: whether some are requested.
 
     Raises:
         FmstatsError: it is too large for a launch.
     """
+    full = VECTOR_BYTES // itemsize
+    full = min(full, SUMS_VECTOR) if sums else full
     columns = view.channel_stride == 1 and view.channels > 1 and len(view.dims) <= 2
     strides = [stride for size, stride in view.dims if size > 1]
     if columns:
-        vector = _vector(itemsize, address, [view.channels, *strides])
+        vector = _vector(full, itemsize, address, [view.channels, *strides])
         most = TILE_BYTES // itemsize
         width = min(most, max(vector, 1 << (view.channels - 1).bit_length()))
         dims = [(size, stride // vector) for size, stride in view.dims]
@@ -132,7 +144,7 @@ def plan(view: View, address: int, itemsize: int, row: int, groups: int = 0) -> 
         size, stride = view.dims[-1]
         if stride == 1 and len(view.dims) <= 2:
             others = [view.channel_stride] if view.channels > 1 else []
-            vector = _vector(itemsize, address, [size, *others, *strides[:-1]])
+            vector = _vector(full, itemsize, address, [size, *others, *strides[:-1]])
         dims = [(n, s // vector) for n, s in view.dims[:-1]]
         dims.append((size // vector, 1 if vector > 1 else stride))
         width, pieces = vector, view.channels
@@ -167,7 +179,13 @@ def plan(view: View, address: int, itemsize: int, row: int, groups: int = 0) -> 
 
 
 def plan_groups(
-    view: View, strides: tuple[int, ...], groups: int, address: int, itemsize: int, row: int
+    view: View,
+    strides: tuple[int, ...],
+    groups: int,
+    address: int,
+    itemsize: int,
+    row: int,
+    sums: bool = False,
 ) -> Launch:
     """Plan a tensor whose positions are in groups, by numbers of these strides.
 
@@ -175,7 +193,7 @@ def plan_groups(
     how many groups there are, does not show in the bits of a group.
     """
     whole = replace(view, dims=tuple((n, s) for n, s in joined_dims(view.dims)))
-    launch = plan(whole, address, itemsize, row, groups)
+    launch = plan(whole, address, itemsize, row, groups, sums)
     numbers = _number_dims(view, strides)
     by_slot, by_place = list(numbers), False
     vector = 1 if launch.layout.kernel == "columns" else launch.layout.vector
@@ -211,9 +229,9 @@ def _number_dims(view: View, strides: tuple[int, ...]) -> list[tuple[int, int]]:
     return [(size, stride) for size, stride in joined_dims(dims)]
 
 
-def _vector(itemsize: int, address: int, multiples: list[int]) -> int:
-    """Return the most elements, up to 16 bytes of them, that divide all of these."""
-    vector = VECTOR_BYTES // itemsize
+def _vector(full: int, itemsize: int, address: int, multiples: list[int]) -> int:
+    """Return the most elements, up to a full vector of them, that divide all of these."""
+    vector = full
     while vector > 1 and (
         address % (vector * itemsize) or any(distance % vector for distance in multiples)
     ):

@@ -1,4 +1,4 @@
-"""This function takes the elements of a stretch that are of one group.
+"""This function takes the elements of a stretch that are of one group, or what is requested of all.
 
 Each position has a number, which is read beside it: its group, or 0. A program serves one group. It
 reads the number of each position of its stretch once, and loads the slots in which one of them
@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from fmstats.backends.triton.kernels.lanes import least, number, take
+from fmstats.backends.triton.kernels.requested import count_in_bins, histogram_of, take_powers
 from fmstats.backends.triton.kernels.walk import chosen, offset_of
 
 
@@ -41,8 +42,11 @@ def take_chosen(
     h1,
     h2,
     h3,
+    bins,
+    of_state,
     DTYPE: tl.constexpr,
     MODE: tl.constexpr,
+    COLUMNS: tl.constexpr,
     VECTOR: tl.constexpr,
     WIDTH: tl.constexpr,
     LANES: tl.constexpr,
@@ -51,10 +55,16 @@ def take_chosen(
     INDEX: tl.constexpr,
     BY_PLACE: tl.constexpr,
     NUMBER_DIMS: tl.constexpr,
+    ABS: tl.constexpr,
+    KURTOSIS: tl.constexpr,
+    SCOPE: tl.constexpr,
+    RESOLUTION: tl.constexpr,
 ):
     """Take the slots from `begin` to `end`, as far as they count.
 
-    Return what the lanes have of (sum, sum_sq, low, high, marks), and how often each was chosen.
+    Return what the lanes have of (sum, sum_sq, low, high, marks), how often each was chosen, and
+    their (sum_abs, d1, d2, d3, d4), which are 0 where they are not requested. Histograms are
+    counted in the bins of the state.
     """
     REAL: tl.constexpr = tl.float64 if DTYPE == "float64" else tl.float32
     tol = tl.load(thresholds).to(REAL)
@@ -67,6 +77,14 @@ def take_chosen(
     high = tl.full((LANES, WIDTH), float("-inf"), REAL)
     marks = tl.zeros((LANES, WIDTH), tl.int32)
     counted = tl.zeros((LANES, CHOICES), tl.int32)
+    POWERS: tl.constexpr = WIDTH if ABS or KURTOSIS else 1
+    sum_abs = tl.zeros((LANES, POWERS), tl.float64)
+    d1 = tl.zeros((LANES, POWERS), tl.float64)
+    d2 = tl.zeros((LANES, POWERS), tl.float64)
+    d3 = tl.zeros((LANES, POWERS), tl.float64)
+    d4 = tl.zeros((LANES, POWERS), tl.float64)
+    if SCOPE != "none":
+        histogram = histogram_of(bins, of_state, group, COLUMNS, SCOPE, RESOLUTION)
     slot = begin + tl.arange(0, LANES)
     for _ in range(0, tl.cdiv(end - begin, LANES * UNROLL).to(tl.int32)):
         # All numbers are asked for before any element, so that loads wait for one answer. Bit u of
@@ -113,7 +131,25 @@ def take_chosen(
                 low = tl.where(here, low_, low)
                 high = tl.where(here, high_, high)
                 marks = tl.where(here, marks_, marks)
+                if ABS or KURTOSIS:
+                    sum_abs, d1, d2, d3, d4 = take_powers(
+                        v, here, near, sum_abs, d1, d2, d3, d4, ABS, KURTOSIS
+                    )
+                if SCOPE != "none":
+                    count_in_bins(v, here, histogram, RESOLUTION)
             total += sum.to(tl.float64)
             total_sq += sum_sq.to(tl.float64)
         slot += LANES * UNROLL
-    return total, total_sq, low, high, marks, counted
+    return (
+        total,
+        total_sq,
+        low,
+        high,
+        marks,
+        counted,
+        sum_abs,
+        d1,
+        d2,
+        d3,
+        d4,
+    )

@@ -17,6 +17,11 @@ from fmstats.backends.triton.kernels.formulas import (
     too_coarse,
 )
 from fmstats.backends.triton.kernels.parts import part_reals, part_words
+from fmstats.backends.triton.kernels.requested_fold import (
+    add_powers,
+    merge_requested,
+    powers_again,
+)
 from fmstats.backends.triton.kernels.stored import note_first, store_state
 from fmstats.backends.triton.kernels.walk import measure_exactly
 from fmstats.backends.triton.kernels.words import (
@@ -81,20 +86,29 @@ def fold(
     h1,
     h2,
     h3,
+    powers,
+    end,
     DTYPE: tl.constexpr,
     LANES: tl.constexpr,
     NUMBER_DIMS: tl.constexpr,
+    ABS: tl.constexpr,
+    KURTOSIS: tl.constexpr,
 ):
     """Merge the parts of a channel into its state, or measure it again if they are too coarse.
 
     Args are as of `measure`, but that distances are in elements and there are always four dims. A
-    group's channels are merged by programs of their own.
+    group's channels are merged by programs of their own. Where more is requested than is always
+    measured, the state has `end` words with its histograms.
     """
     if closed(clock, replayed):
         return
     channel = tl.program_id(0).to(tl.int64)
     if replayed == COUNTED:
-        tensors = state + WORDS_OF_CHANNEL * row  # the word behind those of a state
+        # The word behind those of a state.
+        if end is None:
+            tensors = state + WORDS_OF_CHANNEL * row
+        else:
+            tensors = state + end
         tl.store(tensors, tl.load(tensors) + 1, mask=channel == 0)
     parts += channel
     in_tensor = channel
@@ -154,7 +168,39 @@ def fold(
         smallest = 0.0
     else:
         smallest = 1.1754943508222875e-38  # 2^-126: a square below it has lost bits
+    if ABS or KURTOSIS:
+        about = pivot
+        sum_abs, d1, d2, d3, d4 = add_powers(
+            powers + channel, part_row, stretches, LANES, ABS, KURTOSIS
+        )
     if too_coarse(before, before_mean, n, mean, m2, sum_sq, low, high, smallest):
+        if KURTOSIS:
+            about = mean
+            d1, d2, d3, d4 = powers_again(
+                x,
+                in_tensor * channel_stride,
+                positions,
+                about,
+                n1,
+                n2,
+                n3,
+                s0,
+                s1,
+                s2,
+                s3,
+                numbers,
+                group,
+                g1,
+                g2,
+                g3,
+                h0,
+                h1,
+                h2,
+                h3,
+                DTYPE,
+                LANES,
+                NUMBER_DIMS,
+            )
         pivot, unit = read_again(mean, sum_sq)
         nan, pos_inf, neg_inf, zeros, sat_low, sat_high, sum, sum_sq, low, high = measure_exactly(
             x,
@@ -193,6 +239,25 @@ def fold(
             NUMBER_DIMS,
         )
         mean, m2, low, high = moments(n, sum, sum_sq, low, high, pivot, unit)
+    if ABS or KURTOSIS:
+        merge_requested(
+            s,
+            row,
+            before,
+            before_mean,
+            before_m2,
+            n,
+            low == high,
+            mean,
+            about,
+            sum_abs,
+            d1,
+            d2,
+            d3,
+            d4,
+            ABS,
+            KURTOSIS,
+        )
     non_finite = nan + pos_inf + neg_inf > 0
     note_first(s + FIRST_PASS * row, clock + NOW_PASS, non_finite)
     note_first(s + FIRST_STEP * row, clock + NOW_STEP, non_finite)

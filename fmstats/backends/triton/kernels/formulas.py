@@ -1,4 +1,4 @@
-"""These are the formulas of csrc/state.h, parts.h and reread.h, for Triton, field by field.
+"""These formulas of csrc/state.h, parts.h, reread.h and requested.h are for Triton, field by field.
 
 A state or a part is passed field after field, since Triton 3.2 has no tuples. Each function takes
 numbers of one channel or blocks of several. Integers are int64 and reals are float64, whose
@@ -133,3 +133,33 @@ def pivot_of(mean, DTYPE: tl.constexpr):
         most = 3.4028234663852886e38
         mean = tl.where(mean < most, mean, most)
         return tl.where(mean > -most, mean, -most).to(tl.float32)
+
+
+@triton.jit
+def about_mean(n, d1, d2, d3, d4):
+    """Return (m2, m3, m4) of n numbers, from sums of powers of their distances from a pivot."""
+    shift = d1 / at_least_one(n)
+    m2 = d2 - d1 * shift
+    m3 = d3 - 3 * shift * d2 + 2 * shift * shift * d1
+    m4 = d4 - 4 * shift * d3 + 6 * shift * shift * d2 - 3 * shift * shift * shift * d1
+    # Rounding could lead below 0. What is beyond float64 stays so.
+    return tl.where(m2 < 0, 0.0, m2), m3, tl.where(m4 < 0, 0.0, m4)
+
+
+@triton.jit
+def merge_moments(na, mean_a, m2_a, m3_a, m4_a, nb, mean_b, m2_b, m3_b, m4_b):
+    """Merge the sums of third and fourth powers of deviations from the mean (Pebay 2008)."""
+    n = at_least_one(na + nb)
+    p = na.to(tl.float64) / n  # the shares of both, which no product of counts overflows
+    q = nb.to(tl.float64) / n
+    delta = mean_b - mean_a
+    of_counts = na.to(tl.float64) * q
+    m3 = m3_a + m3_b + delta * (3 * (p * m2_b - q * m2_a))
+    m3 += delta * (delta * (of_counts * (p - q)) * delta)
+    m4 = m4_a + m4_b + delta * (4 * (p * m3_b - q * m3_a))
+    m4 += delta * (6 * (p * p * m2_b + q * q * m2_a)) * delta
+    m4 += delta * (delta * (of_counts * (p * p - p * q + q * q)) * delta) * delta
+    # Where a side is empty its mean means nothing, and delta may overflow.
+    m3 = tl.where(na == 0, m3_b, tl.where(nb == 0, m3_a, m3))
+    m4 = tl.where(na == 0, m4_b, tl.where(nb == 0, m4_a, m4))
+    return m3, m4

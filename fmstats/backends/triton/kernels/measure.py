@@ -7,8 +7,8 @@ no more than csrc/reread.h bounds the error of, about a pivot that every program
 finds alike; above, sums are float64. A stretch whose squares are not finite is read again in
 float64.
 
-Nothing depends on time: programs write parts of their own. Nothing is cleared beforehand, and there
-are no atomics.
+Nothing depends on time: programs write parts of their own, and nothing is cleared beforehand. The
+only atomics are those of bins, where histograms are requested.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fmstats.backends.triton.kernels.before import closed, pivot_for
 from fmstats.backends.triton.kernels.chosen import take_chosen
 from fmstats.backends.triton.kernels.lanes import counts, least, over, spread
 from fmstats.backends.triton.kernels.parts import store_part
+from fmstats.backends.triton.kernels.requested import POWERS, store_powers
 from fmstats.backends.triton.kernels.stretch import take_all
 from fmstats.backends.triton.kernels.walk import measure_exactly
 from fmstats.backends.triton.kernels.words import PART_COUNT, PART_WORDS
@@ -56,6 +57,8 @@ def measure(
     h1,
     h2,
     h3,
+    powers,
+    bins,
     DTYPE: tl.constexpr,
     MODE: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -68,28 +71,14 @@ def measure(
     INDEX: tl.constexpr,
     BY_PLACE: tl.constexpr,
     NUMBER_DIMS: tl.constexpr,
+    ABS: tl.constexpr,
+    KURTOSIS: tl.constexpr,
+    SCOPE: tl.constexpr,
+    RESOLUTION: tl.constexpr,
 ):
     """Measure a stretch of one channel, or of WIDTH of them, into a part.
 
-    Args:
-        x: elements. A tile is LANES slots of one channel, or LANES positions of WIDTH channels.
-        state, row: the words of statistic.State, and how far apart its rows are.
-        parts, part_row: words, PART_WORDS rows for each stretch, and how far apart rows are.
-        thresholds: float64 zero_tol, low, high, rounded for comparisons in the element's type.
-        clock, replayed: the words of a clock, and whether its gate decides: see `closed`.
-        channels: of columns, in units of VECTOR.
-        channel_stride: in slots; of columns VECTOR channels are one slot.
-        slots, per_stretch: of a channel, and of a stretch.
-        pieces: channels, or tiles of channels: a program each for every stretch and group.
-        n1 to n3, s0 to s3: sizes and strides of the slots' DIMS dims, outermost first.
-        numbers, groups: the group of each position, see `chosen.take_chosen`, and how many there
-            are. The state and the parts have the channels of each group, one after the other.
-        g1 to g3, h0 to h3, BY_PLACE: how the numbers lie, see `walk.chosen`.
-        MODE: which thresholds there are: "plain" none but zero, "upper" high, "all".
-        UNROLL: tiles whose loads are in flight together, and that a lane adds up in float32.
-        AGAIN: LANES of the tiles of a second reading.
-        INDEX: the type in which slots are divided.
-        NUMBER_DIMS: of the numbers; 0 where every position counts, and there are none.
+    The package's docstring tells what the arguments are.
     """
     if closed(clock, replayed):
         return
@@ -154,8 +143,10 @@ def measure(
     begin = stretch * per_stretch
     end = tl.minimum(begin + per_stretch, slots)
     near = spread(pivot, COLUMNS)
-    if NUMBER_DIMS > 0:
-        total, total_sq, low, high, marks, counted = take_chosen(
+    SUMS: tl.constexpr = ABS or KURTOSIS
+    REQUESTED: tl.constexpr = SUMS or SCOPE != "none"
+    if NUMBER_DIMS > 0 or REQUESTED:
+        total, total_sq, low, high, marks, counted, sum_abs, d1, d2, d3, d4 = take_chosen(
             x,
             base,
             across,
@@ -180,8 +171,11 @@ def measure(
             h1,
             h2,
             h3,
+            bins,
+            of_state,
             DTYPE,
             MODE,
+            COLUMNS,
             VECTOR,
             WIDTH,
             LANES,
@@ -190,6 +184,10 @@ def measure(
             INDEX,
             BY_PLACE,
             NUMBER_DIMS,
+            ABS,
+            KURTOSIS,
+            SCOPE,
+            RESOLUTION,
         )
     else:
         total, total_sq, low, high, marks = take_all(
@@ -292,3 +290,6 @@ def measure(
         EACH: tl.constexpr = 1 if COLUMNS or BY_PLACE else VECTOR
         count = over(counted, False).to(tl.int64) * EACH
         tl.store(p + PART_COUNT * part_row, count + nan * 0, mask=mine)
+    if SUMS:
+        p = powers + stretch * POWERS * part_row + of_state
+        store_powers(p, part_row, sum_abs, d1, d2, d3, d4, mine, COLUMNS, ABS, KURTOSIS)

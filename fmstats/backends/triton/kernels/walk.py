@@ -66,13 +66,17 @@ def chosen(
     Args:
         numbers, g1 to g3, h0 to h3: the group of each slot, by NUMBER_DIMS dims, outermost first.
         BY_PLACE: the numbers are of places, and so are the dims.
+        NUMBER_DIMS: 0 where all are chosen.
     """
-    if BY_PLACE:
-        slot = slot[:, None] * VECTOR + across[None, :]
+    if NUMBER_DIMS == 0:
+        return within
     else:
-        slot = slot[:, None]
-    where = offset_of(slot, g1, g2, g3, h0, h1, h2, h3, NUMBER_DIMS, INDEX)
-    return within & (tl.load(numbers + where, mask=within, other=0) == group)
+        if BY_PLACE:
+            slot = slot[:, None] * VECTOR + across[None, :]
+        else:
+            slot = slot[:, None]
+        where = offset_of(slot, g1, g2, g3, h0, h1, h2, h3, NUMBER_DIMS, INDEX)
+        return within & (tl.load(numbers + where, mask=within, other=0) == group)
 
 
 @triton.jit
