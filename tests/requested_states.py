@@ -1,4 +1,4 @@
-"""What is measured on request: data at the edges of bins, and states that must come to the same."""
+"""What is measured on request: measures, and data at the edges of bins."""
 
 from __future__ import annotations
 
@@ -10,10 +10,6 @@ from torch import Tensor
 
 from fmstats.statistic.bins import Bins
 from fmstats.statistic.measures import Measures
-from fmstats.statistic.state import State
-
-ACCURATE = 1e-6  # skewness, and kurtosis relatively
-EXACT = 1e-12  # sums of magnitudes, relatively
 
 
 def all_of(scope: str = "layer", resolution: int = 4) -> Measures:
@@ -45,19 +41,3 @@ def with_edges(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     edges = edges_of(dtype)
     chosen = edges[torch.randint(len(edges), shape)].to(dtype)
     return torch.where(torch.rand(shape) < 1 / 3, chosen, x)
-
-
-def assert_equal_requested(got: State, want: State) -> None:
-    """Counts of bins are equal, sums as accurate as promised."""
-    assert got.measures == want.measures
-    if want.bins is not None:
-        assert got.bins is not None
-        assert torch.equal(got.bins, want.bins), (got.bins - want.bins).nonzero()
-    n = want.finite.clamp(min=1).double()
-    std = (want["m2"] / n).sqrt()
-    scales = {"sum_abs": EXACT * want["sum_abs"]} if "abs" in want.measures.sums else {}
-    if "kurtosis" in want.measures.sums:
-        scales |= {"m3": ACCURATE * n * std**3, "m4": ACCURATE * want["m4"]}
-    for field, allowed in scales.items():
-        error = (got[field] - want[field]).abs()
-        assert (error <= allowed).all(), (field, got[field], want[field])

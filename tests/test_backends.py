@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 import fmstats
-from fmstats.backends import BACKENDS, choose_backend, list_backends, native, why_chosen
+from fmstats.backends import BACKENDS, choose_backend, list_backends, native
 from fmstats.backends.cpu import CpuBackend
 from fmstats.errors import FmstatsError
-from fmstats.statistic.measures import Measures
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
@@ -113,26 +112,3 @@ def test_a_tensor_of_zeros_without_memory() -> None:
 def test_sparse_tensors() -> None:
     with pytest.raises(FmstatsError, match="is sparse_coo, not strided: the statistic is of"):
         fmstats.channel_stats(torch.eye(3).to_sparse())
-
-
-def test_what_is_requested_chooses_a_backend_that_measures_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Where kernels have no way to it, another backend does it, and its reason is told."""
-    cpu, measures = torch.device("cpu"), Measures.of("histogram")
-    monkeypatch.setattr(CpuBackend, "on_request", False)
-    assert choose_backend("auto", cpu).name == "cpu"
-    assert choose_backend("auto", cpu, measures).name == "torch"
-    why = "cpu cannot be used: its kernels do not measure histogram yet"
-    assert why in why_chosen("auto", cpu, measures)
-    with pytest.raises(
-        FmstatsError, match=r"'cpu' cannot be used: its kernels.*usable here: torch"
-    ):
-        choose_backend("cpu", cpu, measures)
-    with fmstats.track(model := torch.nn.ReLU(), measure="histogram") as tracker:
-        model(torch.randn(4, 3))
-    profile = tracker.stats()
-    assert profile.info["(model)"].backend == "torch"
-    assert why in profile.metadata["backends"]["cpu"]
-    with pytest.raises(FmstatsError, match="its kernels do not measure histogram"):
-        fmstats.track(torch.nn.Linear(2, 2), measure="histogram", backend="cpu")

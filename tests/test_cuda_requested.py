@@ -12,11 +12,11 @@ import cuda_host
 import pytest
 import torch
 from cuda_host import ALL, PLAIN, HostCudaBackend, StubDriver, fold, host_backend, kernel_of
-from requested_states import all_of, assert_equal_requested, bins_of, with_edges
+from requested_states import all_of, bins_of, with_edges
 from test_cuda_groups import TENSORS as GROUPED
 from test_cuda_groups import measure, numbers_of
 from test_cuda_kernels import TENSORS
-from tolerances import ACCURACY, assert_equal_states
+from tolerances import ACCURACY, assert_equal_requested, assert_equal_states
 from torch import Tensor, nn
 
 import fmstats
@@ -56,7 +56,7 @@ def check(stub: StubDriver, x: Tensor, measures: Measures, times: int = 1) -> St
 
 def compare(stub: StubDriver, got: State, want: State, dtype: torch.dtype) -> None:
     assert_equal_states(got, want, ACCURACY[dtype])
-    assert_equal_requested(got, want)
+    assert_equal_requested(got, want, ACCURACY[dtype])
     assert stub.errors == []
     assert all(launch.report.findings == [] for launch in stub.launches)
 

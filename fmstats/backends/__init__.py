@@ -17,7 +17,6 @@ from fmstats.backends.pytorch import TorchBackend
 from fmstats.backends.reference import ReferenceBackend
 from fmstats.backends.triton.backend import TritonBackend
 from fmstats.errors import FmstatsError
-from fmstats.statistic.measures import ALWAYS, Measures
 
 __all__ = [
     "BACKENDS",
@@ -70,24 +69,22 @@ def list_backends() -> list[BackendInfo]:
     return rows
 
 
-def choose_backend(name: str, device: torch.device | None, measures: Measures = ALWAYS) -> Backend:
+def choose_backend(name: str, device: torch.device | None) -> Backend:
     """Return the backend called `name`, or for "auto" the best usable one for `device`.
 
     Args:
         name: one of `list_backends()`, or "auto".
         device: whose tensors it is to serve; None where that is not known yet: then a named backend
             has to be usable for devices of its own.
-        measures: what it is to measure beside what always is.
 
     Raises:
-        FmstatsError: unknown, not usable here, or not for this device or these measures.
+        FmstatsError: unknown, not usable here, or not for this device.
     """
     usable = [
         b
         for b in BACKENDS
         if (device is None or b.serves(device))
         and b.why_not(device) is None
-        and b.why_not_measured(measures) is None
     ]
     choices = ", ".join(b.name for b in usable)
     if name == "auto":
@@ -101,7 +98,6 @@ def choose_backend(name: str, device: torch.device | None, measures: Measures = 
             else backend.why_not()
             or f"it serves {', '.join(backend.devices)} tensors, this one is on {device}"
         )
-        why_not = why_not or backend.why_not_measured(measures)
         if why_not is not None:
             raise FmstatsError(
                 f"backend {name!r} cannot be used: {why_not}; usable here: {choices}"
@@ -110,14 +106,14 @@ def choose_backend(name: str, device: torch.device | None, measures: Measures = 
     raise FmstatsError(f"no backend is called {name!r}; usable here: auto, {choices}")
 
 
-def why_chosen(asked: str, device: torch.device, measures: Measures = ALWAYS) -> str:
-    """Tell people why `choose_backend(asked, device, measures)` chose as it did."""
+def why_chosen(asked: str, device: torch.device) -> str:
+    """Tell people why `choose_backend(asked, device)` chose as it did."""
     if asked != "auto":
         return "asked for by name"
     reasons = []
     for backend in BACKENDS:
         if backend.serves(device):
-            why_not = backend.why_not(device) or backend.why_not_measured(measures)
+            why_not = backend.why_not(device)
             if why_not is None:
                 break
             reasons.append(f"{backend.name} cannot be used: {why_not}")

@@ -11,7 +11,7 @@ from torch import Tensor
 from fmstats.backends import folding
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
-from fmstats.statistic.measures import Measures
+from fmstats.statistic.measures import ALWAYS, Measures
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import Positions, View
@@ -34,27 +34,15 @@ class Backend:
         name: what users type.
         devices: device types it serves; empty for every type.
         in_graphs: whether its work may go into graphs that are captured and replayed.
-        on_request: whether it measures what `Measures` ask for, beside what is always measured.
     """
 
     name: ClassVar[str]
     devices: ClassVar[tuple[str, ...]] = ()
     in_graphs: ClassVar[bool] = False
-    on_request: ClassVar[bool] = True
 
     def why_not(self, device: torch.device | None = None) -> str | None:
         """Tell why it cannot be used here, on `device` if one is given; None if it can."""
         return None
-
-    def why_not_measured(self, measures: Measures) -> str | None:
-        """Tell why it cannot measure what is requested; None if it can.
-
-        Args:
-            measures: what is requested, if anything is.
-        """
-        if not measures or self.on_request:
-            return None
-        return f"its kernels do not measure {', '.join(measures.names)} yet"
 
     def describe(self) -> str:
         """Tell people what it runs with."""
@@ -88,7 +76,13 @@ class Backend:
         """
         raise NotImplementedError
 
-    def warm_up(self, device: torch.device, dtype: torch.dtype, thresholds: Thresholds) -> None:
+    def warm_up(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        thresholds: Thresholds,
+        measures: Measures = ALWAYS,
+    ) -> None:
         """Compile what tensors of a device and dtype most likely need, so that none waits for it.
 
         What they need beside is compiled when it is needed. Nothing is launched.
@@ -97,6 +91,7 @@ class Backend:
             device: of the tensors to come.
             dtype: of the tensors to come.
             thresholds: what will count as zero and as saturated.
+            measures: what will be measured beside what always is.
         """
 
     def captures(self, device: torch.device) -> bool:

@@ -61,5 +61,5 @@ def channel_stats(
     x = x.resolve_neg()
     view = view_of(x, channel_dim)
     state = State.identity(view.channels, x.device, measures)
-    choose_backend(backend, x.device, measures).accumulate(state, x, view, thresholds)
+    choose_backend(backend, x.device).accumulate(state, x, view, thresholds)
     return ChannelStats(state, thresholds)

@@ -117,7 +117,7 @@ class Row:
         return self._gate.memory.make(channels, device, self._spec.measures, groups)
 
     def _make_meter(self, device: torch.device, state: State) -> Meter:
-        backend = choose_backend(self._spec.backend, device, self._spec.measures)
+        backend = choose_backend(self._spec.backend, device)
         return backend.meter(state, self.thresholds, self._gate.clocks.on(device, backend))
 
     def note_in_graphs(self, shape: tuple[int, ...], dtype: torch.dtype, dim: int | None) -> None:
@@ -137,9 +137,8 @@ class Row:
 
     def backends(self) -> dict[str, str]:
         """Tell which backend served each device that the row was measured on, and why."""
-        measures = self._spec.measures
         return {
-            str(device): f"{meter.backend.name}: {why_chosen(self._spec.backend, device, measures)}"
+            str(device): f"{meter.backend.name}: {why_chosen(self._spec.backend, device)}"
             for device, meter in self._all_meters()
         }
 

@@ -34,7 +34,7 @@ def choose_specs(
     """
     _refuse_scripts({ROOT: model, **modules})
     if options.backend != "auto":
-        choose_backend(options.backend, device_of(model), options.measures)
+        choose_backend(options.backend, device_of(model))
     dims = _channel_dims(model, modules, options.of, options.channel_dim)
     bounds = chosen_bounds(modules, options.of, options.saturation)
     told = MaskChoice(options.mask).names_of(modules)
@@ -80,7 +80,7 @@ def warm_up(model: nn.Module, specs: Mapping[str, LayerSpec]) -> None:
         for backend, thresholds, measures in {
             (s.backend, s.thresholds, s.measures) for s in specs.values()
         }:
-            choose_backend(backend, device, measures).warm_up(device, dtype, thresholds)
+            choose_backend(backend, device).warm_up(device, dtype, thresholds, measures)
 
 
 def device_of(model: nn.Module) -> torch.device | None:

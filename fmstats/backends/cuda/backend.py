@@ -15,6 +15,7 @@ from torch import Tensor
 from fmstats.backends import folding
 from fmstats.backends.base import Backend
 from fmstats.backends.cuda import driver, nvrtc
+from fmstats.backends.cuda.asked import Asked
 from fmstats.backends.cuda.device import Device
 from fmstats.backends.cuda.meter import CudaMeter
 from fmstats.backends.cuda.runtime import Gpu, Runtime
@@ -24,6 +25,7 @@ from fmstats.backends.native import load_native, why_no_native
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import MODES
+from fmstats.statistic.measures import ALWAYS, Measures
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import Positions, View
@@ -39,7 +41,6 @@ class CudaBackend(Backend):
     name = "cuda"
     devices: ClassVar[tuple[str, ...]] = ("cuda",)
     in_graphs = True
-    on_request = False
 
     def __init__(self, runtime: Runtime | None = None) -> None:
         self.runtime = runtime or Runtime()
@@ -83,11 +84,18 @@ class CudaBackend(Backend):
         else:
             meter.update_groups(x, view, positions)
 
-    def warm_up(self, device: torch.device, dtype: torch.dtype, thresholds: Thresholds) -> None:
+    def warm_up(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        thresholds: Thresholds,
+        measures: Measures = ALWAYS,
+    ) -> None:
         assert self.native is not None
         code = self.native.DTYPES.index(str(dtype).removeprefix("torch."))
+        mode, asked = MODES.index(thresholds.mode), Asked.of(measures)
         for kernel in nvrtc.LIKELY:
-            self.device(device).kernel(kernel, code, MODES.index(thresholds.mode))
+            self.device(device).kernel(kernel, code, mode, asked)
 
     def captures(self, device: torch.device) -> bool:
         return self.runtime.capture(device.index or 0) is not None

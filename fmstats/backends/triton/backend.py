@@ -27,6 +27,7 @@ from fmstats.backends.triton.plan import GRAPH_LANES, likely_layouts
 from fmstats.errors import FmstatsError
 from fmstats.statistic.clock import Clock
 from fmstats.statistic.fields import PART_FIELDS
+from fmstats.statistic.measures import ALWAYS, Measures
 from fmstats.statistic.state import State
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import Positions, View
@@ -38,7 +39,6 @@ class TritonBackend(Backend):
     name = "triton"
     devices: ClassVar[tuple[str, ...]] = ("cuda", "xpu")
     in_graphs = True
-    on_request = False
 
     def __init__(self) -> None:
         self._engines: dict[torch.device, Engine | str] = {}  # or why it cannot be used
@@ -81,11 +81,17 @@ class TritonBackend(Backend):
         else:
             meter.update_groups(x, view, positions)
 
-    def warm_up(self, device: torch.device, dtype: torch.dtype, thresholds: Thresholds) -> None:
+    def warm_up(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        thresholds: Thresholds,
+        measures: Measures = ALWAYS,
+    ) -> None:
         engine, name = self.engine(device), str(dtype).removeprefix("torch.")
-        engine.fold_kernel(name)
+        engine.fold_kernel(name, measures=measures)
         for layout in likely_layouts(dtype.itemsize):
-            engine.measure_kernel(name, thresholds.mode, layout)
+            engine.measure_kernel(name, thresholds.mode, layout, measures)
 
     def captures(self, device: torch.device) -> bool:
         return self.engine(device).capturing()
