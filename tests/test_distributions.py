@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 import fmstats
 from fmstats.errors import FmstatsError
-from fmstats.statistic.bins import SCOPES, Bins, show_bytes
+from fmstats.output.tables import format_count
+from fmstats.statistic.bins import SCOPES, Bins
 from fmstats.statistic.measures import Measures
 from fmstats.statistic.state import State
 
@@ -209,7 +210,7 @@ def test_states_of_different_measures_do_not_merge() -> None:
 
 def test_bytes_are_told() -> None:
     assert Bins("layer", 4).bytes == 10272
-    assert show_bytes(26560 * 10272) == "273 MB"
+    assert format_count(26560 * 10272, "B") == "273 MB"
 
 
 @pytest.mark.parametrize("compiled", [False, True])

@@ -76,9 +76,9 @@ def test_what_the_free_memory_does_not_hold_is_refused(free: list[int]) -> None:
 @pytest.mark.parametrize(
     ("bins", "text"),
     [
-        (Bins("layer", 1), r"^resolution=0 takes 672 bytes a layer, include= and exclude= "),
+        (Bins("layer", 1), r"^resolution=0 takes 672 B a layer, include= and exclude= "),
         (Bins("layer", 0), r"^include= and exclude= choose layers"),
-        (Bins("channel", 0), r"^histogram='layer' takes 672 bytes a layer, include="),
+        (Bins("channel", 0), r"^histogram='layer' takes 672 B a layer, include="),
     ],
 )
 def test_what_is_suggested_takes_less(bins: Bins, text: str) -> None:
@@ -153,3 +153,18 @@ def test_a_file_that_takes_more_than_there_is(free: list[int]) -> None:
         FmstatsError, match=r"^cannot read a profile from bytes: 3,000 histograms w"
     ):
         fmstats.Profile.from_bytes(content)
+
+
+def test_a_container_with_a_limit_has_less_memory_than_its_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (meminfo := tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:  4000000 kB\n")
+    monkeypatch.setattr(room, "_MEMINFO", meminfo)
+    monkeypatch.setattr(room, "_CGROUP", tmp_path)
+    assert room.find_free(CPU) == 4_096_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("600000000\n")
+    assert room.find_free(CPU) == 4_096_000_000
+    (tmp_path / "memory.max").write_text("1000000000\n")
+    (tmp_path / "memory.stat").write_text("anon 500000000\ninactive_file 100000000\nslab 5\n")
+    assert room.find_free(CPU) == 500_000_000  # files give theirs back

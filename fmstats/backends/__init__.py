@@ -81,10 +81,7 @@ def choose_backend(name: str, device: torch.device | None) -> Backend:
         FmstatsError: unknown, not usable here, or not for this device.
     """
     usable = [
-        b
-        for b in BACKENDS
-        if (device is None or b.serves(device))
-        and b.why_not(device) is None
+        b for b in BACKENDS if (device is None or b.serves(device)) and b.why_not(device) is None
     ]
     choices = ", ".join(b.name for b in usable)
     if name == "auto":

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fmstats.backends.base import Backend
 from fmstats.statistic.bins import Bins
-from fmstats.statistic.channel_stats import Array
 from fmstats.statistic.clock import Clock
+from fmstats.statistic.distribution import Array
 from fmstats.statistic.fields import COUNTS, MOMENTS
 from fmstats.statistic.float_order import INFINITY, at_places, place_of, places, to_float64
 from fmstats.statistic.state import State

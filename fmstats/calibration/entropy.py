@@ -32,7 +32,7 @@ def find_least_divergence(row: Row, scheme: Scheme) -> tuple[float, float]:
     found = row.distribution.magnitudes()
     largest = float(found.edges[0, -1])
     counts = found.rebinned(np.linspace(0.0, largest, _BINS + 1))[0]
-    counts[0] = max(counts[0] - row.zeros, 0.0)
+    counts[0] = max(counts[0] - float(found.zeros[0]), 0.0)
     one_sided = scheme.affine and (row.low >= 0 or row.high <= 0)
     levels = 256 if one_sided else 128
     kept = np.arange(levels, _BINS + 1, _STEP)

@@ -42,11 +42,6 @@ class Row:
         """Return how many numbers the distribution has, 0 where there is none."""
         return 0.0 if self.known is None else float(self.known.total[0])
 
-    @property
-    def zeros(self) -> float:
-        """Return how many numbers are exactly 0."""
-        return float(self.distribution.zeros[0])
-
     @cached_property
     def filled(self) -> tuple[Array, Array, Array]:
         """Return the bins that are not empty: their lower and upper edges and their counts."""

@@ -21,7 +21,7 @@ from fmstats.errors import FmstatsError
 from fmstats.output.tables import Block, Column, Table
 from fmstats.output.terminal import print_blocks, print_data
 from fmstats.profiles.columns import choose_columns
-from fmstats.profiles.measured import ALL_MEASURED
+from fmstats.profiles.measured import MEASURED
 from fmstats.profiles.profile import Profile
 from fmstats.profiles.scalars import ROW
 from fmstats.profiles.summary import count_elements, describe_run
@@ -139,7 +139,7 @@ def sort_option(columns: Sequence[Column]) -> Any:
     )
 
 
-SortOption = Annotated[str | None, sort_option(choose_columns(ALL_MEASURED))]
+SortOption = Annotated[str | None, sort_option(choose_columns(MEASURED))]
 
 
 def refuse_both_formats(as_json: bool, as_csv: bool) -> None:
@@ -173,7 +173,7 @@ def print_profile(
     """
     if as_csv:
         known = table.rows[0] if table.rows else {}
-        print_data(format_csv(table.rows, (*ROW, *(n for n in ALL_MEASURED if n in known))))
+        print_data(format_csv(table.rows, (*ROW, *(n for n in MEASURED if n in known))))
     elif as_json:
         findings = profile.diagnose().to_dict()["findings"]
         content = {"metadata": profile.metadata, "layers": table.rows, "findings": findings}

@@ -23,7 +23,7 @@ from fmstats.errors import FmstatsError
 from fmstats.output.tables import Block, format_plural
 from fmstats.output.terminal import can_print
 from fmstats.profiles.columns import LAYER_COLUMNS
-from fmstats.profiles.measured import ALL_MEASURED
+from fmstats.profiles.measured import MEASURED
 from fmstats.profiles.metadata import name_model
 from fmstats.profiles.strips import BLOCKS, PLAIN_BLOCKS, draw_strips
 from fmstats.profiles.summary import choose_layers, choose_rows
@@ -44,7 +44,7 @@ _EXAMPLES = "\n\n".join(
         f"COLUMN is {', '.join(column.title for column in LAYER_COLUMNS)}. spread is the standard "
         "deviation of the channels' means; dead counts channels of more than 99 % zeros, those "
         "that were never active included. Where they were measured there are also "
-        f"{', '.join(ALL_MEASURED)}: pN is the number below which N % of the elements lie.",
+        f"{', '.join(MEASURED)}: pN is the number below which N % of the elements lie.",
         "--layer chooses rows of the profile, then --depth pools them, --sort sorts them and --top "
         "cuts the list. JSON and CSV have the same rows as the table; findings are always those of "
         "the whole profile. A narrow terminal shows fewer columns; a pipe or a file gets all of "

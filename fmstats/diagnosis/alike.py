@@ -19,7 +19,8 @@ from fmstats.diagnosis.observed import (
     name_channels,
 )
 from fmstats.diagnosis.thresholds import RuleThresholds
-from fmstats.statistic.channel_stats import Array, ChannelStats
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.distribution import Array
 
 # Sums in another order give the moments of the same values to about this share of their size.
 _ROUNDING = 1e-5

@@ -9,7 +9,7 @@ import numpy as np
 from fmstats.diagnosis.kinds import is_gate
 from fmstats.diagnosis.observed import FindingText, Mask, Observed, Verdict, enough, name_channels
 from fmstats.diagnosis.thresholds import RuleThresholds
-from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.distribution import Array
 
 # Some channels of a healthy layer are at a bound, too: a warning is of a tenth of them or more.
 _MANY = 0.1

@@ -8,7 +8,7 @@ import numpy as np
 
 from fmstats.diagnosis.observed import Observed
 from fmstats.statistic.bins import Bins
-from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.distribution import Array
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import numpy as np
 from fmstats.diagnosis.counting import Counted, count_below, count_beyond
 from fmstats.diagnosis.observed import FindingText, Mask, Observed, Verdict, enough, name_channels
 from fmstats.diagnosis.thresholds import RuleThresholds
-from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.distribution import Array
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from fmstats.diagnosis.thresholds import RuleThresholds
 from fmstats.profiles.metadata import read_count, read_text
 from fmstats.profiles.profile import LayerProfile, Profile
-from fmstats.statistic.channel_stats import Array, ChannelStats, pool_channels
-from fmstats.statistic.distribution import Distribution
+from fmstats.statistic.channel_stats import ChannelStats, pool_channels
+from fmstats.statistic.distribution import Array, Distribution
 
 Mask = NDArray[np.bool_]
 Numbers = Mapping[str, float | int | str | None]

@@ -19,8 +19,8 @@ from fmstats.diagnosis.observed import (
     name_channels,
 )
 from fmstats.diagnosis.thresholds import RuleThresholds
-from fmstats.statistic.channel_stats import Array, ChannelStats
-from fmstats.statistic.distribution import Distribution
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.distribution import Array, Distribution
 
 # Kernels promise moments to this share of the sums that they are made of.
 _ROUNDING = 1e-6

@@ -13,8 +13,8 @@ import numpy as np
 
 from fmstats.drift.effects import LIMIT
 from fmstats.statistic.bins import Bins
-from fmstats.statistic.channel_stats import Array, ChannelStats
-from fmstats.statistic.distribution import Distribution, edges_between
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.distribution import Array, Distribution, edges_between
 
 # A part has a twentieth of the elements or more, and at least five of the smaller side: chance and
 # logarithms are wild where nearly nothing is.

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fmstats.statistic.channel_stats import Array, ChannelStats
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.distribution import Array
 
 # Shifts and log ratios end here: a channel that was constant would have infinite ones.
 LIMIT = 10.0

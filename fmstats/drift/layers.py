@@ -17,7 +17,8 @@ from fmstats.drift.effects import (
     standardise,
 )
 from fmstats.drift.noise import NEGLIGIBLE, assume_level, surprise
-from fmstats.statistic.channel_stats import Array, ChannelStats
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.distribution import Array
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.distribution import Array
 
 # Effects of one photograph, root mean square over channels, median over layers of MobileNetV2:
 # see docs/drift.md. What is assumed where there are no shards.

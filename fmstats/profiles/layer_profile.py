@@ -8,7 +8,8 @@ from typing import Any
 
 from fmstats.profiles.measured import summarise_measured
 from fmstats.profiles.row_names import RowKey, read_name
-from fmstats.statistic.channel_stats import Array, ChannelStats
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.distribution import Array
 
 # Numbers of dims of tensors, and the dim of their channels: None where all is one channel.
 OtherDims = tuple[tuple[int, int | None], ...]

@@ -12,19 +12,14 @@ from fmstats.statistic.measures import HISTOGRAM, Measures
 from fmstats.statistic.on_request import QUANTILES
 from fmstats.statistic.state import State
 
-# By the measure that each needs.
-MEASURED = {
-    "abs": ("mean_abs",),
-    "kurtosis": ("skewness", "kurtosis"),
-    HISTOGRAM: tuple(QUANTILES),
-}
-ALL_MEASURED = tuple(name for names in MEASURED.values() for name in names)
+# The measure that each column needs.
+MEASURED = {**ChannelStats.REQUESTED, **dict.fromkeys(QUANTILES, HISTOGRAM)}
 
 
 def name_measured(measures: Iterable[Measures]) -> tuple[str, ...]:
     """Return the columns that some of these measures give."""
     known = {measure for each in measures for measure in each.names}
-    return tuple(n for measure, names in MEASURED.items() if measure in known for n in names)
+    return tuple(name for name, measure in MEASURED.items() if measure in known)
 
 
 def summarise_measured(
@@ -39,11 +34,9 @@ def summarise_measured(
     """
     if not names:
         return {}
-    known = name_measured([stats.measures])
-    with_histogram = pool_histograms(stats, whole)
-    return {
-        n: float(np.asarray(with_histogram.column(n))[0]) if n in known else None for n in names
-    }
+    known = [n for n in names if MEASURED[n] in stats.measures.names]
+    found = pool_histograms(stats, whole).columns_of(known)
+    return {n: float(np.asarray(found[n])[0]) if n in found else None for n in names}
 
 
 def pool_histograms(stats: ChannelStats, whole: ChannelStats) -> ChannelStats:
@@ -51,6 +44,6 @@ def pool_histograms(stats: ChannelStats, whole: ChannelStats) -> ChannelStats:
     bins, counts = stats.measures.bins, stats.state.bins
     if bins is None or counts is None:
         return whole
-    measures = Measures(whole.measures.sums, replace(bins, scope="layer"))
+    measures = replace(whole.measures, bins=replace(bins, scope="layer"))
     total = counts.sum(0, keepdim=True)
     return ChannelStats(State(whole.state.words, measures=measures, bins=total), whole.thresholds)

@@ -89,7 +89,7 @@ def _merge_states_(a: State, b: State) -> None:
     """Merge `b` into `a`, some channels at a time: those stay in the cache, and on one core."""
     for begin in range(0, a.channels, _BLOCK):
         one, other = (
-            State(state.words[:, begin : begin + _BLOCK], measures=Measures(state.measures.sums))
+            State(state.words[:, begin : begin + _BLOCK], measures=state.measures.without_bins)
             for state in (a, b)
         )
         for field, row in merge_fields(one, other).items():

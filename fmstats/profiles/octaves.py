@@ -9,7 +9,8 @@ import numpy as np
 
 from fmstats.profiles.measured import pool_histograms
 from fmstats.statistic.bins import Bins
-from fmstats.statistic.channel_stats import Array, ChannelStats, pool_channels
+from fmstats.statistic.channel_stats import ChannelStats, pool_channels
+from fmstats.statistic.distribution import Array
 
 _MOST = 16  # octaves of a sign that are drawn
 

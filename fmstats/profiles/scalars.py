@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from fmstats.errors import FmstatsError
-from fmstats.profiles.measured import ALL_MEASURED, MEASURED
+from fmstats.profiles.measured import MEASURED
 from fmstats.profiles.profile import Profile
 
 # The numbers of a row of `Profile.layers()`.
@@ -25,13 +25,13 @@ def flatten(
 ) -> dict[str, float]:
     """Return the numbers of a profile as a flat dict: see `Profile.scalars`."""
     chosen = (stats,) if isinstance(stats, str) else tuple(stats)
-    unknown = [stat for stat in chosen if stat not in (*STATS, *ALL_MEASURED)]
+    unknown = [stat for stat in chosen if stat not in (*STATS, *MEASURED)]
     if unknown:
-        choices = ", ".join((*STATS, *ALL_MEASURED))
+        choices = ", ".join((*STATS, *MEASURED))
         raise FmstatsError(f"unknown statistic {unknown[0]!r}: choose {choices}")
     rows = profile.layers()
     if rows:
-        require_measures(chosen, [m for m, names in MEASURED.items() if names[0] in rows[0]])
+        require_measures(chosen, {m for name, m in MEASURED.items() if name in rows[0]})
     return {
         f"{prefix}{row['layer']}.{stat}": float(row[stat])
         for row in rows
@@ -47,9 +47,9 @@ def require_measures(stats: Iterable[str], measures: Collection[str]) -> None:
         FmstatsError: there is one.
     """
     for stat in stats:
-        for measure, names in MEASURED.items():
-            if stat in names and measure not in measures:
-                raise FmstatsError(f"{stat} is not known: it needs track(..., measure={measure!r})")
+        measure = MEASURED.get(stat)
+        if measure is not None and measure not in measures:
+            raise FmstatsError(f"{stat} is not known: it needs track(..., measure={measure!r})")
 
 
 def has_number(row: Mapping[str, Any], stat: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from fmstats.drift import Comparison
 from fmstats.profiles.octaves import OctaveAxis, count_octaves
 from fmstats.profiles.profile import Profile
-from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.distribution import Array
 
 _HEIGHT = 20  # of the highest bar
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from fmstats.drift import ChannelEffects, Comparison
 from fmstats.profiles.profile import Profile
-from fmstats.statistic.channel_stats import Array, ChannelStats
+from fmstats.statistic.channel_stats import ChannelStats
+from fmstats.statistic.distribution import Array
 
 _LARGEST = np.uint32(0x7F7FFF00)  # in the upper three bytes, without the sign
 _SIGN, _INFINITE = np.uint32(0x80000000), np.uint32(0x7F800000)

@@ -8,7 +8,6 @@ histograms of any split of the data add up exactly.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -125,9 +124,3 @@ class Bins:
 
     def __str__(self) -> str:
         return f"a histogram of each {self.scope}, {1 << self.resolution} bins an octave"
-
-
-def show_bytes(size: float) -> str:
-    """Return a number of bytes as people read it: "96 MB"."""
-    step = 0 if size < 1 else min(int(math.log(size, 1000)), 4)
-    return f"{size / 1000**step:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[step]}"

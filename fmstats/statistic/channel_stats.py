@@ -6,19 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fmstats.errors import FmstatsError
+from fmstats.statistic.distribution import Array
 from fmstats.statistic.fields import NEVER
-from fmstats.statistic.measures import Measures
 from fmstats.statistic.on_request import OnRequest
-from fmstats.statistic.pooling import pool
+from fmstats.statistic.pooling import pool, pool_all
 from fmstats.statistic.state import State, merge
 from fmstats.statistic.thresholds import Thresholds
 
 DEAD_SPARSITY = 0.99  # a channel with a larger share of zeros is dead
-
-Array = NDArray[Any]
 
 
 class ChannelStats(OnRequest):
@@ -227,14 +224,11 @@ class ChannelStats(OnRequest):
 
     def pooled(self) -> ChannelStats:
         """Merge all channels into one; of no channels, into one that has seen nothing."""
-        state = State.identity(1, measures=self.measures)
-        if self.channels:
-            state = pool(self.state, [self.channels])
-        return ChannelStats(state, self.thresholds)
+        return ChannelStats(pool_all(self.state), self.thresholds)
 
     def list_columns(self) -> dict[str, list[Any] | None]:
         """Return every field and derived number of channels as a list, by its name."""
-        found = {name: self.column(name) for name in self.columns}
+        found = self.columns_of(self.columns)
         return {name: None if row is None else row.tolist() for name, row in found.items()}
 
     def to_dict(self) -> dict[str, Any]:
@@ -259,9 +253,8 @@ class ChannelStats(OnRequest):
 def pool_channels(layers: Sequence[ChannelStats]) -> list[ChannelStats]:
     """Merge the channels of each layer into one: `ChannelStats.pooled` of all but histograms."""
     found: dict[int, ChannelStats] = {}
-    for sums in dict.fromkeys(layer.measures.sums for layer in layers):
-        measures = Measures(sums)
-        alike = [i for i, layer in enumerate(layers) if layer.measures.sums == sums]
+    for measures in dict.fromkeys(layer.measures.without_bins for layer in layers):
+        alike = [i for i, layer in enumerate(layers) if layer.measures.without_bins == measures]
         states = [
             layers[i].state.narrowed(measures)
             if layers[i].channels

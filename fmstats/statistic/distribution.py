@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,42 +33,57 @@ def edges_between(bins: Bins, low: Array, high: Array) -> Array:
     return np.asarray(np.where(known, inside, np.clip(both, -1e308, 1e308)))
 
 
+@dataclass(frozen=True, eq=False)
 class Distribution:
     """A distribution holds histograms of finite numbers, in the order of the numbers.
 
     Where an answer falls within a bin, its numbers are taken to be spread evenly over it, or over
     the part of it that lies between the smallest and the largest number seen.
 
-    Args:
-        bins: the rule.
-        counts: int64 (rows, bins.words), as states hold them.
-        zeros: int64 (rows,), how many numbers were 0.
-        low: float64 (rows,), the smallest number; NaN where there is none.
-        high: the largest.
-
     Attributes:
-        zeros: as given.
-        edges: as of `edges_between`.
+        bins: the rule.
         counts: int64 (rows, places): from the largest negative magnitudes through zero, which has
             a place without width, to the largest positive ones.
+        edges: float64 (rows, places + 1), as of `edges_between`.
     """
 
-    def __init__(self, bins: Bins, counts: Array, zeros: Array, low: Array, high: Array) -> None:
-        self.bins = bins
+    bins: Bins
+    counts: Array
+    edges: Array
+
+    @classmethod
+    def of(cls, bins: Bins, counts: Array, zeros: Array, low: Array, high: Array) -> Distribution:
+        """Return the distribution of what a state holds.
+
+        Args:
+            bins: the rule.
+            counts: int64 (rows, bins.words), as states hold them.
+            zeros: int64 (rows,), how many numbers were 0.
+            low: float64 (rows,), the smallest number; NaN where there is none.
+            high: the largest.
+        """
         positive, negative = counts[:, : bins.of_sign], counts[:, bins.of_sign :]
-        self.zeros = zeros
-        self.counts = np.concatenate([negative[:, ::-1], zeros[:, None], positive], 1)
-        self.edges = edges_between(bins, low, high)
-        self.total = self.counts.sum(1)
+        places = np.concatenate([negative[:, ::-1], zeros[:, None], positive], 1)
+        return cls(bins, places, edges_between(bins, low, high))
+
+    @cached_property
+    def total(self) -> Array:
+        """Return how many numbers each row has: int64 (rows,)."""
+        return np.asarray(self.counts.sum(1))
+
+    @property
+    def zeros(self) -> Array:
+        """Return how many numbers of each row are 0: int64 (rows,)."""
+        return self.counts[:, self.bins.of_sign]
 
     def row(self, number: int) -> Distribution:
         """Return one row alone."""
-        one = object.__new__(Distribution)
         part = slice(number, number + 1)
-        one.bins, one.edges = self.bins, self.edges[part]
-        one.counts, one.total = self.counts[part], self.total[part]
-        one.zeros = self.zeros[part]
-        return one
+        return Distribution(self.bins, self.counts[part], self.edges[part])
+
+    def mirrored(self) -> Distribution:
+        """Return the distribution of the numbers with the other sign."""
+        return Distribution(self.bins, self.counts[:, ::-1], -self.edges[:, ::-1])
 
     def magnitudes(self) -> Distribution:
         """Return the distribution of the magnitudes, of which the smallest is not known."""
@@ -74,7 +91,7 @@ class Distribution:
         of_both = self.counts[:, side - 1 :: -1] + self.counts[:, side + 1 :]
         largest = np.abs(self.edges[:, [0, -1]]).max(1)
         both = np.concatenate([of_both, np.zeros_like(of_both)], 1)
-        return Distribution(self.bins, both, self.counts[:, side], 0 * largest, largest)
+        return Distribution.of(self.bins, both, self.zeros, 0 * largest, largest)
 
     def quantile(self, q: float) -> Array:
         """Return the number below which a share `q` of all lies, of each row: float64.
@@ -87,13 +104,14 @@ class Distribution:
             if total:
                 # As numpy has it: of n numbers the first is at 0, the last at 1.
                 rank = q * (total - 1)
-                low = self._at_rank(row, math.floor(rank))
-                high = self._at_rank(row, math.ceil(rank))
+                ends = np.cumsum(self.counts[row])
+                low = self._at_rank(row, ends, math.floor(rank))
+                high = self._at_rank(row, ends, math.ceil(rank))
                 found[row] = low + (high - low) * (rank - math.floor(rank))
         return found
 
-    def _at_rank(self, row: int, rank: int) -> float:
-        ends = np.cumsum(self.counts[row])
+    def _at_rank(self, row: int, ends: Array, rank: int) -> float:
+        """Return the number at a rank of a row, whose counts are cumulated in `ends`."""
         place = int(np.searchsorted(ends, rank, "right"))
         count = int(self.counts[row, place])
         part = (rank - (int(ends[place]) - count) + 0.5) / count
@@ -110,12 +128,7 @@ class Distribution:
 
     def beyond(self, magnitude: float) -> Array:
         """Return how many numbers are as far from 0 as `magnitude`, or farther, of each row."""
-        return np.asarray(self.above(magnitude) + self._at_or_below(-magnitude))
-
-    def _at_or_below(self, x: float) -> Array:
-        mirrored = object.__new__(Distribution)
-        mirrored.counts, mirrored.edges = self.counts[:, ::-1], -self.edges[:, ::-1]
-        return mirrored.above(-x)
+        return np.asarray(self.above(magnitude) + self.mirrored().above(magnitude))
 
     def octaves(self) -> Array:
         """Return how many numbers are in each octave: int64 (rows, 2 * (bins.OCTAVES + 2) + 1).

@@ -52,6 +52,11 @@ class Measures:
         """Return what a user would ask for."""
         return self.sums + (() if self.bins is None else (HISTOGRAM,))
 
+    @property
+    def without_bins(self) -> Measures:
+        """Return the measures of the words alone."""
+        return Measures(self.sums)
+
     @cached_property
     def requested(self) -> tuple[str, ...]:
         """Return the fields that are measured on request, as they lie in a state."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from fmstats.errors import FmstatsError
 from fmstats.statistic.distribution import Array, Distribution
 from fmstats.statistic.measures import HISTOGRAM, Measures
-from fmstats.statistic.pooling import pool
+from fmstats.statistic.pooling import pool_all
 from fmstats.statistic.state import State
 
 # Shares of elements that lie below a number, by what tables call that number.
@@ -46,21 +47,28 @@ class OnRequest:
         bins = self.measures.bins
         return (*names, *(QUANTILES if bins is not None and bins.scope == "channel" else ()))
 
-    def column(self, name: str) -> Array | None:
-        """Return a field, a derived number or one of `QUANTILES`, by its name."""
-        if name in QUANTILES:
-            return self.quantile(QUANTILES[name])
+    def columns_of(self, names: Iterable[str]) -> dict[str, Array | None]:
+        """Return fields, derived numbers and those of `QUANTILES` by their names."""
+        names = tuple(names)
+        quantiles = self._quantiles() if any(name in QUANTILES for name in names) else {}
+        return {n: quantiles[n] if n in quantiles else self._column(n) for n in names}
+
+    def _column(self, name: str) -> Array | None:
         if hasattr(type(self), name):
             found: Array | None = getattr(self, name)
             return found
         return np.array(self.state[name].numpy())
 
+    def _quantiles(self) -> dict[str, Array]:
+        found = self.distribution
+        return {name: found.quantile(q) for name, q in QUANTILES.items()}
+
     def list_histograms(self) -> dict[str, Any]:
         """Return the quantiles and the bins that are not empty, as lists; {} without histograms."""
         if self.measures.bins is None:
             return {}
-        known: dict[str, Any] = {n: self.quantile(q).tolist() for n, q in QUANTILES.items()}
-        return {**known, "histograms": self.distribution.list_bins()}
+        quantiles = {name: found.tolist() for name, found in self._quantiles().items()}
+        return {**quantiles, "histograms": self.distribution.list_bins()}
 
     def _need(self, measure: str, name: str) -> None:
         if measure not in self.measures.names:
@@ -126,14 +134,11 @@ class OnRequest:
         bins, counts = self.measures.bins, self.state.bins
         assert bins is not None
         assert counts is not None
-        whole = self.state
-        if bins.scope == "layer":
-            widths = [whole.channels] if whole.channels else []
-            whole = pool(whole, widths) if widths else State.identity(1, measures=self.measures)
+        whole = pool_all(self.state) if bins.scope == "layer" else self.state
         finite = whole.finite.numpy()
         low, high = (np.where(finite > 0, whole[field].numpy(), np.nan) for field in ("min", "max"))
         zeros = finite - counts.numpy().sum(1)
-        return Distribution(bins, counts.numpy(), zeros, low, high)
+        return Distribution.of(bins, counts.numpy(), zeros, low, high)
 
     def quantile(self, q: float) -> Array:
         """Return the number below which a share `q` of the finite elements lies (float64).

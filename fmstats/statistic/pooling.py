@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fmstats.statistic.measures import Measures
 from fmstats.statistic.state import State, merge
 
 
@@ -22,7 +21,7 @@ def pool(state: State, widths: Sequence[int]) -> State:
         widths: how many channels each group has, 1 or more; all channels are in one. Of histograms
             of layers there is one for each.
     """
-    sums = Measures(state.measures.sums)
+    sums = state.measures.without_bins
     words, width = state.words, torch.tensor(widths, dtype=torch.int64)
     while (width > 1).any():
         half, odd = width // 2, width % 2 == 1
@@ -37,6 +36,17 @@ def pool(state: State, widths: Sequence[int]) -> State:
         words[:, _runs(begin, half)] = merge(first, second).words
         words[:, (begin + half)[odd]] = left_over
     return State(words, measures=state.measures, bins=_pool_bins(state, widths))
+
+
+def pool_all(state: State) -> State:
+    """Merge all channels of a state into one; of no channels, into one that has seen nothing.
+
+    Args:
+        state: on the CPU.
+    """
+    if state.channels == 0:
+        return State.identity(1, measures=state.measures)
+    return pool(state, [state.channels])
 
 
 def _pool_bins(state: State, widths: Sequence[int]) -> Tensor | None:

@@ -216,7 +216,8 @@ class State:
 
     def reset_(self) -> None:
         """Forget all data, in place."""
-        self.words.copy_(State.identity(self.channels, self.words.device, _sums(self)).words)
+        measures = self.measures.without_bins
+        self.words.copy_(State.identity(self.channels, self.words.device, measures).words)
         if self.bins is not None:
             self.bins.zero_()
         if self.memory is not None:
@@ -252,10 +253,6 @@ class State:
         self.words.copy_(merged.words)
         if self.bins is not None and merged.bins is not None:
             self.bins.copy_(merged.bins)
-
-
-def _sums(state: State) -> Measures:
-    return Measures(state.measures.sums)
 
 
 def merge(a: State, b: State) -> State:

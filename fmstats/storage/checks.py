@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.distribution import Array
 from fmstats.statistic.fields import COUNTS, FIELDS, FIRSTS, IDENTITY, MOMENTS, NEVER, NON_FINITE
 from fmstats.statistic.state import State
 from fmstats.storage.faults import Layers, refuse

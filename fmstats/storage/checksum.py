@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.distribution import Array
 
 KEY = "sha256"  # of the text among the safetensors metadata that is the checksum
 BLANK = "0" * 64

@@ -9,7 +9,7 @@ import numpy as np
 from fmstats.errors import FmstatsError
 from fmstats.profiles.stacks import StackedLayer
 from fmstats.statistic.bins import Bins
-from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.distribution import Array
 
 Layers = Mapping[str, StackedLayer]
 

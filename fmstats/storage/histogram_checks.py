@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fmstats.statistic.bins import Bins
-from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.distribution import Array
 from fmstats.statistic.state import State
 from fmstats.storage.faults import Layers, refuse_histogram
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fmstats.errors import FmstatsError
-from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.distribution import Array
 
 SIZES, PLACES, COUNTS = "histogram_sizes", "histogram_places", "histogram_counts"
 PLACE_TYPE = "U16"

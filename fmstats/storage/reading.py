@@ -22,7 +22,7 @@ import torch
 
 from fmstats.errors import FmstatsError
 from fmstats.profiles.stacks import Stack, StackedLayer
-from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.distribution import Array
 from fmstats.statistic.fields import FIRSTS, NEVER
 from fmstats.statistic.measures import Measures
 from fmstats.statistic.room import check_room

@@ -9,7 +9,7 @@ from typing import Any
 from fmstats.errors import FmstatsError
 from fmstats.profiles.metadata import DEEPEST, MOST_BITS, show_value
 from fmstats.profiles.stacks import Stack
-from fmstats.statistic.channel_stats import Array
+from fmstats.statistic.distribution import Array
 from fmstats.statistic.fields import IDENTITY
 from fmstats.storage import checksum
 from fmstats.storage.checks import check_state

@@ -7,7 +7,7 @@ from collections import Counter
 
 import torch
 
-from fmstats.statistic.bins import show_bytes
+from fmstats.output.tables import format_count
 from fmstats.statistic.measures import Measures
 from fmstats.statistic.room import NOTABLE, check_room, suggest_smaller
 from fmstats.statistic.state import State
@@ -46,8 +46,8 @@ class StateMemory:
             if size >= NOTABLE and not self._told:
                 self._told = True
                 warnings.warn(
-                    f"histograms take {show_bytes(size)} of memory so far, and more with each "
-                    f"further {bins.scope}: {count:,} of {show_bytes(bins.bytes)} "
+                    f"histograms take {format_count(size, 'B')} of memory so far, and more with "
+                    f"each further {bins.scope}: {count:,} of {format_count(bins.bytes, 'B')} "
                     f"(resolution={bins.resolution}); {suggest_smaller(bins)}",
                     RuntimeWarning,
                     stacklevel=2,
