@@ -19,8 +19,11 @@ struct Requested {
   int resolution;   // bits of the mantissa that tell bins apart
 };
 
+FMSTATS_FN bool any_sums(const Requested& r) {
+  return r.sum_abs != nullptr || r.m3 != nullptr;
+}
 FMSTATS_FN bool any_requested(const Requested& r) {
-  return r.sum_abs != nullptr || r.m3 != nullptr || r.bins != nullptr;
+  return any_sums(r) || r.bins != nullptr;
 }
 
 // Sums over the finite elements of a channel's part, of d = x - pivot.

@@ -9,16 +9,19 @@
 namespace fmstats {
 namespace {
 
-// Sums of a vector of float64 each, about one pivot or about one of each lane.
+// Sums of a vector of float64 each, about one pivot or about one of each lane. Powers stay 0 where
+// nobody asked for them.
+template <bool kPowers>
 struct PowerLanes : PowerSumsOf<f64v> {
   PowerLanes() : PowerSumsOf<f64v>{} {}
 
   // Add the lanes that are finite.
   void take(f64v x, f64v pivot) {
     const i64v finite = absolute(x) < infinity();
-    const f64v d = (f64v)((i64v)(x - pivot) & finite), square = d * d;
     count += (f64v)((i64v)(f64v{} + 1.0) & finite);
     magnitudes += (f64v)((i64v)absolute(x) & finite);
+    if constexpr (!kPowers) return;
+    const f64v d = (f64v)((i64v)(x - pivot) & finite), square = d * d;
     first += d;
     second += square;
     third = fma(square, d, third);
@@ -48,11 +51,11 @@ inline PowerSums load_powers(const double* powers, i64 row, i64 channel) {
 }
 
 // The power sums of one channel.
-template <class E>
+template <class E, bool kPowers>
 PowerSums channel_powers(const MaskedView& view, double pivot, i64 channel, i64 p0, i64 p1) {
   typedef typename E::Real Real;
   constexpr int kWidth = kLanes<Real>;
-  PowerLanes low, high;
+  PowerLanes<kPowers> low, high;
   PowerSums rest = {};
   const f64v about = splat<f64v>(pivot);
   visit_stretches<E>(view, channel, p0, p1, [&](const typename E::Storage* p, i64 n) {
@@ -74,7 +77,7 @@ PowerSums channel_powers(const MaskedView& view, double pivot, i64 channel, i64 
 
 // The power sums of a vector of channels that lie one after the other, of which the first `keep`
 // are new.
-template <class E>
+template <class E, bool kPowers>
 void column_powers(const Job& job, const double* pivot, i64 c, i64 keep, i64 p0, i64 p1,
                    double* powers) {
   typedef typename E::Real Real;
@@ -82,7 +85,7 @@ void column_powers(const Job& job, const double* pivot, i64 c, i64 keep, i64 p0,
   const auto* first = static_cast<const typename E::Storage*>(job.view.data) + c;
   const f64v about = load_unaligned<f64v>(pivot + c);
   const f64v about_2 = load_unaligned<f64v>(pivot + c + kWidth - kLanes<double>);
-  PowerLanes low, high;
+  PowerLanes<kPowers> low, high;
   Blocks blocks(job.view, p0, p1);
   Block block;
   for (blocks.next(block); block.size > 0; blocks.next(block)) {
@@ -102,18 +105,19 @@ void column_powers(const Job& job, const double* pivot, i64 c, i64 keep, i64 p0,
   }
 }
 
-template <class E>
-void measure_powers(const Job& job, const double* pivot, i64 c0, i64 c1, i64 p0, i64 p1,
-                    double* powers) {
+template <class E, bool kPowers>
+void measure_sums(const Job& job, const double* pivot, i64 c0, i64 c1, i64 p0, i64 p1,
+                  double* powers) {
   constexpr i64 kWidth = kLanes<typename E::Real>;
   i64 c = c0;
   if (job.view.channel_stride == 1 && c1 - c0 >= kWidth) {
-    for (; c + kWidth <= c1; c += kWidth) column_powers<E>(job, pivot, c, kWidth, p0, p1, powers);
-    if (c < c1) column_powers<E>(job, pivot, c1 - kWidth, c1 - c, p0, p1, powers);
+    for (; c + kWidth <= c1; c += kWidth)
+      column_powers<E, kPowers>(job, pivot, c, kWidth, p0, p1, powers);
+    if (c < c1) column_powers<E, kPowers>(job, pivot, c1 - kWidth, c1 - c, p0, p1, powers);
     return;
   }
   for (; c < c1; ++c) {
-    const PowerSums sums = channel_powers<E>(job.view, pivot[c], c, p0, p1);
+    const PowerSums sums = channel_powers<E, kPowers>(job.view, pivot[c], c, p0, p1);
     store_powers(powers, job.part_row, c, sums);
   }
 }
@@ -167,8 +171,10 @@ void tally_part(const Job& job, i64 c0, i64 c1, i64 p0, i64 p1, Tally& tally) {
 template <class E>
 void request(const Job& job, const double* pivot, i64 c0, i64 c1, i64 p0, i64 p1, double* powers,
              Tally& tally) {
-  if (job.requested.sum_abs != nullptr || job.requested.m3 != nullptr) {
-    measure_powers<E>(job, pivot, c0, c1, p0, p1, powers);
+  if (job.requested.m3 != nullptr) {
+    measure_sums<E, true>(job, pivot, c0, c1, p0, p1, powers);
+  } else if (job.requested.sum_abs != nullptr) {
+    measure_sums<E, false>(job, pivot, c0, c1, p0, p1, powers);
   }
   if (job.requested.bins != nullptr) tally_part<E>(job, c0, c1, p0, p1, tally);
 }
@@ -178,7 +184,7 @@ inline void settle_all(const Job& job, Tally& tally) {
 }
 
 inline void fold_requested(const Job& job, i64 c0, i64 c1, i64 splits, const Scratch& scratch) {
-  if (job.requested.sum_abs == nullptr && job.requested.m3 == nullptr) return;
+  if (!any_sums(job.requested)) return;
   for (i64 c = c0; c < c1; ++c) {
     PowerSums sums = load_powers(scratch.powers, job.part_row, c);
     for (i64 s = 1; s < splits; ++s) {
