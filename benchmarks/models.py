@@ -80,6 +80,48 @@ def llama() -> Made:
     return transformers.LlamaModel(config), torch.randint(1000, (2, 256))
 
 
+class Decoding(nn.Module):
+    """Returns the last states of a decoder that is given one token after the other.
+
+    Args:
+        decoder: it keeps the keys and values of earlier tokens.
+    """
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        known = None
+        states = torch.empty(0)
+        for step in range(tokens.shape[1]):
+            # By its place: transformers has given this argument two names.
+            out = self.decoder(tokens[:, step : step + 1], None, None, known, use_cache=True)
+            states, known = out[:2]
+        return states
+
+
+def decoder() -> Made:
+    """Build a Llama of 12 layers and width 1024 that decodes 64 tokens, a batch of one."""
+    transformers = importlib.import_module("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=1000,
+        hidden_size=1024,
+        intermediate_size=2816,
+        num_hidden_layers=12,
+        num_attention_heads=16,
+        num_key_value_heads=8,
+    )
+    return Decoding(transformers.LlamaModel(config)), torch.randint(1000, (1, 64))
+
+
+def bert() -> Made:
+    """Build a BERT of the size of BERT-base, and a batch of tokens for it."""
+    transformers = importlib.import_module("transformers")
+    config = transformers.BertConfig(vocab_size=1000)
+    return transformers.BertModel(config), torch.randint(1000, (8, 128))
+
+
 def mlp() -> Made:
     layers = [m for _ in range(48) for m in (nn.Linear(256, 256), nn.ReLU())]
     return nn.Sequential(*layers), torch.randn(32, 256)
@@ -95,5 +137,7 @@ MODELS: Mapping[str, Callable[[], Made]] = {
     "ViT-S": vit,
     "ConvNeXt-T": convnext,
     "Llama": llama,
+    "Decoder": decoder,
+    "BERT": bert,
     "MLP": mlp,
 }

@@ -29,6 +29,7 @@ BENCHMARKS = Path(interleave.__file__).parent
 SCRIPTS = (
     *(
         "bench_kernel",
+        "bench_few",
         "bench_masks",
         "bench_histogram",
         "bench_hook",
