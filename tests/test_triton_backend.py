@@ -252,9 +252,10 @@ def test_track_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU6(), nn.Linear(4, 4))
     fmstats.track(model).close()
     assert asked == []
-    fmstats.track(model, warmup=True).close()
-    assert {(d.type, t) for d, t, _ in asked} == {("cpu", torch.float32)}
-    assert {t for *_, t in asked} == {Thresholds(), Thresholds(high=6.0)}
+    fmstats.track(model, warmup=True, measure="abs").close()
+    assert {(d.type, t) for d, t, *_ in asked} == {("cpu", torch.float32)}
+    assert {t for *_, t, _ in asked} == {Thresholds(), Thresholds(high=6.0)}
+    assert {measures for *_, measures in asked} == {Measures.of("abs")}
 
 
 @compiled
