@@ -14,7 +14,7 @@ import torch
 from profile_files import layer_of, profile_of, some_profile
 
 from fmstats.errors import FmstatsError
-from fmstats.profiles.measured import ALL_MEASURED
+from fmstats.profiles.measured import MEASURED
 from fmstats.profiles.octaves import count_octaves
 from fmstats.profiles.profile import Profile
 from fmstats.profiles.scalars import DEFAULT
@@ -37,7 +37,7 @@ def test_rows_of_layers_are_of_all_channels_together(scope: str) -> None:
     torch.manual_seed(0)
     x = (torch.randn(200, 4) + 0.5).double().numpy().ravel()
     row = measured(scope).layers()[0]
-    assert tuple(row)[-6:] == ALL_MEASURED == (
+    assert tuple(row)[-6:] == tuple(MEASURED) == (
         "mean_abs", "skewness", "kurtosis", "p1", "p50", "p99",
     )  # fmt: skip
     d = x - x.mean()
@@ -50,9 +50,9 @@ def test_rows_of_layers_are_of_all_channels_together(scope: str) -> None:
 
 def test_nothing_more_is_known_without_measures() -> None:
     profile = some_profile()
-    assert not set(ALL_MEASURED) & profile.layers()[0].keys()
-    assert not set(ALL_MEASURED) & profile.to_dict()["layers"]["head"].keys()
-    assert not set(ALL_MEASURED) & set(profile.to_pandas().columns)
+    assert not MEASURED.keys() & profile.layers()[0].keys()
+    assert not MEASURED.keys() & profile.to_dict()["layers"]["head"].keys()
+    assert not MEASURED.keys() & set(profile.to_pandas().columns)
     assert str(profile).splitlines()[0].split()[-1] == "nan+inf"
     assert str(measured()).splitlines()[0].split()[-1] == "p99"
     assert {key.rsplit(".", 1)[1] for key in profile.scalars()} <= set(DEFAULT)
@@ -64,7 +64,7 @@ def test_columns_are_there_where_a_layer_has_them(name: str) -> None:
     one, other = measured(names=name).info["a"], some_profile().info["head"]
     first, second = profile_of({"a": one, "b": other}).layers()
     assert list(first) == list(second)
-    columns = [column for column in ALL_MEASURED if column in first]
+    columns = [column for column in MEASURED if column in first]
     assert columns
     assert all(first[column] is not None and second[column] is None for column in columns)
 
@@ -77,15 +77,15 @@ def test_a_layer_that_saw_nothing_finite() -> None:
     }
     profile = profile_of(layers)
     for row in profile.layers():
-        assert all(math.isnan(row[column]) for column in ALL_MEASURED)
-    assert not any(key.split(".")[1] in ALL_MEASURED for key in profile.scalars())
+        assert all(math.isnan(row[column]) for column in MEASURED)
+    assert not any(key.split(".")[1] in MEASURED for key in profile.scalars())
     json.dumps(profile.to_dict())
 
 
 def test_scalars() -> None:
     profile = measured()
     flat, row = profile.scalars(), profile.layers()[0]
-    assert {name: flat[f"a.{name}"] for name in ALL_MEASURED} == {n: row[n] for n in ALL_MEASURED}
+    assert {name: flat[f"a.{name}"] for name in MEASURED} == {n: row[n] for n in MEASURED}
     assert profile.scalars("p99") == {"a.p99": row["p99"]}
     with pytest.raises(FmstatsError, match=r"^kurtosis is not known: .*measure='kurtosis'"):
         measured(names="abs").scalars(["mean", "kurtosis"])
@@ -203,7 +203,7 @@ def test_the_command_draws_the_rows_of_its_table(command_line: Run, file: Path) 
 def test_the_command_has_the_columns_as_csv_and_json(command_line: Run, file: Path) -> None:
     pytest.importorskip("typer", reason="needs typer")
     head, *lines = command_line("show", file, "--csv")[1].splitlines()
-    assert head.split(",")[-6:] == list(ALL_MEASURED)
+    assert head.split(",")[-6:] == list(MEASURED)
     rows = json.loads(command_line("show", file, "--json")[1])["layers"]
     assert float(lines[0].split(",")[-1]) == rows[0]["p99"]
     code, _, err = command_line("show", file, "--histograms", "--json")
