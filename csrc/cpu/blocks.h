@@ -7,7 +7,6 @@
 namespace fmstats {
 namespace {
 
-constexpr int kLineBytes = 64;
 constexpr int kBlockSteps = kGroup;  // positions whose sums go on in float64 together
 
 struct Block {

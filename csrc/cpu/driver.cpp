@@ -17,9 +17,14 @@
 namespace fmstats {
 namespace {
 
-constexpr i64 kTaskElements = 1 << 16;       // enough work to hide a task's fixed cost
-constexpr i64 kLineWords = 8;                // of a cache line
-constexpr i64 kTasks = 256;                  // enough tasks for the largest machines
+constexpr i64 kTaskElements = 1 << 16;  // enough work to hide a task's fixed cost
+constexpr i64 kLineWords = kLineBytes / 8;
+constexpr i64 kTasks = 256;  // enough tasks for the largest machines
+// Of columns a task has more elements, since a part costs as much as 20 positions, and few
+// channels only where threads would have nothing to do, or a task has to fit into the cache.
+constexpr i64 kColumnElements = 1 << 18;
+constexpr i64 kColumnPositions = 512;        // at least
+constexpr i64 kNarrowTile = 256;             // channels
 constexpr i64 kMaxPositions = i64{1} << 30;  // of a task, for 32-bit lane counts
 constexpr i64 kChannelChunk = 64;         // channels merged at a time: a multiple of every vector
 constexpr i64 kSerialElements = 1 << 15;  // below this, waking threads costs more than it saves
@@ -64,17 +69,33 @@ bool are_columns(const View& view) {
   return view.channel_stride == 1 && view.channels > 1;
 }
 
-Plan plan_of(const Kernels& kernels, const MaskedView& view, i64 positions) {
+// How many channels a task has changes no bits, and may depend on threads; how positions are split
+// may not.
+Plan plan_of_columns(const Kernels& kernels, const MaskedView& view, i64 positions, int threads,
+                     bool narrow) {
+  Plan plan;
+  plan.scan = kernels.columns[view.dtype];
+  const i64 row = std::min(view.channels, kColumnTile);
+  const i64 wanted = std::min(ceil_div(positions * row, kColumnElements), kTasks);
+  const i64 splits =
+      std::max(std::min(wanted, positions / kColumnPositions), ceil_div(positions, kMaxPositions));
+  plan.positions_a_task = std::min(ceil_div(positions, std::max<i64>(1, splits)), kMaxPositions);
+  plan.splits = ceil_div(positions, plan.positions_a_task);
+  // Whole rows are fastest: memory in its own order.
+  const i64 tiles = ceil_div(threads, plan.splits);
+  const i64 share = ceil_div(ceil_div(view.channels, tiles), kChannelChunk) * kChannelChunk;
+  const i64 tile = narrow ? kNarrowTile : std::min(std::max(share, kNarrowTile), kColumnTile);
+  plan.channels_a_task = std::min(view.channels, tile);
+  plan.tiles = ceil_div(view.channels, plan.channels_a_task);
+  return plan;
+}
+
+Plan plan_of_rows(const Kernels& kernels, const MaskedView& view, i64 positions) {
   const int last = view.dim_count - 1;
   const i64 run = view.size[last];
   Plan plan;
-  if (are_columns(view)) {
-    plan.scan = kernels.columns[view.dtype];
-    plan.channels_a_task = std::min(view.channels, kColumnTile);
-  } else {
-    plan.scan = (view.stride[last] == 1 ? kernels.rows : kernels.strided)[view.dtype];
-    plan.channels_a_task = std::min(view.channels, std::max<i64>(1, kTaskElements / positions));
-  }
+  plan.scan = (view.stride[last] == 1 ? kernels.rows : kernels.strided)[view.dtype];
+  plan.channels_a_task = std::min(view.channels, std::max<i64>(1, kTaskElements / positions));
   plan.tiles = ceil_div(view.channels, plan.channels_a_task);
   const i64 wanted = ceil_div(positions * plan.channels_a_task, kTaskElements);
   const i64 affordable = std::max<i64>(1, kTasks / plan.tiles);
@@ -161,10 +182,12 @@ void accumulate(const Kernels& kernels, const MaskedView& view, const Thresholds
     measure_few(kernels, job, positions, threads);
     return;
   }
-  const Plan plan = plan_of(kernels, view, positions);
+  const bool requested = any_requested(to.requested);
+  const Plan plan = are_columns(view)
+                        ? plan_of_columns(kernels, view, positions, threads, requested)
+                        : plan_of_rows(kernels, view, positions);
   // A step of 4 KB from field to field would put them all in one set of the cache.
   job.part_row = ceil_div(channels, kLineWords) * kLineWords + kLineWords;
-  const bool requested = any_requested(to.requested);
   const i64 parts_row = plan.splits * kPartFields * job.part_row;
   static thread_local Buffer buffer;
   i64* words =

@@ -8,9 +8,11 @@
 
 namespace fmstats {
 
-// Most channels of a task of a columns kernel, which keeps their accumulators, about 10 KB: two
-// blocks of their rows and these should stay in the first-level caches.
-constexpr i64 kColumnTile = 256;
+constexpr int kLineBytes = 64;  // of the cache
+
+// Most channels of a task of a columns kernel, which keeps their accumulators: at most 160 KB, in
+// the second-level cache.
+constexpr i64 kColumnTile = 4096;
 
 // A stretch of positions that count: from number `first` of those that do, `offset` elements from
 // the channel's first.

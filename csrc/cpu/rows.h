@@ -102,7 +102,10 @@ FMSTATS_MEMBER Sums<Real> take_group(Lanes<Real>& a, Lanes<Real>& b, const Limit
     Sums<Real> sums;
     for (int i = 0; i < kChain; i += 2, p += 2 * kWidth * step) {
       if constexpr (kContiguous) {
-        __builtin_prefetch(reinterpret_cast<const char*>(p) + kAheadBytes);
+        const char* const ahead = reinterpret_cast<const char*>(p) + kAheadBytes;
+        for (i64 i = 0; i < 2 * kWidth * i64{sizeof *p}; i += kLineBytes) {
+          __builtin_prefetch(ahead + i);
+        }
       }
       V x, y;
       load_two<E, kContiguous, !Who::kAll>(p, step, x, y);
