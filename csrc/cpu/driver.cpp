@@ -18,16 +18,17 @@ namespace fmstats {
 namespace {
 
 constexpr i64 kTaskElements = 1 << 16;  // enough work to hide a task's fixed cost
-constexpr i64 kLineWords = kLineBytes / 8;
-constexpr i64 kTasks = 256;  // enough tasks for the largest machines
-// Of columns a task has more elements, since a part costs as much as 20 positions, and few
-// channels only where threads would have nothing to do, or a task has to fit into the cache.
-constexpr i64 kColumnElements = 1 << 18;
-constexpr i64 kColumnPositions = 512;        // at least
-constexpr i64 kNarrowTile = 256;             // channels
+constexpr i64 kTasks = 256;             // enough tasks for the largest machines
+// Positions are split, the images of a batch above all, so that threads read what they wrote: torch
+// cuts tensors in the order of memory. A part costs as much as 20 positions of columns, and as 100
+// of rows.
+constexpr i64 kRowPositions = 2048, kRowSplits = 8;
+constexpr i64 kColumnPositions = 384, kColumnElements = 1 << 18;
+constexpr i64 kNarrowTile = 256;             // channels, of a task that is to fit into the cache
 constexpr i64 kMaxPositions = i64{1} << 30;  // of a task, for 32-bit lane counts
+constexpr i64 kLineWords = kLineBytes / 8;
 constexpr i64 kChannelChunk = 64;         // channels merged at a time: a multiple of every vector
-constexpr i64 kSerialElements = 1 << 15;  // below this, waking threads costs more than it saves
+constexpr i64 kSerialElements = 1 << 17;  // below this, waking threads costs more than it saves
 constexpr i64 kSerialFew = 1 << 18;       // the same of few positions
 // Stretches of fewer vectors on average cost more than to walk all positions and leave out some.
 constexpr i64 kLeastVectors = 2;
@@ -79,12 +80,12 @@ Plan plan_of_columns(const Kernels& kernels, const MaskedView& view, i64 positio
   const i64 wanted = std::min(ceil_div(positions * row, kColumnElements), kTasks);
   const i64 splits =
       std::max(std::min(wanted, positions / kColumnPositions), ceil_div(positions, kMaxPositions));
-  plan.positions_a_task = std::min(ceil_div(positions, std::max<i64>(1, splits)), kMaxPositions);
+  plan.positions_a_task = std::min(ceil_div(positions, splits), kMaxPositions);
   plan.splits = ceil_div(positions, plan.positions_a_task);
   // Whole rows are fastest: memory in its own order.
   const i64 tiles = ceil_div(threads, plan.splits);
   const i64 share = ceil_div(ceil_div(view.channels, tiles), kChannelChunk) * kChannelChunk;
-  const i64 tile = narrow ? kNarrowTile : std::min(std::max(share, kNarrowTile), kColumnTile);
+  const i64 tile = narrow ? kNarrowTile : std::min(share, kColumnTile);
   plan.channels_a_task = std::min(view.channels, tile);
   plan.tiles = ceil_div(view.channels, plan.channels_a_task);
   return plan;
@@ -95,16 +96,18 @@ Plan plan_of_rows(const Kernels& kernels, const MaskedView& view, i64 positions)
   const i64 run = view.size[last];
   Plan plan;
   plan.scan = (view.stride[last] == 1 ? kernels.rows : kernels.strided)[view.dtype];
-  plan.channels_a_task = std::min(view.channels, std::max<i64>(1, kTaskElements / positions));
-  plan.tiles = ceil_div(view.channels, plan.channels_a_task);
-  const i64 wanted = ceil_div(positions * plan.channels_a_task, kTaskElements);
-  const i64 affordable = std::max<i64>(1, kTasks / plan.tiles);
-  const i64 splits = std::max(std::min(wanted, affordable), ceil_div(positions, kMaxPositions));
+  const i64 affordable = std::max<i64>(1, kTasks / view.channels);
+  const i64 splits = std::max({std::min(positions / kRowPositions, kRowSplits),
+                               std::min(positions / kTaskElements, affordable),
+                               ceil_div(positions, kMaxPositions)});
   // Split between runs where runs are short.
   const i64 grain = run <= 4096 ? run : 512;
   plan.positions_a_task =
       std::min(ceil_div(ceil_div(positions, splits), grain) * grain, kMaxPositions);
   plan.splits = ceil_div(positions, plan.positions_a_task);
+  plan.channels_a_task =
+      std::min(view.channels, std::max<i64>(1, kTaskElements / plan.positions_a_task));
+  plan.tiles = ceil_div(view.channels, plan.channels_a_task);
   return plan;
 }
 
@@ -182,6 +185,7 @@ void accumulate(const Kernels& kernels, const MaskedView& view, const Thresholds
     measure_few(kernels, job, positions, threads);
     return;
   }
+  if (channels * positions <= kSerialElements) threads = 1;
   const bool requested = any_requested(to.requested);
   const Plan plan = are_columns(view)
                         ? plan_of_columns(kernels, view, positions, threads, requested)
@@ -217,7 +221,7 @@ void accumulate(const Kernels& kernels, const MaskedView& view, const Thresholds
     kernels.fold(job, c0, c1, plan.splits, scratch);
   };
   const i64 tasks = plan.tiles * plan.splits;
-  if (threads <= 1 || channels * positions <= kSerialElements) {
+  if (threads <= 1) {
     const IeeeMode ieee;
     pivots(0, channels);
     for (i64 task = 0; task < tasks; ++task) scan(task);
@@ -232,7 +236,7 @@ void accumulate(const Kernels& kernels, const MaskedView& view, const Thresholds
       for (i64 i = 0; i < chunks; ++i) {
         pivots(i * kChannelChunk, std::min(channels, (i + 1) * kChannelChunk));
       }
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(static)
       for (i64 task = 0; task < tasks; ++task) scan(task);
       settle();
 #pragma omp for schedule(static)
