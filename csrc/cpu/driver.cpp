@@ -22,7 +22,7 @@ constexpr i64 kTasks = 256;             // enough tasks for the largest machines
 // Positions are split, the images of a batch above all, so that threads read what they wrote: torch
 // cuts tensors in the order of memory. A part costs as much as 20 positions of columns, and as 100
 // of rows.
-constexpr i64 kRowPositions = 2048, kRowSplits = 8;
+constexpr i64 kRowPositions = 2048, kRowSplits = 8, kRowElements = 1 << 20;
 constexpr i64 kColumnPositions = 384, kColumnElements = 1 << 18;
 constexpr i64 kNarrowTile = 256;             // channels, of a task that is to fit into the cache
 constexpr i64 kMaxPositions = i64{1} << 30;  // of a task, for 32-bit lane counts
@@ -97,7 +97,8 @@ Plan plan_of_rows(const Kernels& kernels, const MaskedView& view, i64 positions)
   Plan plan;
   plan.scan = (view.stride[last] == 1 ? kernels.rows : kernels.strided)[view.dtype];
   const i64 affordable = std::max<i64>(1, kTasks / view.channels);
-  const i64 splits = std::max({std::min(positions / kRowPositions, kRowSplits),
+  const i64 most = positions * view.channels < kRowElements ? 1 : kRowSplits;
+  const i64 splits = std::max({std::min(positions / kRowPositions, most),
                                std::min(positions / kTaskElements, affordable),
                                ceil_div(positions, kMaxPositions)});
   // Split between runs where runs are short.
