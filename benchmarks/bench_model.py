@@ -7,10 +7,11 @@ the time over that of the bare model in the same round. Every table is made twic
 of its own. malloc "default" gives large tensors back to the system at once, so that a forward pass
 pays for the page faults of fresh memory and anything beside it looks cheap. malloc "kept" keeps
 them (MALLOC_* set high): the bare model is faster, and overhead shows as it is. --quick: two
-models, images in batches of 2. "fmstats" measures the modules that rivals can be attached to;
-"fmstats, functions" also functional operations, which it does by default; "fmstats, alarmed" is
-"fmstats" with a function to be called where a layer has its first NaN. The models with F in their
-name have functions in place of activations, pooling and sums.
+models, images in batches of 2. "x.sum()" are hooks that read the output once and keep nothing.
+"fmstats" measures the modules that rivals can be attached to; "fmstats, functions" also functional
+operations, which it does by default; "fmstats, alarmed" is "fmstats" with a function to be called
+where a layer has its first NaN. The models with F in their name have functions in place of
+activations, pooling and sums.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import torch
 from interleave import options_of, print_line, ratio, time_in_turn, write_json
 from malloc_settings import MALLOC, ask_child
 from models import MODELS
-from rivals import RIVALS, Rival, attach, do_nothing
+from rivals import RIVALS, Rival, attach, do_nothing, read_once
 from torch import Tensor, nn
 
 import fmstats
@@ -55,14 +56,19 @@ def profile_of(model: nn.Module, x: Tensor) -> Profile:
     return tracker.stats()
 
 
-def with_rival(model: nn.Module, profile: Profile, rival: Rival | None) -> nn.Module:
-    """Copy a model with a rival, or the empty hook, at every layer that fmstats measures."""
+def with_rival(model: nn.Module, profile: Profile, rival: Rival) -> nn.Module:
+    """Copy a model with a rival at every layer that fmstats measures."""
     watched = copy_for_hooks(model)
     for name, layer in profile.info.items():
-        if rival is None:
-            watched.get_submodule(name).register_forward_hook(do_nothing)
-        else:
-            attach(watched.get_submodule(name), rival, layer.channel_dim)
+        attach(watched.get_submodule(name), rival, layer.channel_dim)
+    return watched
+
+
+def with_hook(model: nn.Module, profile: Profile, hook: Callable[..., None]) -> nn.Module:
+    """Copy a model with a hook at every layer that fmstats measures."""
+    watched = copy_for_hooks(model)
+    for name in profile.info:
+        watched.get_submodule(name).register_forward_hook(hook)
     return watched
 
 
@@ -87,7 +93,8 @@ def measure(model: nn.Module, x: Tensor, rivals: Sequence[str], rounds: int) -> 
     tracked, functional, alarmed = (copy_for_hooks(model) for _ in range(3))
     ways: dict[str, Callable[[], object]] = {
         "bare": partial(model, x),
-        "empty": partial(with_rival(model, profile, None), x),
+        "empty": partial(with_hook(model, profile, do_nothing), x),
+        "x.sum()": partial(with_hook(model, profile, read_once), x),
         "fmstats": partial(tracked, x),
         "fmstats, functions": partial(functional, x),
         "fmstats, alarmed": partial(alarmed, x),
@@ -118,7 +125,7 @@ def measure(model: nn.Module, x: Tensor, rivals: Sequence[str], rounds: int) -> 
     rows[0] |= {"page_faults": faults, "layers": len(profile), "bytes": seen}
     added = median(a - b for a, b in zip(seconds["fmstats"], seconds["bare"], strict=True))
     if added > 0:
-        rows[2] |= {"bytes": seen, "gb_per_s": seen / added / 1e9}
+        rows[list(ways).index("fmstats")] |= {"bytes": seen, "gb_per_s": seen / added / 1e9}
     return rows
 
 

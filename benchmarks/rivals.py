@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fmstats.models.output_tensors import first_tensor
+
 # Of a tensor and its channel dim: numbers by the name that `fmstats.ChannelStats` has for them.
 Measure = Callable[[Tensor, int], Mapping[str, Tensor]]
 
@@ -194,6 +196,13 @@ RIVALS = {
 
 def do_nothing(module: nn.Module, args: object, output: object) -> None:
     """Return nothing: the empty hook shows what PyTorch asks for calling any hook at all."""
+
+
+def read_once(module: nn.Module, args: object, output: object) -> None:
+    """Read the output once and keep nothing of it: the least that any statistic costs."""
+    x = first_tensor(output)
+    assert x is not None
+    x.sum()
 
 
 def attach(module: nn.Module, rival: Rival, dim: int) -> None:

@@ -161,6 +161,7 @@ def test_a_model_is_measured_every_way() -> None:
         *(
             "bare",
             "empty",
+            "x.sum()",
             "fmstats",
             "fmstats, functions",
             "fmstats, alarmed",
