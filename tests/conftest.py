@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
+import arm64_host
 import cuda_host
 import pytest
 import torch
@@ -46,8 +47,11 @@ def usable_backends() -> dict[str, Backend]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
-        backends = usable_backends()
-        metafunc.parametrize("backend", backends.values(), ids=backends.keys())
+        backends = [pytest.param(b, id=name) for name, b in usable_backends().items()]
+        if arm64_host.why_not() is None:
+            emulated = arm64_host.the_backend()
+            backends.append(pytest.param(emulated, id="cpu-arm64", marks=pytest.mark.long))
+        metafunc.parametrize("backend", backends)
 
 
 @pytest.fixture
