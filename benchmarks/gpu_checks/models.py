@@ -15,10 +15,10 @@ from statistics import median
 from typing import Any
 
 import torch
-from bench_model import copy_for_hooks, profile_of, with_rival
+from bench_model import copy_for_hooks, profile_of, with_hook, with_rival
 from interleave import print_line, ratio, time_in_turn
 from models import MODELS
-from rivals import RIVALS, Measure, Rival
+from rivals import RIVALS, Measure, Rival, do_nothing
 from torch import Tensor, nn
 
 import fmstats
@@ -92,7 +92,11 @@ def ways_of(
     """Return copies of a model with their hooks, and the one to track; each has run once."""
     profile = profile_of(model, x[:2])
     tracked = copy_for_hooks(model)
-    ways = {"bare": model, "empty": with_rival(model, profile, None), "fmstats": tracked}
+    ways = {
+        "bare": model,
+        "empty": with_hook(model, profile, do_nothing),
+        "fmstats": tracked,
+    }
     for name in rivals:
         why = RIVALS[name].why_not()
         if why is None:
