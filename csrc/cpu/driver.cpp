@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <numeric>
 #include <vector>
 
 #include "selection.h"
@@ -91,14 +92,14 @@ Plan plan_of_columns(const Kernels& kernels, const MaskedView& view, i64 positio
   return plan;
 }
 
-Plan plan_of_rows(const Kernels& kernels, const MaskedView& view, i64 positions) {
+Plan plan_of_rows(const Kernels& kernels, const MaskedView& view, i64 positions, int threads) {
   const int last = view.dim_count - 1;
   const i64 run = view.size[last];
   Plan plan;
   plan.scan = (view.stride[last] == 1 ? kernels.rows : kernels.strided)[view.dtype];
   const i64 affordable = std::max<i64>(1, kTasks / view.channels);
-  const i64 most = positions * view.channels < kRowElements ? 1 : kRowSplits;
-  const i64 splits = std::max({std::min(positions / kRowPositions, most),
+  const i64 wanted = positions * view.channels < kRowElements ? 1 : kRowSplits;
+  const i64 splits = std::max({std::min(positions / kRowPositions, wanted),
                                std::min(positions / kTaskElements, affordable),
                                ceil_div(positions, kMaxPositions)});
   // Split between runs where runs are short.
@@ -106,8 +107,11 @@ Plan plan_of_rows(const Kernels& kernels, const MaskedView& view, i64 positions)
   plan.positions_a_task =
       std::min(ceil_div(ceil_div(positions, splits), grain) * grain, kMaxPositions);
   plan.splits = ceil_div(positions, plan.positions_a_task);
-  plan.channels_a_task =
-      std::min(view.channels, std::max<i64>(1, kTaskElements / plan.positions_a_task));
+  const i64 most = std::max<i64>(1, kTaskElements / plan.positions_a_task);
+  // Each thread gets as many tasks as any other.
+  const i64 step = threads / std::gcd<i64>(threads, plan.splits);
+  const i64 tiles = ceil_div(ceil_div(view.channels, most), step) * step;
+  plan.channels_a_task = ceil_div(view.channels, tiles);
   plan.tiles = ceil_div(view.channels, plan.channels_a_task);
   return plan;
 }
@@ -190,7 +194,7 @@ void accumulate(const Kernels& kernels, const MaskedView& view, const Thresholds
   const bool requested = any_requested(to.requested);
   const Plan plan = are_columns(view)
                         ? plan_of_columns(kernels, view, positions, threads, requested)
-                        : plan_of_rows(kernels, view, positions);
+                        : plan_of_rows(kernels, view, positions, threads);
   // A step of 4 KB from field to field would put them all in one set of the cache.
   job.part_row = ceil_div(channels, kLineWords) * kLineWords + kLineWords;
   const i64 parts_row = plan.splits * kPartFields * job.part_row;
