@@ -27,8 +27,9 @@ BUILDS = ROOT / "build" / "compare"
 LIMIT = 1.05
 LEAST = 5e-3  # seconds that a turn lasts
 PAUSE = 5e-3  # lets the other process's threads stop waiting for work
-WIDTHS = (46, 9, 9, 9, 7)
+WIDTHS = (47, 9, 9, 9, 7)
 LAYOUTS = ("contiguous_format", "channels_last")
+TOKENS = "channels in the last dim"
 QUICK = (
     "hook",
     "(8, 256, 56, 56) contiguous_format float32",
@@ -41,6 +42,11 @@ CASES = {
         for shape in ((8, 64, 112, 112), (8, 256, 56, 56), (8, 2048, 7, 7))
         for layout in LAYOUTS
         for dtype in ("float32", "bfloat16", "float16")
+    },
+    **{
+        f"{shape} {TOKENS} {dtype}": (shape, TOKENS, dtype)
+        for shape in ((1, 1, 4096), (32, 256), (4, 197, 384), (8, 128, 768), (8, 128, 3072))
+        for dtype in ("float32", "bfloat16")
     },
 }
 
@@ -119,9 +125,11 @@ def answer() -> None:
             tracked.clear()  # one case's tensor at a time
             shape, layout, dtype = CASES[case]
             x = torch.randn(*shape).to(getattr(torch, dtype))
+            if layout != TOKENS:
+                x = x.contiguous(memory_format=getattr(torch, layout))
             module = torch.nn.Identity()
-            tracker = fmstats.track(module, channel_dim=1)
-            tracked[case] = module, x.contiguous(memory_format=getattr(torch, layout)), tracker
+            tracker = fmstats.track(module, channel_dim=-1 if layout == TOKENS else 1)
+            tracked[case] = module, x, tracker
         module, x, _ = tracked[case]
         with torch.inference_mode():
             module(x)
