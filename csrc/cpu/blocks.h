@@ -21,7 +21,8 @@ class Blocks {
   Blocks(const MaskedView& view, i64 p0, i64 p1)
       : runs_(view, p0), step_(view.stride[view.dim_count - 1]), p0_(p0), p1_(p1) {}
 
-  void next(Block& block) {
+  // Not inline: once a block, it would take registers of the loops around it.
+  __attribute__((noinline)) void next(Block& block) {
     block.p0 = p0_;
     block.size = static_cast<int>(p1_ - p0_ < kBlockSteps ? p1_ - p0_ : kBlockSteps);
     for (int filled = 0; filled < block.size;) {

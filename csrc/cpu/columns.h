@@ -225,9 +225,8 @@ void scan_columns(const Job& job, const double* pivot, i64 c0, i64 c1, i64 p0, i
     scan_rows<E, false>(job, pivot, c0, c1, p0, p1, parts);
     return;
   }
-  const auto scan = job.mode == kPlain   ? &scan_column_tile<E, kPlain>
-                    : job.mode == kUpper ? &scan_column_tile<E, kUpper>
-                                         : &scan_column_tile<E, kAll>;
+  const auto scan = choose_by_mode<kVariantsOf<E>>(
+      job.mode, [](auto mode) { return &scan_column_tile<E, mode.value>; });
   scan(job, pivot, c0, c1, p0, p1, parts);
 }
 

@@ -112,6 +112,21 @@ struct Float8E4M3 {  // no infinities; 0x7f and 0xff are NaN
   static void two(const Storage* p, f32v& x, f32v& y) { two_in_order<Float8E4M3>(p, x, y); }
 };
 
+// How many variants of a kernel there are, by the comparisons it does: see choose_by_mode. Few x86
+// processors lack AVX2, and few tensors are float64 or have 8 bits an element.
+#if defined(__x86_64__) && !defined(__AVX2__)
+constexpr int kMostVariants = 2;
+#else
+constexpr int kMostVariants = 3;
+#endif
+template <class E>
+constexpr int kVariantsOf = sizeof(typename E::Storage) == 1   ? 1
+                            : sizeof(typename E::Storage) == 8 ? 2
+                                                               : kMostVariants;
+// The same of kernels that are run less.
+template <class E>
+constexpr int kFewVariantsOf = kVariantsOf<E> < 2 ? 1 : 2;
+
 // wide<kPart>(x) of x that was read from p.
 template <int kPart, class E, class V>
 inline f64v wide_from(const typename E::Storage* p, V x) {

@@ -168,9 +168,8 @@ template <class E>
 void measure_few(const Job& job, i64 c0, i64 c1) {
   const Places places(job.view);
   const i64 whole = c1 - (c1 - c0) % kLanes<typename E::Real>;
-  const Measure measure = job.mode == kPlain   ? &measure_whole<E, kPlain>
-                          : job.mode == kUpper ? &measure_whole<E, kUpper>
-                                               : &measure_whole<E, kAll>;
+  const Measure measure = choose_by_mode<kFewVariantsOf<E>>(
+      job.mode, [](auto mode) -> Measure { return &measure_whole<E, mode.value>; });
   measure(job, places, c0, whole);
   if (whole < c1) measure_ragged<E>(measure, job, places, whole, c1);
 }

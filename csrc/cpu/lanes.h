@@ -97,6 +97,25 @@ struct Lanes : Extremes<Real> {
 #undef FMSTATS_COPY
 };
 
+// A mode that a compiler knows.
+template <Mode kMode>
+struct ModeConstant {
+  static constexpr Mode value = kMode;
+};
+
+// Choose the kernel of a mode, of as many variants as there are: 3, 2 (without kUpper) or 1. All
+// comparisons are right for every layer, so kernels that are rarely run need no other.
+template <int kVariants, class Choose>
+inline auto choose_by_mode(Mode mode, Choose choose) {
+  if constexpr (kVariants >= 2) {
+    if (mode == kPlain) return choose(ModeConstant<kPlain>{});
+  }
+  if constexpr (kVariants >= 3) {
+    if (mode == kUpper) return choose(ModeConstant<kUpper>{});
+  }
+  return choose(ModeConstant<kAll>{});
+}
+
 // Range and counts of x. A NaN leaves all of them as they are.
 template <Mode kMode, class Real, class V>
 inline void compare(Lanes<Real>& lanes, const Limits<Real>& limits, V x) {

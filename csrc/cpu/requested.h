@@ -15,8 +15,8 @@ template <bool kPowers>
 struct PowerLanes : PowerSumsOf<f64v> {
   PowerLanes() : PowerSumsOf<f64v>{} {}
 
-  // Add the lanes that are finite.
-  void take(f64v x, f64v pivot) {
+  // Add the lanes that are finite. Always inline: a call would bring every sum to memory and back.
+  FMSTATS_MEMBER void take(f64v x, f64v pivot) {
     const i64v finite = absolute(x) < infinity();
     count += (f64v)((i64v)(f64v{} + 1.0) & finite);
     magnitudes += (f64v)((i64v)absolute(x) & finite);
@@ -59,7 +59,7 @@ PowerSums channel_powers(const MaskedView& view, double pivot, i64 channel, i64 
   PowerSums rest = {};
   const f64v about = splat<f64v>(pivot);
   visit_stretches<E>(view, channel, p0, p1, [&](const typename E::Storage* p, i64 n) {
-    const auto many = [&](auto x) {
+    const auto many = [&](auto x) __attribute__((always_inline)) {
       low.take(wide<0>(x), about);
       if constexpr (kWidth > kLanes<double>) high.take(wide<1>(x), about);
     };

@@ -221,18 +221,16 @@ void scan_channel(const Job& job, double exact_pivot, i64 channel, const Runs& s
 #undef FMSTATS_COUNT
 }
 
-// All comparisons are right for every layer: of kernels that are rarely run there are no others.
 template <class E, bool kContiguous>
 auto channel_scan(const Job& job) {
+  constexpr int kOfAll = kContiguous ? kVariantsOf<E> : kFewVariantsOf<E>;
+  constexpr int kOfMembers = kContiguous ? kFewVariantsOf<E> : 1;
   if (job.view.numbers != nullptr) {
-    if constexpr (kContiguous) {
-      if (job.mode == kPlain) return &scan_channel<E, kPlain, kContiguous, Members>;
-    }
-    return &scan_channel<E, kAll, kContiguous, Members>;
+    return choose_by_mode<kOfMembers>(
+        job.mode, [](auto mode) { return &scan_channel<E, mode.value, kContiguous, Members>; });
   }
-  return job.mode == kPlain   ? &scan_channel<E, kPlain, kContiguous, Everyone>
-         : job.mode == kUpper ? &scan_channel<E, kUpper, kContiguous, Everyone>
-                              : &scan_channel<E, kAll, kContiguous, Everyone>;
+  return choose_by_mode<kOfAll>(
+      job.mode, [](auto mode) { return &scan_channel<E, mode.value, kContiguous, Everyone>; });
 }
 
 template <class E, bool kContiguous>

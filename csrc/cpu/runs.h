@@ -43,7 +43,7 @@ class Runs {
   i64 offset() const { return offset_; }
 
   // Positions left in the present run, at least 1.
-  i64 left() const {
+  FMSTATS_MEMBER i64 left() const {
     if (stretch_ != nullptr) return stretch_[1].first - index_[0];
     return view_.size[last_] - index_[last_];
   }
@@ -57,7 +57,7 @@ class Runs {
   }
 
   // Move on by n positions, n <= left().
-  void advance(i64 n) {
+  FMSTATS_MEMBER void advance(i64 n) {
     index_[last_] += n;
     offset_ += n * view_.stride[last_];
     if (stretch_ != nullptr) {

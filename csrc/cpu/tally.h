@@ -130,12 +130,12 @@ struct BinRule {
 #if FMSTATS_VECTOR_BYTES == 64 && defined(__AVX512F__)
 
 // The lanes that are not 0, NaN or infinite.
-inline __mmask16 counted_lanes(f32v x) {
+FMSTATS_FN __mmask16 counted_lanes(f32v x) {
   constexpr int kNan = 0x81, kZero = 0x06, kInfinite = 0x18;
   return _knot_mask16(_mm512_fpclass_ps_mask((__m512)x, kNan | kZero | kInfinite));
 }
 
-inline void collect_some(Tally& tally, u32v index, __mmask16 counted) {
+FMSTATS_FN void collect_some(Tally& tally, u32v index, __mmask16 counted) {
   const __m512i kept = _mm512_maskz_compress_epi32(counted, (__m512i)index);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(tally.ready + tally.waiting),
                       _mm512_cvtepi32_epi16(kept));
@@ -143,12 +143,12 @@ inline void collect_some(Tally& tally, u32v index, __mmask16 counted) {
 }
 
 // Collect the indices of a vector, but for 0, NaN and infinities.
-inline void collect(Tally& tally, const BinRule& rule, f32v x) {
+FMSTATS_FN void collect(Tally& tally, const BinRule& rule, f32v x) {
   collect_some(tally, rule.of(x), counted_lanes(x));
 }
 
 // The same of two. Where all lanes count, one operation packs both, in whatever order.
-inline void collect(Tally& tally, const BinRule& rule, f32v x, f32v y) {
+FMSTATS_FN void collect(Tally& tally, const BinRule& rule, f32v x, f32v y) {
   const u32v a = rule.of(x), b = rule.of(y);
   const __mmask16 counted = counted_lanes(x), counted_2 = counted_lanes(y);
   if (_mm512_kunpackw(counted, counted_2) == 0xffffffffu) {
@@ -164,7 +164,7 @@ inline void collect(Tally& tally, const BinRule& rule, f32v x, f32v y) {
 
 // Collect the indices of a vector. Without a way to leave lanes out, 0, NaN and infinities are
 // counted in a bin that nobody reads.
-inline void collect(Tally& tally, const BinRule& rule, f32v x) {
+FMSTATS_FN void collect(Tally& tally, const BinRule& rule, f32v x) {
   const i32v magnitude = (i32v)x & 0x7fffffff;
   const u32v counted = (u32v)((magnitude > 0) & (magnitude < 0x7f800000));
   const u32v kept = (rule.of(x) & counted) | ((unsigned)(2 * rule.of_sign) & ~counted);
@@ -173,7 +173,7 @@ inline void collect(Tally& tally, const BinRule& rule, f32v x) {
   tally.waiting += kLanes<float>;
 }
 
-inline void collect(Tally& tally, const BinRule& rule, f32v x, f32v y) {
+FMSTATS_FN void collect(Tally& tally, const BinRule& rule, f32v x, f32v y) {
   collect(tally, rule, x);
   collect(tally, rule, y);
 }
