@@ -9,7 +9,7 @@ import page_tables
 from page_tables import format_rows
 
 from fmstats.diagnosis import RULE_THRESHOLDS, RULES
-from fmstats.diagnosis.measures import COUNTED
+from fmstats.diagnosis.measures import COUNTED, RUN_SHARES
 
 PAGE = Path(__file__).parent / "diagnose.md"
 
@@ -61,10 +61,10 @@ def _thresholds() -> str:
 
 def _measures() -> str:
     rows = [(f"`{name}`", f"number of {meaning}") for name, meaning in COUNTED.items()]
-    rows += [
-        (f"`{name}`", f"share of {rule.unit} that the rule finds, of those it applies to")
-        for name, rule in RULES.items()
-    ]
+    rows += [(f"`{name}`", meaning) for name, meaning in RUN_SHARES.items()]
+    for name, rule in RULES.items():
+        among = "layers that give zeros" if rule.among else "layers it applies to"
+        rows.append((f"`{name}`", f"share of {rule.unit} that the rule finds, among {among}"))
     return format_rows(("measure", "meaning"), rows)
 
 

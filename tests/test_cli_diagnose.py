@@ -122,9 +122,8 @@ def test_json(run: Run) -> None:
     assert content["schema"] == 1
     assert content["thresholds"]["dead"] == 0.999
     assert [f["rule"] for f in content["findings"]][:2] == ["non-finite", "never-active"]
-    assert content["fail_on"] == [
-        {"condition": "nan>0", "verdict": "holds", "at_least": 1, "at_most": 1, "reason": None}
-    ]
+    outcome = {"condition": "nan>0", "layer": None, "verdict": "holds"}
+    assert content["fail_on"] == [{**outcome, "at_least": 1, "at_most": 1, "reason": None}]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 
 import pytest
@@ -9,7 +10,7 @@ from diagnosis_profiles import healthy, layer_of, profile_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmstats import FmstatsError, Profile
+from fmstats import Diagnosis, FmstatsError, Profile
 from fmstats.diagnosis import Condition, Measure, read_conditions
 from fmstats.diagnosis.conditions import check_conditions
 
@@ -31,6 +32,10 @@ OPERATORS = {
         (" samples < 1e3 ", [("samples", "<", 1000.0)]),
         ("range-e4m3>=.5, errors!=0", [("range-e4m3", ">=", 0.5), ("errors", "!=", 0.0)]),
         ("never-active==0,inf<=-1", [("never-active", "==", 0.0), ("inf", "<=", -1.0)]),
+        ("dead@ReLU*>10%", [("dead", ">", 0.1, "ReLU*")]),
+        ("nan @ layer4.* >= 1", [("nan", ">=", 1.0, "layer4.*")]),
+        ("max(dead)@features.*>10%", [("dead", ">", 0.1, "features.*", "max")]),
+        ("mean( dead )>1%,skipped>2%", [("dead", ">", 0.01, "*", "mean"), ("skipped", ">", 0.02)]),
     ],
 )
 def test_grammar(text: str, conditions: list[tuple[str, str, float]]) -> None:
@@ -40,7 +45,7 @@ def test_grammar(text: str, conditions: list[tuple[str, str, float]]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "condition '' is not understood: write MEASURE>NUMBER, such as dead>0.05 or nan>0"),
+        ("", "condition '' is not understood: write MEASURE>NUMBER or MEASURE@LAYERS>NUMBER, such"),
         ("dead", "condition 'dead' is not understood"),
         ("dead>5", r"'dead>5': dead is a share of channels or layers, from 0 to 1; dead>5% is a s"),
         ("never-active >= 101%", r"never-active is a share of channels or layers, from 0 to 1$"),
@@ -55,6 +60,13 @@ def test_grammar(text: str, conditions: list[tuple[str, str, float]]) -> None:
         ("dead>inf", "'inf' is not a finite number"),
         ("nan>5%", "condition 'nan>5%': nan is a count, not a share"),
         ("dead > 0.1 or nan>0", "is not understood|is not a finite number"),
+        ("dead@>1%", "'dead@>1%': behind '@' stands a layer, a type or '[*]'"),
+        ("samples@ReLU>1", "'samples@ReLU>1': samples is of the run, not of layers"),
+        ("max(skipped)>1%", "skipped is of the run, not of layers"),
+        ("skipped>2", "skipped is a share of samples that were left out, from 0 to 1; skipped>2%"),
+        ("mean(nan)@conv>0", "nan is a count; mean.. is of shares"),
+        ("least(dead)>1%", "is not understood"),
+        ("max(dead>1%", "is not understood"),
     ],
 )
 def test_mistakes(text: str, message: str) -> None:
@@ -128,3 +140,63 @@ def test_a_rule_that_was_left_out() -> None:
     with pytest.raises(FmstatsError, match="'sparse>0' needs the rule 'sparse', which was not ap"):
         conditions[0].judge(measures)
     assert conditions[1].judge(measures).verdict == "does not hold"
+
+
+def layered() -> Diagnosis:
+    """Two ReLUs with a dead channel of four and two, a convolution, and logits of few samples."""
+    one, two = healthy().clamp(min=0), healthy().clamp(min=0)
+    one[:, 0], two[:, :2] = 0, 0
+    two[0, 3] = math.nan
+    return profile_of(
+        layer_of(one, type="ReLU"),
+        layer_of(healthy(), type="Conv2d"),
+        layer_of(two, type="ReLU6"),
+        layer_of(healthy(20), type="Linear"),
+    ).diagnose()
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict", "layer", "at_least"),
+    [
+        ("dead@ReLU*>30%", "holds", "c", 0.5),  # the worst one
+        ("max(dead)@ReLU*>30%", "holds", "c", 0.5),
+        ("dead@ReLU*>60%", "does not hold", "c", 0.5),
+        ("dead@ReLU>30%", "does not hold", "a", 0.25),  # a type, all of its name
+        ("dead@[ab]>20%", "holds", "a", 0.25),  # names of layers
+        ("dead@ReLU*<30%", "holds", "a", 0.25),  # the lowest one
+        ("mean(dead)@ReLU*>30%", "holds", None, 0.375),
+        ("mean(dead)@ReLU*>40%", "does not hold", None, 0.375),
+        ("nan@*>0", "holds", "c", 1),
+        ("nan@Conv2d>0", "does not hold", "b", 0),
+        ("errors@ReLU6>0", "holds", "c", 1),
+        ("dead@Linear>10%", "not enough data", "d", 0),
+        ("mean(dead)@*>10%", "holds", None, 3 / 16),
+        ("saturated-high@*>10%", "not enough data", None, 0),  # nothing has bounds
+        ("dead@GELU>10%", "not enough data", None, 0),
+    ],
+)
+def test_conditions_on_layers(text: str, verdict: str, layer: str | None, at_least: float) -> None:
+    found = layered()
+    outcome = read_conditions(text)[0].judge(found.measures, found.by_layer)
+    assert (outcome.verdict, outcome.layer) == (verdict, layer)
+    assert outcome.measure.at_least == at_least
+
+
+def test_outcomes_name_the_layer_and_what_is_lacking() -> None:
+    found = layered()
+
+    def told(text: str) -> str:
+        return str(read_conditions(text)[0].judge(found.measures, found.by_layer))
+
+    assert told("dead@ReLU*>30%") == "dead@ReLU*>0.3  holds: c: 0.5 (share of channels)"
+    assert told("dead@GELU>1%") == (
+        "dead@GELU>0.01  not enough data: 0 to 1, no layer has a name or a type that matches "
+        "'GELU' (share)"
+    )
+    assert told("max(nan)@GELU>0") == (
+        "max(nan)@GELU>0  not enough data: 0 to any number, no layer has a name or a type that "
+        "matches 'GELU' (NaN elements)"
+    )
+    assert "the rule applies to none of the layers that match 'Linear'" in told(
+        "saturated-low@Linear>0"
+    )

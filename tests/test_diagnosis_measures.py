@@ -11,8 +11,16 @@ from diagnosis_profiles import healthy, layer_of, profile_of, unseen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmstats.diagnosis.measures import COUNTED, NO_LAYER, Measure, measure_counts, measure_share
+from fmstats.diagnosis.measures import (
+    COUNTED,
+    NO_LAYER,
+    Measure,
+    measure_counts,
+    measure_run,
+    measure_share,
+)
 from fmstats.diagnosis.observed import FindingText, Verdict, observe
+from fmstats.profiles.profile import LayerProfile
 
 CHANNELS = st.lists(st.sampled_from(["hit", "fine", "unjudged"]), min_size=1, max_size=6)
 
@@ -76,5 +84,55 @@ def test_counts_of_one_layer() -> None:
 
 def test_without_a_layer_nothing_is_known() -> None:
     found = measure_counts([], {"errors": (0, 0)})
-    assert found == {name: Measure(None, 0, None, COUNTED[name], NO_LAYER) for name in COUNTED}
+    names = [name for name in COUNTED if name != "unmeasured"]
+    assert found == {name: Measure(None, 0, None, COUNTED[name], NO_LAYER) for name in names}
     assert (Measure(1, 1, 3, "").most, Measure(1, 1, 0, "").most) == (3, 0)
+
+
+def test_what_a_run_tells() -> None:
+    coverage = [{"status": "never fired"}, {"status": "unseen"}, {"status": "unmasked"}]
+    told = measure_run({"samples": 95, "skipped_count": 5, "coverage": coverage})
+    assert (told["skipped"].value, told["skipped"].reason) == (0.05, None)
+    assert (told["unmeasured"].value, told["unmeasured"].reason) == (2, None)
+    untold = measure_run({"samples": None, "skipped_count": 5})
+    assert (untold["skipped"].at_least, untold["skipped"].at_most) == (0, 1)
+    assert (untold["unmeasured"].at_least, untold["unmeasured"].at_most) == (0, None)
+    assert measure_run({"samples": 0, "skipped_count": 0, "coverage": []})["skipped"].value == 0
+
+
+def relu(samples: int = 1000, dead: int = 0) -> torch.Tensor:
+    x = healthy(samples).clamp(min=0)
+    x[:, :dead] = 0
+    return x
+
+
+def share(*layers: LayerProfile) -> tuple[float, float]:
+    found = profile_of(*layers).diagnose().measures["dead"]
+    return found.at_least, found.most
+
+
+def test_a_share_is_of_the_layers_that_a_rule_is_about() -> None:
+    behind = layer_of(relu(dead=1), type="ReLU")
+    logits = layer_of(healthy(20), type="Linear")  # too few to judge, and no matter
+    assert share(layer_of(healthy(), type="Conv2d"), behind, logits) == (0.25, 0.25)
+    # Numbers that end at 0 tell it, whatever the type is called.
+    assert share(layer_of(healthy()), layer_of(-relu(dead=1), type="Mine")) == (0.25, 0.25)
+    # What Dropout passes on in eval mode has been counted.
+    dropout = layer_of(relu(dead=1), type="Dropout")
+    assert share(layer_of(relu(), type="ReLU"), behind, dropout) == (0.125, 0.125)
+
+
+def test_what_is_found_elsewhere_counts_unless_it_repeats() -> None:
+    conv = healthy()
+    conv[:, 2:] = 0
+    found = layer_of(conv, type="Conv2d")
+    assert share(layer_of(relu(), type="ReLU"), found) == (0.25, 0.25)
+    before = layer_of(relu(dead=0) * torch.tensor([1, 1, 0, 0]), type="ReLU")
+    assert share(before, found) == (0.5, 0.5)  # the convolution after it says it again
+
+
+def test_a_rule_about_no_layer_is_about_all() -> None:
+    conv = healthy()
+    conv[:, 0] = 0
+    assert share(layer_of(conv), layer_of(healthy())) == (0.125, 0.125)
+    assert share(layer_of(healthy())) == (0, 0)

@@ -13,7 +13,7 @@ from fmstats.diagnosis import RULES, Diagnosis, Outcome, read_conditions
 from fmstats.diagnosis.choice import choose_rules, name_formats
 from fmstats.diagnosis.conditions import check_conditions
 from fmstats.diagnosis.formats import FORMATS
-from fmstats.diagnosis.measures import COUNTED
+from fmstats.diagnosis.measures import COUNTED, RUN_SHARES
 from fmstats.errors import FmstatsError
 from fmstats.output.terminal import print_blocks, print_data
 from fmstats.storage.exports import format_json
@@ -26,12 +26,14 @@ _EXAMPLES = "\n\n".join(
             "Examples:",
             "fmstats diagnose run.fmstats",
             'fmstats diagnose run.fmstats --fail-on "dead>5%,nan>0"',
+            'fmstats diagnose run.fmstats --fail-on "dead@ReLU*>10%,nan@layer4.*>0,skipped>2%"',
             "fmstats diagnose run.fmstats --rule dead --set dead=0.999 --set samples=1000",
             "fmstats diagnose run.fmstats --formats e4m3,e5m2",
             "fmstats diagnose run.fmstats --json > findings.json",
         ),
-        f"MEASURE is {', '.join(COUNTED)}, or the name of a rule: the share of channels or layers "
-        f"that it finds. Rules: {', '.join(RULES)}.",
+        f"MEASURE is {', '.join((*COUNTED, *RUN_SHARES))}, or the name of a rule: the share of "
+        "channels or layers that it finds, of those that the rule is about. mean(MEASURE)@LAYERS "
+        f"takes the channels of these layers together. Rules: {', '.join(RULES)}.",
         "Exit codes: 0: no --fail-on condition holds. 1: one holds, or there is not enough data to "
         "say. 2: wrong usage, or FILE cannot be read. See docs/diagnose.md.",
     ]
@@ -45,8 +47,9 @@ def diagnose(
         list[str] | None,
         typer.Option(
             "--fail-on",
-            metavar="MEASURE>X,...",
-            help="Exit with 1 if a condition holds, e.g. 'dead>5%,nan>0'; may be repeated.",
+            metavar="MEASURE[@LAYERS]>X,...",
+            help="Exit with 1 if a condition holds, e.g. 'dead>5%,nan>0', or in one of the layers "
+            "whose name or type matches, e.g. 'dead@ReLU*>10%'; may be repeated.",
         ),
     ] = None,
     rule: Annotated[
@@ -83,7 +86,7 @@ def diagnose(
     check_conditions(conditions, choose_rules(rule or None, asked).rules)
     asked += name_formats(conditions)
     found = load_group(file, group).diagnose(rule or None, _read_settings(setting or []), asked)
-    outcomes = [condition.judge(found.measures) for condition in conditions]
+    outcomes = [condition.judge(found.measures, found.by_layer) for condition in conditions]
     if as_json:
         print_data(_as_json(found, outcomes))
     else:
@@ -115,6 +118,7 @@ def _as_json(found: Diagnosis, outcomes: list[Outcome]) -> str:
     conditions = [
         {
             "condition": outcome.condition,
+            "layer": outcome.layer,
             "verdict": outcome.verdict,
             "at_least": outcome.measure.at_least,
             "at_most": outcome.measure.at_most,

@@ -9,7 +9,15 @@ import numpy as np
 
 from fmstats.diagnosis.choice import choose_rules
 from fmstats.diagnosis.findings import Finding, NotEnoughData
-from fmstats.diagnosis.measures import Measure, measure_counts, measure_share, widen
+from fmstats.diagnosis.kinds import passes_on
+from fmstats.diagnosis.measures import (
+    LayerMeasures,
+    Measure,
+    measure_counts,
+    measure_run,
+    measure_share,
+    widen,
+)
 from fmstats.diagnosis.observed import Mask, Observed, Verdict, observe, why_too_little
 from fmstats.diagnosis.result import Diagnosis
 from fmstats.diagnosis.rule import SEVERITIES
@@ -61,11 +69,13 @@ def diagnose(
         lacking,
         chosen.rules,
         applied,
-        widen(_measure(layers, verdicts, findings, lacking, unmeasured), len(unseen)),
+        widen(_measure(layers, verdicts, findings, lacking, unmeasured), len(unseen))
+        | measure_run(profile.metadata),
         len(layers),
         unseen,
         tuple(name_unmasked(profile.info)),
         unmeasured,
+        tuple(_measure_layers(layers, verdicts, findings, lacking)),
     )
 
 
@@ -173,13 +183,70 @@ def _measure(
     lacking: Sequence[NotEnoughData],
     unmeasured: Mapping[str, str],
 ) -> dict[str, Measure]:
+    counted = _choose_counted(layers, verdicts, findings)
     shares = {
-        name: measure_share(of_layers, RULES[name].unit, unmeasured.get(name))
-        for name, of_layers in verdicts.items()
+        name: measure_share(counted[name], RULES[name].unit, unmeasured.get(name))
+        for name in verdicts
     }
+    return shares | measure_counts(layers, _count(findings, lacking))
+
+
+def _measure_layers(
+    layers: Sequence[Observed],
+    verdicts: Verdicts,
+    findings: Sequence[Finding],
+    lacking: Sequence[NotEnoughData],
+) -> Iterator[LayerMeasures]:
+    """Yield the same measures of each layer."""
+    for layer in layers:
+        own = {name: of_layers[layer.index] for name, of_layers in verdicts.items()}
+        shares = {
+            name: measure_share([verdict], RULES[name].unit)
+            for name, verdict in own.items()
+            if verdict is not None
+        }
+        counts = _count(
+            [finding for finding in findings if finding.layer == layer.name],
+            [row for row in lacking if row.layer == layer.name],
+        )
+        measures = shares | measure_counts([layer], counts)
+        yield LayerMeasures(layer.name, layer.type, layer.stats.channels, measures)
+
+
+def _choose_counted(
+    layers: Sequence[Observed], verdicts: Verdicts, findings: Sequence[Finding]
+) -> Verdicts:
+    """Leave out the verdicts on layers to which the rule means nothing: they would dilute shares.
+
+    Those layers count that the rule is about (`Rule.among`) and that do not merely pass on what
+    they receive, and others in which it finds something that no layer before shows. Where the rule
+    is about none of the layers, all count.
+    """
+    new = {(_group(f.rule), f.layer) for f in findings if f.follows is None}
+    chosen = {}
+    for name, of_layers in verdicts.items():
+        among = RULES[name].among or (lambda layer: True)
+        about = [among(layer) and not passes_on(layer) for layer in layers]
+        if not any(a and v is not None for a, v in zip(about, of_layers, strict=True)):
+            about = [True] * len(layers)
+        chosen[name] = [
+            of_layers[i] if about[i] or (_group(name), layer.name) in new else None
+            for i, layer in enumerate(layers)
+        ]
+    return chosen
+
+
+def _group(rule: str) -> str:
+    return RULES[rule].family or rule
+
+
+def _count(
+    findings: Sequence[Finding], lacking: Sequence[NotEnoughData]
+) -> dict[str, tuple[int, int]]:
+    """Count the findings that repeat no other, and those that there could be with more data."""
     first = [finding.severity for finding in findings if finding.follows is None]
     counts = {"findings": (len(first), len(lacking))}
     for severity in SEVERITIES:
         more = sum(severity in RULES[row.rule].severities for row in lacking)
         counts[f"{severity}s"] = first.count(severity), more
-    return shares | measure_counts(layers, counts)
+    return counts

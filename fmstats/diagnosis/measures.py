@@ -9,11 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 
 from fmstats.diagnosis.observed import Observed, Verdict
 from fmstats.output.tables import format_plural
+from fmstats.profiles.coverage import UNMASKED
+from fmstats.profiles.metadata import read_count, read_rows
 
 COUNTED = {
     "nan": "NaN elements",
@@ -23,7 +27,10 @@ COUNTED = {
     "infos": "findings of severity info that repeat no other",
     "findings": "findings that repeat no other",
     "samples": "samples that the run saw",
+    "unmeasured": "chosen layers without statistics, and parts that could not be followed",
 }
+RUN_SHARES = {"skipped": "share of samples that were left out"}
+OF_RUNS = ("samples", "unmeasured", *RUN_SHARES)  # which no layer has for itself
 NO_LAYER = "no layer was measured"
 NO_LAYER_FITS = "the rule applies to no layer of this profile"
 
@@ -50,6 +57,37 @@ class Measure:
     def most(self) -> float:
         """Return `at_most`, or infinity where there is no bound."""
         return math.inf if self.at_most is None else self.at_most
+
+
+@dataclass(frozen=True)
+class LayerMeasures:
+    """Holds the numbers of one layer by name, for conditions on single layers.
+
+    Attributes:
+        type: the class of its module, or its operation.
+        channels: how many it has.
+    """
+
+    name: str
+    type: str
+    channels: int
+    measures: Mapping[str, Measure]
+
+    def matches(self, glob: str) -> bool:
+        """Return whether the name or the type of the layer matches."""
+        return fnmatchcase(self.name, glob) or fnmatchcase(self.type, glob)
+
+
+def pool_measures(layers: Sequence[LayerMeasures], name: str) -> Measure:
+    """Return the share of the channels of several layers, or of the layers, that a rule hits."""
+    measures = [layer.measures[name] for layer in layers]
+    unit = measures[0].unit
+    sizes = np.array([layer.channels if "channels" in unit else 1 for layer in layers])
+    weights = sizes / sizes.sum()
+    least = float(np.dot(weights, [measure.at_least for measure in measures]))
+    most = float(np.dot(weights, [measure.most for measure in measures]))
+    reason = next((measure.reason for measure in measures if measure.reason), None)
+    return Measure(least if reason is None else None, least, most, unit, reason)
 
 
 def measure_share(
@@ -79,14 +117,15 @@ def measure_share(
 def measure_counts(
     layers: Sequence[Observed], findings: Mapping[str, tuple[int, int]]
 ) -> dict[str, Measure]:
-    """Return the measures of `COUNTED`.
+    """Return the measures of `COUNTED` that layers tell.
 
     Args:
-        layers: the profile.
+        layers: the profile, or one layer of it.
         findings: by measure, how many there are and how many more there could be with more data.
     """
     if not layers:
-        return {name: Measure(None, 0, None, COUNTED[name], NO_LAYER) for name in COUNTED}
+        names = [name for name in COUNTED if name != "unmeasured"]
+        return {name: Measure(None, 0, None, COUNTED[name], NO_LAYER) for name in names}
     unseen = sum(not bool(np.all(layer.stats.count > 0)) for layer in layers)
     blind = f"{unseen} layers have channels that saw nothing" if unseen else None
     fed = layers[0].fed
@@ -99,6 +138,25 @@ def measure_counts(
         reason = f"{more} verdicts have too little data" if more else None
         counted[name] = Measure(number, number, number + more, COUNTED[name], reason)
     return counted
+
+
+def measure_run(metadata: Mapping[str, Any]) -> dict[str, Measure]:
+    """Return the measures of `OF_RUNS` that only the metadata of a profile tell.
+
+    A batch that was left out counts as one sample, since nobody knows how many it held.
+    """
+    unknown = "the profile does not tell"
+    missing = None
+    if "coverage" in metadata:
+        rows = read_rows(metadata, "coverage")
+        missing = sum(row.get("status") != UNMASKED for row in rows)
+    unmeasured = _count("unmeasured", missing, unknown if missing is None else None)
+    samples, left_out = read_count(metadata, "samples"), read_count(metadata, "skipped_count")
+    unit = RUN_SHARES["skipped"]
+    if samples is None or left_out is None:
+        return {"unmeasured": unmeasured, "skipped": Measure(None, 0.0, 1.0, unit, unknown)}
+    share = left_out / max(samples + left_out, 1)
+    return {"unmeasured": unmeasured, "skipped": Measure(share, share, share, unit)}
 
 
 def widen(measures: dict[str, Measure], unseen: int) -> dict[str, Measure]:

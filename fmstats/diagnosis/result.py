@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fmstats.diagnosis.findings import Finding, NotEnoughData
-from fmstats.diagnosis.measures import Measure
+from fmstats.diagnosis.measures import LayerMeasures, Measure
 from fmstats.diagnosis.rules import RULES
 from fmstats.diagnosis.text import format_findings
 from fmstats.output.tables import make_printable
@@ -33,6 +33,7 @@ class Diagnosis:
             be in what is said of them.
         unmeasured: the measure that a rule would need and no layer has, by rule: nothing is judged
             by it.
+        by_layer: the measures of each layer, as conditions with `@` take them.
 
     Examples:
         >>> import fmstats, torch
@@ -52,6 +53,7 @@ class Diagnosis:
     unseen: tuple[str, ...] = ()
     unmasked: tuple[str, ...] = ()
     unmeasured: Mapping[str, str] = field(default_factory=dict)
+    by_layer: tuple[LayerMeasures, ...] = ()
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)

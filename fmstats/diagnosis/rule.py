@@ -30,6 +30,8 @@ class Rule:
         yields_to: rules that say more of a channel; this rule does not repeat their hits.
         needs: the measure that it judges by, of those that are made on request.
         dtype: unless it is asked for, it judges only the layers that run in this dtype; None: all.
+        among: which layers its share is a share of, beside those in which it finds something new;
+            None: all that it applies to. It may judge more layers than that.
     """
 
     severities: tuple[str, ...]
@@ -44,6 +46,7 @@ class Rule:
     yields_to: tuple[str, ...] = ()
     needs: str | None = None
     dtype: str | None = None
+    among: Callable[[Observed], bool] | None = None
 
 
 def each_layer(judge: Callable[[Observed, RuleThresholds], Verdict | None]) -> Judge:

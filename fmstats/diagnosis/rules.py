@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fmstats.diagnosis import alike, bounds, depth, nonfinite, outliers, shapes, silent
 from fmstats.diagnosis.formats import FORMATS, RANGE_RULES, Format
+from fmstats.diagnosis.kinds import gives_zeros
 from fmstats.diagnosis.rule import Rule, each_layer
 from fmstats.statistic.bins import Bins
 
@@ -71,6 +72,7 @@ RULES: dict[str, Rule] = {
         each_layer(silent.never_active),
         source=f"Lu et al. 2019 (dying ReLU); {_THREE}",
         family="silent",
+        among=gives_zeros,
     ),
     "dead": Rule(
         ("warning",),
@@ -81,6 +83,7 @@ RULES: dict[str, Rule] = {
         each_layer(silent.dead),
         source=_THREE,
         family="silent",
+        among=gives_zeros,
         yields_to=("never-active",),
     ),
     "constant": Rule(
@@ -105,6 +108,7 @@ RULES: dict[str, Rule] = {
         each_layer(silent.sparse),
         unit="layers",
         family="sparse",
+        among=gives_zeros,
     ),
     "saturated-low": Rule(
         ("warning", "info"),
