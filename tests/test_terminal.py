@@ -221,7 +221,7 @@ def test_what_is_left_out_is_named(on_terminal: Shown) -> None:
 
 def test_the_column_sorted_by_stays(on_terminal: Shown) -> None:
     printed = without_styles(on_terminal(50, "show", "run.fmstats", "--sort", "mean_spread"))
-    assert "mean spread" in printed.splitlines()[3]
+    assert "mean spread" in printed.splitlines()[4]
 
 
 def test_a_real_terminal_tells_its_width(folder: Path) -> None:

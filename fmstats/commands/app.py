@@ -160,6 +160,7 @@ def print_profile(
     as_json: bool,
     as_csv: bool,
     beside: Sequence[Block] = (),
+    findings: bool = True,
 ) -> None:
     """Print a profile with these of its layers, below a title of some lines.
 
@@ -170,17 +171,19 @@ def print_profile(
         as_json: print JSON instead.
         as_csv: print CSV instead.
         beside: what follows the table, where it is printed as one.
+        findings: whether the profile is judged, too.
     """
     if as_csv:
         known = table.rows[0] if table.rows else {}
         print_data(format_csv(table.rows, (*ROW, *(n for n in MEASURED if n in known))))
     elif as_json:
-        findings = profile.diagnose().to_dict()["findings"]
-        content = {"metadata": profile.metadata, "layers": table.rows, "findings": findings}
+        content: dict[str, object] = {"metadata": profile.metadata, "layers": table.rows}
+        if findings:
+            content["findings"] = profile.diagnose().to_dict()["findings"]
         groups = count_elements(profile)
         print_data(format_json({**content, "groups": groups} if groups else content))
     else:
-        blocks = describe_run(profile, table, title, beside)
+        blocks = describe_run(profile, table, title, beside, findings=findings)
         print_blocks(*blocks, elsewhere="--json, --csv")
 
 

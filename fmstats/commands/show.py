@@ -26,7 +26,7 @@ from fmstats.profiles.columns import LAYER_COLUMNS
 from fmstats.profiles.measured import MEASURED
 from fmstats.profiles.metadata import name_model
 from fmstats.profiles.strips import BLOCKS, PLAIN_BLOCKS, draw_strips
-from fmstats.profiles.summary import choose_layers, choose_rows
+from fmstats.profiles.summary import choose_layers, choose_rows, describe_order
 
 _EXAMPLES = "\n\n".join(
     [
@@ -49,7 +49,7 @@ _EXAMPLES = "\n\n".join(
         "cuts the list. JSON and CSV have the same rows as the table; findings are always those of "
         "the whole profile. A narrow terminal shows fewer columns; a pipe or a file gets all of "
         "them.",
-        "To get every number of every channel: fmstats merge run.fmstats --out all.json (or .csv).",
+        "fmstats export writes every number of every channel; fmstats rank puts channels in order.",
     ]
 )
 
@@ -68,6 +68,9 @@ def show(
     histograms: Annotated[
         bool,
         typer.Option("--histograms", help="Draw the histogram of each layer, where measured."),
+    ] = False,
+    no_findings: Annotated[
+        bool, typer.Option("--no-findings", help="Show the numbers alone, and judge nothing.")
     ] = False,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
@@ -89,4 +92,12 @@ def show(
         rows = choose_rows(profile, layers=layer or (), depth=depth)
         shown = {row["layer"]: rows[row["layer"]] for row in table.rows}
         strips = draw_strips(shown, BLOCKS if can_print(BLOCKS) else PLAIN_BLOCKS)
-    print_profile(profile, table, [title], as_json=as_json, as_csv=as_csv, beside=strips)
+    print_profile(
+        profile,
+        table,
+        [title, describe_order(sort, top)],
+        as_json=as_json,
+        as_csv=as_csv,
+        beside=strips,
+        findings=not no_findings,
+    )

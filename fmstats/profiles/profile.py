@@ -197,6 +197,46 @@ class Profile(Uses):
 
         return flatten(self, (*DEFAULT, *self._measured) if stats is None else stats, prefix)
 
+    def rank(
+        self,
+        by: str = "sparsity",
+        top: int | None = None,
+        *,
+        share: float | None = None,
+        layers: str | Iterable[str] | None = None,
+        types: str | Iterable[str] | None = None,
+        ascending: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Return the channels of all layers in the order of one number, largest first.
+
+        A row is a dict: rank, layer, type, channel, that number, mean, std, sparsity and max. Equal
+        channels keep the order of execution, and those without the number come last.
+
+        Args:
+            by: a column of `to_pandas()`, such as sparsity, std, abs_max, or p99 where measured.
+            top: so many rows; None: all.
+            share: as many rows as are this share of all channels chosen, rounded up.
+            layers: names or globs of layers; None: all.
+            types: names or globs of types of layers; None: all.
+            ascending: smallest first.
+
+        Raises:
+            FmstatsError: no such number, layer or type; `top` and `share`, or one out of range.
+
+        Examples:
+            >>> import torch
+            >>> model = torch.nn.Sequential(torch.nn.ReLU())
+            >>> x = torch.tensor([[1.0, -1.0, 2.0], [1.0, -1.0, -2.0]])
+            >>> profile = fmstats.profile(model, x, progress=False)
+            >>> [(row["channel"], row["sparsity"]) for row in profile.rank("sparsity", top=2)]
+            [(1, 1.0), (2, 0.5)]
+        """
+        from fmstats.profiles.ranking import rank_channels
+
+        return rank_channels(
+            self.info, by, top=top, share=share, layers=layers, types=types, ascending=ascending
+        )
+
     def to_pandas(self) -> pd.DataFrame:
         """Return a row per channel: layer, type, channel, then every field and derived number.
 

@@ -69,6 +69,14 @@ def choose_layers(
     return Table(columns, rows[:top])
 
 
+def describe_order(sort: str | None, top: int | None) -> str:
+    """Describe how the rows of a table were chosen and sorted; "" where nothing was asked for."""
+    column = "" if sort is None else sort.removeprefix("-")
+    order = f"sorted by {column}" if sort is not None else ""
+    first = f"the first {format_plural(top, 'row')}" if top else ""
+    return ", ".join(filter(None, [order, first]))
+
+
 def choose_rows(
     profile: Profile, *, layers: Sequence[str] = (), depth: int | None = None
 ) -> Profile:
@@ -86,11 +94,13 @@ def describe_run(
     table: Table | None = None,
     title: Sequence[str] = (),
     beside: Sequence[Block] = (),
+    *,
+    findings: bool = True,
 ) -> list[Block]:
     """Describe what was run, the layers, the findings, what was not measured or left out.
 
     `table` has the layers to show, None: all of them; lines of `title` come first, and what is
-    shown `beside` the table follows it.
+    shown `beside` the table follows it. Nothing is judged where no `findings` are asked for.
     """
     metadata = profile.metadata
     table = choose_layers(profile) if table is None else table
@@ -99,7 +109,8 @@ def describe_run(
         blocks.append(table if table.rows else NOTHING_MEASURED)
     blocks += beside
     blocks.append(describe_unmasked(name_unmasked(profile.info)))
-    blocks.append(f"Findings\n{profile.diagnose()}")
+    if findings:
+        blocks.append(f"Findings\n{profile.diagnose()}")
     notes = [describe_row(row) for row in read_rows(metadata, "coverage")]
     if notes:
         blocks.append(_list_some("Not measured", notes, len(notes)))

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fmstats.errors import needs
 from fmstats.output.files import check_place, check_suffix, encode_text, write_whole
@@ -15,6 +16,9 @@ from fmstats.output.tables import Row
 from fmstats.profiles.metadata import DEEPEST, MOST_BITS, show_value
 from fmstats.profiles.profile import Profile
 from fmstats.storage import save
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ENDING = "\r\n"
 OUTPUT_SUFFIXES = (".fmstats", ".json", ".csv")
@@ -48,12 +52,8 @@ def write_profile(profile: Profile, path: Path) -> None:
     if suffix == ".fmstats":
         save(profile, path)
         return
-    if suffix == ".csv":
-        lines = _Lines()
-        profile.to_pandas().to_csv(lines, index=False, lineterminator=_ENDING)
-        text = lines.getvalue()
-    else:
-        text = format_json(profile.to_dict())
+    as_csv = suffix == ".csv"
+    text = format_frame(profile.to_pandas()) if as_csv else format_json(profile.to_dict())
     write_whole(path, encode_text(text))
 
 
@@ -68,6 +68,13 @@ def format_csv(rows: Sequence[Row], names: Sequence[str]) -> str:
     writer = csv.writer(text, lineterminator=_ENDING)
     writer.writerow(names)
     writer.writerows([[_format_cell(row[name]) for name in names] for row in rows])
+    return text.getvalue()
+
+
+def format_frame(frame: pd.DataFrame) -> str:
+    """Write a DataFrame as CSV, in the same way."""
+    text = _Lines()
+    frame.to_csv(text, index=False, lineterminator=_ENDING)
     return text.getvalue()
 
 
@@ -88,7 +95,7 @@ def _format_cell(value: object) -> object:
     return "" if value is None or value != value else value
 
 
-def format_json(values: Mapping[str, object]) -> str:
+def format_json(values: Mapping[str, object] | Sequence[object]) -> str:
     """Return JSON for strict parsers, which know no NaN and no infinity: both become null."""
     return json.dumps(_to_plain(values, DEEPEST), allow_nan=False, indent=1) + "\n"
 
