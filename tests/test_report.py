@@ -124,6 +124,15 @@ def test_findings_come_first_and_lead_to_layers(faulty: Profile) -> None:
     assert f"What to do: {RULES['non-finite'].advice}" in text
 
 
+def test_numbers_that_are_not_finite_are_shown_along_the_depth(faulty: Profile) -> None:
+    html = render(faulty)
+    assert Page(html).data["layers"]["nan"] == [0, 1, 0]
+    assert Page(html).data["layers"]["inf"] == [0, 0, 0]
+    none = "There is no NaN and no infinity in any layer."
+    assert none not in shown(html)
+    assert none in shown(render(profile_of({"a": layer_of(torch.randn(10, 4))})))
+
+
 def test_every_layer_has_its_row(faulty: Profile) -> None:
     html = render(faulty)
     for row in faulty.layers():
@@ -166,11 +175,25 @@ def test_what_was_not_measured_is_told() -> None:
     assert "skipped_count" not in text
 
 
-def test_nothing_wrong_is_said() -> None:
-    torch.manual_seed(0)
-    text = shown(render(profile_of({"a": layer_of(torch.randn(1000, 4))})))
-    assert "Nothing wrong found" in text
+def test_nothing_wrong_is_said_of_what_was_looked_at() -> None:
+    """In green where every rule could judge every layer, and of no more than that."""
+    model, x = nn.Sequential(nn.Linear(4, 4)), torch.randn(1000, 4)
+    measure = ("kurtosis", "histogram")
+    page = render(fmstats.profile(model, x, measure=measure, progress=False))
+    text = shown(page)
+    assert "Nothing wrong found Looked at: 1 layer, 21 rules, 1,000 samples. 0 findings" in text
+    assert 'class="verdict good"' in page
     assert "Nothing was found." in text
+    page = render(fmstats.profile(model, x[:20], progress=False))
+    assert 'class="verdict unknown"' in page
+    assert (
+        "Nothing wrong in what was looked at Looked at: 1 layer, 18 of 21 rules, 20 samples. Not "
+        "looked at: 1 layer had too little data for"
+    ) in shown(page)
+    assert (
+        "switch, heavy-tails need measure='kurtosis'; concentrated needs measure='histogr"
+        in shown(page)
+    )
 
 
 def test_numbers_of_channels(faulty: Profile) -> None:

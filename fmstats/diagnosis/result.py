@@ -9,6 +9,7 @@ from typing import Any
 from fmstats.diagnosis.findings import Finding, NotEnoughData
 from fmstats.diagnosis.measures import LayerMeasures, Measure
 from fmstats.diagnosis.rules import RULES
+from fmstats.diagnosis.scope import Scope, describe_scope
 from fmstats.diagnosis.text import format_findings
 from fmstats.output.tables import make_printable
 from fmstats.profiles.gaps import describe_unmasked
@@ -54,6 +55,19 @@ class Diagnosis:
     unmasked: tuple[str, ...] = ()
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     by_layer: tuple[LayerMeasures, ...] = ()
+
+    @property
+    def scope(self) -> Scope:
+        """Return what was looked at, and what was not."""
+        return describe_scope(
+            self.layers,
+            self.rules,
+            self.measures,
+            self.not_enough_data,
+            self.unseen,
+            self.unmasked,
+            self.unmeasured,
+        )
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
@@ -107,5 +121,7 @@ class Diagnosis:
             "unseen": list(self.unseen),
             "unmasked": list(self.unmasked),
             "unmeasured": dict(self.unmeasured),
+            "looked_at": self.scope.looked,
+            "not_looked_at": list(self.scope.gaps),
             "not_enough_data": [asdict(row) for row in self.not_enough_data],
         }

@@ -49,7 +49,7 @@ def describe_page(profile: Profile, comparison: Comparison | None) -> dict[str, 
         "facts": _list_facts(profile, rows),
         "counts": {severity: _count(diagnosis, severity) for severity in SEVERITIES},
         "sections": group_findings(diagnosis.findings, diagnosis.rules),
-        "unseen": diagnosis.unseen,
+        "scope": diagnosis.scope,
         "missing_evidence": group_missing_evidence(diagnosis.not_enough_data),
         "rules": RULES,
         "rows": rows,
@@ -119,7 +119,10 @@ def _gather_data(
     comparison: Comparison | None,
 ) -> dict[str, Any]:
     """Return what the page's scripts need of layers and findings, as JSON."""
-    columns = ("channels", "mean", "std", "abs_max", "sparsity", "dead", "saturated", "nonfinite")
+    columns = (
+        *("channels", "mean", "std", "abs_max", "sparsity", "dead", "saturated"),
+        *("nan", "inf", "nonfinite"),
+    )
     measured = [name for name in QUANTILES if rows and name in rows[0]]
     layers: dict[str, Any] = {key: [row[key] for row in rows] for key in (*columns, *measured)}
     layers["name"] = [make_readable(row["layer"]) for row in rows]

@@ -107,13 +107,14 @@ function drawDepth(host, page) {
       format: (x) => `${Math.round(100 * x)}%`,
     },
   ];
+  if (layers.nonfinite.some((x) => x > 0)) figures.push(nonfiniteOf(layers));
   if (layers.score) {
     figures.push({
       title: "Drift score",
       curves: [
         { label: "score", number: 1, values: layers.score },
         {
-          label: `drift from ${formatNumber(threshold)} on`,
+          label: `drift if >= ${formatNumber(threshold)}`,
           number: 2,
           values: layers.score.map(() => threshold),
           dash: [6, 4],
@@ -135,6 +136,20 @@ function quantilesOf({ p1, p50, p99 }) {
     band: [p99, p1],
     bandLabel: "1 % to 99 % of the elements",
     scale: scaleFor([...p99, ...p1]),
+    format: formatNumber,
+  };
+}
+
+/** The figure of NaN and infinities, where there are any. */
+function nonfiniteOf({ nan, inf }) {
+  const some = (values) => values.map((x) => (x > 0 ? x : null));
+  return {
+    title: "Not finite",
+    curves: [
+      { label: "NaN, by decades", number: 2, values: some(nan), points: true },
+      { label: "infinities", number: 3, values: some(inf), points: true },
+    ].filter(({ values }) => values.some((x) => x !== null)),
+    scale: { distr: 3 },
     format: formatNumber,
   };
 }
