@@ -13,6 +13,7 @@ from fmstats.calibration import QParams
 from fmstats.diagnosis import Diagnosis, Finding, diagnose
 from fmstats.drift import Comparison
 from fmstats.errors import FmstatsError
+from fmstats.parameters import ParameterTracker, track_parameters
 from fmstats.pictures import (
     TopImage,
     TopImages,
@@ -43,6 +44,7 @@ __all__ = [
     "LayerProfile",
     "NonFiniteError",
     "NonFiniteEvent",
+    "ParameterTracker",
     "Profile",
     "QParams",
     "RunInterrupted",
@@ -61,6 +63,7 @@ __all__ = [
     "tap",
     "top_images",
     "track",
+    "track_parameters",
     "visualize",
     "visualize_hierarchy",
 ]

@@ -21,6 +21,7 @@ ORDER = (
         "diagnosis",
         "drift",
         "tracking",
+        "parameters",
         "sources",
         "runs",
         "analysis",

@@ -215,6 +215,7 @@ def _is_texts(value: Any) -> bool:
 
 _RULES: dict[str, Callable[[Any, Any], Any]] = {
     **dict.fromkeys(("passes", "passes_measured", "samples", "batches", "seconds"), _add),
+    **dict.fromkeys(("steps", "steps_measured"), _add),
     **{"skipped_count": _add, "resumed": _add, "resumed_batches": _add},
     **{"statistics_share": _largest, "interrupted": _either},
     **{"profiles": _add, "sources": _unite, "skipped": _unite, "started": _first, "ended": _last},

@@ -237,6 +237,22 @@ class Profile(Uses):
             self.info, by, top=top, share=share, layers=layers, types=types, ascending=ascending
         )
 
+    def update_ratios(self, by: str = "parameter") -> dict[str, Any]:
+        """Return the size of updates relative to weights: rms(update) / rms(weight).
+
+        It is of a profile by `fmstats.track_parameters`, over the steps that were measured.
+
+        Args:
+            by: "parameter": a number of each; "channel": an array over its output channels.
+
+        Raises:
+            FmstatsError: `by` is something else, or no updates were measured.
+        """
+        from fmstats.profiles.updates import update_ratios
+
+        ratios = update_ratios(self.info, by)
+        return ratios if by == "channel" else {name: float(r[0]) for name, r in ratios.items()}
+
     def to_pandas(self) -> pd.DataFrame:
         """Return a row per channel: layer, type, channel, then every field and derived number.
 
