@@ -89,6 +89,34 @@ def fsdp() -> object:
     return results(tracker)
 
 
+def train_parameters(model: nn.Module, group: object) -> dict[str, object]:
+    """Every rank has the data of the first, so that one process would do the same steps."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    with fmstats.track_parameters(model, optimizer) as tracker:
+        for x in data_of(0):
+            optimizer.zero_grad()
+            model(x, odd=True).square().sum().backward()
+            optimizer.step()
+    return {"own": tracker.stats(), "world": tracker.stats(group=group)}
+
+
+def parameters_ddp() -> object:
+    return train_parameters(DistributedDataParallel(Net()), "world")
+
+
+def parameters_fsdp() -> object:
+    model = Net()
+    fully_shard(model.body, mesh=mesh())
+    fully_shard(model, mesh=mesh())
+    return train_parameters(model, "world")
+
+
+def parameters_cut_otherwise() -> object:
+    model = nn.Linear(4, 4)
+    model.weight = nn.Parameter(DTensor.from_local(torch.ones(4, 4), mesh(), [Partial()]))
+    return error_of(lambda: fmstats.track_parameters(model))
+
+
 def one_rank_sees_nothing() -> object:
     model = Net()
     with fmstats.track(model) as tracker:
@@ -190,6 +218,9 @@ CASES: list[Callable[[], object]] = [
     ddp,
     ddp_around_a_tracked_model,
     fsdp,
+    parameters_ddp,
+    parameters_fsdp,
+    parameters_cut_otherwise,
     one_rank_sees_nothing,
     groups,
     other_channels,

@@ -36,7 +36,7 @@ def test_the_registry_is_whole() -> None:
         assert rule.unit in ("channels", "layers")
         assert set(rule.yields_to) <= set(RULES)
         told = {name for name in rule.thresholds if f"`{name}`" in rule.condition}
-        elsewhere = {"elements", "samples"}  # which every rule asks for
+        elsewhere = {"elements", "samples"}  # which every rule of activations asks for
         if "as exploding" in rule.condition:
             elsewhere |= set(RULES["exploding"].thresholds)
         assert told | elsewhere >= set(rule.thresholds)
@@ -250,7 +250,7 @@ def test_to_dict_is_plain_json() -> None:
     assert content["schema"] == 1
     assert set(content) == {
         *("schema", "layers", "rules", "thresholds", "measures", "findings", "not_enough_data"),
-        *("unseen", "unmasked", "unmeasured"),
+        *("unseen", "unmasked", "unmeasured", "looked_at", "not_looked_at"),
     }
     assert set(content["findings"][0]) == {
         *("layer", "type", "rule", "severity", "message", "channels", "width", "evidence"),

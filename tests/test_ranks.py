@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -324,3 +325,34 @@ def test_without_a_process_group() -> None:
         r"init_process_group first, or stats\(\) for what this process has seen$",
     ):
         tracker.stats(group="world")
+
+
+@pytest.mark.parametrize("kind", ["parameters_ddp", "parameters_fsdp"])
+def test_parameters_of_all_ranks_are_those_of_one_process(
+    ranks: list[dict[str, Any]], kind: str
+) -> None:
+    first, second = case(ranks, kind)
+    assert_same_bits(first["world"], second["world"])
+    alone = rank_worker.train_parameters(rank_worker.Net(), None)["own"]
+    assert isinstance(alone, Profile)
+    together = first["world"]
+    assert list(together) == list(alone)
+    for name in alone:
+        got, one = together[name], alone[name]
+        assert got.channels == one.channels, name
+        for field in ("count", "zeros", "nan"):
+            np.testing.assert_array_equal(getattr(got, field), getattr(one, field), name)
+        for field in ("mean", "std", "min", "max"):
+            np.testing.assert_allclose(getattr(got, field), getattr(one, field), 1e-9, 1e-12, name)
+    own = [part["own"]["body.0.weight"].count for part in (first, second)]
+    assert together["body.0.weight"].count.tolist() == [81, 81, 81, 81]  # 27 weights, three steps
+    halves = [[81, 81, 0, 0], [0, 0, 81, 81]]
+    assert [count.tolist() for count in own] == (
+        halves if kind == "parameters_fsdp" else [[81, 81, 81, 81]] * 2
+    )
+
+
+def test_parameters_cut_in_another_way_are_refused(ranks: list[dict[str, Any]]) -> None:
+    for told in case(ranks, "parameters_cut_otherwise"):
+        assert "parameter 'weight' is a DTensor of placements (Partial(sum),)" in told
+        assert "exclude= it" in told

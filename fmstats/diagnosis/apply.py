@@ -25,7 +25,7 @@ from fmstats.diagnosis.rules import RULES
 from fmstats.diagnosis.thresholds import RuleThresholds, choose_thresholds
 from fmstats.profiles.coverage import UNSEEN, describe_row
 from fmstats.profiles.gaps import name_unmasked
-from fmstats.profiles.metadata import read_rows
+from fmstats.profiles.metadata import read_rows, read_text
 from fmstats.profiles.profile import Profile, check_profile
 
 Verdicts = Mapping[str, Sequence[Verdict | None]]
@@ -58,7 +58,8 @@ def diagnose(
         warning  0  never-active: 2 of 2 channels (0, 1): exactly 0 in each of 400 finite elements
     """
     check_profile(profile, "diagnose()")
-    chosen, applied = choose_rules(rules, formats), choose_thresholds(thresholds)
+    of = read_text(profile.metadata, "of", "output")
+    chosen, applied = choose_rules(rules, formats, of), choose_thresholds(thresholds)
     layers = observe(profile)
     verdicts = {name: chosen.judge(name, layers, applied) for name in chosen.rules}
     findings = _mark_repeats(layers, list(_find(layers, verdicts, applied)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fmstats.diagnosis.conditions import Condition
 from fmstats.diagnosis.formats import FORMATS
 from fmstats.diagnosis.observed import Observed, Verdict
-from fmstats.diagnosis.rules import RULES
+from fmstats.diagnosis.rules import RULES, list_rules
 from fmstats.diagnosis.thresholds import RuleThresholds, unknown
 from fmstats.errors import FmstatsError
 
@@ -32,22 +32,32 @@ class Choice:
     ) -> list[Verdict | None]:
         """Return what a rule says of each layer; None where it does not apply, or none asked."""
         dtype = None if name in self.asked else RULES[name].dtype
-        meant = [dtype is None or layer.profile.dtype == dtype for layer in layers]
+        meant = [
+            layer.of in RULES[name].of and (dtype is None or layer.profile.dtype == dtype)
+            for layer in layers
+        ]
         if not any(meant):  # to judge histograms takes time
             return [None] * len(layers)
         verdicts = RULES[name].judge(layers, thresholds)
         return [verdict if own else None for verdict, own in zip(verdicts, meant, strict=True)]
 
 
-def choose_rules(given: Iterable[str] | None, formats: Iterable[str] = ()) -> Choice:
+def choose_rules(
+    given: Iterable[str] | None, formats: Iterable[str] = (), of: str = "output"
+) -> Choice:
     """Choose rules by name, and by the formats that layers may be cast to.
+
+    Args:
+        given: names; None: all that are about such profiles.
+        formats: names of float formats.
+        of: what the profile is of, as its metadata say.
 
     Raises:
         FmstatsError: an unknown name, or none at all.
     """
     of_formats = {_find_rule(name) for name in _names(formats)}
     if given is None:
-        return Choice(tuple(RULES), frozenset(of_formats))
+        return Choice(list_rules(of), frozenset(of_formats))
     named = _names(given)
     for name in named:
         if name not in RULES:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fmstats.diagnosis.findings import Finding, NotEnoughData
 from fmstats.diagnosis.measures import LayerMeasures, Measure
-from fmstats.diagnosis.rules import RULES
+from fmstats.diagnosis.rules import RULES, list_rules
 from fmstats.diagnosis.scope import Scope, describe_scope
 from fmstats.diagnosis.text import format_findings
 from fmstats.output.tables import make_printable
@@ -90,7 +90,7 @@ class Diagnosis:
         """Name the rules that were chosen by name, or by measuring for some of their kind."""
         of_kind = [name for name in self.rules if RULES[name].needs]
         if not self.unmeasured or (
-            len(self.unmeasured) == len(of_kind) and self.rules == tuple(RULES)
+            len(self.unmeasured) == len(of_kind) and self.rules == list_rules("output")
         ):
             return []
         by_measure: dict[str, list[str]] = {}

@@ -10,6 +10,9 @@ from fmstats.diagnosis.thresholds import RuleThresholds
 
 SEVERITIES = ("error", "warning", "info")  # gravest first
 
+ACTIVATIONS = frozenset(("output", "input", "grad_output"))  # what rows of layers can be of
+PARAMETERS = frozenset(("parameters",))  # what rows of parameters are of
+
 Judge = Callable[[Sequence[Observed], RuleThresholds], list[Verdict | None]]
 
 
@@ -32,6 +35,7 @@ class Rule:
         dtype: unless it is asked for, it judges only the layers that run in this dtype; None: all.
         among: which layers its share is a share of, beside those in which it finds something new;
             None: all that it applies to. It may judge more layers than that.
+        of: what the profile must be of, as its metadata say.
     """
 
     severities: tuple[str, ...]
@@ -47,6 +51,7 @@ class Rule:
     needs: str | None = None
     dtype: str | None = None
     among: Callable[[Observed], bool] | None = None
+    of: frozenset[str] = ACTIVATIONS
 
 
 def each_layer(judge: Callable[[Observed, RuleThresholds], Verdict | None]) -> Judge:

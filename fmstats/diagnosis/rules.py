@@ -9,6 +9,7 @@ from fmstats.diagnosis import alike, bounds, depth, nonfinite, outliers, shapes,
 from fmstats.diagnosis.formats import FORMATS, RANGE_RULES, Format
 from fmstats.diagnosis.kinds import gives_zeros
 from fmstats.diagnosis.rule import Rule, each_layer
+from fmstats.diagnosis.training_rules import TRAINING_RULES
 from fmstats.statistic.bins import Bins
 
 _SEEN = ("elements", "samples")
@@ -288,3 +289,9 @@ RULES: dict[str, Rule] = {
         strict=True,
     )
 }
+RULES |= TRAINING_RULES
+
+
+def list_rules(of: str) -> tuple[str, ...]:
+    """Return the rules for profiles of this, such as "output" or "parameters", by name."""
+    return tuple(name for name, rule in RULES.items() if of in rule.of)

@@ -84,6 +84,12 @@ RULE_THRESHOLDS: dict[str, RuleThreshold] = {
         100, 1, math.inf, "kurtosis of the elements that are not 0, above which tails are heavy"
     ),
     "channels": RuleThreshold(8, 3, math.inf, "channels that a layer's median takes"),
+    "steps": RuleThreshold(
+        10, 1, math.inf, "steps of the optimizer that a parameter must have been measured in"
+    ),
+    "update": RuleThreshold(
+        0.1, 0, math.inf, "rms of updates over that of weights, above which updates are large"
+    ),
 }
 
 

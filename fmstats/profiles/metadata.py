@@ -103,9 +103,9 @@ def agree(a: object, b: object) -> bool:
 def merge_metadata(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata of both data sets together.
 
-    - `passes`, `passes_measured`, `samples`, `batches`, `seconds`, `skipped_count`, `resumed` and
-      `resumed_batches` are added, and None (unknown) where one of them is; of `statistics_share`
-      the largest is kept;
+    - `passes`, `passes_measured`, `steps`, `steps_measured`, `samples`, `batches`, `seconds`,
+      `skipped_count`, `resumed` and `resumed_batches` are added, and None (unknown) where one of
+      them is; of `statistics_share` the largest is kept;
     - `started` is the earlier, `ended` the later one;
     - `profiles` says how many were merged;
     - `sources` names their data (the `data` of each) and `skipped` what could not be read, both
