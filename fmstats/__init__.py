@@ -13,6 +13,7 @@ from fmstats.calibration import QParams
 from fmstats.diagnosis import Diagnosis, Finding, diagnose
 from fmstats.drift import Comparison
 from fmstats.errors import FmstatsError
+from fmstats.histories import History
 from fmstats.parameters import ParameterTracker, track_parameters
 from fmstats.pictures import (
     TopImage,
@@ -41,6 +42,7 @@ __all__ = [
     "Diagnosis",
     "Finding",
     "FmstatsError",
+    "History",
     "LayerProfile",
     "NonFiniteError",
     "NonFiniteEvent",

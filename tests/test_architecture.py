@@ -17,6 +17,7 @@ ORDER = (
     *(
         "profiles",
         "storage",
+        "histories",
         "calibration",
         "diagnosis",
         "drift",

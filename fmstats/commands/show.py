@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,13 +22,17 @@ from fmstats.commands.app import (
 )
 from fmstats.commands.groups import GroupOption, load_group, name_group
 from fmstats.errors import FmstatsError
-from fmstats.output.tables import Block, format_plural
-from fmstats.output.terminal import can_print
+from fmstats.histories import History, is_history
+from fmstats.histories.history import NonFinite
+from fmstats.histories.over_time import draw_over_time, list_numbers
+from fmstats.output.tables import Block, Table, format_plural
+from fmstats.output.terminal import can_print, print_blocks, print_data
 from fmstats.profiles.columns import LAYER_COLUMNS
 from fmstats.profiles.measured import MEASURED
 from fmstats.profiles.metadata import name_model
 from fmstats.profiles.strips import BLOCKS, PLAIN_BLOCKS, draw_strips
 from fmstats.profiles.summary import choose_layers, choose_rows, describe_order
+from fmstats.storage.exports import format_csv, format_json
 
 _EXAMPLES = "\n\n".join(
     [
@@ -40,6 +46,7 @@ _EXAMPLES = "\n\n".join(
             "fmstats show run.fmstats --depth 1 --csv > blocks.csv",
             "fmstats show run.fmstats --group positive",
             "fmstats show run.fmstats --histograms --layer 'layer4.*'",
+            "fmstats show training/ --over-time --stat max",
         ),
         f"COLUMN is {', '.join(column.title for column in LAYER_COLUMNS)}. spread is the standard "
         "deviation of the channels' means; dead counts channels of more than 99 % zeros, those "
@@ -69,6 +76,16 @@ def show(
         bool,
         typer.Option("--histograms", help="Draw the histogram of each layer, where measured."),
     ] = False,
+    over_time: Annotated[
+        bool,
+        typer.Option(
+            "--over-time", help="FILE is the folder of a history: show a number over its steps."
+        ),
+    ] = False,
+    stat: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Which number --over-time shows, such as std or max."),
+    ] = "std",
     no_findings: Annotated[
         bool, typer.Option("--no-findings", help="Show the numbers alone, and judge nothing.")
     ] = False,
@@ -82,6 +99,9 @@ def show(
     refuse_both_formats(as_json, as_csv)
     if histograms and (as_json or as_csv):
         raise FmstatsError("--histograms draws beside the table: leave out --json and --csv")
+    if over_time or is_history(file):
+        _show_over_time(file, stat, layer or (), top, as_json=as_json, as_csv=as_csv)
+        return
     profile = load_group(file, group)
     table = choose_layers(profile, layers=layer or (), depth=depth, sort=sort, top=top)
     channels = sum(stats.channels for stats in profile.values())
@@ -101,3 +121,38 @@ def show(
         beside=strips,
         findings=not no_findings,
     )
+
+
+def _show_over_time(
+    folder: Path, stat: str, layers: Sequence[str], top: int | None, *, as_json: bool, as_csv: bool
+) -> None:
+    history = History(folder)
+    if as_json or as_csv:
+        steps = history.steps
+        rows = list_numbers(history, stat, layers)[:top]
+        if as_json:
+            print_data(format_json({"stat": stat, "steps": steps, "layers": rows}))
+        else:
+            lines = [
+                {"layer": row["layer"], "type": row["type"], "step": step, stat: value}
+                for row in rows
+                for step, value in zip(steps, row["values"], strict=True)
+            ]
+            print_data(format_csv(lines, ("layer", "type", "step", stat)))
+        return
+    blocks = BLOCKS if can_print(BLOCKS) else PLAIN_BLOCKS
+    table, *notes = draw_over_time(history, stat, layers, blocks)
+    if isinstance(table, Table):
+        table = Table(table.columns, table.rows[:top])
+    found = history.first_nonfinite()
+    first = [] if found is None else [f"first NaN or infinity: {found.layer}, {_tell_step(found)}"]
+    known = history.intervals
+    title = (
+        f"{folder}: {format_plural(len(known), 'entry').replace('entrys', 'entries')}, steps "
+        f"{known[0].first:,} to {known[-1].last:,}"
+    )
+    print_blocks("\n".join([title, *first]), "", table, "", *notes, elsewhere="--json, --csv")
+
+
+def _tell_step(found: NonFinite) -> str:
+    return str(found.interval) if found.step is None else f"step {found.step:,}"

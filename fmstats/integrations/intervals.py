@@ -31,6 +31,8 @@ class Intervals:
         every: measure the first of every `every` batches of the run.
         step: optimizer steps done before.
         stop_on_nonfinite: have `broken` known as soon as possible, and not only as intervals end.
+        history: a folder that the first rank adds each interval to: see `fmstats.History`. What it
+            has of later steps is of a run that this one takes up again, and is removed.
         **options: of `fmstats.track`.
 
     Attributes:
@@ -50,8 +52,13 @@ class Intervals:
         every: int = 1,
         step: int = 0,
         stop_on_nonfinite: bool = False,
+        history: str | Path | None = None,
         **options: Any,
     ) -> None:
+        main = not _has_ranks() or dist.get_rank() == 0
+        self._history = fmstats.History(history) if history is not None and main else None
+        if self._history is not None:
+            self._history.cut(step)
         self.last: fmstats.Profile | None = None
         self.profile: fmstats.Profile | None = None
         self._every, self._batches = every, 0
@@ -116,6 +123,8 @@ class Intervals:
         self.last = _note(seen, every=self._every, steps=[self._began + 1, step])
         self._add(self.last, step)
         self._began = step
+        if self._history is not None and self.last:
+            self._history.append(step, self.last)
         self.broken = self.broken or _describe_broken(self.last)
         return self.last
 

@@ -64,6 +64,7 @@ class FeatureMapStats(KeepsIntervals, Callback):
         validation: log validation epochs, too.
         prefix: what keys begin with: `fmstats/train/layer1.mean`, `fmstats/val/layer1.mean`.
         save: a file for `profile`, written when training ends, also by an exception.
+        history: a folder for the profile of each interval: see `fmstats.History`.
         stop_on_nonfinite: end training after the batch in which a layer has its first NaN or
             infinity: `on_nonfinite` of `fmstats.track` tells when that is known. Of several ranks
             all end together, when the interval does. -inf counts, too: `exclude=` a layer that
@@ -91,6 +92,7 @@ class FeatureMapStats(KeepsIntervals, Callback):
         validation: bool = False,
         prefix: str = _PREFIX,
         save: str | Path | None = None,
+        history: str | Path | None = None,
         stop_on_nonfinite: bool = False,
         **options: Any,
     ) -> None:
@@ -106,6 +108,7 @@ class FeatureMapStats(KeepsIntervals, Callback):
         self._module, self._stats, self._every = module, chosen, every
         self._length, self._prefix, self._options = log_every_n_steps, prefix, options
         self._save = None if save is None else Path(save)
+        self._history = history
         self._wants_validation, self.stop_on_nonfinite = validation, stop_on_nonfinite
         self._validation: Intervals | None = None
         self._restored: Mapping[str, Any] = {}
@@ -134,6 +137,7 @@ class FeatureMapStats(KeepsIntervals, Callback):
             every=self._every,
             step=step,
             stop_on_nonfinite=self.stop_on_nonfinite,
+            history=self._history,
             **self._options,
         )
         self._has_warned = False

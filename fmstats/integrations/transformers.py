@@ -50,6 +50,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
         evaluation: add to the logs of evaluations, too.
         prefix: what keys begin with: `fmstats/layer1.mean`, `eval_fmstats/layer1.mean`.
         save: a file for `profile`, written when training ends.
+        history: a folder for the profile of each interval: see `fmstats.History`.
         stop_on_nonfinite: end training after the batch in which a layer has its first NaN or
             infinity: `on_nonfinite` of `fmstats.track` tells when that is known. Of several ranks
             all end together, when the interval does. -inf counts, too: `exclude=` a layer that
@@ -74,6 +75,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
         evaluation: bool = False,
         prefix: str = "fmstats/",
         save: str | Path | None = None,
+        history: str | Path | None = None,
         stop_on_nonfinite: bool = False,
         **options: Any,
     ) -> None:
@@ -81,6 +83,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
         self._every, self._length = every, log_every_n_steps
         self._prefix, self._options = prefix, options
         self._save = None if save is None else Path(save)
+        self._history = history
         self._wants_evaluation, self.stop_on_nonfinite = evaluation, stop_on_nonfinite
         self._before_reporters = False
         self._due = False  # an interval ends with the Trainer's next log
@@ -122,6 +125,7 @@ class FeatureMapStatsCallback(KeepsIntervals, TrainerCallback):
             every=self._every,
             step=step,
             stop_on_nonfinite=self.stop_on_nonfinite,
+            history=self._history,
             **self._options,
         )
         self._has_warned = False
