@@ -100,14 +100,17 @@ def test_demo_passes_its_options(run, monkeypatch):
         "fmstats.commands.demo.run_demo",
         lambda show, **options: (calls.append(options), show("seen")),
     )
-    assert run("demo", "--crops", 0, "--backend", "torch") == (0, "seen\n", "")
+    keep = "\nTo go on, keep the profile: fmstats demo --out demo.fmstats\n"
+    assert run("demo", "--crops", 0, "--backend", "torch") == (0, f"seen\n{keep}", "")
     assert calls == [{"crops": 0, "batch_size": 16, "backend": "torch"}]
 
 
 def test_demo_writes_its_profile(run, tmp_path, monkeypatch):
     monkeypatch.setattr("fmstats.commands.demo.run_demo", lambda show, **_: Profile({}, {"n": 1}))
     path = tmp_path / "demo.fmstats"
-    assert run("demo", "--out", path) == (0, f"Written to {path}\n", "")
+    code, out, err = run("demo", "--out", path)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"\nWritten to {path}. Try next:\n  fmstats report {path} -o ")
     assert fmstats.load(path).metadata == {"n": 1}
     code, _, err = run("demo", "--out", tmp_path / "demo.txt")
     assert code == 2

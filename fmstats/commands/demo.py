@@ -40,4 +40,18 @@ def demo(
     profile = run_demo(print_blocks, crops=crops, batch_size=batch_size, backend=backend)
     if out is not None:
         write_profile(profile, out)
-        print_blocks(f"Written to {out}")
+    print_blocks(*_suggest(out))
+
+
+def _suggest(out: Path | None) -> list[str]:
+    """Say what to try next, with commands to copy."""
+    if out is None or out.suffix.lower() != ".fmstats":
+        return ["", "To go on, keep the profile: fmstats demo --out demo.fmstats"]
+    return [
+        "",
+        f"Written to {out}. Try next:",
+        f"  fmstats report {out} -o {out.with_suffix('.html')}   # a page for a browser",
+        f"  fmstats show {out} --sort sparsity --top 10",
+        f"  fmstats diagnose {out} --infos",
+        "  fmstats profile YOUR_FILE.py:make_model --data YOUR_PHOTOS/",
+    ]

@@ -74,6 +74,9 @@ def diagnose(
             f"{', '.join(form.name for form in FORMATS if form.scaled)}; may be repeated.",
         ),
     ] = None,
+    infos: Annotated[
+        bool, typer.Option("--infos", help="Show findings that are only for information, too.")
+    ] = False,
     group: GroupOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -90,7 +93,7 @@ def diagnose(
     if as_json:
         print_data(_as_json(found, outcomes))
     else:
-        print_blocks(_as_text(found, outcomes))
+        print_blocks(_as_text(found, outcomes, infos or None))
     if any(outcome.fails for outcome in outcomes):
         raise typer.Exit(FAILED)
 
@@ -109,9 +112,11 @@ def _read_settings(texts: list[str]) -> dict[str, float]:
     return thresholds
 
 
-def _as_text(found: Diagnosis, outcomes: list[Outcome]) -> str:
+def _as_text(found: Diagnosis, outcomes: list[Outcome], infos: bool | None) -> str:
     lines = [f"  {outcome}" for outcome in outcomes]
-    return "\n".join([str(found), *(["", "Conditions to fail on", *lines] if lines else [])])
+    return "\n".join(
+        [found.describe(infos=infos), *(["", "Conditions to fail on", *lines] if lines else [])]
+    )
 
 
 def _as_json(found: Diagnosis, outcomes: list[Outcome]) -> str:

@@ -27,6 +27,9 @@ from fmstats.demo.photographs import (
     preprocess,
 )
 from fmstats.errors import FmstatsError
+from fmstats.profiles.summary import choose_layers
+
+_DEPTH = 2  # parts of the names of the blocks that are shown
 
 if TYPE_CHECKING:
     from fmstats import ChannelStats, Profile
@@ -75,7 +78,7 @@ def run_demo(
         f"centre crop\nand {crops} random crops, 224 x 224 ..."
     )
     profile, ratios = _profile_beside_twin(model, paths, crops, batch_size, backend)
-    console_print(f"\n{profile}")
+    console_print(f"\nBlock by block\n{choose_layers(profile, depth=_DEPTH)}")
     console_print(f"\nFindings\n{profile.diagnose()}")
     console_print("\nIn short")
     for line in summarise_relu6(model, profile, images):

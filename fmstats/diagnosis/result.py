@@ -76,10 +76,25 @@ class Diagnosis:
         return len(self.findings)
 
     def __str__(self) -> str:
+        return self.describe()
+
+    def describe(self, *, infos: bool | None = None) -> str:
+        """Return the findings by rule, gravest first, and what could not be judged.
+
+        Args:
+            infos: whether findings for information are shown, and not only counted; None: if rules
+                were chosen by name.
+        """
         if not self.layers:
             return "no layer was measured: nothing can be said"
-        text = format_findings(self.findings, self.not_enough_data, self.rules)
+        shown = not self._has_all_rules if infos is None else infos
+        text = format_findings(self.findings, self.not_enough_data, self.rules, infos=shown)
         return "\n".join([text, *self._describe_all_unjudged()])
+
+    @property
+    def _has_all_rules(self) -> bool:
+        """Return whether no rule was chosen by name."""
+        return self.rules in (list_rules("output"), list_rules("parameters"))
 
     def _describe_all_unjudged(self) -> Iterator[str]:
         yield from self._describe_unmeasured()
@@ -89,9 +104,7 @@ class Diagnosis:
     def _describe_unmeasured(self) -> list[str]:
         """Name the rules that were chosen by name, or by measuring for some of their kind."""
         of_kind = [name for name in self.rules if RULES[name].needs]
-        if not self.unmeasured or (
-            len(self.unmeasured) == len(of_kind) and self.rules == list_rules("output")
-        ):
+        if not self.unmeasured or (len(self.unmeasured) == len(of_kind) and self._has_all_rules):
             return []
         by_measure: dict[str, list[str]] = {}
         for rule, measure in self.unmeasured.items():

@@ -9,14 +9,18 @@ from fmstats.diagnosis.rules import RULES
 from fmstats.diagnosis.sections import Section, group_findings, group_missing_evidence
 from fmstats.output.tables import format_plural, make_printable, name_some
 
-# Layers shown of one rule: what is only for information must not bury what is wrong.
-MOST_SHOWN = {"error": 20, "warning": 20, "info": 3}
+# Layers shown of one rule: what is wrong is to fit on a screen.
+MOST_SHOWN = {"error": 10, "warning": 6, "info": 3}
 _NAMED = 3  # layers named in a line
 _REASONS = 4  # shown of why there is no verdict
 
 
 def format_findings(
-    findings: Sequence[Finding], lacking: Sequence[NotEnoughData], rules: Sequence[str]
+    findings: Sequence[Finding],
+    lacking: Sequence[NotEnoughData],
+    rules: Sequence[str],
+    *,
+    infos: bool,
 ) -> str:
     """Format the findings by severity and rule, with advice, and where data was lacking.
 
@@ -24,11 +28,26 @@ def format_findings(
         findings: of one diagnosis.
         lacking: where its rules could not judge.
         rules: the names of the rules that were applied, in the order of the sections.
+        infos: show what is only for information as well, and not only how much there is of it.
     """
-    blocks = list(map(_format_section, group_findings(findings, rules))) or ["nothing found"]
+    sections = group_findings(findings, rules)
+    shown = [section for section in sections if infos or section.severity != "info"]
+    blocks = list(map(_format_section, shown))
+    blocks += _count_infos(sections[len(shown) :])
+    blocks = blocks or ["nothing found"]
     if lacking:
         blocks.append(_format_lacking(lacking))
     return "\n".join(blocks)
+
+
+def _count_infos(sections: Sequence[Section]) -> list[str]:
+    """Say in a line how many findings are not shown; no line where there are none."""
+    if not sections:
+        return []
+    counts = [
+        f"{section.rule} in {format_plural(len(section.groups), 'layer')}" for section in sections
+    ]
+    return [f"info     {', '.join(counts)}: --infos, or describe(infos=True), shows more"]
 
 
 def _format_section(section: Section) -> str:
