@@ -70,6 +70,17 @@ def find_repeated(paths: Sequence[Path]) -> tuple[Path, Path] | None:
     return None
 
 
+def refuse_repeated(paths: Sequence[Path], why: str) -> None:
+    """Refuse profiles of which two are the same: a glob may take more than it should.
+
+    Raises:
+        FmstatsError: there are two; it ends in `why`.
+    """
+    both = find_repeated(paths)
+    if both is not None:
+        raise FmstatsError(f"{str(both[0])!r} and {str(both[1])!r} are the same profile: {why}")
+
+
 def encode_text(text: str) -> bytes:
     """Encode text as UTF-8, with lone surrogates (possible in Python names) escaped."""
     return text.encode("utf-8", "backslashreplace")
