@@ -52,6 +52,7 @@ class Outputs:
 
     def write(self, result: CheckResult) -> CheckResult:
         """Write all files; return the result with those written, and why others were not."""
+        result = self._check_layers(result)
         # The last one tells monitoring whether the others could be written.
         for path, write in (
             (self.profile, _write_profile),
@@ -76,9 +77,16 @@ class Outputs:
             layers=self.prom_layers,
         )
         write_whole(path, content)
+
+    def _check_layers(self, result: CheckResult) -> CheckResult:
+        """Note names of layers that fit none: before the run nobody knows all rows."""
         known = {*result.profile, *(str(row.layer) for row in result.profile.info.values())}
-        for pattern in self.prom_layers:  # After writing: the other numbers are worth having.
-            fitting_names(pattern, known, "prom_layers (--prom-layers)")
+        for pattern in self.prom_layers:
+            try:
+                fitting_names(pattern, known, "prom_layers (--prom-layers)")
+            except FmstatsError as error:
+                result = replace(result, problems=(*result.problems, str(error)))
+        return result
 
 
 def _write_profile(result: CheckResult, path: Path) -> None:

@@ -114,7 +114,7 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Run MODEL over DATA, judge it, write files, and end with one exit code.
+    """Profile MODEL, judge it, and end with one exit code.
 
     Does what profile, diagnose, compare and report do, and prints a summary of about ten lines.
     """
@@ -131,14 +131,16 @@ def check(
         name=name,
         outputs=Outputs(out, report, prom, prom_layers or ()),
     )
+    # Other ranks end well in any case: torchrun would end rank 0 while it writes.
     with launched(run, tracking, out) as launch:
         try:
             result = run_check(launch.model, launch.source, request, launch.arguments)
         except CheckError as error:
-            if launch.speaks:
-                _print(error.result, as_json)
+            if not launch.speaks:
+                return
+            _print(error.result, as_json)
             raise
-        if not launch.speaks:  # torchrun ends rank 0 while it writes if another one has failed.
+        if not launch.speaks:
             return
         _print(result, as_json)
         if result.exit_code:

@@ -50,7 +50,7 @@ def check_suffix(path: Path, suffixes: Sequence[str], what: str) -> str:
     """
     suffix = path.suffix.lower()
     if suffix not in suffixes:
-        choices = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        choices = " or ".join(filter(None, (", ".join(suffixes[:-1]), suffixes[-1])))
         raise FmstatsError(f"cannot write {str(path)!r}: {what} ends in {choices}")
     return suffix
 
