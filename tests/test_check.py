@@ -220,7 +220,7 @@ def test_a_file_that_cannot_be_written_costs_no_other(
 
 def test_a_baseline_that_does_not_fit_costs_no_result(shards: list[fmstats.Profile]) -> None:
     options = {"baseline": shards, "include": ["0", "1"], "out": "run.fmstats", "report": "r.html"}
-    with pytest.raises(fmstats.CheckError, match="'2' .in the baseline only") as error:
+    with pytest.raises(fmstats.CheckError, match=r"'2' .in the baseline only") as error:
         check(images(), **options)
     assert list(fmstats.load("run.fmstats")) == ["0", "1"]
     assert Path("r.html").exists()

@@ -19,7 +19,7 @@ from fmstats.runs.shards import share_of
 
 
 class CheckError(FmstatsError):
-    """A part of a check could not be done after the run, such as writing one of its files.
+    """Say which part of a check could not be done after the run, such as writing a file.
 
     All other parts were done.
 
@@ -99,9 +99,7 @@ def check(
     Examples:
         >>> import fmstats, torch
         >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
-        >>> with torch.no_grad():
-        ...     model[0].bias.copy_(torch.tensor([-9.0, 9.0]))
-        tensor([-9.,  9.])
+        >>> model[0].bias.data = torch.tensor([-9.0, 9.0])
         >>> data = torch.rand(400, 2)
         >>> result = fmstats.check(model, data, fail_on="dead>5%,nan>0", progress=False)
         >>> str(result).splitlines()[0], result.exit_code
