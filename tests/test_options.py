@@ -16,6 +16,7 @@ import typer
 
 import fmstats
 from fmstats.commands.app import app
+from fmstats.commands.check import check as check_command
 from fmstats.commands.profile import profile as profile_command
 from fmstats.commands.tracking import Measure, Of, OnError, TrackingOptions
 from fmstats.profiles.metadata import OPTIONS
@@ -75,6 +76,18 @@ def test_the_command_line_has_every_option_of_profile() -> None:
     for name in own.keys() - ITS_OWN:
         there = command[RENAMED.get(name, name)].default
         assert there == (not own[name].default if name == "progress" else own[name].default), name
+
+
+def test_check_has_every_option_of_a_run() -> None:
+    check, profile = (inspect.signature(f).parameters for f in (check_command, profile_command))
+    assert profile.keys() - check.keys() == {"depth", "sort", "top", "as_csv"}
+    own = inspect.signature(fmstats.check).parameters
+    assert {"name", "prom", "prom_layers", "report", "baseline", "threshold"} < own.keys()
+    assert own.keys() & fmstats_profile_names() == {"model", "data"}
+
+
+def fmstats_profile_names() -> set[str]:
+    return set(inspect.signature(fmstats.profile).parameters)
 
 
 def test_the_command_line_offers_the_choices_that_are_declared() -> None:
