@@ -10,6 +10,7 @@ from fmstats._version import __version__
 from fmstats.analysis import Analysis, analyze
 from fmstats.backends.one_tensor import channel_stats
 from fmstats.calibration import QParams
+from fmstats.checking import CheckError, CheckResult, check
 from fmstats.diagnosis import Diagnosis, Finding, diagnose
 from fmstats.drift import Comparison
 from fmstats.errors import FmstatsError
@@ -37,6 +38,8 @@ from fmstats.tracking.tracker import Tracker
 __all__ = [
     "Analysis",
     "ChannelStats",
+    "CheckError",
+    "CheckResult",
     "Comparison",
     "Coverage",
     "Diagnosis",
@@ -56,6 +59,7 @@ __all__ = [
     "__version__",
     "analyze",
     "channel_stats",
+    "check",
     "diagnose",
     "load",
     "merge_files",

@@ -28,7 +28,7 @@ ORDER = (
         "analysis",
         "pictures",
     ),
-    *("integrations", "report", "demo", "commands", "cli", "__main__"),
+    *("integrations", "report", "checking", "demo", "commands", "cli", "__main__"),
 )
 # What may import upwards, within functions and for types alone: the methods of `Profile` for which
 # users need not know where a profile is saved, judged or drawn.

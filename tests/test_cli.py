@@ -168,6 +168,21 @@ def test_profile_options_reach_the_run(run, folder):
     assert content["metadata"]["options"]["batch_dim"] == 0
 
 
+def test_profile_measures_inputs_and_calls_within_given_bounds(run, folder):
+    code, _, err = run(
+        *("profile", "some_cli_net.py:Residual", "--data", "x.npy", "--out", "p.json"),
+        *("--of", "input", "--per-call", "--saturation", "conv=-1,1", "--on-error", "raise"),
+        *("--channel-dim", "conv=1,act=3"),
+    )
+    assert (code, err) == (0, "")
+    content = json.loads((folder / "p.json").read_text())
+    assert list(content["layers"]) == ["conv#0", "act#0", "conv#1", "(model)/add#0"]
+    assert (content["metadata"]["of"], content["metadata"]["per_call"]) == ("input", True)
+    layers, x = content["layers"], np.load("x.npy")
+    assert layers["conv#0"]["sat_high"] == (x >= 1).sum((0, 2, 3)).tolist()
+    assert layers["act#0"]["channel_dim"] == 3
+
+
 @pytest.mark.parametrize(
     ("asked", "rows"),
     [

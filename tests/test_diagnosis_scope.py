@@ -34,7 +34,7 @@ def test_each_gap_is_told() -> None:
     assert not scope.complete
     assert scope.looked == "2 layers, 1 of 2 rules, 1,000 samples"
     assert scope.gaps == (
-        "2 layers were not measured",
+        "2 layers were not measured, or not in full (a, c)",
         "operations in 1 part of the model could not be seen",
         "1 layer had too little data for 1 rule",
         "switch needs measure='kurtosis'",
@@ -45,7 +45,7 @@ def test_each_gap_is_told() -> None:
 
 
 def test_a_mask_that_did_not_fit() -> None:
-    scope = describe_scope(2, ["dead"], Profile({}, {}).diagnose().measures, [], [], ["0"], {})
+    scope = describe_scope(2, ["dead"], Profile({}, {}).diagnose().measures, [], [], [], ["0"], {})
     assert scope.gaps == ("1 layer was counted without the mask",)
 
 

@@ -22,6 +22,8 @@ DRAWING = [
 ]
 OTHERS = [
     fmstats.Analysis,
+    fmstats.CheckError,
+    fmstats.CheckResult,
     fmstats.Comparison,
     fmstats.Diagnosis,
     fmstats.Finding,
@@ -30,6 +32,7 @@ OTHERS = [
     fmstats.TopImages,
     DataSource,
     fmstats.analyze,
+    fmstats.check,
     fmstats.diagnose,
     fmstats.profile,
     fmstats.top_images,
@@ -37,7 +40,16 @@ OTHERS = [
 ]
 
 PACKAGES = (
-    *("analysis", "calibration", "commands", "demo", "diagnosis", "drift", "integrations"),
+    *(
+        "analysis",
+        "calibration",
+        "checking",
+        "commands",
+        "demo",
+        "diagnosis",
+        "drift",
+        "integrations",
+    ),
     *("output", "pictures", "report", "runs", "sources"),
 )
 # With these a docstring begins that names something, and does not say what is done.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -16,7 +16,9 @@ import typer
 
 import fmstats
 from fmstats.commands.app import app
+from fmstats.commands.check import check as check_command
 from fmstats.commands.profile import profile as profile_command
+from fmstats.commands.tracking import Measure, Of, OnError, TrackingOptions
 from fmstats.profiles.metadata import OPTIONS
 from fmstats.tracking.options import TrackOptions, describe_option
 
@@ -53,7 +55,7 @@ def test_docstrings_describe_every_option(function: Callable[..., Any], names: s
 
 def test_the_command_line_has_the_same_defaults_and_descriptions() -> None:
     found = parameters(profile_command)
-    assert {"include", "every", "budget", "channel_dim", "zero_tol", "backend"} <= found.keys()
+    assert found.keys() == SHARED
     assert {name: default for name, (default, _) in found.items()} == {
         name: DECLARED[name].default for name in found
     }
@@ -63,12 +65,85 @@ def test_the_command_line_has_the_same_defaults_and_descriptions() -> None:
         assert helps[name].removesuffix(" May be repeated.") == describe_option(name)
 
 
-def test_the_command_line_runs_as_profile_does_where_nothing_is_said() -> None:
+# What a command line calls otherwise, or decides itself.
+RENAMED = {"compile": "compiled", "progress": "no_progress"}
+ITS_OWN = {"model", "data", "group"}
+
+
+def test_the_command_line_has_every_option_of_profile() -> None:
     own, command = (inspect.signature(f).parameters for f in (fmstats.profile, profile_command))
-    names = {name: name for name in own if name in command} | {"compile": "compiled"}
-    assert {"device", "dtype", "channels_last", "limit", "checkpoint_every", "resume"} < set(names)
-    for name, there in names.items():
-        assert own[name].default == command[there].default, name
+    assert own.keys() >= SHARED
+    for name in own.keys() - ITS_OWN:
+        there = command[RENAMED.get(name, name)].default
+        assert there == (not own[name].default if name == "progress" else own[name].default), name
+
+
+def test_check_has_every_option_of_a_run() -> None:
+    check, profile = (inspect.signature(f).parameters for f in (check_command, profile_command))
+    assert profile.keys() - check.keys() == {"depth", "sort", "top", "as_csv"}
+    own = inspect.signature(fmstats.check).parameters
+    assert {"name", "prom", "prom_layers", "report", "baseline", "threshold"} < own.keys()
+    assert own.keys() & fmstats_profile_names() == {"model", "data"}
+
+
+def fmstats_profile_names() -> set[str]:
+    return set(inspect.signature(fmstats.profile).parameters)
+
+
+def test_the_command_line_offers_the_choices_that_are_declared() -> None:
+    command = inspect.signature(profile_command).parameters
+    chosen = {name for name in SHARED if DECLARED[name].metadata["choices"]}
+    assert chosen == {"of", "on_error", "mask_mismatch", "histogram"}
+    for name in chosen:
+        offered, _ = get_args(command[name].annotation)
+        assert {each.value for each in offered} == set(DECLARED[name].metadata["choices"]), name
+
+
+def test_options_of_tracking_reach_the_run_as_python_takes_them() -> None:
+    by_default = TrackOptions().shared()
+    assert TrackingOptions().arguments() == by_default
+    asked = TrackingOptions(
+        include=["a", "b"],
+        of=Of.input,
+        channel_dim="blocks.*=2, head=-1",
+        per_call=True,
+        on_error=OnError.fatal,
+        saturation=["*.act=-1,1", "relu=,6", "a=b=0,"],
+        functional="relu,*/add",
+        mask="encoder=src_mask",
+        group_names=[],
+        measure=[Measure.absolute],
+    )
+    assert asked.arguments() == by_default | {
+        "include": ["a", "b"],
+        "of": "input",
+        "channel_dim": {"blocks.*": 2, "head": -1},
+        "per_call": True,
+        "on_error": "raise",
+        "saturation": {"*.act": (-1.0, 1.0), "relu": (None, 6.0), "a=b": (0.0, None)},
+        "functional": ["relu", "*/add"],
+        "mask": {"encoder": "src_mask"},
+        "measure": ["abs"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"channel_dim": "first"}, "--channel-dim 'first' is neither 'auto' nor a number"),
+        ({"channel_dim": "a=1,b"}, "--channel-dim 'a=1,b' is neither 'auto' nor a number"),
+        ({"channel_dim": "a=x"}, "--channel-dim 'a=x' is neither 'auto' nor a number"),
+        ({"mask": "encoder="}, "--mask 'encoder=': give auto, the name of an argument"),
+        ({"saturation": ["act"]}, "--saturation 'act': give GLOB=LOW,HIGH"),
+        ({"saturation": ["act=1"]}, "--saturation 'act=1': give GLOB=LOW,HIGH"),
+        ({"saturation": ["act=0,x"]}, "--saturation 'act=0,x': give GLOB=LOW,HIGH"),
+        ({"saturation": ["=0,1"]}, "--saturation '=0,1': give GLOB=LOW,HIGH"),
+        ({"functional": "relu,"}, "--functional 'relu,': choose auto, on, off"),
+    ],
+)
+def test_texts_that_are_not_understood(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(fmstats.FmstatsError, match=f"^{re.escape(message)}"):
+        TrackingOptions(**options).arguments()
 
 
 def test_the_table_of_the_docs_is_that_of_the_declaration(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,17 @@ def test_the_command_line_under_torchrun(folder):
     assert (folder / "cli.rank1of2.fmstats").exists()
 
 
+def test_a_check_under_torchrun_is_written_once(folder):
+    pytest.importorskip("typer", reason="needs typer")
+    command = ["-m", "fmstats", "check", HERE / "shard_worker.py:net", "--data", "x.npy"]
+    command += ["--batch-size", "4", "--out", "c.fmstats.json", "--fail-on", "samples>0"]
+    code, output, errors = launch(2, *command, folder=folder)
+    assert code == 1
+    assert output.count("FAILED: 1 of 1 condition holds") == 1, errors  # Rank 0 alone speaks.
+    assert output.count("23 samples, ") == 1
+    assert (folder / "c.fmstats.json").exists()
+
+
 def test_shares_are_all_batches_once():
     for ranks in (1, 2, 3, 5):
         for first in range(12):

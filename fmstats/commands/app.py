@@ -59,6 +59,9 @@ _EXAMPLES = keep_lines(
     "fmstats compare run.fmstats old.fmstats",
     "fmstats report run.fmstats --baseline old.fmstats \\",
     "    -o report.html",
+    "# all of that in one command, every night",
+    "fmstats check net.py:make_net --data photos/ \\",
+    "    --baseline old.fmstats --fail-on-drift --out new.fmstats",
     "# merge shards, machines or days into one profile",
     "fmstats merge mon.fmstats tue.fmstats --out week.fmstats",
 )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+from fmstats.commands.completion import complete_profiles
 from fmstats.commands.groups import load_group
-from fmstats.drift import ASSUMED_THRESHOLD, LEAST_SHARDS, THRESHOLD, Comparison
-from fmstats.errors import FmstatsError
-from fmstats.output.files import find_repeated
+from fmstats.drift import ASSUMED_THRESHOLD, LEAST_SHARDS, THRESHOLD, Baseline, Comparison
+from fmstats.output.files import refuse_repeated
 from fmstats.profiles.profile import Profile
 
 ThresholdOption = Annotated[
@@ -25,6 +25,42 @@ ThresholdOption = Annotated[
         f"{ASSUMED_THRESHOLD} without.",
     ),
 ]
+
+
+BaselineOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILES...",
+        help="Compare with this profile, or with three or more shards of it, which also show "
+        "how much profiles differ by chance.",
+        autocompletion=complete_profiles,
+    ),
+]
+
+
+class TakingBaseline(TyperCommand):
+    """Lets --baseline take all files up to the next option, as a shell lists them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments, with the option before each of its files."""
+        return super().parse_args(ctx, list(_repeat("--baseline", args)))
+
+
+def _repeat(option: str, arguments: list[str]) -> Iterator[str]:
+    """Repeat the option before its second and every later value."""
+    values = None  # of the option, while they go on
+    for argument in arguments:
+        if argument == option:
+            values = 0
+        elif argument.startswith(f"{option}="):
+            values = 1
+        elif argument.startswith("-"):
+            values = None
+        elif values is not None:
+            values += 1
+            if values > 1:
+                yield option
+        yield argument
 
 
 class Missing(str, Enum):
@@ -52,17 +88,6 @@ def read_only_common(only_common: bool, missing: Enum) -> str:
         return str(missing.value)
     typer.echo("fmstats: --only-common is deprecated: use --missing drop", err=True)
     return "drop"
-
-
-def refuse_repeated(paths: Sequence[Path], why: str) -> None:
-    """Refuse profiles of which two are the same: a glob may take more than it should.
-
-    Raises:
-        FmstatsError: there are two; it ends in `why`.
-    """
-    both = find_repeated(paths)
-    if both is not None:
-        raise FmstatsError(f"{str(both[0])!r} and {str(both[1])!r} are the same profile: {why}")
 
 
 def compare_with(
@@ -94,18 +119,5 @@ def compare_with(
         [run, *baseline] if group == baseline_group else baseline,
         "leave one out, or a profile would be compared with itself or count twice",
     )
-    files = [load_group(path, baseline_group) for path in baseline]
-    shards = files if len(files) >= LEAST_SHARDS else None
-    found = now.compare(
-        files[0].merge(*files[1:], missing=missing),
-        calibration=shards,
-        threshold=threshold,
-        missing=missing,
-    )
-    if shards is not None or len(files) == 1:
-        return found
-    note = (
-        f"{len(files)} files of a baseline do not show how much profiles differ by chance: give "
-        f"{LEAST_SHARDS} or more"
-    )
-    return replace(found, reasons=(*found.reasons, note))
+    profiles = [load_group(path, baseline_group) for path in baseline]
+    return Baseline.of(profiles, missing).compare(now, threshold)

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from fmstats.commands.app import app, keep_lines
-from fmstats.commands.baselines import OnlyCommonOption, read_only_common, refuse_repeated
+from fmstats.commands.baselines import OnlyCommonOption, read_only_common
 from fmstats.commands.completion import complete_profiles
+from fmstats.output.files import refuse_repeated
 from fmstats.output.tables import format_plural
 from fmstats.output.terminal import print_blocks
 from fmstats.profiles.metadata import count_profiles

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from fmstats.commands.app import app, keep_lines
 from fmstats.commands.baselines import (
+    BaselineOption,
     Missing,
     MissingOption,
     OnlyCommonOption,
+    TakingBaseline,
     ThresholdOption,
     compare_with,
     read_only_common,
@@ -36,31 +36,7 @@ _EXAMPLES = "\n\n".join(
 )
 
 
-class _TakingSeveral(TyperCommand):
-    """Lets --baseline take all files up to the next option, as a shell lists them."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, list(_repeat("--baseline", args)))
-
-
-def _repeat(option: str, arguments: list[str]) -> Iterator[str]:
-    """Repeat the option before its second and every later value."""
-    values = None  # of the option, while they go on
-    for argument in arguments:
-        if argument == option:
-            values = 0
-        elif argument.startswith(f"{option}="):
-            values = 1
-        elif argument.startswith("-"):
-            values = None
-        elif values is not None:
-            values += 1
-            if values > 1:
-                yield option
-        yield argument
-
-
-@app.command(cls=_TakingSeveral, epilog=_EXAMPLES)
+@app.command(cls=TakingBaseline, epilog=_EXAMPLES)
 def report(
     run: Annotated[
         Path,
@@ -74,15 +50,7 @@ def report(
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="Write the page to FILE (.html).")
     ],
-    baseline: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILES...",
-            help="Show drift from this profile, or from three or more shards of it, which also "
-            "show how much profiles differ by chance.",
-            autocompletion=complete_profiles,
-        ),
-    ] = None,
+    baseline: BaselineOption = None,
     threshold: ThresholdOption = None,
     missing: MissingOption = Missing.refuse,
     only_common: OnlyCommonOption = False,

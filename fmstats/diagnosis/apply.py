@@ -23,7 +23,7 @@ from fmstats.diagnosis.result import Diagnosis
 from fmstats.diagnosis.rule import SEVERITIES
 from fmstats.diagnosis.rules import RULES
 from fmstats.diagnosis.thresholds import RuleThresholds, choose_thresholds
-from fmstats.profiles.coverage import UNSEEN, describe_row
+from fmstats.profiles.coverage import UNMASKED, UNSEEN, describe_row
 from fmstats.profiles.gaps import name_unmasked
 from fmstats.profiles.metadata import read_rows, read_text
 from fmstats.profiles.profile import Profile, check_profile
@@ -77,12 +77,20 @@ def diagnose(
         tuple(name_unmasked(profile.info)),
         unmeasured,
         tuple(_measure_layers(layers, verdicts, findings, lacking)),
+        _list_not_measured(profile),
     )
 
 
 def _list_unseen(profile: Profile) -> tuple[str, ...]:
     rows = read_rows(profile.metadata, "coverage")
     return tuple(describe_row(row) for row in rows if row.get("status") == UNSEEN)
+
+
+def _list_not_measured(profile: Profile) -> tuple[str, ...]:
+    rows = read_rows(profile.metadata, "coverage")
+    return tuple(
+        str(row.get("name")) for row in rows if row.get("status") not in (UNSEEN, UNMASKED)
+    )
 
 
 def _find_unmeasured(layers: Sequence[Observed], rules: Sequence[str]) -> dict[str, str]:

@@ -34,6 +34,7 @@ class Diagnosis:
             be in what is said of them.
         unmeasured: the measure that a rule would need and no layer has, by rule: nothing is judged
             by it.
+        not_measured: the chosen layers that have no statistics, or not of all of their tensors.
         by_layer: the measures of each layer, as conditions with `@` take them.
 
     Examples:
@@ -55,6 +56,7 @@ class Diagnosis:
     unmasked: tuple[str, ...] = ()
     unmeasured: Mapping[str, str] = field(default_factory=dict)
     by_layer: tuple[LayerMeasures, ...] = ()
+    not_measured: tuple[str, ...] = ()
 
     @property
     def scope(self) -> Scope:
@@ -63,6 +65,7 @@ class Diagnosis:
             self.layers,
             self.rules,
             self.measures,
+            self.not_measured,
             self.not_enough_data,
             self.unseen,
             self.unmasked,

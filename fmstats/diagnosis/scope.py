@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from fmstats.diagnosis.findings import NotEnoughData
 from fmstats.diagnosis.measures import Measure
-from fmstats.output.tables import format_plural
+from fmstats.output.tables import format_plural, make_printable, name_some
+
+_NAMED = 3  # layers in one text
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ def describe_scope(
     layers: int,
     rules: Sequence[str],
     measures: Mapping[str, Measure],
+    not_measured: Sequence[str],
     lacking: Sequence[NotEnoughData],
     unseen: Sequence[str],
     unmasked: Sequence[str],
@@ -45,20 +48,20 @@ def describe_scope(
         "an unknown number of samples" if samples is None else format_plural(int(samples), "sample")
     )
     looked = f"{format_plural(layers, 'layer')}, {number} rules, {seen}"
-    gaps = _list_gaps(measures, lacking, unseen, unmasked, unmeasured)
+    gaps = _list_gaps(not_measured, lacking, unseen, unmasked, unmeasured)
     return Scope(looked, tuple(gaps))
 
 
 def _list_gaps(
-    measures: Mapping[str, Measure],
+    not_measured: Sequence[str],
     lacking: Sequence[NotEnoughData],
     unseen: Sequence[str],
     unmasked: Sequence[str],
     unmeasured: Mapping[str, str],
 ) -> Iterator[str]:
-    missing = int(measures["unmeasured"].at_least) - len(unseen)
-    if missing > 0:
-        yield f"{_count(missing, 'layer')} not measured"
+    if not_measured:
+        named = name_some(list(map(make_printable, not_measured)), _NAMED)
+        yield f"{_count(len(not_measured), 'layer')} not measured, or not in full ({named})"
     if unseen:
         yield f"operations in {format_plural(len(unseen), 'part')} of the model could not be seen"
     if unmasked:

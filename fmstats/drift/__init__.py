@@ -7,6 +7,7 @@ profiles have histograms it measures effects of distributions as well (`distribu
 
 from __future__ import annotations
 
+from fmstats.drift.baselines import Baseline
 from fmstats.drift.compare import ASSUMED_THRESHOLD, LEAST_SHARDS, THRESHOLD, compare
 from fmstats.drift.comparison import Comparison
 from fmstats.drift.distributions import DistributionEffects
@@ -17,6 +18,7 @@ __all__ = [
     "ASSUMED_THRESHOLD",
     "LEAST_SHARDS",
     "THRESHOLD",
+    "Baseline",
     "ChannelEffects",
     "Comparison",
     "DistributionEffects",

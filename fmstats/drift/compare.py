@@ -69,7 +69,7 @@ def compare(
     """
     missing = read_only_common(only_common, missing)
     check_missing(missing)
-    limit = _choose_threshold(threshold, calibration)
+    limit = choose_threshold(threshold, calibration)
     shards = _check_shards(calibration)
     for profile in (now, baseline, *shards):
         check_profile(profile, "compare()")
@@ -112,7 +112,12 @@ def compare(
     return replace(found, reasons=(*found.reasons, *also), baseline=baseline)
 
 
-def _choose_threshold(threshold: float | None, calibration: Sequence[Profile] | None) -> float:
+def choose_threshold(threshold: float | None, calibration: Sequence[Profile] | None) -> float:
+    """Return the score from which it is drift: the one given, or the default.
+
+    Raises:
+        FmstatsError: it is not positive and finite.
+    """
     if threshold is None:
         return ASSUMED_THRESHOLD if calibration is None else THRESHOLD
     if not 0 < threshold < math.inf:

@@ -73,3 +73,41 @@ def find_metric(stat: str, metrics: tuple[Metric, ...]) -> Metric:
             return metric
     known = ", ".join(metric.stat for metric in metrics)
     raise fmstats.FmstatsError(f"unknown statistic {stat!r} of a {metrics[0].of}: choose {known}")
+
+
+@dataclass(frozen=True)
+class RunMetric:
+    """Describes one number of a whole run, which a file for Prometheus has.
+
+    Attributes:
+        name: for Prometheus, with its unit.
+        help: one sentence.
+        label: beside `model`; None: there is none.
+    """
+
+    name: str
+    help: str
+    label: str | None = None
+
+
+RUN_METRICS = (
+    RunMetric("fmstats_run_timestamp_seconds", "When the run ended, since 1970"),
+    RunMetric("fmstats_run_duration_seconds", "How long the run and its judgement took"),
+    RunMetric("fmstats_run_samples", "Samples that were measured"),
+    RunMetric("fmstats_run_skipped_samples", "Samples or batches that were left out"),
+    RunMetric("fmstats_run_layers", "Layers that were measured"),
+    RunMetric("fmstats_run_unmeasured_layers", "Selected layers that were not measured in full"),
+    RunMetric("fmstats_run_nan_elements", "NaN elements in all layers"),
+    RunMetric("fmstats_run_infinite_elements", "Infinities in all layers"),
+    RunMetric("fmstats_run_omitted_series", "Series of layers left out, since there are too many"),
+    RunMetric("fmstats_check_passed", "1 if the check has passed, else 0"),
+    RunMetric("fmstats_check_findings", "Findings that repeat no other", "severity"),
+    RunMetric(
+        "fmstats_check_condition_failed",
+        "1 if the condition holds or cannot be judged, else 0",
+        "condition",
+    ),
+    RunMetric("fmstats_drift_found", "1 if there is drift from the baseline, else 0"),
+    RunMetric("fmstats_drift_score", "Score of the drift from the baseline, about 1 by chance"),
+    RunMetric("fmstats_drift_threshold", "It is drift if the score is at least this"),
+)

@@ -67,7 +67,8 @@ class ProfileCollector(Collector):
     ) -> Iterator[Family]:
         metrics = (metric for each in together for metric in each._readings.metrics)
         for metric in dict.fromkeys(metrics):
-            yield _family(metric, snapshot.rows.get(metric, []))
+            make = CounterMetricFamily if metric.counts_up else GaugeMetricFamily
+            yield make_family(make, metric, snapshot.rows.get(metric, []))
         if any(each._readings.has_histograms for each in together):
             yield _histogram_family(snapshot)
         yield GaugeMetricFamily(
@@ -101,10 +102,12 @@ def _find_collectors() -> list[ProfileCollector]:
     return []
 
 
-def _family(metric: Metric, rows: Rows) -> Family:
-    make = CounterMetricFamily if metric.counts_up else GaugeMetricFamily
+def make_family(
+    kind: type[CounterMetricFamily] | type[GaugeMetricFamily], metric: Metric, rows: Rows
+) -> Family:
+    """Make the family of this kind that has these numbers of layers or channels."""
     labels = LABELS[metric.of]
-    family = make(f"fmstats_{metric.of}_{metric.name}", metric.help, labels=labels)
+    family = kind(f"fmstats_{metric.of}_{metric.name}", metric.help, labels=labels)
     for values, number in rows:
         family.add_metric([values[label] for label in labels], number)
     return family

@@ -135,7 +135,7 @@ class Readings:
     def _take(self) -> Snapshot:
         before = self._snapshot
         try:
-            return self._select(self._profile(), before.errors)
+            return self.select(self._profile(), before.errors)
         except Exception:
             logging.getLogger(__name__).exception("fmstats cannot read its source")
             return Snapshot(errors=before.errors + 1, time=before.time)
@@ -145,9 +145,10 @@ class Readings:
             return self._source.stats()
         return self._source if isinstance(self._source, fmstats.Profile) else self._source()
 
-    def _select(self, profile: fmstats.Profile, errors: int) -> Snapshot:
+    def select(self, profile: fmstats.Profile, errors: int = 0) -> Snapshot:
+        """Return the numbers of a profile that are asked for; `errors` goes into the result."""
         name = profile.metadata.get("model") if self._model is None else self._model
-        model = _clean(name) if isinstance(name, str) else ""
+        model = clean_label(name) if isinstance(name, str) else ""
         layers = [
             row
             for row, known in zip(profile.layers(), profile.info.values(), strict=True)
@@ -156,7 +157,7 @@ class Readings:
         rows: dict[Metric, Rows] = {metric: [] for metric in self.metrics}
         left, omitted = self._most, 0
         for layer in layers:
-            labels = {"model": model, "layer": _clean(layer["layer"])}
+            labels = {"model": model, "layer": clean_label(layer["layer"])}
             numbers = {
                 metric: float(layer[metric.stat])
                 for metric in self.metrics
@@ -171,7 +172,7 @@ class Readings:
         top = self._top(profile, [layer["layer"] for layer in layers])
         taken = 0 if omitted else min(left, len(top))
         for number, name, channel in top[:taken]:
-            labels = {"model": model, "layer": _clean(name), "channel": str(channel)}
+            labels = {"model": model, "layer": clean_label(name), "channel": str(channel)}
             rows[self._top_metric].append((labels, number))
         omitted += len(top) - taken
         histograms, left = [], left - taken
@@ -183,7 +184,7 @@ class Readings:
                     omitted += len(buckets)
                     continue
                 left -= len(buckets)
-                labels = {"model": model, "layer": _clean(layer["layer"])}
+                labels = {"model": model, "layer": clean_label(layer["layer"])}
                 histograms.append((labels, buckets))
         return Snapshot(rows, histograms, omitted, errors, time.time())
 
@@ -247,6 +248,6 @@ def _is_number(value: float | None) -> bool:
     return value is not None and not math.isnan(value)
 
 
-def _clean(label: str) -> str:
+def clean_label(label: str) -> str:
     """Return a label that can be sent as UTF-8: Python names may hold lone surrogates."""
     return label.encode("utf-8", "replace").decode()

@@ -50,7 +50,7 @@ def check_suffix(path: Path, suffixes: Sequence[str], what: str) -> str:
     """
     suffix = path.suffix.lower()
     if suffix not in suffixes:
-        choices = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        choices = " or ".join(filter(None, (", ".join(suffixes[:-1]), suffixes[-1])))
         raise FmstatsError(f"cannot write {str(path)!r}: {what} ends in {choices}")
     return suffix
 
@@ -68,6 +68,17 @@ def find_repeated(paths: Sequence[Path]) -> tuple[Path, Path] | None:
                 return other, path
         known[key].append(path)
     return None
+
+
+def refuse_repeated(paths: Sequence[Path], why: str) -> None:
+    """Refuse profiles of which two are the same: a glob may take more than it should.
+
+    Raises:
+        FmstatsError: there are two; it ends in `why`.
+    """
+    both = find_repeated(paths)
+    if both is not None:
+        raise FmstatsError(f"{str(both[0])!r} and {str(both[1])!r} are the same profile: {why}")
 
 
 def encode_text(text: str) -> bytes:

@@ -27,6 +27,11 @@ _STYLES = {
     "warning": "yellow",
     "info": "cyan",
     "drift": "bold red",
+    "FAILED": "bold red",
+    "INCOMPLETE": "bold red",
+    "problem": "bold red",
+    "NO VERDICT": "yellow",
+    "passed": "green",
     "no drift": "green",
     "not enough data": "yellow",
 }
