@@ -7,6 +7,7 @@ from collections.abc import Collection
 import torch
 
 from fmstats.errors import FmstatsError
+from fmstats.profiles.updates import FROZEN
 
 KINDS = ("weight", "gradient", "update")
 
@@ -31,4 +32,4 @@ def check_kinds(
 def name_kind(kind: str, frozen: bool) -> str:
     """Return the type of the rows of a kind."""
     name = "parameter" if kind == "weight" else kind
-    return f"frozen {name}" if frozen else name
+    return FROZEN + name if frozen else name

@@ -27,11 +27,10 @@ from fmstats.parameters.series import Series
 from fmstats.parameters.shards import find_share, join_ranks, refuse_flattened, widen
 from fmstats.profiles.coverage import Coverage, CoverageRow
 from fmstats.profiles.profile import Profile
+from fmstats.profiles.updates import OF_PARAMETERS
 from fmstats.statistic.host_copies import copy_to_host
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.tracking.clocks import Clocks
-
-OF = "parameters"  # what the metadata of such a profile say it is of
 
 
 def track_parameters(
@@ -143,7 +142,7 @@ class ParameterTracker:
         }
         self._kinds, self._every = kinds, every
         self._metadata = {
-            **{"model": type(model).__name__, "of": OF, "every": every},
+            **{"model": type(model).__name__, "of": OF_PARAMETERS, "every": every},
             **{"optimizer": None if optimizer is None else type(optimizer).__name__},
             **{"fmstats": __version__, "torch": torch.__version__},
             **{"structure": hash_structure(model)},
