@@ -153,7 +153,7 @@ class Uses(Mapping[str, ChannelStats]):
             ...     model(torch.ones(8, 4)).sum().backward()
             ...     optimizer.step()
             >>> row = tracker.stats().parameter_table().rows[0]
-            >>> row["parameter"], row["gradient_rms"], row["update_rms"]
+            >>> row["parameter"], row["gradient_rms"], round(row["update_rms"], 3)
             ('weight', 8.0, 4.0)
         """
         from fmstats.profiles.updates import OF_PARAMETERS, tabulate_parameters
