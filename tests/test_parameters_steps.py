@@ -88,6 +88,18 @@ def test_a_parameter_that_is_thawed_is_frozen_no_longer() -> None:
     assert list(rows)[:3] == ["0.weight", "0.weight/gradient", "0.weight/update"]
 
 
+def test_measuring_by_hand_thaws_nothing_that_the_optimizer_lacks() -> None:
+    model = net()
+    model[2].requires_grad_(False)
+    tracker = fmstats.track_parameters(model, torch.optim.SGD(model[0].parameters(), lr=0.1))
+    alone = fmstats.track_parameters(model)
+    model[2].requires_grad_(True)
+    for each in (tracker, alone):
+        each.measure()
+    assert tracker.stats().info["2.weight"].type == "frozen parameter"
+    assert alone.stats().info["2.weight"].type == "parameter"
+
+
 def test_the_step_of_the_first_nan() -> None:
     model = net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

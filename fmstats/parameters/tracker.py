@@ -184,7 +184,8 @@ class ParameterTracker:
         backward pass: call it between `backward()` and what changes the weights.
         """
         self._clocks.set_step(self.steps_measured)
-        self._thaw(None)
+        if self._metadata["optimizer"] is None:
+            self._thaw(None)
         self._measure("weight", self._parts())
         self._measure_gradients(None)
         self.steps_measured += 1
