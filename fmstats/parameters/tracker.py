@@ -191,7 +191,11 @@ class ParameterTracker:
         self.steps_measured += 1
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Begin a step of the optimizer: its hook calls this."""
+        """Begin a step of the optimizer: its hook calls this.
+
+        Args:
+            optimizer: it is about to step.
+        """
         self._measuring = not self._paused and self.steps % self._every == 0
         self._changes = None  # of a step that has failed
         self.steps += 1
@@ -205,7 +209,11 @@ class ParameterTracker:
             self._measure("weight", self._parts())
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """End a step of the optimizer: its hook calls this."""
+        """End a step of the optimizer: its hook calls this.
+
+        Args:
+            optimizer: it has just stepped.
+        """
         if not self._measuring:
             return
         self._measuring = False
