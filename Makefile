@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := $(shell find csrc -name '*.cpp' -o -name '*.h') setup.py pyproject.toml constraints.txt
-PARTS := kernel few masks histogram calibration hook model first_pass memory analyze merge
+PARTS := kernel few masks histogram calibration hook model parameters first_pass memory analyze merge
 CLANG_FORMAT := $(BIN)/clang-format $(shell find csrc tests/stub_driver tests/arm64 -name '*.cpp' -o -name '*.h' -o -name '*.c' -o -name '*.cu*')
 
 .PHONY: help demo test test-long mutate check docs dist gpu-check bench bench-quick bench-compare format clean

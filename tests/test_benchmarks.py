@@ -19,6 +19,7 @@ bench_compile = importlib.import_module("bench_compile")
 bench_hook = importlib.import_module("bench_hook")
 bench_masks = importlib.import_module("bench_masks")
 bench_model = importlib.import_module("bench_model")
+bench_parameters = importlib.import_module("bench_parameters")
 chart = importlib.import_module("chart")
 compare = importlib.import_module("compare")
 interleave = importlib.import_module("interleave")
@@ -34,6 +35,7 @@ SCRIPTS = (
         "bench_histogram",
         "bench_hook",
         "bench_model",
+        "bench_parameters",
         "bench_first_pass",
     ),
     *("bench_memory", "bench_calibration", "compare", "chart"),
@@ -230,6 +232,24 @@ def test_masks_keep_what_they_say(shape: tuple[int, ...]) -> None:
     else:
         assert kept["sample", 10] == kept["pixel", 4] == 1
         assert kept["region", 1] == 0.25
+
+
+@pytest.mark.parametrize("optimizer", bench_parameters.OPTIMIZERS)
+def test_every_way_of_training_makes_the_steps(optimizer: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    before = [p.detach().clone() for p in model.parameters()]
+    row = bench_parameters.measure(model, torch.randn(8, 4), optimizer, steps=10, rounds=1)
+    assert set(bench_parameters.WAYS[1:]) < row.keys()
+    tenth, every = row["steps_measured"]
+    assert row["steps"] == [10 * tenth, every]
+    assert row["parameters"] == 4 * 4 + 4 + 4 * 2 + 2
+    assert all(map(torch.equal, before, model.parameters()))  # each way has a copy of its own
+    assert set(bench_parameters.TRAINED) <= set(models.MODELS)
+
+
+def test_a_loss_is_of_the_first_that_a_model_gives() -> None:
+    x = torch.tensor([1.0, 3.0])
+    assert bench_parameters.loss_of(x) == bench_parameters.loss_of((x, None)) == 5
 
 
 def test_chart_takes_one_setting() -> None:

@@ -15,18 +15,21 @@ class Changes:
 
     Args:
         parameters: what this process holds of them, before the step.
+
+    Attributes:
+        before: the copies, until `since` is called.
     """
 
     @torch.no_grad()
     def __init__(self, parameters: Sequence[Tensor]) -> None:
-        self._copies = [torch.empty_like(parameter) for parameter in parameters]
-        if self._copies:
-            torch._foreach_copy_(self._copies, list(parameters))
+        self.before = [torch.empty_like(parameter) for parameter in parameters]
+        if self.before:
+            torch._foreach_copy_(self.before, list(parameters))
 
     @torch.no_grad()
     def since(self, parameters: Sequence[Tensor]) -> list[Tensor]:
         """Return what is there now less what was there before, in the dtypes of the parameters."""
-        changes, self._copies = self._copies, []
+        changes, self.before = self.before, []
         if changes:
             torch._foreach_neg_(changes)
             torch._foreach_add_(changes, list(parameters))

@@ -33,7 +33,7 @@ class ChosenParameter:
         name: without the prefixes of wrappers; of a tied one, the first.
         parameter: itself.
         channel_dim: the dim of the output channels; None where all is one channel.
-        frozen: whether no step is to change it.
+        frozen: whether no step is to change it, see `is_frozen`.
     """
 
     name: str
@@ -71,7 +71,7 @@ def choose_parameters(
     """
     found = list(_list_parameters(model))
     chosen = _choose(found, include, exclude)
-    stepped = None if optimizer is None else _list_stepped(optimizer)
+    stepped = list_stepped(optimizer)
     if stepped is not None and not any(id(p) in stepped for _, p, _ in found):
         raise FmstatsError(
             f"the optimizer ({type(optimizer).__name__}) has none of the parameters of "
@@ -83,11 +83,8 @@ def choose_parameters(
         if reason is not None:
             left_out.append(LeftOut(name, reason))
             continue
-        frozen = not parameter.requires_grad or (
-            stepped is not None and id(parameter) not in stepped
-        )
-        dim = _channel_dim(module, name, parameter)
-        measured.append(ChosenParameter(name, parameter, dim, frozen))
+        dim = _channel_dim(module, parameter)
+        measured.append(ChosenParameter(name, parameter, dim, is_frozen(parameter, stepped)))
     return measured, left_out
 
 
@@ -108,8 +105,16 @@ def _list_parameters(model: nn.Module) -> Iterator[_Found]:
                 yield f"{path}.{name}" if path else name, parameter, module
 
 
-def _list_stepped(optimizer: torch.optim.Optimizer) -> set[int]:
+def list_stepped(optimizer: torch.optim.Optimizer | None) -> set[int] | None:
+    """Return the ids of the parameters that an optimizer has now; None without an optimizer."""
+    if optimizer is None:
+        return None
     return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def is_frozen(parameter: Tensor, stepped: set[int] | None) -> bool:
+    """Return whether a parameter needs no gradient, or is not of those that are stepped."""
+    return not parameter.requires_grad or (stepped is not None and id(parameter) not in stepped)
 
 
 def _choose(found: list[_Found], include: Selection, exclude: Selection) -> list[_Found]:
@@ -170,7 +175,7 @@ def local_part(tensor: Tensor) -> Tensor:
     return part
 
 
-def _channel_dim(module: nn.Module, name: str, parameter: Tensor) -> int | None:
+def _channel_dim(module: nn.Module, parameter: Tensor) -> int | None:
     """Return the dim of the output channels: 0 but for tables and transposed convolutions."""
     if not parameter.dim():
         return None

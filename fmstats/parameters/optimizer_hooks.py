@@ -12,10 +12,10 @@ import torch
 class Stepped(Protocol):
     """What is told of the steps of an optimizer."""
 
-    def before_step(self) -> None:
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Begin a step."""
 
-    def after_step(self) -> None:
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """End a step."""
 
 
@@ -28,15 +28,15 @@ def hook(optimizer: torch.optim.Optimizer | None, told: Stepped) -> Callable[[],
         return lambda: None
     reference = weakref.ref(told)
 
-    def before(*_: Any) -> None:
+    def before(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         found = reference()
         if found is not None:
-            found.before_step()
+            found.before_step(optimizer)
 
-    def after(*_: Any) -> None:
+    def after(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         found = reference()
         if found is not None:
-            found.after_step()
+            found.after_step(optimizer)
 
     handles = [
         optimizer.register_step_pre_hook(before),

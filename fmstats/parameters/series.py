@@ -14,6 +14,7 @@ from fmstats.statistic.channel_stats import ChannelStats
 from fmstats.statistic.state import State, merge
 from fmstats.statistic.thresholds import Thresholds
 from fmstats.statistic.view import view_of
+from fmstats.tracking.clocks import Clocks
 
 
 class Series:
@@ -24,17 +25,24 @@ class Series:
         channel_dim: of the tensor; None where all is one channel.
         thresholds: what counts as zero.
         backend: by name, or "auto".
+        clocks: the time, by which a row knows the step of its first NaN.
 
     Attributes:
+        kind: as given; it changes when a frozen parameter is trained.
         calls: how often it was measured.
         reason: why its last tensor could not be measured; None if it could.
     """
 
     def __init__(
-        self, kind: str, channel_dim: int | None, thresholds: Thresholds, backend: str
+        self,
+        kind: str,
+        channel_dim: int | None,
+        thresholds: Thresholds,
+        backend: str,
+        clocks: Clocks,
     ) -> None:
         self.kind, self._dim = kind, channel_dim
-        self._thresholds, self._backend = thresholds, backend
+        self._thresholds, self._backend, self._clocks = thresholds, backend, clocks
         self._meters: dict[torch.device, Meter] = {}
         self._try: Callable[[object], bool] = decline
         self._last: tuple[tuple[int, ...], str] = ((), "")
@@ -60,7 +68,8 @@ class Series:
     def _meter_on(self, device: torch.device, channels: int) -> Meter:
         if device not in self._meters:
             backend = choose_backend(self._backend, device)
-            self._meters[device] = backend.meter(State.identity(channels, device), self._thresholds)
+            state = State.identity(channels, device)
+            self._meters[device] = backend.meter(state, self._thresholds, self._clocks.on(device))
         return self._meters[device]
 
     def reset(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch.nn as nn
 from torch import Tensor
 
 from fmstats.errors import FmstatsError
@@ -54,6 +55,19 @@ def find_share(name: str, parameter: Tensor) -> Share | None:
     size = int(parameter.shape[dim])
     each = -(-size // int(mesh.size(along)))  # as torch.chunk cuts it
     return Share(dim, min(int(mesh.get_local_rank(along)) * each, size), size)
+
+
+def refuse_flattened(model: nn.Module) -> None:
+    """Refuse a model whose parameters lie in flat buffers, without their shapes and channels.
+
+    Raises:
+        FmstatsError: a module of it is a FullyShardedDataParallel.
+    """
+    if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
+        raise FmstatsError(
+            f"{type(model).__name__} has a FullyShardedDataParallel, which cuts parameters without "
+            "regard to their channels: use fully_shard (FSDP2), whose parameters can be measured"
+        )
 
 
 def widen(row: LayerProfile, share: Share) -> LayerProfile:

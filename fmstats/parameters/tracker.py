@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import torch
 import torch.nn as nn
@@ -15,18 +16,21 @@ from fmstats.parameters.changes import Changes
 from fmstats.parameters.choice import (
     Selection,
     choose_parameters,
+    is_frozen,
+    list_stepped,
     local_part,
 )
+from fmstats.parameters.gradients import read_gradients
+from fmstats.parameters.kinds import KINDS, check_kinds, name_kind
 from fmstats.parameters.optimizer_hooks import hook
 from fmstats.parameters.series import Series
-from fmstats.parameters.shards import find_share, join_ranks, widen
+from fmstats.parameters.shards import find_share, join_ranks, refuse_flattened, widen
 from fmstats.profiles.coverage import Coverage, CoverageRow
 from fmstats.profiles.profile import Profile
+from fmstats.profiles.updates import OF_PARAMETERS
 from fmstats.statistic.host_copies import copy_to_host
 from fmstats.statistic.thresholds import Thresholds
-
-KINDS = ("weight", "gradient", "update")
-OF = "parameters"  # what the metadata of such a profile say it is of
+from fmstats.tracking.clocks import Clocks
 
 
 def track_parameters(
@@ -49,7 +53,9 @@ def track_parameters(
     The rows of the profile are called `conv1.weight`, `conv1.weight/gradient` and
     `conv1.weight/update`; their types are "parameter", "gradient" and "update", or "frozen
     parameter" and "frozen update" of parameters that the optimizer does not have or that need no
-    gradient. `Profile.update_ratios()` tells the size of updates relative to the weights.
+    gradient. One that is trained later is no longer called frozen. `Profile.update_ratios()` tells
+    the size of updates relative to the weights, and `ChannelStats.first_step` the step of the first
+    NaN, counted from 0.
 
     Args:
         model: whose parameters. Tied ones are measured once, under their first name.
@@ -64,7 +70,8 @@ def track_parameters(
 
     Raises:
         FmstatsError: a selector that fits nothing, an unknown `of`, updates without an optimizer
-            that were asked for by name, an optimizer of other parameters, or a bad number.
+            that were asked for by name, an optimizer of other parameters, a bad number, or a model
+            in FullyShardedDataParallel.
 
     Examples:
         >>> import torch
@@ -113,27 +120,29 @@ class ParameterTracker:
         zero_tol: float,
         backend: str,
     ) -> None:
-        kinds = _check_kinds(of, optimizer)
+        kinds = check_kinds(of, optimizer)
         check_whole("every", every)
         if not (optimizer is None or isinstance(optimizer, torch.optim.Optimizer)):
             raise FmstatsError(
                 f"optimizer is of type {type(optimizer).__name__}: give a torch.optim.Optimizer, "
                 "or None to measure by measure()"
             )
+        refuse_flattened(model)
         self._chosen, self._left_out = choose_parameters(model, include, exclude, optimizer)
         self._shares = {c.name: find_share(c.name, c.parameter) for c in self._chosen}
-        thresholds = Thresholds(zero_tol)
+        thresholds, self._clocks = Thresholds(zero_tol), Clocks()
         self._series = {
             (chosen.name, kind): Series(
-                _name_kind(kind, chosen.frozen), chosen.channel_dim, thresholds, backend
+                *(name_kind(kind, chosen.frozen), chosen.channel_dim, thresholds, backend),
+                self._clocks,
             )
             for chosen in self._chosen
             for kind in KINDS
-            if kind in kinds and not (kind == "gradient" and chosen.frozen)
+            if kind in kinds
         }
         self._kinds, self._every = kinds, every
         self._metadata = {
-            **{"model": type(model).__name__, "of": OF, "every": every},
+            **{"model": type(model).__name__, "of": OF_PARAMETERS, "every": every},
             **{"optimizer": None if optimizer is None else type(optimizer).__name__},
             **{"fmstats": __version__, "torch": torch.__version__},
             **{"structure": hash_structure(model)},
@@ -174,33 +183,62 @@ class ParameterTracker:
         It is for training without an optimizer of torch's, or for one that steps within the
         backward pass: call it between `backward()` and what changes the weights.
         """
-        self._measure("weight", [local_part(c.parameter) for c in self._chosen])
-        self._measure_gradients()
+        self._clocks.set_step(self.steps_measured)
+        if self._metadata["optimizer"] is None:
+            self._thaw(None)
+        self._measure("weight", self._parts())
+        self._measure_gradients(None)
         self.steps_measured += 1
 
-    def before_step(self) -> None:
-        """Begin a step of the optimizer: its hook calls this."""
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Begin a step of the optimizer: its hook calls this.
+
+        Args:
+            optimizer: it is about to step.
+        """
         self._measuring = not self._paused and self.steps % self._every == 0
         self._changes = None  # of a step that has failed
         self.steps += 1
         if not self._measuring:
             return
-        parts = [local_part(chosen.parameter) for chosen in self._chosen]
-        self._measure("weight", parts)
-        self._changes = Changes(parts) if "update" in self._kinds else None
+        self._clocks.set_step(self.steps - 1)
+        self._thaw(optimizer)
+        if "update" in self._kinds:
+            self._changes = Changes(self._parts())
+        else:
+            self._measure("weight", self._parts())
 
-    def after_step(self) -> None:
-        """End a step of the optimizer: its hook calls this."""
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """End a step of the optimizer: its hook calls this.
+
+        Args:
+            optimizer: it has just stepped.
+        """
         if not self._measuring:
             return
         self._measuring = False
-        # Now, not before: by then a fused optimizer has unscaled them, and a closure made them.
-        self._measure_gradients()
         if self._changes is not None:
+            # The weights come from the copies, so that a step that fails counts in neither row.
             changes, self._changes = self._changes, None
-            parts = [local_part(chosen.parameter) for chosen in self._chosen]
-            self._measure("update", changes.since(parts))
+            self._measure("weight", changes.before)
+            self._measure("update", changes.since(self._parts()))
+        # Now, not before: by then a fused optimizer has unscaled them, and a closure made them.
+        self._measure_gradients(optimizer)
         self.steps_measured += 1
+
+    def _parts(self) -> list[Tensor]:
+        return [local_part(chosen.parameter) for chosen in self._chosen]
+
+    def _thaw(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """Call those parameters frozen no longer that are trained by now."""
+        if not any(chosen.frozen for chosen in self._chosen):
+            return
+        stepped = list_stepped(optimizer)
+        for index, chosen in enumerate(self._chosen):
+            if chosen.frozen and not is_frozen(chosen.parameter, stepped):
+                self._chosen[index] = replace(chosen, frozen=False)
+                for kind in self._kinds:
+                    self._series[chosen.name, kind].kind = name_kind(kind, frozen=False)
 
     def _measure(self, kind: str, tensors: list[Tensor]) -> None:
         if kind not in self._kinds:
@@ -208,13 +246,11 @@ class ParameterTracker:
         for chosen, tensor in zip(self._chosen, tensors, strict=True):
             self._series[chosen.name, kind].update(tensor)
 
-    def _measure_gradients(self) -> None:
-        if "gradient" not in self._kinds:
-            return
-        for chosen in self._chosen:
-            gradient = chosen.parameter.grad
-            if gradient is not None and not chosen.frozen:
-                self._series[chosen.name, "gradient"].update(local_part(gradient))
+    def _measure_gradients(self, optimizer: torch.optim.Optimizer | None) -> None:
+        if "gradient" in self._kinds:
+            trained = [chosen for chosen in self._chosen if not chosen.frozen]
+            for name, gradient in read_gradients(trained, optimizer):
+                self._series[name, "gradient"].update(gradient)
 
     def stats(self, group: object = None) -> Profile:
         """Return what has been seen so far. Only this and `reset()` wait for a device.
@@ -251,25 +287,11 @@ class ParameterTracker:
     def coverage(self) -> Coverage:
         """Tell which parameters were measured, and why others were not."""
         rows = [CoverageRow(r.name, "parameter", "skipped", r.reason, 0) for r in self._left_out]
+        frozen = {chosen.name for chosen in self._chosen if chosen.frozen}
         for (name, kind), series in self._series.items():
+            if kind == "gradient" and name in frozen:
+                continue  # it has none, as it is meant to be
             status = "tracked" if series.calls else "skipped" if series.reason else "never fired"
             called = name if kind == "weight" else f"{name}/{kind}"
             rows.append(CoverageRow(called, series.kind, status, series.reason, series.calls))
         return Coverage(rows)
-
-
-def _check_kinds(
-    of: str | Collection[str], optimizer: torch.optim.Optimizer | None
-) -> frozenset[str]:
-    named = (of,) if isinstance(of, str) else tuple(of)
-    unknown = [kind for kind in named if kind not in KINDS]
-    if unknown or not named:
-        raise FmstatsError(f"of={of!r}: choose some of {', '.join(KINDS)}")
-    if optimizer is None and named != KINDS and "update" in named:
-        raise FmstatsError("of='update' needs an optimizer: its steps are what changes parameters")
-    return frozenset(named) - ({"update"} if optimizer is None else set())
-
-
-def _name_kind(kind: str, frozen: bool) -> str:
-    name = "parameter" if kind == "weight" else kind
-    return f"frozen {name}" if frozen else name

@@ -36,6 +36,7 @@ from fmstats.profiles.profile import NOTHING_MEASURED, Profile
 # More notes than this would push the table off the screen.
 _NOTES_SHOWN = 12
 _NAMES_SHOWN = 5  # in one line
+_COUNTED = ("samples", "batches", "steps", "steps_measured")
 _GROUPS = 8  # in one line, with their elements
 _ALWAYS = 1000  # more than the `keep` of any column
 
@@ -192,8 +193,11 @@ def _list_some(title: str, lines: Sequence[str], number: int) -> str:
 def describe_metadata(profile: Profile) -> str:
     """Describe how much was seen, of what and by what, as far as the metadata tells."""
     metadata = profile.metadata
-    told = {key: metadata[key] for key in ("samples", "batches") if key in metadata}
-    seen = [f"{key}: {'unknown' if n is None else show_value(n)}" for key, n in told.items()]
+    told = {key: metadata[key] for key in _COUNTED if key in metadata}
+    seen = [
+        f"{key.replace('_', ' ')}: {'unknown' if n is None else show_value(n)}"
+        for key, n in told.items()
+    ]
     seconds = read_number(metadata, "seconds")
     if seconds is not None:
         seen.append(f"seconds: {seconds:.1f}")

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from fmstats.errors import FmstatsError
+from fmstats.output.tables import Table
 from fmstats.statistic.channel_stats import ChannelStats
 
 if TYPE_CHECKING:
@@ -133,6 +135,35 @@ class Uses(Mapping[str, ChannelStats]):
         from fmstats.calibration import calibrate
 
         return calibrate(self._profile, scheme, method, per=per, q=q, layers=layers)
+
+    def parameter_table(self) -> Table:
+        """Return a line for each parameter: its weights, gradients and updates in numbers.
+
+        `print` shows the table, and its `rows` are dicts: parameter, channels, weight_std,
+        gradient_rms, update_rms, update_ratio, nonfinite. What was not measured is None.
+
+        Raises:
+            FmstatsError: the profile is not one by `fmstats.track_parameters`.
+
+        Examples:
+            >>> import torch
+            >>> model = torch.nn.Linear(4, 2, bias=False)
+            >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+            >>> with fmstats.track_parameters(model, optimizer) as tracker:
+            ...     model(torch.ones(8, 4)).sum().backward()
+            ...     optimizer.step()
+            >>> row = tracker.stats().parameter_table().rows[0]
+            >>> row["parameter"], row["gradient_rms"], round(row["update_rms"], 3)
+            ('weight', 8.0, 4.0)
+        """
+        from fmstats.profiles.updates import OF_PARAMETERS, tabulate_parameters
+
+        if self._profile.metadata.get("of") != OF_PARAMETERS:
+            raise FmstatsError(
+                "parameter_table() is of a profile by track_parameters(model, optimizer); this one "
+                "is of layers: see layers()"
+            )
+        return tabulate_parameters(self._profile.info)
 
     def report(self, path: str | Path, comparison: Comparison | None = None) -> None:
         """Write a page on it, which any browser shows. See `fmstats.report.write_report`.
