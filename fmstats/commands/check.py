@@ -9,7 +9,7 @@ import typer
 
 from fmstats.checking import CheckError, CheckRequest
 from fmstats.checking.assets import NAMES, write_assets
-from fmstats.checking.check import run_check
+from fmstats.checking.nightly import run_check
 from fmstats.checking.outputs import Outputs
 from fmstats.checking.result import CheckResult
 from fmstats.commands.app import JsonOption, app, keep_lines

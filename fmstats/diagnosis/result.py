@@ -13,6 +13,7 @@ from fmstats.diagnosis.scope import Scope, describe_scope
 from fmstats.diagnosis.text import format_findings
 from fmstats.output.tables import make_printable
 from fmstats.profiles.gaps import describe_unmasked
+from fmstats.profiles.updates import OF_PARAMETERS
 
 SCHEMA = 1  # of `Diagnosis.to_dict`
 
@@ -97,7 +98,7 @@ class Diagnosis:
     @property
     def _has_all_rules(self) -> bool:
         """Return whether no rule was chosen by name."""
-        return self.rules in (list_rules("output"), list_rules("parameters"))
+        return self.rules in (list_rules("output"), list_rules(OF_PARAMETERS))
 
     def _describe_all_unjudged(self) -> Iterator[str]:
         yield from self._describe_unmeasured()

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from fmstats.diagnosis.observed import Observed, Verdict
 from fmstats.diagnosis.thresholds import RuleThresholds
+from fmstats.profiles.updates import OF_PARAMETERS
 
 SEVERITIES = ("error", "warning", "info")  # gravest first
 
 ACTIVATIONS = frozenset(("output", "input", "grad_output"))  # what rows of layers can be of
-PARAMETERS = frozenset(("parameters",))  # what rows of parameters are of
+PARAMETERS = frozenset((OF_PARAMETERS,))
 
 Judge = Callable[[Sequence[Observed], RuleThresholds], list[Verdict | None]]
 

@@ -8,8 +8,7 @@ import numpy as np
 
 from fmstats.diagnosis.observed import FindingText, Mask, Observed, Verdict, name_channels
 from fmstats.diagnosis.thresholds import RuleThresholds
-
-_UPDATE = "/update"  # what the rows of updates end in
+from fmstats.profiles.updates import FROZEN, split_name
 
 
 def bad_parameter(layer: Observed, thresholds: RuleThresholds) -> Verdict:
@@ -48,7 +47,7 @@ def large_update(layers: Sequence[Observed], thresholds: RuleThresholds) -> list
     """
     weights = {layer.name: layer for layer in layers if layer.type == "parameter"}
     return [
-        _judge_update(layer, weights.get(layer.name.removesuffix(_UPDATE)), thresholds)
+        _judge_update(layer, weights.get(split_name(layer.name)[0]), thresholds)
         if layer.type == "update" and len(layer.profile.shape) > 1
         else None
         for layer in layers
@@ -76,7 +75,7 @@ def _judge_update(
 
 def frozen_moves(layer: Observed, thresholds: RuleThresholds) -> Verdict | None:
     """Find frozen parameters that steps of the optimizer change all the same."""
-    if layer.type != "frozen update":
+    if layer.type != f"{FROZEN}update":
         return None
     stats = layer.stats
     seen = stats.count > 0

@@ -41,9 +41,10 @@ TRAINING_RULES: dict[str, Rule] = {
     ),
     "frozen-moves": Rule(
         ("error",),
-        "a parameter changes that needs no gradient, or that the optimizer does not have",
+        "a step changes a parameter that needs no gradient, or that the optimizer does not have",
         (),
-        "Something else changes it: another optimizer, an average, or code in place.",
+        "What was to stay is changed by the step, or by a hook of it. Changes between steps are "
+        "not seen.",
         "look for what writes to it; if it is to be trained, give it to the optimizer",
         each_layer(training.frozen_moves),
         source="definition",
