@@ -204,7 +204,7 @@ def test_states_of_different_measures_do_not_merge() -> None:
         a.merge_(b)
     with pytest.raises(FmstatsError, match="different measures: abs and kurtosis"):
         State.beside([a, b])
-    with pytest.raises(FmstatsError, match="cannot be told of other numbers"):
+    with pytest.raises(FmstatsError, match="a histogram cannot be scaled"):
         State.identity(2, measures=Measures.of("histogram")).scale_(1.0, 2.0)
 
 

@@ -2,7 +2,7 @@
 
 Each layer is compared with those most like it: those of its type in its place of repeated blocks,
 else those of its type; and with all layers. What is unusual is judged by the spread of the group,
-so that layers that differ by rights, such as queries and outputs of attention, are no news.
+so that layers that may differ, such as queries and outputs of attention, are no news.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _groups(scaled: Sequence[Observed], least: int, sign: int) -> Iterator[Group
         yield from (Group(group, alike=True) for group in large.values())
         rest = [layer for layer in rest if key(layer) not in large]
     yield from (Group([layer], alike=True) for layer in rest if normalises(layer))
-    # What is bounded is small behind large numbers by rights.
+    # What is bounded is small behind large numbers, and sound.
     free = [layer for layer in scaled if sign > 0 or not keeps_its_scale(layer)]
     if len(free) >= least:
         yield Group(free, alike=False)
@@ -213,7 +213,7 @@ def _spread(levels: Levels, alike: bool) -> float:
     """Estimate robustly the standard deviation of the levels or of their steps.
 
     Of layers that are alike the smaller one: one change for good leaves the steps as they are, one
-    layer that is off leaves the levels. Of all layers the larger one: types differ by rights.
+    layer that is off leaves the levels. Of all layers the larger one: types may differ.
     """
     if len(levels) < 2:
         return 0.0

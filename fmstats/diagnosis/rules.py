@@ -80,7 +80,7 @@ RULES: dict[str, Rule] = {
         "zeros / count > `dead`, blank positions left out",
         ("dead", *_SEEN),
         "The channel is 0 nearly always: it detects something rare, or it is useless.",
-        "look at the images that excite it (`fmstats.top_images`); prune it if they show nothing",
+        "look at the images that excite it (fmstats.top_images); prune it if they show nothing",
         each_layer(silent.dead),
         source=_THREE,
         family="silent",

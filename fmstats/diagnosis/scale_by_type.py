@@ -1,7 +1,7 @@
 """Judge the scale of layers that resemble no other, by what their type implies.
 
 Initialisations make a weighted sum keep the variance of what goes in, and inputs are made to be of
-the order of 1. What its type says nothing of may shrink by rights: shares, averages, gates.
+the order of 1. Other types may shrink and be sound: shares, averages, gates.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ TRAINING_RULES: dict[str, Rule] = {
         "the gradient is exactly 0 in each of at least `steps` steps",
         ("steps",),
         "The channel does not learn: its activation is dead, or nothing after it uses it.",
-        "look at the activations of the layer (`fmstats.track`); check whether its output reaches "
+        "look at the activations of the layer (fmstats.track); check whether its output reaches "
         "the loss, and whether something detaches it",
         each_layer(training.no_gradient),
         of=PARAMETERS,

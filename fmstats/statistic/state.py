@@ -242,7 +242,9 @@ class State:
         if before == after:
             return
         if self.bins is not None:
-            raise FmstatsError("a histogram cannot be told of other numbers than were counted")
+            raise FmstatsError(
+                "a histogram cannot be scaled: its bins count the numbers that were seen"
+            )
         for field, power in GROWTH.items():
             for _ in range(power if field in self.measures.places else 0):
                 self[field].mul_(after).div_(before)

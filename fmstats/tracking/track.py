@@ -79,7 +79,7 @@ def track(
             within these; False: none; names of operations ("relu") or globs of rows: those alone.
         on_nonfinite: where a layer has its first NaN or infinity: "ignore", "warn", "raise", or a
             function that takes a `NonFiniteEvent`. Of the layers that have theirs in one forward
-            pass it is told of the first to run. On a CPU this happens within that pass, behind that
+            pass it receives the first to run. On a CPU this happens within that pass, behind that
             layer; on a GPU, which nobody waits for, when a later pass begins, or in `close()`.
         mask: count only the positions that a mask keeps, such as tokens that are no padding: the
             name of an argument of forward(), "auto" for attention_mask and its like, or a function
