@@ -404,7 +404,7 @@ def test_drift(show: Open, drifted: tuple[Profile, Any]) -> None:
     assert page.locator(".score strong").inner_text() == f"{found.score:.4g}"
     first = page.locator("#drift table").first.locator("tbody th").first
     assert first.inner_text() == found.top_layers(1)[0]["layer"]
-    assert page.locator(".chart").count() == 4
+    assert page.locator(".chart").count() == 5  # NaN and infinities among them
     page.locator("#table th[data-key=score] button").click()
     assert names(page)[0] == first.inner_text()
     page.select_option("#statistic", "shift")
@@ -553,3 +553,57 @@ def test_histograms_are_drawn_and_their_quantiles_along_the_depth(show: Open) ->
     page.click("#distributions li:last-child a")
     assert page.locator("#details h2").inner_text() == "b"
     assert fits(show(profile_of(info), **PHONE))
+
+
+def deep_profile() -> Profile:
+    torch.manual_seed(0)
+    bad = torch.randn(500, 4)
+    bad[:, 1], bad[0, 0] = 0, torch.nan
+    info = {f"stage.{i}.{j}": layer_of(torch.randn(500, 4)) for i in range(6) for j in range(10)}
+    return profile_of({**info, "stage.3.7": layer_of(bad, type="ReLU")}, samples=1000)
+
+
+def test_layers_of_a_large_model_are_folded_in_blocks(show: Open) -> None:
+    page = show(deep_profile())
+    assert names(page) == [f"stage.{i}" for i in range(6)]
+    worst = page.locator("#table tr.block").nth(3)
+    assert worst.locator("td[data-label='NaN+Inf']").inner_text().split()[-1] == "1"
+    assert worst.locator("svg.icon.error").count() == 1
+    assert worst.locator("button .kind").inner_text() == "10 layers"
+    button = worst.locator("button")
+    button.click()
+    assert button.get_attribute("aria-expanded") == "true"
+    assert names(page)[3:15] == [
+        *("stage.3", *(f"stage.3.{j}" for j in range(10))),
+        "stage.4",
+    ]
+    assert any(any(pixel) for pixel in pixels(page, 37))  # its strip is drawn
+    button.click()
+    assert len(names(page)) == 6
+
+
+def test_search_sort_and_links_find_layers_that_are_folded(show: Open) -> None:
+    page = show(deep_profile())
+    page.fill("#search", "stage.2.")
+    assert names(page) == [f"stage.2.{j}" for j in range(10)]
+    page.fill("#search", "")
+    assert len(names(page)) == 6
+    page.locator("#table th[data-key=nonfinite] button").click()
+    assert names(page)[0] == "stage.3.7"
+    assert len(names(page)) == 60
+    page.locator("#table th[data-key=number] button").click()
+    assert len(names(page)) == 6
+    page.check("#unfold")
+    assert len(names(page)) == 66
+    page.uncheck("#unfold")
+    page.locator("#findings a.layer").first.click()
+    assert page.locator("#details-name").inner_text() == "stage.3.7"
+    page.keyboard.press("Escape")
+    assert "stage.3.7" in names(page)
+
+
+def test_a_phone_shows_blocks_first(show: Open) -> None:
+    page = show(deep_profile(), **PHONE)
+    folded = page.evaluate("document.documentElement.scrollHeight")
+    page.check("#unfold")
+    assert page.evaluate("document.documentElement.scrollHeight") > 2 * folded

@@ -16,6 +16,7 @@ from fmstats.profiles.layer_profile import LayerProfile
 from fmstats.profiles.metadata import name_model, read_count, read_rows, show_value
 from fmstats.profiles.profile import Profile
 from fmstats.profiles.summary import describe_metadata, find_left_out
+from fmstats.report.blocks import cut_blocks
 from fmstats.report.distributions import draw_distributions
 from fmstats.report.packing import pack_channels
 from fmstats.report.readable import make_readable
@@ -54,6 +55,7 @@ def describe_page(profile: Profile, comparison: Comparison | None) -> dict[str, 
         "rules": RULES,
         "rows": rows,
         "long": len(rows) >= _MANY_LAYERS,
+        "folds": bool(cut_blocks(list(places))),
         "places": places,
         "marks": {severity: _mark(rows, severity) for severity in SEVERITIES},
         "statistics": list(packed),
@@ -125,6 +127,7 @@ def _gather_data(
     )
     measured = [name for name in QUANTILES if rows and name in rows[0]]
     layers: dict[str, Any] = {key: [row[key] for row in rows] for key in (*columns, *measured)}
+    layers["blocks"] = [[make_readable(n), count] for n, count in cut_blocks(list(places))]
     layers["name"] = [make_readable(row["layer"]) for row in rows]
     layers["type"] = [make_readable(row["type"]) for row in rows]
     layers["dead_share"] = [

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # One script for the browser; what is used stands before its users.
 _SCRIPTS = (
     *("numbers.js", "colours.js", "pick.js", "strips.js", "charts.js"),
-    *("table.js", "details.js", "main.js"),
+    *("blocks.js", "table.js", "details.js", "main.js"),
 )
 SUFFIXES = (".html", ".htm")
 

@@ -64,7 +64,7 @@ class Strips {
     const next = { ArrowUp: "previousElementSibling", ArrowDown: "nextElementSibling" }[event.key];
     if (!next) return false;
     let row = this.canvases[layer].closest("tr")[next];
-    while (row && row.hidden) row = row[next];
+    while (row && (row.hidden || row.classList.contains("block"))) row = row[next];
     if (row) {
       const canvas = row.querySelector("canvas");
       this.rove(Number(canvas.dataset.layer));

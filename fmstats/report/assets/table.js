@@ -26,6 +26,14 @@ class Table {
     this.grave = document.getElementById("grave");
     this.search.addEventListener("input", () => this.filter());
     this.grave.addEventListener("change", () => this.filter());
+    if (page.layers.blocks.length) {
+      this.blocks = new Blocks(rows, page, () => this.filter());
+      const unfold = document.getElementById("unfold");
+      unfold.addEventListener("change", () => {
+        this.blocks.openAll(unfold.checked);
+        this.filter();
+      });
+    }
     this.filter();
   }
 
@@ -64,6 +72,7 @@ class Table {
       else head.removeAttribute("aria-sort");
     }
     this.select.value = key;
+    this.filter();
   }
 
   filter() {
@@ -74,6 +83,8 @@ class Table {
       row.hidden = !words.every((word) => this.texts[layer].includes(word)) || (this.grave.checked && !grave);
       shown += !row.hidden;
     });
+    // Blocks are of layers in the order of execution, all of them.
+    if (this.blocks) this.blocks.show(this.key === "number" && this.upwards && !words.length && !this.grave.checked);
     document.getElementById("shown").textContent = `${shown.toLocaleString("en")} of ${this.rows.length.toLocaleString("en")} layers`;
   }
 
@@ -83,6 +94,7 @@ class Table {
     if (row.hidden) {
       this.search.value = "";
       this.grave.checked = false;
+      if (this.blocks) this.blocks.openAt(layer);
       this.filter();
     }
     this.rows.forEach((other) => other.classList.toggle("target", other === row));
