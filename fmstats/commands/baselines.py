@@ -63,6 +63,16 @@ def _repeat(option: str, arguments: list[str]) -> Iterator[str]:
         yield argument
 
 
+PairedOption = Annotated[
+    bool,
+    typer.Option(
+        "--paired",
+        help="Both saw the same inputs, such as two checkpoints of one model: show how large "
+        "changes are, where nothing is chance. It is drift only from --threshold on.",
+    ),
+]
+
+
 class Missing(str, Enum):
     """Says what to do with layers that cannot be compared."""
 
@@ -97,6 +107,7 @@ def compare_with(
     *,
     threshold: float | None,
     missing: str,
+    paired: bool = False,
     groups: tuple[str | None, str | None] = (None, None),
 ) -> Comparison:
     """Compare a profile with a baseline of one file, or of several.
@@ -109,6 +120,7 @@ def compare_with(
         baseline: the files to compare it with.
         threshold: as of `Profile.compare`.
         missing: as of `Profile.compare`.
+        paired: as of `Profile.compare`.
         groups: which group `now` is, and which one of the baseline it is compared with.
 
     Raises:
@@ -120,4 +132,7 @@ def compare_with(
         "leave one out, or a profile would be compared with itself or count twice",
     )
     profiles = [load_group(path, baseline_group) for path in baseline]
-    return Baseline.of(profiles, missing).compare(now, threshold)
+    whole = Baseline.of(profiles, missing)
+    if paired:
+        return now.compare(whole.whole, threshold=threshold, missing=missing, paired=True)
+    return whole.compare(now, threshold)

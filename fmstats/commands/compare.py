@@ -12,6 +12,7 @@ from fmstats.commands.baselines import (
     Missing,
     MissingOption,
     OnlyCommonOption,
+    PairedOption,
     ThresholdOption,
     compare_with,
     read_only_common,
@@ -34,6 +35,7 @@ _EXAMPLES = "\n\n".join(
             "fmstats compare today.fmstats baseline.fmstats",
             "fmstats compare today.fmstats march-*.fmstats --fail-on-drift",
             "fmstats compare today.fmstats baseline.fmstats --json --top 50 > drift.json",
+            "fmstats compare int8.fmstats float32.fmstats --paired",
             "fmstats compare run.fmstats run.fmstats --group cat --baseline-group dog",
         ),
         keep_lines(
@@ -67,6 +69,7 @@ def compare(
     threshold: ThresholdOption = None,
     top: TopOption = 10,
     missing: MissingOption = Missing.refuse,
+    paired: PairedOption = False,
     only_common: OnlyCommonOption = False,
     group: GroupOption = None,
     baseline_group: BaselineGroupOption = None,
@@ -88,6 +91,7 @@ def compare(
         baseline,
         threshold=threshold,
         missing=dropped,
+        paired=paired,
         groups=(group, baseline_group),
     )
     if as_json:

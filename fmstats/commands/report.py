@@ -13,6 +13,7 @@ from fmstats.commands.baselines import (
     Missing,
     MissingOption,
     OnlyCommonOption,
+    PairedOption,
     TakingBaseline,
     ThresholdOption,
     compare_with,
@@ -53,6 +54,7 @@ def report(
     baseline: BaselineOption = None,
     threshold: ThresholdOption = None,
     missing: MissingOption = Missing.refuse,
+    paired: PairedOption = False,
     only_common: OnlyCommonOption = False,
 ) -> None:
     """Write a profile as one HTML page: findings, curves, drift, every channel."""
@@ -61,6 +63,8 @@ def report(
     comparison = None
     if baseline:
         dropped = read_only_common(only_common, missing)
-        comparison = compare_with(run, profile, baseline, threshold=threshold, missing=dropped)
+        comparison = compare_with(
+            run, profile, baseline, threshold=threshold, missing=dropped, paired=paired
+        )
     write_report(profile, out, comparison)
     print_blocks(f"Written to {out}: {out.stat().st_size / 1e6:.1f} MB")

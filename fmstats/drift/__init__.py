@@ -2,7 +2,8 @@
 
 `compare` pairs the layers (`matching`), measures effect sizes per channel (`effects`), relates
 those of each layer to what chance gives (`layers`, `noise`), and sums up (`comparison`). Where both
-profiles have histograms it measures effects of distributions as well (`distributions`).
+profiles have histograms it measures effects of distributions as well (`distributions`). Of profiles
+that saw the same inputs, nothing is chance but rounding (`paired`, `paired_effects`, `rounding`).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from fmstats.drift.distributions import describe_bins
 from fmstats.drift.inputs import describe_other_preparation, describe_other_sizes
 from fmstats.drift.layers import Evidence, LayerDrift, compare_layer
 from fmstats.drift.matching import check_missing, match_layers, read_only_common
+from fmstats.drift.paired import compare_paired
 from fmstats.errors import FmstatsError
 from fmstats.output.tables import format_plural
 from fmstats.profiles.merging import call_alike
@@ -42,6 +43,7 @@ def compare(
     calibration: Sequence[Profile] | None = None,
     threshold: float | None = None,
     missing: str = "refuse",
+    paired: bool = False,
     least_samples: int = LEAST_SAMPLES,
     only_common: bool | None = None,
 ) -> Comparison:
@@ -59,16 +61,27 @@ def compare(
         threshold: drift from this score on; None: 1.5 with calibration, 2.5 without.
         missing: what to do if they do not have the same layers: "refuse" to compare, or "drop"
             those that one of them lacks or that do not fit, also of another version of the model.
+        paired: both saw the same inputs, such as two checkpoints of one model. Then nothing is
+            chance but rounding, a score is the size of a change in standard deviations of the
+            baseline, and there is a verdict of drift with a `threshold` alone.
         least_samples: with fewer on a side there is no verdict.
         only_common: the old way to say missing="drop".
 
     Raises:
         FmstatsError: other models, layers, channels or thresholds for zero or saturation, unless
             `missing` allows for it; too few shards, a threshold that is not positive and finite; in
-            any case, another `of`, `when` or `per_call`.
+            any case, another `of`, `when` or `per_call`; with `paired`, other inputs, or a
+            `calibration`.
     """
     missing = read_only_common(only_common, missing)
     check_missing(missing)
+    if paired:
+        if calibration is not None:
+            raise FmstatsError(
+                "paired=True takes no calibration: the same inputs leave no chance to measure"
+            )
+        limit = None if threshold is None else choose_threshold(threshold, None)
+        return compare_paired(now, baseline, threshold=limit, missing=missing)
     limit = choose_threshold(threshold, calibration)
     shards = _check_shards(calibration)
     for profile in (now, baseline, *shards):

@@ -95,6 +95,9 @@ class Comparison:
         evidence: samples seen.
         baseline: what was compared with, its rows called as those of the profile; None where
             nothing was.
+        paired: whether the inputs were the same: then a score is the size of a change, in standard
+            deviations of the baseline, `threshold` is NaN where none was given, and the verdict
+            then is "changed" or "no change beyond rounding".
 
     Examples:
         >>> import fmstats, torch
@@ -114,6 +117,7 @@ class Comparison:
     left_out: dict[str, str]
     evidence: Evidence | None
     baseline: Profile | None = field(default=None, repr=False, compare=False)
+    paired: bool = False
 
     @property
     def drift(self) -> bool:
@@ -153,7 +157,8 @@ class Comparison:
         evidence = self.evidence
         return {
             "score": None if math.isnan(self.score) else self.score,
-            "threshold": self.threshold,
+            "threshold": None if math.isnan(self.threshold) else self.threshold,
+            "paired": self.paired,
             "verdict": self.verdict,
             "reasons": list(self.reasons),
             "samples": None if evidence is None else evidence.now,
@@ -192,6 +197,8 @@ class Comparison:
         return space_out(blocks)
 
     def _summary(self) -> str:
+        if self.paired:
+            return self._summarise_pair()
         lines = [f"{self.verdict}: score {format_number(self.score)}, "]
         lines[0] += f"drift if score >= {format_number(self.threshold)} (about 1 by chance)"
         if self.evidence is not None:
@@ -204,10 +211,27 @@ class Comparison:
                 f"{e.now} samples against {e.baseline}, {layers}; "
                 f"the size of chance differences is {chance}"
             )
-        lines += [f"  {reason}" for reason in self.reasons]
+        return "\n".join([*lines, *self._list_notes()])
+
+    def _summarise_pair(self) -> str:
+        """Say by how much a model changed that saw the same inputs twice."""
+        score = format_number(self.score)
+        lines = [self.verdict]
+        if self.score > 0:
+            first = next(layer.layer for layer in self.layers if layer.score > 0)
+            most = self.top_layers(1)[0]["layer"]
+            lines[0] += f": first in {first}, most in {most}, by {score} standard deviations"
+        if not math.isnan(self.threshold):
+            lines[0] += f", drift if score >= {format_number(self.threshold)}"
+        seen = "" if self.evidence is None else f", {self.evidence.now} samples"
+        lines.append(f"the same inputs in both{seen}, {format_plural(len(self.layers), 'layer')}")
+        return "\n".join([*lines, *self._list_notes()])
+
+    def _list_notes(self) -> list[str]:
+        notes = [f"  {reason}" for reason in self.reasons]
         if self.left_out:
-            lines.append(f"  not compared: {format_plural(len(self.left_out), 'layer')}")
-        return "\n".join(lines)
+            notes.append(f"  not compared: {format_plural(len(self.left_out), 'layer')}")
+        return notes
 
     def __str__(self) -> str:
         return self.describe()

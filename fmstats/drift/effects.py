@@ -49,9 +49,20 @@ class ChannelEffects:
     broken: Array
 
     def of(self, effect: str) -> Array:
-        """Return one of `EFFECTS` by name."""
+        """Return the changes of one kind by name, such as one of `EFFECTS`."""
         values: Array = getattr(self, effect)
         return values
+
+    @property
+    def log_std(self) -> Array:
+        """Return ln(standard deviation now / standard deviation of the baseline)."""
+        return self.spread / 2
+
+    @property
+    def log_range(self) -> Array:
+        """Return ln(`growth`), from -`LIMIT` to `LIMIT`."""
+        with np.errstate(divide="ignore"):
+            return np.clip(np.log(self.growth), -LIMIT, LIMIT)
 
 
 def measure_effects(now: ChannelStats, baseline: ChannelStats) -> ChannelEffects:

@@ -76,12 +76,7 @@ class LayerDrift:
         """
         e = self.effects
         own = self._of_distribution() if self._knows_channels else {}
-        sizes = np.fmax.reduce(
-            [
-                *(np.abs(e.shift), np.abs(e.spread) / 2, np.abs(e.sparsity), np.abs(e.broken)),
-                *([own["wasserstein"]] if own else []),
-            ]
-        )
+        sizes = np.fmax.reduce([np.abs(values) for values in self.ranking().values()])
         return [
             {
                 "layer": self.layer,
@@ -98,6 +93,13 @@ class LayerDrift:
             }
             for channel in range(len(sizes))
         ]
+
+    def ranking(self) -> dict[str, Array]:
+        """Return by name what ranks channels, of length C each."""
+        e = self.effects
+        ranking = {name: e.of(name) for name in ("shift", "log_std", "sparsity", "broken")}
+        own = self._of_distribution() if self._knows_channels else {}
+        return ranking | {name: own[name] for name in ("wasserstein",) if name in own}
 
     @property
     def _knows_channels(self) -> bool:

@@ -88,6 +88,7 @@ class Uses(Mapping[str, ChannelStats]):
         calibration: Sequence[Profile] | None = None,
         threshold: float | None = None,
         missing: str = "refuse",
+        paired: bool = False,
         only_common: bool | None = None,
     ) -> Comparison:
         """Tell whether this has drifted from a baseline, and where. See `fmstats.drift.compare`.
@@ -98,17 +99,25 @@ class Uses(Mapping[str, ChannelStats]):
             threshold: drift from this score on; None: 1.5 with calibration, 2.5 without.
             missing: what to do if they do not have the same layers: "refuse" to compare, or "drop"
                 those that one of them lacks or that do not fit.
+            paired: both saw the same inputs, such as two checkpoints of one model: then a score is
+                the size of a change, and not a multiple of chance.
             only_common: the old way to say missing="drop".
 
         Raises:
-            FmstatsError: other models, layers, channels, thresholds or options; too few shards.
+            FmstatsError: other models, layers, channels, thresholds or options; too few shards;
+                other inputs, if `paired`.
         """
         from fmstats.drift import compare
         from fmstats.drift.matching import read_only_common
 
         missing = read_only_common(only_common, missing)
         return compare(
-            self._profile, baseline, calibration=calibration, threshold=threshold, missing=missing
+            self._profile,
+            baseline,
+            calibration=calibration,
+            threshold=threshold,
+            missing=missing,
+            paired=paired,
         )
 
     def qparams(

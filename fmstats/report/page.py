@@ -151,8 +151,13 @@ def _gather_data(
             [places[f.layer], f.severity, f.rule, make_readable(f.message), _pack_runs(f.channels)]
             for f in diagnosis.findings
         ],
-        "threshold": None if comparison is None else comparison.threshold,
+        "threshold": _threshold(comparison),
     }
+
+
+def _threshold(comparison: Comparison | None) -> float | None:
+    known = comparison is not None and not math.isnan(comparison.threshold)
+    return comparison.threshold if comparison is not None and known else None
 
 
 def _tell_unmasked(layer: LayerProfile) -> str:

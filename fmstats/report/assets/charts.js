@@ -119,7 +119,7 @@ function drawDepth(host, page) {
           values: layers.score.map(() => threshold),
           dash: [6, 4],
         },
-      ],
+      ].slice(0, threshold === null ? 1 : 2),
       scale: { range: (_, low, high) => [0, 1.08 * Math.max(high, threshold)] },
       format: formatNumber,
     });
