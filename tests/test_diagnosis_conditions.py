@@ -169,8 +169,9 @@ def layered() -> Diagnosis:
         ("nan@*>0", "holds", "c", 1),
         ("nan@Conv2d>0", "does not hold", "b", 0),
         ("errors@ReLU6>0", "holds", "c", 1),
-        ("dead@Linear>10%", "not enough data", "d", 0),
-        ("mean(dead)@*>10%", "holds", None, 3 / 16),
+        ("dead@Linear>10%", "not enough data", None, 0),  # logits do not die
+        ("one-sided@Linear>10%", "not enough data", "d", 0),
+        ("mean(dead)@*>10%", "holds", None, 3 / 8),  # as `dead`, of the layers it is about
         ("saturated-high@*>10%", "not enough data", None, 0),  # nothing has bounds
         ("dead@GELU>10%", "not enough data", None, 0),
     ],
@@ -191,12 +192,12 @@ def test_outcomes_name_the_layer_and_what_is_lacking() -> None:
     assert told("dead@ReLU*>30%") == "dead@ReLU*>0.3  holds: c: 0.5 (share of channels)"
     assert told("dead@GELU>1%") == (
         "dead@GELU>0.01  not enough data: 0 to 1, no layer has a name or a type that matches "
-        "'GELU' (share)"
+        "'GELU'; types are ReLU, Conv2d, ReLU6, Linear (share)"
     )
     assert told("max(nan)@GELU>0") == (
         "max(nan)@GELU>0  not enough data: 0 to any number, no layer has a name or a type that "
-        "matches 'GELU' (NaN elements)"
+        "matches 'GELU'; types are ReLU, Conv2d, ReLU6, Linear (NaN elements)"
     )
-    assert "the rule applies to none of the layers that match 'Linear'" in told(
+    assert "the rule is about none of the layers that match 'Linear'" in told(
         "saturated-low@Linear>0"
     )

@@ -11,6 +11,7 @@ from diagnosis_profiles import healthy, layer_of, profile_of, unseen
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fmstats.diagnosis import read_conditions
 from fmstats.diagnosis.measures import (
     COUNTED,
     NO_LAYER,
@@ -129,6 +130,17 @@ def test_what_is_found_elsewhere_counts_unless_it_repeats() -> None:
     assert share(layer_of(relu(), type="ReLU"), found) == (0.25, 0.25)
     before = layer_of(relu(dead=0) * torch.tensor([1, 1, 0, 0]), type="ReLU")
     assert share(before, found) == (0.5, 0.5)  # the convolution after it says it again
+
+
+def test_shares_of_layers_are_of_the_same_layers() -> None:
+    dropout = layer_of(relu(dead=1), type="Dropout")
+    found = profile_of(
+        layer_of(relu(dead=1), type="ReLU"), dropout, layer_of(healthy(20))
+    ).diagnose()
+    (every,) = read_conditions("mean(dead)@*>10%")
+    (one,) = read_conditions("dead@Dropout>0")
+    assert every.judge(found.measures, found.by_layer).measure == found.measures["dead"]
+    assert one.judge(found.measures, found.by_layer).verdict == "not enough data"
 
 
 def test_a_rule_about_no_layer_is_about_all() -> None:

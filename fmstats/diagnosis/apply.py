@@ -65,18 +65,19 @@ def diagnose(
     findings = _mark_repeats(layers, list(_find(layers, verdicts, applied)))
     lacking = list(_lack(layers, verdicts, applied))
     unseen, unmeasured = _list_unseen(profile), _find_unmeasured(layers, chosen.rules)
+    counted = _choose_counted(layers, verdicts, findings)
     return Diagnosis(
         sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)),
         lacking,
         chosen.rules,
         applied,
-        widen(_measure(layers, verdicts, findings, lacking, unmeasured), len(unseen))
+        widen(_measure(layers, counted, findings, lacking, unmeasured), len(unseen))
         | measure_run(profile.metadata),
         len(layers),
         unseen,
         tuple(name_unmasked(profile.info)),
         unmeasured,
-        tuple(_measure_layers(layers, verdicts, findings, lacking)),
+        tuple(_measure_layers(layers, counted, findings, lacking)),
         _list_not_measured(profile),
     )
 
@@ -187,28 +188,27 @@ def _lack(
 
 def _measure(
     layers: Sequence[Observed],
-    verdicts: Verdicts,
+    counted: Verdicts,
     findings: Sequence[Finding],
     lacking: Sequence[NotEnoughData],
     unmeasured: Mapping[str, str],
 ) -> dict[str, Measure]:
-    counted = _choose_counted(layers, verdicts, findings)
     shares = {
-        name: measure_share(counted[name], RULES[name].unit, unmeasured.get(name))
-        for name in verdicts
+        name: measure_share(of_layers, RULES[name].unit, unmeasured.get(name))
+        for name, of_layers in counted.items()
     }
     return shares | measure_counts(layers, _count(findings, lacking))
 
 
 def _measure_layers(
     layers: Sequence[Observed],
-    verdicts: Verdicts,
+    counted: Verdicts,
     findings: Sequence[Finding],
     lacking: Sequence[NotEnoughData],
 ) -> Iterator[LayerMeasures]:
     """Yield the same measures of each layer."""
     for layer in layers:
-        own = {name: of_layers[layer.index] for name, of_layers in verdicts.items()}
+        own = {name: of_layers[layer.index] for name, of_layers in counted.items()}
         shares = {
             name: measure_share([verdict], RULES[name].unit)
             for name, verdict in own.items()

@@ -33,7 +33,7 @@ from fmstats.diagnosis.measures import (
 from fmstats.diagnosis.rules import RULES
 from fmstats.diagnosis.thresholds import unknown
 from fmstats.errors import FmstatsError
-from fmstats.output.tables import make_printable
+from fmstats.output.tables import make_printable, name_some
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -48,6 +48,8 @@ _WHERE = r"(?:@\s*(?P<where>[^<>=!]*?))?"
 _FORM = re.compile(
     rf"\s*{_NAME}\s*{_WHERE}\s*(?P<sign>[<>=!]+)\s*(?P<number>[^\s%]+)\s*(?P<percent>%?)\s*"
 )
+
+_NAMED = 6  # types in a text
 
 MET, NOT_MET, UNKNOWN = "holds", "does not hold", "not enough data"
 
@@ -94,10 +96,13 @@ class Condition:
             return self._judge_one(measures[self.measure])
         found = [layer for layer in layers if layer.matches(self.where)]
         if not found:
-            return self._lack(f"no layer has a name or a type that matches {self.where!r}")
+            types = name_some(list(dict.fromkeys(layer.type for layer in layers)), _NAMED)
+            return self._lack(
+                f"no layer has a name or a type that matches {self.where!r}; types are {types}"
+            )
         having = [layer for layer in found if self.measure in layer.measures]
         if not having:
-            return self._lack(f"the rule applies to none of the layers that match {self.where!r}")
+            return self._lack(f"the rule is about none of the layers that match {self.where!r}")
         if self.of == "mean":
             return self._judge_one(pool_measures(having, self.measure))
         outcomes = [self._judge_one(layer.measures[self.measure], layer.name) for layer in having]

@@ -145,7 +145,7 @@ def measure_run(metadata: Mapping[str, Any]) -> dict[str, Measure]:
 
     A batch that was left out counts as one sample, since nobody knows how many it held.
     """
-    unknown = "the profile does not tell"
+    unknown = "the profile does not tell: fmstats.profile() notes it, track() does not"
     missing = None
     if "coverage" in metadata:
         rows = read_rows(metadata, "coverage")
