@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import fmstats
-from fmstats.integrations.metrics import CHANNEL_METRICS, LAYER_METRICS
+from fmstats.integrations.metrics import CHANNEL_METRICS, LAYER_METRICS, RUN_METRICS
 
 PAGE = Path(__file__).parent.parent / "docs" / "integrations.md"
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.DOTALL | re.M))
@@ -59,3 +59,10 @@ def test_without_its_package(monkeypatch, packages, module):
     monkeypatch.delitem(sys.modules, f"fmstats.integrations.{module}", raising=False)
     with pytest.raises(fmstats.FmstatsError, match=rf"pip install 'fmstats\[{module}\]'"):
         importlib.import_module(f"fmstats.integrations.{module}")
+
+
+def test_the_page_of_the_nightly_check_lists_what_it_writes():
+    page = PAGE.with_name("nightly.md").read_text()
+    for metric in RUN_METRICS:
+        label = f"`{metric.label}`" if metric.label else ""
+        assert f"| `{metric.name}` | {label} | {metric.help} |" in page, metric.name
