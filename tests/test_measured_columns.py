@@ -191,7 +191,7 @@ def test_the_command_draws_the_rows_of_its_table(command_line: Run, file: Path) 
     code, out, err = command_line("show", file, "--histograms", "--sort", "p99", "--top", "2")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[2].split()[-5:] == ["skewness", "kurtosis", "p1", "p50", "p99"]
+    assert lines[3].split()[-5:] == ["skewness", "kurtosis", "p1", "p50", "p99"]
     strips = [line for line in lines if set(line) & set(BLOCKS[1:])]
     assert [line.split()[0] for line in strips] == ["a.norm", "b.conv"]
     code, out, err = command_line("show", file, "--histograms", "--layer", "a.*", "--depth", "1")

@@ -72,7 +72,7 @@ def test_the_pass_survives_merging_files_and_resuming(tmp_path: Any) -> None:
 
 def test_a_damaged_file_is_refused(tmp_path: Any) -> None:
     profile = run(net(Spoil((2,), (1,))), 3).stats()
-    for channel, value, fault in ((1, -4, "is negative"), (0, 2, "all are finite")):
+    for channel, value, fault in ((1, -4, "is negative"), (0, 2, "all elements are finite")):
         damaged = run(net(Spoil((2,), (1,))), 3).stats()
         damaged["1"].state["first_pass"][channel] = value
         with pytest.raises(fmstats.FmstatsError, match=f"first_pass of channel {channel}.*{fault}"):
