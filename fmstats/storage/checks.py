@@ -40,7 +40,7 @@ def check_state(state: State, layers: Layers) -> None:
         row = rows[field]
         refuse(row < 0, layers, field, row, "is negative")
         known = (row != NEVER) & (finite == rows["count"])
-        refuse(known, layers, field, row, "all elements are finite, so there was no such pass or step")
+        refuse(known, layers, field, row, "but all elements are finite")
 
 
 def _check_counts(rows: Mapping[str, Array], layers: Layers) -> Array:
