@@ -290,7 +290,7 @@ def test_every_operation_that_is_a_layer_has_a_rule(name: str) -> None:
 def test_operations_of_other_names(
     function: Callable[..., object], args: tuple[object, ...]
 ) -> None:
-    dim = 0 if function is torch.linalg.norm else 1
+    dim = 0 if getattr(function, "__name__", "") == "linalg_norm" else 1
     assert rules.is_known(rules.name_of(function))
     assert follow(torch.randn(2, C, 3, 4), (1,), function, *args) == (dim,)
 
